@@ -1,0 +1,19 @@
+/*
+ * base/clock.h - the two clocks. Only the top of the program reads them; everything below gets time
+ * as an argument.
+ */
+#ifndef SLUICE_BASE_CLOCK_H
+#define SLUICE_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define NS_PER_SECOND 1000000000ull
+#define NS_PER_MS 1000000ull
+#define NS_PER_US 1000ull
+
+/* ns since the Unix epoch. May step when the machine's clock is set. */
+uint64_t clock_real_ns(void);
+/* ns since some fixed point; never goes back. */
+uint64_t clock_monotonic_ns(void);
+
+#endif
