@@ -20,7 +20,7 @@
 struct slab {
     uint8_t **chunks; /* owns the array and each chunk */
     size_t chunk_count;
-    size_t cell_bytes; /* >= 4, rounded up to 8 */
+    size_t cell_bytes;   /* >= 4, rounded up to 8 */
     uint32_t used_limit; /* slots 1..used_limit-1 were handed out at some time */
     uint32_t free_head;  /* first free slot, 0 none; chained through the first 4 bytes */
     uint32_t live;
