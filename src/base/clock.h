@@ -7,9 +7,9 @@
 
 #include <stdint.h>
 
-#define NS_PER_SECOND 1000000000ull
-#define NS_PER_MS     1000000ull
-#define NS_PER_US     1000ull
+#define NS_PER_SECOND UINT64_C(1000000000)
+#define NS_PER_MS     UINT64_C(1000000)
+#define NS_PER_US     UINT64_C(1000)
 
 /* ns since the Unix epoch. May step when the machine's clock is set. */
 uint64_t clock_real_ns(void);
