@@ -1,0 +1,42 @@
+/*
+ * model/campaign.h - first come, first served: hours, one entry per member, stock, queue.
+ *
+ * Invariants:
+ *   C1 no ENTERED fact outside [opens, closes);
+ *   C2 one entry per member and campaign;
+ *   C3 entries = accepted + sent + failed; a settled entry is never settled again (but by a redrive);
+ *   C4 units used through the campaign <= total - safety_stock.
+ *
+ * The composite entry (decide): generation -> hours -> member known (ALREADY_CLAIMED + receipt) -> stock
+ * (keep back safety stock) -> queue room; then emits STOCK_PLUS, MESSAGE_PUT (tied), CAMPAIGN_ENTERED in
+ * one record. The purchase number of an entry is its receipt id as text.
+ */
+#ifndef SLUICE_MODEL_CAMPAIGN_H
+#define SLUICE_MODEL_CAMPAIGN_H
+
+#include "model/queue.h"
+
+extern const struct module campaign_module;
+
+MUST_CHECK int campaigns_create(const struct model *m, struct campaigns **ret);
+void campaigns_free(struct campaigns *c);
+
+/*
+ * A tied message ended: emits what follows (CAMPAIGN_SETTLED, STOCK_MINUS) in the record of its end.
+ * Called in decide by whoever ends messages: queue (deleted, purged, expired), destination (sent, dead).
+ */
+void campaign_emit_settlement(const struct model *m, struct decision *d, uint64_t message,
+                              const struct tie *tie, bool sent);
+/*
+ * A dead, tied message is to be redriven: its unit was given back, so it needs one again. NONE and the facts
+ * emitted, or SOLD_OUT, MEMBER_LIMIT, ... and nothing emitted: then the message stays dead.
+ */
+enum refusal campaign_emit_redrive(const struct model *m, struct decision *d, uint64_t message,
+                                   const struct tie *tie);
+/* The entry behind a message or receipt id, for RECEIPT_GET. */
+bool campaign_entry_by_id(const struct model *m, uint64_t id, struct entry_info *ret);
+/* A queue or stock in use by a campaign cannot be deleted, and its total not go below safety stock. */
+bool campaign_uses_stock(const struct model *m, uint32_t stock);
+bool campaign_uses_queue(const struct model *m, uint32_t queue);
+
+#endif

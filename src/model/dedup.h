@@ -1,0 +1,26 @@
+/*
+ * model/dedup.h - idempotency keys: the stored outcome of a request, kept for a time.
+ *
+ * Invariants: D1 a key (scope, key) stands once; D2 keys leave in order of their end, oldest first, when a
+ * later DEDUP_STORED is applied (so no timer is needed and replay gives the same state); a key past its
+ * end is as good as absent to decide.
+ */
+#ifndef SLUICE_MODEL_DEDUP_H
+#define SLUICE_MODEL_DEDUP_H
+
+#include "model/model.h"
+
+extern const struct module dedup_module;
+
+MUST_CHECK int dedups_create(const struct model *m, struct dedups **ret);
+void dedups_free(struct dedups *s);
+
+/* True: known and not over; the stored outcome is filled in. */
+bool dedup_find(const struct model *m, uint64_t now_ns, const struct idempotency *k,
+                uint64_t *ret_fingerprint, struct receipt *ret_receipt);
+/* ttl_ns 0: the default. LIMIT is checked by dedup_has_room. */
+void dedup_emit(const struct model *m, struct decision *d, const struct idempotency *k,
+                const struct receipt *outcome, uint64_t ttl_ns);
+bool dedup_has_room(const struct model *m, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,110 @@
+/*
+ * model/definition.h - what users define: queues, stocks, campaigns, destinations.
+ *
+ * Promise: a definition is a value. encode and decode are inverse; decode of an older version fills
+ *          new fields with their defaults. `free` accepts a zeroed one.
+ * Shape:   strings are owned, NUL-terminated, never NULL after *_def_init (empty text instead).
+ * Units:   ns for times; 0 means "no limit" unless said otherwise.
+ * Names:   1..NAME_MAX_BYTES of [A-Za-z0-9._-], starting with a letter or digit (name_valid).
+ */
+#ifndef SLUICE_MODEL_DEFINITION_H
+#define SLUICE_MODEL_DEFINITION_H
+
+#include "base/buffer.h"
+#include "base/reader.h"
+#include "model/pace.h"
+
+#define NAME_MAX_BYTES 128u
+#define KEY_MAX_BYTES 255u /* member keys, purchase numbers, ordering keys, idempotency keys */
+#define PRIORITY_MAX 255u
+
+bool name_valid(struct span name);
+
+struct retry_def {
+    uint32_t max_attempts;    /* 100; 0: no limit */
+    uint64_t min_backoff_ns;  /* 100 ms */
+    uint64_t max_backoff_ns;  /* 1 h */
+    uint32_t max_doublings;   /* 16; then linear by the last step, as in Cloud Tasks */
+    uint64_t max_duration_ns; /* 0; total age after the first attempt */
+};
+
+struct queue_def {
+    char *name;
+    char *destination;        /* empty: not pushed */
+    bool paused;
+    uint8_t max_priority;     /* 9; higher numbers leave first */
+    uint64_t max_messages;    /* 0; publish beyond it: QUEUE_FULL */
+    uint64_t max_bytes;       /* 0 */
+    uint64_t message_ttl_ns;  /* 0; the smaller of this and the message's own wins */
+    bool dead_letters;        /* true: refused, exhausted and expired messages are kept as dead */
+    uint64_t max_dead;        /* 1,000,000; above it the oldest dead one goes */
+    struct retry_def retry;
+    struct pace_def pace;     /* of this queue alone; the destination's comes on top */
+    uint64_t dispatch_deadline_ns; /* 0: the destination's timeout; whole attempt */
+};
+
+struct stock_def {
+    char *name;
+    uint64_t total;
+    uint64_t per_member; /* 0 */
+    bool on_sale;        /* once true, `total` can only rise, and it cannot become false again */
+    uint64_t hold_ns;    /* 0: reservations are final; else held this long unless confirmed */
+};
+
+enum campaign_failure {
+    CAMPAIGN_FAILURE_RELEASE,         /* unit back in stock; the member's entry stays, failed */
+    CAMPAIGN_FAILURE_RELEASE_REENTER, /* unit back; the member may enter again */
+    CAMPAIGN_FAILURE_KEEP,            /* unit stays used, for a person to sort out */
+};
+
+struct campaign_def {
+    char *name;
+    uint64_t opens_ns;    /* 0: open from the start */
+    uint64_t closes_ns;   /* 0: never */
+    char *stock;          /* must exist */
+    char *queue;          /* what an accepted entry is queued on; empty: nothing is sent */
+    char *member_pointer; /* RFC 6901, into the JSON body; string or integer there */
+    uint64_t safety_stock; /* units of the stock that this campaign leaves untouched */
+    enum campaign_failure on_failure;
+    uint8_t priority;     /* of the queued message */
+};
+
+struct destination_def {
+    char *name;
+    char *url;             /* http:// or https:// */
+    char *method;          /* "POST" */
+    char *headers;         /* "Name: value\n" lines added to each request; may hold secrets: never logged */
+    char *ca_file;         /* empty: the system's */
+    struct pace_def pace;
+    uint64_t connect_timeout_ns; /* 5 s */
+    uint64_t timeout_ns;         /* 30 s, whole attempt */
+    char *retry_statuses;  /* "408,425,429,500-599" */
+    bool http2;            /* try it (ALPN on https) */
+    bool allow_private;    /* loopback, link-local and private addresses may be called */
+    uint32_t max_response_bytes; /* 64 KiB read and thrown away beyond the excerpt */
+};
+
+/* Defaults as in the comments above. E_NOMEM. */
+MUST_CHECK int queue_def_init(struct queue_def *d);
+MUST_CHECK int stock_def_init(struct stock_def *d);
+MUST_CHECK int campaign_def_init(struct campaign_def *d);
+MUST_CHECK int destination_def_init(struct destination_def *d);
+void queue_def_release(struct queue_def *d);
+void stock_def_release(struct stock_def *d);
+void campaign_def_release(struct campaign_def *d);
+void destination_def_release(struct destination_def *d);
+
+/* Replaces an owned string. E_NOMEM. */
+MUST_CHECK int def_set_text(char **field, struct span value);
+
+MUST_CHECK int queue_def_encode(const struct queue_def *d, struct buffer *out);
+MUST_CHECK int stock_def_encode(const struct stock_def *d, struct buffer *out);
+MUST_CHECK int campaign_def_encode(const struct campaign_def *d, struct buffer *out);
+MUST_CHECK int destination_def_encode(const struct destination_def *d, struct buffer *out);
+/* Into an uninitialised def; on failure it is released. E_CORRUPT, E_NOMEM. */
+MUST_CHECK int queue_def_decode(struct reader *r, struct queue_def *ret);
+MUST_CHECK int stock_def_decode(struct reader *r, struct stock_def *ret);
+MUST_CHECK int campaign_def_decode(struct reader *r, struct campaign_def *ret);
+MUST_CHECK int destination_def_decode(struct reader *r, struct destination_def *ret);
+
+#endif

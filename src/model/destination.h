@@ -1,0 +1,42 @@
+/*
+ * model/destination.h - external services: their pace, what is under way, Retry-After, totals.
+ *
+ * Invariants:
+ *   P1 starts obey pace.h's promise by the times in the log, over all queues that push here;
+ *   P2 in_flight = messages in flight whose queue pushes here;
+ *   P3 nothing starts before closed_until_ns, nor while paused.
+ * Finish policy (decide of ATTEMPT_FINISH, in this order): success -> done; retriable and attempts and
+ * age left -> retry at now + backoff (full jitter, from d->random, at least retry_after_ns); else dead.
+ * 429 and 503 with Retry-After close the destination until then. A dead or done tied message is settled in
+ * the same record.
+ */
+#ifndef SLUICE_MODEL_DESTINATION_H
+#define SLUICE_MODEL_DESTINATION_H
+
+#include "model/queue.h"
+
+extern const struct module destination_module;
+
+MUST_CHECK int destinations_create(const struct model *m, struct destinations **ret);
+void destinations_free(struct destinations *d);
+
+uint32_t destination_find(const struct model *m, struct span name);
+const struct destination_def *destination_definition(const struct model *m, uint32_t destination);
+
+/* A queue of this destination got its first ready message, or lost its last (mutator, idempotent). */
+void destination_queue_ready(struct model *m, uint32_t destination, bool any_ready);
+
+/* See model.h. */
+bool destination_decide_start(const struct model *m, struct decision *d,
+                              struct attempt_start *ret_start);
+uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns);
+bool destination_decide_recovery(const struct model *m, struct decision *d);
+
+/* When `position`-th waiting message of a queue may be sent at the present pace; 0: not known. */
+uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint64_t now_ns,
+                            uint64_t ahead);
+/* Encoded definition and generation, for dispatch. False: gone. */
+bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
+                          struct buffer *out);
+
+#endif

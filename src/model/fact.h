@@ -1,0 +1,48 @@
+/*
+ * model/fact.h - the kinds of facts. Kinds are only added, never redefined; the payloads are described
+ * at the emit function of each, byte by byte, and in docs/format/facts.md.
+ */
+#ifndef SLUICE_MODEL_FACT_H
+#define SLUICE_MODEL_FACT_H
+
+/* name, kind (module in the high byte), present version */
+#define FACT_TABLE(X)                                                                              \
+    X(QUEUE_DEFINED, 0x0101, 1)                                                                    \
+    X(QUEUE_DELETED, 0x0102, 1)                                                                    \
+    X(QUEUE_PAUSED, 0x0103, 1)                                                                     \
+    X(QUEUE_PURGED, 0x0104, 1)                                                                     \
+    X(MESSAGE_PUT, 0x0110, 1)                                                                      \
+    X(MESSAGE_MOVED, 0x0111, 1)                                                                    \
+    X(MESSAGE_DUE, 0x0112, 1)     /* delay over */                                                 \
+    X(MESSAGE_EXPIRED, 0x0113, 1) /* time to live over */                                          \
+    X(MESSAGE_DELETED, 0x0114, 1)                                                                  \
+    X(MESSAGE_REDRIVEN, 0x0115, 1)                                                                 \
+    X(STOCK_DEFINED, 0x0201, 1)                                                                    \
+    X(STOCK_DELETED, 0x0202, 1)                                                                    \
+    X(STOCK_PLUS, 0x0203, 1)                                                                       \
+    X(STOCK_MINUS, 0x0204, 1)                                                                      \
+    X(STOCK_CONFIRMED, 0x0205, 1)                                                                  \
+    X(STOCK_TOMBSTONE, 0x0206, 1)                                                                  \
+    X(STOCK_TOMBSTONE_ENDED, 0x0207, 1)                                                            \
+    X(CAMPAIGN_DEFINED, 0x0301, 1)                                                                 \
+    X(CAMPAIGN_DELETED, 0x0302, 1)                                                                 \
+    X(CAMPAIGN_ENTERED, 0x0303, 1)                                                                 \
+    X(CAMPAIGN_SETTLED, 0x0304, 1)                                                                 \
+    X(DEDUP_STORED, 0x0401, 1)                                                                     \
+    X(DESTINATION_DEFINED, 0x0501, 1)                                                              \
+    X(DESTINATION_DELETED, 0x0502, 1)                                                              \
+    X(DESTINATION_PAUSED, 0x0503, 1)                                                               \
+    X(ATTEMPT_STARTED, 0x0510, 1)                                                                  \
+    X(ATTEMPT_FINISHED, 0x0511, 1)                                                                 \
+    X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */
+
+enum fact_kind {
+#define X(name, number, version) FACT_##name = number,
+    FACT_TABLE(X)
+#undef X
+};
+
+/* "ATTEMPT_STARTED", or NULL for an unknown kind. For `sluice log dump`. */
+const char *fact_kind_name(unsigned kind);
+
+#endif

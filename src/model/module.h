@@ -1,0 +1,94 @@
+/*
+ * model/module.h - what every state machine of the model looks like.
+ *
+ * decide   reads the model and a request, returns a refusal or emits facts; changes nothing.
+ * apply    is the only code that changes state: the same live and on replay. It may call the mutators
+ *          of modules that stand before its own in the table (queue before destination, ...).
+ * on_timer is decide for something that has become due.
+ * save/load write and read the module's part of a snapshot.
+ * check    asserts the module's invariants (tests, --paranoid).
+ *
+ * Nothing under model/ reads a clock, a file, a socket or a random source: time and randomness come in
+ * with the decision.
+ */
+#ifndef SLUICE_MODEL_MODULE_H
+#define SLUICE_MODEL_MODULE_H
+
+#include <stdbool.h>
+
+#include "base/buffer.h"
+#include "base/reader.h"
+#include "base/rng.h"
+#include "model/refusal.h"
+
+struct model;
+struct request;
+
+/* The module is the high byte of fact kinds, request kinds and timer kinds. Never renumbered. */
+enum module_id {
+    MODULE_QUEUE = 1,
+    MODULE_STOCK = 2,
+    MODULE_CAMPAIGN = 3,
+    MODULE_DEDUP = 4,
+    MODULE_DESTINATION = 5,
+    MODULE_TRANSACTION = 6,
+    MODULE_RECEIPT = 7,
+    MODULE_COUNT
+};
+
+/* Ids of what a record creates: its position and the index of the operation in it. */
+#define ID_OPERATION_BITS 6u
+static inline uint64_t id_make(uint64_t position, uint32_t operation) {
+    return position << ID_OPERATION_BITS | operation;
+}
+static inline uint64_t id_position(uint64_t id) {
+    return id >> ID_OPERATION_BITS;
+}
+
+/* The arguments of one decide, and the facts it emits. */
+struct decision {
+    uint64_t now_ns;   /* time of the record, never less than any before */
+    uint64_t position; /* that the record will get */
+    struct rng *random; /* borrows */
+    bool may_grow;      /* false: the disk is nearly full; refuse what adds bodies or state */
+    uint32_t operation; /* index for id_make, advanced by whoever creates an id; < 64 */
+    uint16_t fact_count;
+    struct buffer *facts; /* borrows: encoded facts */
+    bool failed;          /* an emit ran out of memory or room: the engine drops the decision */
+};
+
+/* Emits one fact: begin, write the payload to d->facts, end. Failures are kept in d->failed. */
+size_t decision_begin(struct decision *d, uint16_t kind, uint16_t version);
+void decision_end(struct decision *d, size_t begun);
+
+/* Where the record of the facts being applied stands. */
+struct applied {
+    uint64_t time_ns;
+    uint64_t position;
+    uint64_t address; /* for log_read of bodies; 0 when the record carries none */
+};
+
+struct module {
+    const char *name;
+    enum refusal (*decide)(const struct model *m, struct decision *d, struct request *r);
+    /* 0, E_CORRUPT (undecodable or impossible), E_VERSION (newer than this program), E_NOMEM. */
+    int (*apply)(struct model *m, const struct applied *where, uint16_t kind, uint16_t version,
+                 struct reader *payload);
+    void (*on_timer)(const struct model *m, struct decision *d, uint32_t timer_kind, uint32_t ref);
+    int (*save)(const struct model *m, struct buffer *chunk,
+                int (*flush)(void *sink, struct buffer *chunk), void *sink);
+    int (*load)(struct model *m, struct reader *section);
+    void (*check)(const struct model *m);
+};
+
+/*
+ * save: append to `chunk`; whenever it holds more than SNAPSHOT_CHUNK_BYTES call flush, which writes
+ * it out and empties it. Whatever is left at the end is flushed by the caller. The order of items is a
+ * function of the state alone, so equal states give equal bytes.
+ */
+#define SNAPSHOT_CHUNK_BYTES (256u << 10)
+
+/* The table: index is enum module_id; entries may lack functions. */
+extern const struct module *const modules[MODULE_COUNT];
+
+#endif

@@ -1,0 +1,60 @@
+/*
+ * model/pace.h - how fast something may be started: rate (smooth or strict) and concurrency.
+ *
+ * Promise: smooth: GCRA; starts in any window of t ns <= burst + t * count / period_ns.
+ *          strict: at most `count` starts of which any two that share a token are at least period_ns
+ *          apart, counted from the *end* of the earlier to the start of the later. So the far side,
+ *          which sees a request some time between its start and its end, never sees more than `count`
+ *          in any window of period_ns by its own clock. Starts are also spread by GCRA.
+ *          Both: never more than `concurrency` started and not ended.
+ * Units:   ns of the record's time. count 0: no rate limit. concurrency 0: no cap.
+ * Shape:   plain struct; integers only; time is passed in and never goes back; the ring of strict
+ *          mode (count entries) is the only allocation.
+ * Source:  docs/adr/0004-pacing.md.
+ */
+#ifndef SLUICE_MODEL_PACE_H
+#define SLUICE_MODEL_PACE_H
+
+#include <stdbool.h>
+
+#include "base/buffer.h"
+#include "base/reader.h"
+
+enum pace_mode { PACE_SMOOTH = 0, PACE_STRICT = 1 };
+
+#define PACE_COUNT_MAX 1000000u
+#define PACE_WAIT_FOR_END UINT64_MAX
+
+struct pace_def {
+    enum pace_mode mode;
+    uint32_t count;       /* per period; 0: unlimited */
+    uint64_t period_ns;   /* 1 s unless the rate is a fraction */
+    uint32_t burst;       /* >= 1; GCRA allowance in requests */
+    uint32_t concurrency; /* 0: unlimited */
+};
+
+struct pace {
+    struct pace_def def;
+    uint64_t theoretical_ns; /* GCRA: theoretical arrival time of the next */
+    uint32_t in_flight;
+    uint64_t *ends;      /* owns; strict: ring of the end times of spent tokens, oldest first */
+    uint32_t ends_first; /* index of the oldest */
+    uint32_t ends_count;
+};
+
+void pace_init(struct pace *p);
+void pace_release(struct pace *p);
+/* New limits while running: no burst arises from it; what was spent stays spent. E_NOMEM. */
+MUST_CHECK int pace_define(struct pace *p, const struct pace_def *def);
+/* 0: may start now. Else ns to wait; PACE_WAIT_FOR_END: only an end can free a place. Changes nothing. */
+uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
+/* pace_wait_ns must have been 0. */
+void pace_start(struct pace *p, uint64_t now_ns);
+/* `end_ns` may lie in the future (outcome unknown: the timeout's end). */
+void pace_end(struct pace *p, uint64_t end_ns);
+/* State as bytes, for snapshots. */
+MUST_CHECK int pace_save(const struct pace *p, struct buffer *out);
+MUST_CHECK int pace_load(struct pace *p, struct reader *in);
+void pace_check(const struct pace *p);
+
+#endif

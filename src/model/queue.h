@@ -1,0 +1,84 @@
+/*
+ * model/queue.h - messages: ready, delayed, in flight, blocked by their ordering key, dead.
+ *
+ * Invariants (model_check asserts them by number):
+ *   Q1 every message is in exactly one state, and in the list or timer that belongs to that state;
+ *   Q2 the counters and bytes of a queue equal what its lists hold;
+ *   Q3 an ordering key has at most one message that is ready, delayed by a retry, or in flight; the others
+ *      are blocked, in order of arrival;
+ *   Q4 a message leaves in order of priority, then arrival (a returned one: its old place or near);
+ *   Q5 bodies_live of a segment = the sum over messages whose body stands there.
+ * Size: struct message is 64 bytes; with map and list at most 96 bytes a queued message in all.
+ *
+ * Below: what the other modules use. All else is in queue.c and its neighbours.
+ */
+#ifndef SLUICE_MODEL_QUEUE_H
+#define SLUICE_MODEL_QUEUE_H
+
+#include "model/model.h"
+
+extern const struct module queue_module;
+
+MUST_CHECK int queues_create(const struct model *m, struct queues **ret);
+void queues_free(struct queues *q);
+
+/* Index of a queue, stable until it is deleted; 0: there is none. */
+uint32_t queue_find(const struct model *m, struct span name);
+const struct queue_def *queue_definition(const struct model *m, uint32_t queue);
+
+/* ---- publishing as part of a composite decide ---- */
+
+/* What is settled when a message ends. Zero: nothing. `purchase` is copied by the fact. */
+struct tie {
+    uint32_t campaign;    /* index, 0: none */
+    uint32_t stock;       /* index, 0: none: release `purchase` when the message dies */
+    struct span purchase;
+};
+
+/* NOT_FOUND/REFERENCE, QUEUE_FULL, DISK_FULL, INVALID (priority, ttl, sizes). Reads only. */
+enum refusal queue_check_publish(const struct model *m, const struct decision *d,
+                                 const struct publish *p, struct request *r, uint32_t *ret_queue);
+/* Emits MESSAGE_PUT with id = id_make(d->position, d->operation++), fills the receipt (with eta). */
+void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
+                    const struct publish *p, const struct tie *tie, struct receipt *ret);
+
+/* ---- for destination's decide ---- */
+
+struct message_view {
+    uint64_t id, address, accepted_ns_hint, due_ns, expires_ns;
+    uint32_t queue, attempts, body_bytes;
+    enum message_state state;
+    bool outcome_unknown;
+    struct tie tie; /* purchase borrowed until the next apply */
+};
+/* False: no such message. */
+bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
+/* The message that would leave `queue` next: ready, not paused. False: none. Pace is not asked. */
+bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret);
+/* Indices of the queues that push to a destination by this name, in ring order from `after`. 0: none. */
+uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after);
+/* The queue's own pace, to be asked and told beside the destination's. */
+struct pace *queue_pace(struct model *m, uint32_t queue);
+const struct pace *queue_pace_view(const struct model *m, uint32_t queue);
+/* Any message in flight, for recovery after a restart; 0: none. */
+uint64_t queue_any_in_flight(const struct model *m);
+
+/* ---- mutators, for the apply of ATTEMPT_* facts ---- */
+MUST_CHECK int queue_message_take(struct model *m, const struct applied *w, uint64_t id,
+                                  uint32_t attempt);
+/* In flight -> done. */
+MUST_CHECK int queue_message_done(struct model *m, const struct applied *w, uint64_t id,
+                                  uint16_t status);
+/* In flight -> delayed until due_ns (retry); outcome_unknown: due at once, marked. */
+MUST_CHECK int queue_message_retry(struct model *m, const struct applied *w, uint64_t id,
+                                   uint64_t due_ns, uint16_t status, uint8_t error,
+                                   bool outcome_unknown);
+/* In flight -> dead (or dropped when the queue keeps no dead letters). */
+MUST_CHECK int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
+                                  enum dead_reason reason, uint16_t status, uint8_t error);
+
+/* Told by destination when one is defined or deleted, so that queues find it by index. */
+void queue_destination_changed(struct model *m, const char *name, uint32_t destination);
+/* Told by queue when a message becomes ready, so that idle destinations cost nothing. See destination.h. */
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * model/receipt.h - what became of finished messages, for a time.
+ *
+ * Invariants: R1 at most limits.receipts, oldest first out; R2 an id stands once; a message that still
+ * lives in a queue has none. Filled by the mutators of queue; RECEIPT_GET also asks queue and campaign.
+ */
+#ifndef SLUICE_MODEL_RECEIPT_H
+#define SLUICE_MODEL_RECEIPT_H
+
+#include "model/model.h"
+
+extern const struct module receipt_module;
+
+MUST_CHECK int receipts_create(const struct model *m, struct receipts **ret);
+void receipts_free(struct receipts *r);
+
+/* Mutator: message `id` of `queue` ended. E_NOMEM. */
+MUST_CHECK int receipt_note(struct model *m, const struct applied *w, uint64_t id, uint32_t queue,
+                            enum message_state state, enum dead_reason reason, uint16_t status,
+                            uint32_t attempts);
+
+#endif

@@ -1,0 +1,348 @@
+/*
+ * model/request.h - what can be asked of the model, and what it answers.
+ *
+ * Shape: one struct with a kind, typed input (spans borrow from whoever made the request until it is
+ *        answered) and typed output (plain values; lists and definitions as encoded bytes in
+ *        `out_bytes`, owned by the request).
+ *        decide fills the output; nothing of it may be shown before the record is durable.
+ */
+#ifndef SLUICE_MODEL_REQUEST_H
+#define SLUICE_MODEL_REQUEST_H
+
+#include "base/buffer.h"
+#include "base/hash.h"
+#include "model/definition.h"
+#include "model/module.h"
+
+/* Module in the high byte. */
+#define REQUEST_TABLE(X)                                                                           \
+    X(QUEUE_DEFINE, 0x0101)                                                                        \
+    X(QUEUE_DELETE, 0x0102)                                                                        \
+    X(QUEUE_GET, 0x0103)                                                                           \
+    X(QUEUE_LIST, 0x0104)                                                                          \
+    X(QUEUE_PUBLISH, 0x0105)                                                                       \
+    X(QUEUE_MESSAGES, 0x0106)                                                                      \
+    X(QUEUE_PAUSE, 0x0107)                                                                         \
+    X(QUEUE_RESUME, 0x0108)                                                                        \
+    X(QUEUE_PURGE, 0x0109)                                                                         \
+    X(QUEUE_REDRIVE, 0x010a)                                                                       \
+    X(MESSAGE_GET, 0x0110)                                                                         \
+    X(MESSAGE_DELETE, 0x0111)                                                                      \
+    X(MESSAGE_MOVE, 0x0112) /* compaction, from the engine only */                                 \
+    X(STOCK_DEFINE, 0x0201)                                                                        \
+    X(STOCK_DELETE, 0x0202)                                                                        \
+    X(STOCK_GET, 0x0203)                                                                           \
+    X(STOCK_LIST, 0x0204)                                                                          \
+    X(STOCK_RESERVE, 0x0205)                                                                       \
+    X(STOCK_RELEASE, 0x0206)                                                                       \
+    X(STOCK_CONFIRM, 0x0207)                                                                       \
+    X(STOCK_RESERVATION_GET, 0x0208)                                                               \
+    X(CAMPAIGN_DEFINE, 0x0301)                                                                     \
+    X(CAMPAIGN_DELETE, 0x0302)                                                                     \
+    X(CAMPAIGN_GET, 0x0303)                                                                        \
+    X(CAMPAIGN_LIST, 0x0304)                                                                       \
+    X(CAMPAIGN_ENTER, 0x0305)                                                                      \
+    X(CAMPAIGN_ENTRY_GET, 0x0306)                                                                  \
+    X(CAMPAIGN_ENTRIES, 0x0307)                                                                    \
+    X(DESTINATION_DEFINE, 0x0501)                                                                  \
+    X(DESTINATION_DELETE, 0x0502)                                                                  \
+    X(DESTINATION_GET, 0x0503)                                                                     \
+    X(DESTINATION_LIST, 0x0504)                                                                    \
+    X(DESTINATION_PAUSE, 0x0505)                                                                   \
+    X(DESTINATION_RESUME, 0x0506)                                                                  \
+    X(ATTEMPT_FINISH, 0x0507) /* from dispatch only */                                             \
+    X(TRANSACTION, 0x0601)                                                                         \
+    X(RECEIPT_GET, 0x0701)                                                                         \
+    X(NOTHING, 0x0702) /* answers when everything before it is durable: readiness, benchmarks */
+
+enum request_kind {
+#define X(name, number) REQUEST_##name = number,
+    REQUEST_TABLE(X)
+#undef X
+};
+
+/* "queue-publish"-like texts are not needed anywhere: this one is for logs. */
+const char *request_kind_name(enum request_kind k);
+
+struct idempotency {
+    struct span key;      /* empty: none */
+    uint64_t scope;       /* hash of method and resource: the same key elsewhere is another key */
+    uint64_t fingerprint; /* hash of what was asked; another one under the same key: KEY_REUSED */
+};
+
+/* The durable proof. `id` names it outside (receipt_format). */
+struct receipt {
+    uint64_t id;          /* 0: none */
+    uint64_t accepted_ns;
+    uint64_t number;      /* of the stock unit, 0 without */
+    uint64_t eta_ns;      /* absolute; 0: not known */
+};
+
+enum message_state {
+    MESSAGE_READY = 1,
+    MESSAGE_DELAYED = 2,
+    MESSAGE_IN_FLIGHT = 3,
+    MESSAGE_DEAD = 4,
+    MESSAGE_BLOCKED = 5, /* waits for an earlier message of its ordering key */
+    MESSAGE_DONE = 6,    /* only in receipts */
+    MESSAGE_DROPPED = 7, /* only in receipts: deleted, purged, expired without dead letters */
+};
+
+enum dead_reason {
+    DEAD_NONE = 0,
+    DEAD_REFUSED = 1,   /* the destination said no for good */
+    DEAD_EXHAUSTED = 2, /* attempts or age used up */
+    DEAD_EXPIRED = 3,   /* its time to live ended */
+    DEAD_DELETED = 4,   /* by a person; only in receipts */
+};
+const char *message_state_name(enum message_state s);
+const char *dead_reason_name(enum dead_reason r);
+
+/* What a message carries; stored once, in its PUT fact. */
+struct envelope {
+    struct span content_type;
+    struct span ordering_key;
+    struct span traceparent;
+    struct span tracestate;
+    struct span correlation_id;
+    struct span headers; /* "Name: value\n" lines to send along */
+    struct span body;
+};
+
+struct publish {
+    struct span queue;
+    uint64_t schedule_ns; /* absolute; 0: at once */
+    uint64_t ttl_ns;      /* 0: none of its own */
+    uint8_t priority;
+    struct envelope envelope;
+};
+
+struct reserve {
+    struct span stock;
+    struct span purchase; /* empty: one is made from the receipt id */
+    struct span member;   /* empty: no per-member limit applies */
+    uint64_t hold_ns;     /* 0: the stock's own */
+};
+
+enum operation_kind {
+    OPERATION_RESERVE = 1,
+    OPERATION_RELEASE = 2,
+    OPERATION_CONFIRM = 3,
+    OPERATION_ENQUEUE = 4,
+    OPERATION_DEDUP = 5, /* refuse the whole when this key was seen: scope = caller's text */
+};
+#define TRANSACTION_OPERATIONS_MAX 64u
+
+struct operation {
+    enum operation_kind kind;
+    struct publish enqueue;
+    struct reserve reserve; /* also release, confirm */
+    /* ENQUEUE: when the message ends dead, release this reservation in the same record. */
+    struct span compensate_stock, compensate_purchase;
+    struct span dedup_key;
+    uint64_t dedup_ttl_ns;
+    /* out */
+    struct receipt receipt;
+};
+
+struct attempt_finish {
+    uint64_t message;
+    uint32_t attempt;
+    uint16_t status;     /* 0: no response */
+    uint8_t error;       /* enum attempt_error */
+    bool retriable;      /* by the destination's list; the queue's policy then decides */
+    bool success;
+    uint64_t duration_ns;
+    uint64_t retry_after_ns; /* relative; 0: not said */
+    struct span excerpt;     /* <= 512 bytes of the response, printable UTF-8 */
+};
+
+enum attempt_error {
+    ATTEMPT_OK = 0,
+    ATTEMPT_CONNECT = 1,
+    ATTEMPT_TIMEOUT = 2,
+    ATTEMPT_TLS = 3,
+    ATTEMPT_DNS = 4,
+    ATTEMPT_PROTOCOL = 5,
+    ATTEMPT_ADDRESS_REFUSED = 6, /* private range */
+    ATTEMPT_UNKNOWN = 7,         /* the program ended while it was under way */
+    ATTEMPT_BODY_LOST = 8,       /* the stored body is corrupt: never sent */
+};
+const char *attempt_error_name(enum attempt_error e);
+
+/* Everything that dispatch needs to make one attempt; made by model_decide_start. */
+struct attempt_start {
+    uint64_t message;
+    uint64_t address; /* where its body is */
+    uint32_t attempt; /* from 1 */
+    bool outcome_unknown_before; /* an earlier attempt's outcome is not known */
+    uint32_t destination; /* index and generation: dispatch keeps definitions by them */
+    uint32_t destination_generation;
+    uint64_t timeout_ns;
+    uint64_t scheduled_ns;
+    char queue[NAME_MAX_BYTES + 1];
+};
+
+struct queue_info {
+    uint64_t ready, delayed, in_flight, dead, blocked;
+    uint64_t bytes;
+    uint64_t published, completed, died, expired, deleted, attempts; /* since it was made */
+    uint64_t oldest_ns; /* accepted time of the oldest ready message, 0 when none */
+    bool paused;
+};
+
+struct message_info {
+    uint64_t id, address;
+    enum message_state state;
+    uint8_t priority;
+    uint32_t attempts;
+    uint32_t body_bytes;
+    uint64_t due_ns, expires_ns;
+    enum dead_reason dead_reason;
+    uint16_t last_status;
+    uint8_t last_error;
+};
+
+struct stock_info {
+    uint64_t total, used, held, tombstones, sold_out_since_ns;
+    bool sold_out;
+};
+
+enum reservation_state { RESERVATION_HELD = 1, RESERVATION_FINAL = 2, RESERVATION_CANCELLED = 3 };
+
+struct reservation_info {
+    enum reservation_state state;
+    uint64_t number, expires_ns, made_ns;
+};
+
+enum entry_state { ENTRY_ACCEPTED = 1, ENTRY_SENT = 2, ENTRY_FAILED = 3 };
+
+struct campaign_info {
+    uint64_t entries, sent, failed, left; /* left: units that may still be won */
+    uint64_t refused[REFUSAL_COUNT];      /* not part of the durable state: since start */
+    bool open;
+};
+
+struct entry_info {
+    uint64_t id, number, accepted_ns;
+    enum entry_state state;
+};
+
+struct destination_info {
+    uint64_t attempts, succeeded, failed, in_flight, waiting;
+    uint64_t closed_until_ns; /* Retry-After */
+    bool paused;
+};
+
+struct receipt_info {
+    uint64_t id, address;     /* address 0: the body is no longer held */
+    enum message_state state; /* 0 with a pure reservation or transaction */
+    enum dead_reason dead_reason;
+    uint16_t last_status;
+    uint32_t attempts;
+    uint64_t changed_ns, due_ns, number;
+    char queue[NAME_MAX_BYTES + 1];
+};
+
+/* How a definition came in. A file's wins only when it differs from what that file said last. */
+struct define {
+    bool from_file;
+    uint64_t file_hash; /* of the definition as the file has it */
+    bool create_only;   /* POST: CONFLICT when it exists */
+    bool ret_created;
+    bool ret_unchanged;
+};
+
+struct request {
+    enum request_kind kind;
+    struct idempotency idempotency;
+    struct span name; /* the resource of the path */
+    uint64_t id;      /* message or receipt of the path */
+
+    union {
+        struct {
+            struct define how;
+            union {
+                const struct queue_def *queue;
+                const struct stock_def *stock;
+                const struct campaign_def *campaign;
+                const struct destination_def *destination;
+            };
+        } define;
+        struct publish publish;
+        struct reserve reserve;
+        struct {
+            struct span member; /* taken from the body by the campaign's pointer */
+            uint32_t generation; /* of the definition that was used to take it; else STALE */
+            struct envelope envelope;
+        } enter;
+        struct {
+            struct operation *operations; /* borrows */
+            uint32_t count;
+        } transaction;
+        struct attempt_finish finish;
+        struct {
+            enum message_state state; /* 0: all */
+            uint64_t after;           /* id or index to go on after; 0: from the start */
+            uint32_t max;
+        } list;
+        struct {
+            uint64_t id; /* 0: all dead messages of the queue */
+            uint32_t max;
+        } redrive;
+        struct {
+            uint64_t *ids;        /* borrows */
+            struct span *payloads; /* borrows: each the PUT payload as read from the log */
+            uint32_t count;
+        } move;
+    } in;
+
+    /* ---- answer ---- */
+    enum refusal refusal;
+    bool replayed;              /* the stored answer of this idempotency key */
+    struct receipt receipt;
+    const char *error_detail;   /* static text for people, or NULL */
+    char error_pointer[64];     /* JSON pointer of the field, or empty */
+    uint64_t opens_ns;          /* NOT_OPEN */
+    uint32_t generation;        /* STALE, and CAMPAIGN_GET: of the present definition */
+    uint64_t next;              /* lists: `after` of the next page, 0 at the end */
+    uint64_t count;             /* purge, redrive: how many; lists: how many items in out_bytes */
+    union {
+        struct queue_info queue;
+        struct message_info message;
+        struct stock_info stock;
+        struct reservation_info reservation;
+        struct campaign_info campaign;
+        struct entry_info entry;
+        struct destination_info destination;
+        struct receipt_info receipt;
+    } out;
+    /*
+     * GET: the encoded definition. LIST of resources: per item the definition, u32-length-prefixed, then the
+     * *_info struct's bytes (length-prefixed). QUEUE_MESSAGES: message_info structs. CAMPAIGN_ENTRIES:
+     * per entry entry_info, then the member key, both length-prefixed. STALE of ENTER: the member pointer.
+     */
+    struct buffer out_bytes;
+};
+
+void request_init(struct request *r, enum request_kind kind);
+void request_release(struct request *r);
+
+/* "r" and 16 hex digits; out has 18 bytes. parse: E_INVALID. */
+void receipt_format(uint64_t id, char out[18]);
+MUST_CHECK int receipt_parse(struct span text, uint64_t *ret_id);
+
+/* The PUT and MOVED facts carry this; dispatch and the API read it back from a record. */
+struct stored_message {
+    uint64_t id;
+    uint64_t accepted_ns;
+    struct span queue; /* name at the time */
+    uint64_t schedule_ns, expires_ns;
+    uint8_t priority;
+    struct envelope envelope;
+    struct span payload; /* the whole fact payload, as MESSAGE_MOVE wants it */
+};
+/* Finds message `id` among the facts of a record. E_NOT_FOUND, E_CORRUPT. */
+MUST_CHECK int stored_message_find(struct span facts, uint64_t id, struct stored_message *ret);
+
+#endif
