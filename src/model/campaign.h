@@ -16,6 +16,8 @@
 
 #include "model/queue.h"
 
+struct campaigns;
+
 extern const struct module campaign_module;
 
 MUST_CHECK int campaigns_create(const struct model *m, struct campaigns **ret);

@@ -10,6 +10,8 @@
 
 #include "model/model.h"
 
+struct dedups;
+
 extern const struct module dedup_module;
 
 MUST_CHECK int dedups_create(const struct model *m, struct dedups **ret);

@@ -15,6 +15,8 @@
 
 #include "model/queue.h"
 
+struct destinations;
+
 extern const struct module destination_module;
 
 MUST_CHECK int destinations_create(const struct model *m, struct destinations **ret);

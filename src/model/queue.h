@@ -17,6 +17,8 @@
 
 #include "model/model.h"
 
+struct queues;
+
 extern const struct module queue_module;
 
 MUST_CHECK int queues_create(const struct model *m, struct queues **ret);

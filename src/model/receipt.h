@@ -9,6 +9,8 @@
 
 #include "model/model.h"
 
+struct receipts;
+
 extern const struct module receipt_module;
 
 MUST_CHECK int receipts_create(const struct model *m, struct receipts **ret);

@@ -16,6 +16,8 @@
 
 #include "model/model.h"
 
+struct stocks;
+
 extern const struct module stock_module;
 
 MUST_CHECK int stocks_create(const struct model *m, struct stocks **ret);

@@ -1,0 +1,123 @@
+/*
+ * engine/engine.h - the sequencer: one writer at a time, one order, replies held until durable.
+ *
+ * Promise: requests are decided one after the other, each at a time that never goes back. What a request's
+ *          facts say is one log record: applied at once, answered when its record, and everything that
+ *          its decision could have seen, is durable (reads too). A dead log answers nothing.
+ * Shape:   opaque. The model belongs to whoever holds the engine's lock: the engine thread, or an I/O thread
+ *          whose single request found everything idle and is decided and flushed in place, which
+ *          saves two thread switches when a machine has nothing else to do.
+ *
+ *   I/O threads --engine_submit--> [queue] --> engine thread: decide, log_append, apply --> [held replies]
+ *        ^                                                         |  log_commit
+ *        +------------- port.deliver <--- on_durable <--- log thread: write, fdatasync
+ *
+ * Attempts to start (dispatch) travel the same way: decided by the engine when pace allows, given to
+ * `start_attempts` once durable.
+ */
+#ifndef SLUICE_ENGINE_ENGINE_H
+#define SLUICE_ENGINE_ENGINE_H
+
+#include "log/log.h"
+#include "model/model.h"
+
+struct engine;
+struct engine_request;
+
+/* Where answers go: one per I/O loop (and one for dispatch, tools, tests). */
+struct engine_port {
+    /*
+     * A chain of answered requests, linked by `next`. Runs on the log thread, the engine thread or, when
+     * decided in place, on the submitting thread inside engine_submit. Must only hand over, never block.
+     */
+    void (*deliver)(struct engine_port *port, struct engine_request *first,
+                    struct engine_request *last);
+};
+
+struct engine_request {
+    struct request r;
+    struct engine_request *next; /* link; chains of submit and deliver */
+    struct engine_port *port;    /* borrows until delivered */
+    uint64_t wait_position;      /* engine's own: answered when this is durable */
+    uint64_t submitted_ns;       /* monotonic; set by engine_submit */
+};
+
+struct engine_options {
+    const char *directory;        /* data folder: <directory>/log, <directory>/snapshot */
+    const struct file_ops *files; /* NULL: file_ops_system */
+    uint64_t segment_bytes;       /* 0: log's default */
+    uint64_t min_free_bytes;
+    bool salvage;
+    struct model_limits limits;
+    uint32_t queue_max;             /* requests submitted and not answered; 0: 65,536; beyond it E_BUSY */
+    uint64_t snapshot_every_bytes;  /* of log since the last one; 0: 256 MiB */
+    double compact_live_share;      /* segments with less live than this are copied forward; 0: 0.3 */
+    bool paranoid;                  /* model_check after every record: slow */
+    bool in_place;                  /* decide in the submitting thread when all is idle */
+    void *context;                  /* borrows: for the callbacks */
+    /* Durable starts. Runs on the log thread; must only hand over. NULL: nothing is ever started. */
+    void (*start_attempts)(void *context, const struct attempt_start *starts, size_t count);
+    /* The log failed. One line for a person. The process must end with a non-zero code. */
+    void (*failed)(void *context, const char *message);
+    /* Remarkable moments (snapshot taken, compaction, room): one line each, for the program's log. */
+    void (*note)(void *context, const char *message);
+};
+
+struct engine_recovery {
+    struct log_recovery log;
+    uint64_t snapshot_position; /* 0: none was used */
+    uint64_t replayed_records;
+    uint64_t unknown_attempts; /* under way when the program ended */
+    uint64_t duration_ns;
+};
+
+/*
+ * Opens the log, loads the newest good snapshot, replays what came after, records attempts of unknown outcome, starts the threads.
+ * Errors as log_open; error_text says what to do.
+ */
+MUST_CHECK int engine_open(const struct engine_options *options,
+                           struct engine_recovery *ret_recovery, char error_text[512],
+                           struct engine **ret_engine);
+/*
+ * Takes no more requests (E_CLOSED), answers those it has, flushes, snapshots (unless told not to), frees.
+ * The ports must still be able to take deliveries until it returns.
+ */
+void engine_close(struct engine *e, bool snapshot);
+
+/*
+ * A chain of `count` requests in order, from any thread. On success all will be delivered to their ports. E_BUSY: too
+ * many are waiting, none was taken; E_CLOSED: stopping; E_IO: the log is dead.
+ */
+MUST_CHECK int engine_submit(struct engine *e, struct engine_request *first,
+                             struct engine_request *last, uint32_t count);
+
+/* For command line, start-up and tests: submits one and waits for its answer. */
+MUST_CHECK int engine_call(struct engine *e, struct request *r);
+
+/* A stored message by id and address (request outputs): reads the log and checks it. `ret` borrows `bytes`. */
+MUST_CHECK int engine_read_message(struct engine *e, uint64_t id, uint64_t address,
+                                   struct buffer *bytes, struct stored_message *ret);
+
+/* Encoded definition of a destination by index. E_NOT_FOUND. */
+MUST_CHECK int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
+                                  struct buffer *ret_definition);
+
+enum log_room engine_room(const struct engine *e);
+
+/* Asks for a snapshot soon (also for tests); returns when it stands on disk. E_IO, E_FULL. */
+MUST_CHECK int engine_snapshot(struct engine *e);
+
+struct engine_stats {
+    uint64_t requests, records, in_place;
+    uint64_t refused[REFUSAL_COUNT];
+    uint64_t answered; /* by kind of refusal NONE */
+    uint64_t waiting;  /* submitted, not answered */
+    uint64_t snapshots, snapshot_ns_last, snapshot_fork_ns_last, snapshot_position;
+    uint64_t moved_messages, released_segments;
+    uint64_t memory_bytes;
+    uint64_t next_position, durable_position;
+    struct log_stats log;
+};
+void engine_stats(struct engine *e, struct engine_stats *ret);
+
+#endif
