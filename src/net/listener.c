@@ -1,0 +1,93 @@
+#include "net/listener.h"
+
+#include <assert.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/error.h"
+
+static int resolve(const char *host, uint16_t port, char error_text[256],
+                   struct sockaddr_storage *ret_address) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    char service[8];
+    snprintf(service, sizeof service, "%u", port);
+    struct addrinfo *found = NULL;
+    int rc = getaddrinfo(host, service, &hints, &found);
+    if (rc != 0) {
+        snprintf(error_text, 256, "address %.100s: %.100s", host, gai_strerror(rc));
+        return E_INVALID;
+    }
+    memset(ret_address, 0, sizeof *ret_address);
+    memcpy(ret_address, found->ai_addr, found->ai_addrlen);
+    freeaddrinfo(found);
+    return 0;
+}
+
+static void on_connection(uv_stream_t *stream, int status) {
+    struct net_listener *l = stream->data;
+    if (status == 0)
+        l->ready(l);
+}
+
+static uint16_t bound_port(const uv_tcp_t *tcp) {
+    struct sockaddr_storage address;
+    int size = sizeof address;
+    int rc = uv_tcp_getsockname(tcp, (struct sockaddr *)&address, &size);
+    assert(rc == 0);
+    return ntohs(address.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&address)->sin6_port
+                                               : ((struct sockaddr_in *)&address)->sin_port);
+}
+
+static int bind_and_listen(struct net_listener *l, const struct sockaddr_storage *address,
+                           int backlog) {
+    uv_os_fd_t fd;
+    int rc = uv_fileno((uv_handle_t *)&l->tcp, &fd);
+    if (rc != 0)
+        return rc;
+    const int on = 1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+        return UV_EINVAL;
+    rc = uv_tcp_bind(&l->tcp, (const struct sockaddr *)address, 0);
+    if (rc != 0)
+        return rc;
+    return uv_listen((uv_stream_t *)&l->tcp, backlog, on_connection);
+}
+
+int net_listener_open(struct net_listener *l, struct net_loop *loop,
+                      const struct net_listener_options *options, char error_text[256],
+                      bool *ret_closing) {
+    struct sockaddr_storage address;
+    *ret_closing = false;
+    int rc = resolve(options->host, options->port, error_text, &address);
+    if (rc != 0)
+        return rc;
+    l->ready = options->ready;
+    l->closed = options->closed;
+    l->tcp.data = l;
+    rc = uv_tcp_init_ex(net_loop_uv(loop), &l->tcp, address.ss_family);
+    if (rc == 0) {
+        rc = bind_and_listen(l, &address, options->backlog);
+        if (rc == 0) {
+            l->port = bound_port(&l->tcp);
+            return 0;
+        }
+        net_listener_close(l);
+        *ret_closing = true;
+    }
+    snprintf(error_text, 256, "listen on %.100s port %u: %.100s", options->host, options->port,
+             uv_strerror(rc));
+    return E_IO;
+}
+
+static void on_closed(uv_handle_t *handle) {
+    struct net_listener *l = handle->data;
+    l->closed(l);
+}
+
+void net_listener_close(struct net_listener *l) {
+    if (!uv_is_closing((uv_handle_t *)&l->tcp))
+        uv_close((uv_handle_t *)&l->tcp, on_closed);
+}

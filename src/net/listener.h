@@ -1,0 +1,39 @@
+/*
+ * net/listener.h - a listening TCP socket on a loop.
+ *
+ * Promise: binds with SO_REUSEPORT, so that each loop of the program listens for itself and the kernel
+ *          spreads connections over them. IPv4 and IPv6, addresses or names (the first that resolves).
+ * Shape:   caller-owned storage, alive until `closed`.
+ * Errors:  E_INVALID (host), E_IO (bind, listen); error_text says why in one line.
+ */
+#ifndef SLUICE_NET_LISTENER_H
+#define SLUICE_NET_LISTENER_H
+
+#include <stdbool.h>
+
+#include "net/loop.h"
+
+struct net_listener {
+    uv_tcp_t tcp;
+    uint16_t port; /* the one bound */
+    /* A connection waits: take it with net_stream_accept, at once. */
+    void (*ready)(struct net_listener *l);
+    void (*closed)(struct net_listener *l); /* last call */
+};
+
+struct net_listener_options {
+    const char *host;
+    uint16_t port; /* 0: any */
+    int backlog;
+    void (*ready)(struct net_listener *l);
+    void (*closed)(struct net_listener *l);
+};
+
+/* After a failure the storage is still in use until `closed`, when *ret_closing is set. */
+MUST_CHECK int net_listener_open(struct net_listener *l, struct net_loop *loop,
+                                 const struct net_listener_options *options, char error_text[256],
+                                 bool *ret_closing);
+/* Leads to `closed`, later. */
+void net_listener_close(struct net_listener *l);
+
+#endif

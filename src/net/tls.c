@@ -1,0 +1,205 @@
+#include "net/tls.h"
+
+#include <assert.h>
+#include <limits.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+struct tls_context {
+    SSL_CTX *ssl; /* owns */
+};
+
+struct tls_session {
+    SSL *ssl;      /* owns, and with it both BIOs */
+    BIO *from_net; /* borrows */
+    BIO *to_net;   /* borrows */
+};
+
+/* ---- context ---- */
+
+static int explain(char error_text[256], const char *what, const char *file) {
+    char reason[160] = "unknown reason";
+    unsigned long code = ERR_peek_last_error();
+    if (code != 0)
+        ERR_error_string_n(code, reason, sizeof reason);
+    ERR_clear_error();
+    snprintf(error_text, 256, "tls: %s%s%.60s: %s", what, file == NULL ? "" : " ",
+             file == NULL ? "" : file, reason);
+    return E_INVALID;
+}
+
+static int choose_protocol(SSL *ssl, const unsigned char **ret_name, unsigned char *ret_size,
+                           const unsigned char *offered, unsigned int offered_size, void *arg) {
+    static const unsigned char ours[] = "\x08http/1.1";
+    (void)ssl, (void)arg;
+    unsigned char *chosen;
+    int rc = SSL_select_next_proto(&chosen, ret_size, ours, sizeof ours - 1, offered, offered_size);
+    *ret_name = chosen;
+    return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static int load_files(SSL_CTX *ssl, const struct tls_options *o, char error_text[256]) {
+    if (SSL_CTX_use_certificate_chain_file(ssl, o->certificate_file) != 1)
+        return explain(error_text, "certificate", o->certificate_file);
+    if (SSL_CTX_use_PrivateKey_file(ssl, o->key_file, SSL_FILETYPE_PEM) != 1)
+        return explain(error_text, "key", o->key_file);
+    if (SSL_CTX_check_private_key(ssl) != 1)
+        return explain(error_text, "key does not belong to the certificate:", o->key_file);
+    if (o->client_ca_file == NULL)
+        return 0;
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(o->client_ca_file);
+    if (names == NULL || SSL_CTX_load_verify_locations(ssl, o->client_ca_file, NULL) != 1) {
+        sk_X509_NAME_pop_free(names, X509_NAME_free);
+        return explain(error_text, "client CA", o->client_ca_file);
+    }
+    SSL_CTX_set_client_CA_list(ssl, names);
+    SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
+    return 0;
+}
+
+static int set_up(SSL_CTX *ssl, const struct tls_options *o, char error_text[256]) {
+    static const unsigned char session_scope[] = "sluice";
+    int floor = o->min_version == 0 ? TLS1_2_VERSION : o->min_version;
+    if (floor < TLS1_2_VERSION || SSL_CTX_set_min_proto_version(ssl, floor) != 1)
+        return explain(error_text, "minimum version below TLS 1.2 or unknown", NULL);
+    SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE);
+    /* An idle connection then holds no record buffers (34 KiB). */
+    SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
+    SSL_CTX_set_session_id_context(ssl, session_scope, sizeof session_scope - 1);
+    return load_files(ssl, o, error_text);
+}
+
+int tls_context_create(const struct tls_options *options, char error_text[256],
+                       struct tls_context **ret_context) {
+    struct tls_context *c = calloc(1, sizeof *c);
+    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
+    int rc = E_NOMEM;
+    if (c == NULL || ssl == NULL) {
+        snprintf(error_text, 256, "tls: out of memory");
+        goto fail;
+    }
+    rc = set_up(ssl, options, error_text);
+    if (rc != 0)
+        goto fail;
+    c->ssl = ssl;
+    *ret_context = c;
+    return 0;
+fail:
+    SSL_CTX_free(ssl);
+    free(c);
+    return rc;
+}
+
+void tls_context_free(struct tls_context *c) {
+    if (c == NULL)
+        return;
+    SSL_CTX_free(c->ssl);
+    free(c);
+}
+
+/* ---- session ---- */
+
+int tls_session_create(struct tls_context *c, struct tls_session **ret_session) {
+    struct tls_session *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return E_NOMEM;
+    s->ssl = SSL_new(c->ssl);
+    s->from_net = BIO_new(BIO_s_mem());
+    s->to_net = BIO_new(BIO_s_mem());
+    if (s->ssl == NULL || s->from_net == NULL || s->to_net == NULL) {
+        SSL_free(s->ssl);
+        BIO_free(s->from_net);
+        BIO_free(s->to_net);
+        free(s);
+        return E_NOMEM;
+    }
+    SSL_set_bio(s->ssl, s->from_net, s->to_net);
+    SSL_set_accept_state(s->ssl);
+    *ret_session = s;
+    return 0;
+}
+
+void tls_session_free(struct tls_session *s) {
+    if (s == NULL)
+        return;
+    SSL_free(s->ssl);
+    free(s);
+}
+
+int tls_feed(struct tls_session *s, struct span bytes) {
+    assert(bytes.size <= INT_MAX);
+    if (bytes.size == 0)
+        return 0;
+    return BIO_write(s->from_net, bytes.data, (int)bytes.size) == (int)bytes.size ? 0 : E_NOMEM;
+}
+
+/* The error queue is the thread's: what one session leaves there would be taken for another's. */
+int tls_read(struct tls_session *s, uint8_t *out, size_t size) {
+    ERR_clear_error();
+    int count = SSL_read(s->ssl, out, size > INT_MAX ? INT_MAX : (int)size);
+    if (count > 0)
+        return count;
+    int error = SSL_get_error(s->ssl, count);
+    ERR_clear_error();
+    switch (error) {
+    case SSL_ERROR_WANT_READ:
+    case SSL_ERROR_WANT_WRITE: /* cannot be: the memory BIO takes everything */
+        return E_BUSY;
+    case SSL_ERROR_ZERO_RETURN:
+        return E_END;
+    default:
+        return E_INVALID;
+    }
+}
+
+bool tls_established(const struct tls_session *s) {
+    return SSL_is_init_finished(s->ssl) == 1;
+}
+
+int tls_write(struct tls_session *s, struct span plain) {
+    while (plain.size > 0) {
+        int part = plain.size > INT_MAX ? INT_MAX : (int)plain.size;
+        ERR_clear_error();
+        int count = SSL_write(s->ssl, plain.data, part);
+        if (count <= 0) {
+            ERR_clear_error();
+            return E_INVALID;
+        }
+        plain = span_of(plain.data + count, plain.size - (size_t)count);
+    }
+    return 0;
+}
+
+void tls_shutdown(struct tls_session *s) {
+    if (!tls_established(s))
+        return;
+    ERR_clear_error();
+    SSL_shutdown(s->ssl);
+    ERR_clear_error();
+}
+
+struct span tls_unsent(struct tls_session *s) {
+    char *data = NULL;
+    long size = BIO_get_mem_data(s->to_net, &data);
+    return span_of(data, size > 0 ? (size_t)size : 0);
+}
+
+/* A memory BIO forgets what is read from it; NULL is no place to read to, so small steps. */
+void tls_sent(struct tls_session *s, size_t count) {
+    if (count == tls_unsent(s).size) {
+        (void)BIO_reset(s->to_net);
+        return;
+    }
+    char gone[4096];
+    while (count > 0) {
+        int part = BIO_read(s->to_net, gone, count > sizeof gone ? (int)sizeof gone : (int)count);
+        assert(part > 0);
+        count -= (size_t)part;
+    }
+}

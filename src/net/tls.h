@@ -1,0 +1,58 @@
+/*
+ * net/tls.h - TLS as a filter between a socket and its reader: bytes in, bytes out, no I/O.
+ *
+ * Promise: TLS 1.2 at least, ALPN http/1.1, no compression, no renegotiation. Client certificates are
+ *          required and checked when a client CA is given.
+ * Shape:   a context for a listener, a session for a connection, both opaque.
+ *
+ *      from the socket ─► tls_feed ─► tls_read  ─► plain bytes
+ *      plain bytes ─► tls_write ─► tls_unsent, tls_sent ─► to the socket
+ *
+ * Errors:  E_BUSY: needs more from the peer; E_END: the peer closed properly; E_INVALID: broken peer,
+ *          after which only tls_unsent (the alert) makes sense; E_NOMEM.
+ */
+#ifndef SLUICE_NET_TLS_H
+#define SLUICE_NET_TLS_H
+
+#include <stdbool.h>
+
+#include "base/compiler.h"
+#include "base/span.h"
+
+struct tls_context;
+struct tls_session;
+
+struct tls_options {
+    const char *certificate_file; /* PEM, the leaf first */
+    const char *key_file;         /* PEM */
+    const char *client_ca_file;   /* PEM; NULL: clients need no certificate */
+    int min_version;              /* 0: TLS 1.2; else TLS1_2_VERSION or TLS1_3_VERSION */
+};
+
+/* E_INVALID: a file cannot be used or does not fit; error_text says which and why. */
+MUST_CHECK int tls_context_create(const struct tls_options *options, char error_text[256],
+                                  struct tls_context **ret_context);
+void tls_context_free(struct tls_context *c);
+
+/* The server's side of one connection. */
+MUST_CHECK int tls_session_create(struct tls_context *c, struct tls_session **ret_session);
+void tls_session_free(struct tls_session *s);
+
+/* Bytes from the socket; copied. */
+MUST_CHECK int tls_feed(struct tls_session *s, struct span bytes);
+/*
+ * Goes on with the handshake if need be and reads plain bytes into out. Positive: how many. Each call
+ * may leave bytes to send (tls_unsent).
+ */
+MUST_CHECK int tls_read(struct tls_session *s, uint8_t *out, size_t size);
+bool tls_established(const struct tls_session *s);
+/* Encrypts all of it. Only when established. */
+MUST_CHECK int tls_write(struct tls_session *s, struct span plain);
+/* Says goodbye (close_notify), when established. */
+void tls_shutdown(struct tls_session *s);
+
+/* What has to go to the socket; borrowed until the next call. */
+struct span tls_unsent(struct tls_session *s);
+void tls_sent(struct tls_session *s, size_t count);
+
+#endif
