@@ -25,8 +25,13 @@ void destinations_free(struct destinations *d);
 uint32_t destination_find(const struct model *m, struct span name);
 const struct destination_def *destination_definition(const struct model *m, uint32_t destination);
 
-/* A queue of this destination got its first ready message, or lost its last (mutator, idempotent). */
-void destination_queue_ready(struct model *m, uint32_t destination, bool any_ready);
+/*
+ * Queue `queue`, which pushes to this destination, has a ready message and is not paused (true), or has
+ * none or is paused or is gone (false). Mutator, idempotent, O(1), never fails: queue calls it whenever that
+ * changes, when the queue's own pace is defined anew, and for its linked queues out of
+ * queue_destination_changed. destination 0: nothing happens.
+ */
+void destination_queue_ready(struct model *m, uint32_t destination, uint32_t queue, bool ready);
 
 /* See model.h. */
 bool destination_decide_start(const struct model *m, struct decision *d,
