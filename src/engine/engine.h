@@ -49,12 +49,19 @@ struct engine_options {
     uint64_t min_free_bytes;
     bool salvage;
     struct model_limits limits;
-    uint32_t queue_max;             /* requests submitted and not answered; 0: 65,536; beyond it E_BUSY */
-    uint64_t snapshot_every_bytes;  /* of log since the last one; 0: 256 MiB */
-    double compact_live_share;      /* segments with less live than this are copied forward; 0: 0.3 */
-    bool paranoid;                  /* model_check after every record: slow */
-    bool in_place;                  /* decide in the submitting thread when all is idle */
-    void *context;                  /* borrows: for the callbacks */
+    uint32_t queue_max; /* requests submitted and not answered; 0: 65,536; beyond it E_BUSY */
+    uint64_t snapshot_every_bytes; /* of log since the last one; 0: 256 MiB */
+    double compact_live_share; /* segments with less live than this are copied forward; 0: 0.3 */
+    bool paranoid;             /* model_check after every record: slow */
+    bool in_place;             /* decide in the submitting thread when all is idle */
+    /*
+     * For tests and the simulator: no thread and no fork; engine_turn does all the work, and both clocks
+     * are asked here. NULL: the system's.
+     */
+    bool manual;
+    uint64_t (*real_ns)(void *context);
+    uint64_t (*monotonic_ns)(void *context);
+    void *context; /* borrows: for the callbacks */
     /* Durable starts. Runs on the log thread; must only hand over. NULL: nothing is ever started. */
     void (*start_attempts)(void *context, const struct attempt_start *starts, size_t count);
     /* The log failed. One line for a person. The process must end with a non-zero code. */
@@ -90,6 +97,9 @@ void engine_close(struct engine *e, bool snapshot);
  */
 MUST_CHECK int engine_submit(struct engine *e, struct engine_request *first,
                              struct engine_request *last, uint32_t count);
+
+/* With options.manual: one turn of the engine, the log and the housekeeper. */
+void engine_turn(struct engine *e);
 
 /* For command line, start-up and tests: submits one and waits for its answer. */
 MUST_CHECK int engine_call(struct engine *e, struct request *r);

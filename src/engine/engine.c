@@ -1,0 +1,493 @@
+/*
+ * Opening, closing, and the way in. sequencer.c decides, replies.c lets go, keeper.c keeps house.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+#include "model/destination.h"
+
+#define QUEUE_MAX_DEFAULT            65536u
+#define SNAPSHOT_EVERY_BYTES_DEFAULT (256ull << 20)
+#define COMPACT_LIVE_SHARE_DEFAULT   0.3
+
+/* ---- the way in ---- */
+
+static void intake_push(struct intake *in, struct engine_request *first,
+                        struct engine_request *last) {
+    pthread_mutex_lock(&in->lock);
+    last->next = NULL;
+    if (in->last != NULL)
+        in->last->next = first;
+    else
+        in->first = first;
+    in->last = last;
+    if (in->sleeping)
+        pthread_cond_signal(&in->wake);
+    pthread_mutex_unlock(&in->lock);
+}
+
+static struct engine_request *intake_take(struct intake *in) {
+    pthread_mutex_lock(&in->lock);
+    struct engine_request *first = in->first;
+    in->first = in->last = NULL;
+    in->nudged = false;
+    pthread_mutex_unlock(&in->lock);
+    return first;
+}
+
+static void nudge(struct engine *e) {
+    struct intake *in = &e->intake;
+    pthread_mutex_lock(&in->lock);
+    in->nudged = true;
+    if (in->sleeping)
+        pthread_cond_signal(&in->wake);
+    pthread_mutex_unlock(&in->lock);
+}
+
+/*
+ * One request, nobody else waiting: decided and flushed here. False: somebody is at work; queue it.
+ * The lock is given back before the flush, so that others can decide behind it.
+ */
+static bool work_in_place(struct engine *e, struct engine_request *r) {
+    if (!e->options.in_place || atomic_load(&e->waiting) != 1)
+        return false;
+    if (pthread_mutex_trylock(&e->lock) != 0)
+        return false;
+    r->next = NULL;
+    sequencer_work(e, r);
+    e->stats.in_place++;
+    /* Compared under the lock: the engine thread stores its plan there too. */
+    bool earlier = sequencer_next_wake_ns(e) < e->planned_wake_ns;
+    pthread_mutex_unlock(&e->lock);
+    if (earlier)
+        nudge(e);
+    if (log_flush(e->log) == E_BUSY)
+        log_commit(e->log);
+    return true;
+}
+
+int engine_submit(struct engine *e, struct engine_request *first, struct engine_request *last,
+                  uint32_t count) {
+    if (!atomic_load(&e->accepting))
+        return e->held.dead ? E_IO : E_CLOSED;
+    uint64_t before = atomic_fetch_add(&e->waiting, count);
+    if (before + count > e->options.queue_max) {
+        atomic_fetch_sub(&e->waiting, count);
+        return E_BUSY;
+    }
+    uint64_t now_ns = engine_monotonic_ns(e);
+    for (struct engine_request *q = first;; q = q->next) {
+        q->submitted_ns = now_ns;
+        if (q == last)
+            break;
+    }
+    if (count == 1 && !e->options.manual && work_in_place(e, first))
+        return 0;
+    intake_push(&e->intake, first, last);
+    return 0;
+}
+
+/* ---- the engine thread ---- */
+
+/* Sleeps until there is a request, a nudge, the planned time, or the end. False: the end. */
+static bool wait_for_work(struct engine *e, uint64_t wake_ns) {
+    struct intake *in = &e->intake;
+    struct timespec until = {.tv_sec = (time_t)(wake_ns / NS_PER_SECOND),
+                             .tv_nsec = (long)(wake_ns % NS_PER_SECOND)};
+    pthread_mutex_lock(&in->lock);
+    in->sleeping = true;
+    while (in->first == NULL && !in->nudged && !in->stopping) {
+        if (wake_ns == UINT64_MAX)
+            pthread_cond_wait(&in->wake, &in->lock);
+        else if (pthread_cond_timedwait(&in->wake, &in->lock, &until) == ETIMEDOUT)
+            break;
+    }
+    in->sleeping = false;
+    bool more = in->first != NULL || !in->stopping;
+    pthread_mutex_unlock(&in->lock);
+    return more;
+}
+
+static void *engine_main(void *arg) {
+    struct engine *e = arg;
+    /* Starts are paced to fractions of a millisecond; the default slack of 50 us would show. */
+    prctl(PR_SET_TIMERSLACK, 1000);
+    for (;;) {
+        struct engine_request *first = intake_take(&e->intake);
+        pthread_mutex_lock(&e->lock);
+        sequencer_work(e, first);
+        uint64_t wake_ns = e->broken ? UINT64_MAX : sequencer_next_wake_ns(e);
+        e->planned_wake_ns = wake_ns;
+        pthread_mutex_unlock(&e->lock);
+        log_commit(e->log);
+        if (!wait_for_work(e, wake_ns))
+            return NULL;
+    }
+}
+
+void engine_turn(struct engine *e) {
+    struct engine_request *first = intake_take(&e->intake);
+    pthread_mutex_lock(&e->lock);
+    sequencer_work(e, first);
+    pthread_mutex_unlock(&e->lock);
+    if (log_flush(e->log) != 0 || e->held.dead)
+        return;
+    if (e->keeper.snapshot_wanted) {
+        e->keeper.snapshot_wanted = false;
+        e->keeper.snapshot_result = keeper_snapshot(e, false);
+    }
+    keeper_compact(e);
+}
+
+/* ---- opening ---- */
+
+static uint64_t or_default(uint64_t value, uint64_t fallback) {
+    return value != 0 ? value : fallback;
+}
+
+static int create(const struct engine_options *options, struct engine **ret) {
+    struct engine *e = calloc(1, sizeof(*e));
+    if (e == NULL)
+        return E_NOMEM;
+    e->options = *options;
+    e->files = options->files != NULL ? options->files : &file_ops_system;
+    e->directory = strdup(options->directory);
+    if (e->directory == NULL || held_init(&e->held) != 0) {
+        free(e->directory);
+        free(e);
+        return E_NOMEM;
+    }
+    e->options.directory = e->directory;
+    e->options.queue_max = (uint32_t)or_default(options->queue_max, QUEUE_MAX_DEFAULT);
+    e->options.snapshot_every_bytes =
+        or_default(options->snapshot_every_bytes, SNAPSHOT_EVERY_BYTES_DEFAULT);
+    if (e->options.compact_live_share == 0)
+        e->options.compact_live_share = COMPACT_LIVE_SHARE_DEFAULT;
+    buffer_init(&e->facts, FACTS_MAX_BYTES);
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_mutex_init(&e->intake.lock, NULL);
+    pthread_mutex_init(&e->keeper.lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->intake.wake, &monotonic);
+    pthread_cond_init(&e->keeper.wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    uint64_t seed = options->manual ? 1 : clock_real_ns() ^ clock_monotonic_ns() << 20;
+    rng_init(&e->random, seed);
+    e->planned_wake_ns = UINT64_MAX;
+    *ret = e;
+    return 0;
+}
+
+static void destroy(struct engine *e) {
+    if (e->log != NULL)
+        log_close(e->log);
+    model_free(e->model);
+    held_release(&e->held);
+    buffer_release(&e->facts);
+    pthread_cond_destroy(&e->intake.wake);
+    pthread_cond_destroy(&e->keeper.wake);
+    pthread_mutex_destroy(&e->intake.lock);
+    pthread_mutex_destroy(&e->keeper.lock);
+    pthread_mutex_destroy(&e->lock);
+    free(e->directory);
+    free(e);
+}
+
+static int open_log(struct engine *e, struct log_recovery *recovery, char error_text[512]) {
+    struct log_options options = {
+        .directory = e->directory,
+        .files = e->files,
+        .segment_bytes = e->options.segment_bytes,
+        .min_free_bytes = e->options.min_free_bytes,
+        .salvage = e->options.salvage,
+        .no_thread = e->options.manual,
+        .context = e,
+        .on_durable = replies_on_durable,
+        .on_failed = replies_on_failed,
+    };
+    int error = log_open(&options, recovery, error_text, &e->log);
+    if (error != 0)
+        return error;
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/snapshot", e->directory);
+    int made = e->files->make_directory(e->files->context, path, 0750);
+    if (made == -EEXIST)
+        return 0;
+    if (made >= 0)
+        made = e->files->flush_directory(e->files->context, e->directory);
+    if (made >= 0)
+        return 0;
+    snprintf(error_text, 512, "%s: %s", path, strerror(-made));
+    return E_IO;
+}
+
+static int replay_record(struct engine *e, const struct record *r, uint64_t address,
+                         char error_text[512]) {
+    if (r->position != e->last_position + 1) {
+        snprintf(error_text, 512,
+                 "the log goes on at position %" PRIu64 " but %" PRIu64
+                 " is needed next: segments are missing; run `sluice log verify`",
+                 r->position, e->last_position + 1);
+        return E_CORRUPT;
+    }
+    struct applied where = {.time_ns = r->time_ns, .position = r->position, .address = address};
+    int error = model_apply(e->model, &where, r->facts);
+    if (error != 0)
+        snprintf(error_text, 512, "record %" PRIu64 " cannot be applied: %s%s", r->position,
+                 error == E_VERSION ? "it was written by a newer version of sluice"
+                                    : "its facts make no sense",
+                 error == E_VERSION ? "" : "; run `sluice log verify`");
+    e->last_position = r->position;
+    return error;
+}
+
+static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
+    struct log_cursor *cursor;
+    int error = log_cursor_open(e->log, e->last_position + 1, &cursor);
+    if (error != 0)
+        return error;
+    *ret_count = 0;
+    struct record record;
+    uint64_t address;
+    while ((error = log_cursor_next(cursor, &record, &address)) == 0) {
+        error = replay_record(e, &record, address, error_text);
+        if (error != 0)
+            break;
+        ++*ret_count;
+    }
+    log_cursor_close(cursor);
+    if (error == E_END)
+        return 0;
+    if (error_text[0] == '\0')
+        snprintf(error_text, 512,
+                 "the log cannot be read behind position %" PRIu64 ": run `sluice log verify`",
+                 e->last_position);
+    return error;
+}
+
+/* A snapshot that knows more than the log: the log lost what had been acknowledged. */
+static int check_end(struct engine *e, const struct log_recovery *log, char error_text[512]) {
+    if (e->last_position + 1 == log->next_position)
+        return 0;
+    snprintf(error_text, 512,
+             "the log ends before position %" PRIu64 " but a snapshot or record says that %" PRIu64
+             " was written: its end is missing; restore it, or remove the newer snapshots to "
+             "accept the loss",
+             log->next_position, e->last_position);
+    return E_CORRUPT;
+}
+
+static int restore(struct engine *e, struct engine_recovery *recovery, char error_text[512]) {
+    uint64_t snapshot_ns;
+    int error = snapshot_load(e, &recovery->snapshot_position, &snapshot_ns, error_text);
+    if (error != 0)
+        return error;
+    e->last_position = recovery->snapshot_position;
+    if (e->last_position + 1 < log_next_position(e->log))
+        error = replay(e, &recovery->replayed_records, error_text);
+    if (error == 0)
+        error = check_end(e, &recovery->log, error_text);
+    if (error != 0)
+        return error;
+    uint64_t last_ns =
+        recovery->log.last_time_ns > snapshot_ns ? recovery->log.last_time_ns : snapshot_ns;
+    uint64_t real_ns =
+        e->options.real_ns != NULL ? e->options.real_ns(e->options.context) : clock_real_ns();
+    timekeeper_init(&e->timekeeper, last_ns, real_ns, engine_monotonic_ns(e));
+    snapshot_prune(e, e->keeper.kept_positions);
+    e->stats.snapshot_position = recovery->snapshot_position;
+    error = sequencer_recover(e, &recovery->unknown_attempts);
+    if (error == 0 && e->options.paranoid)
+        model_check(e->model);
+    return error;
+}
+
+static int start_threads(struct engine *e) {
+    if (e->options.manual)
+        return 0;
+    if (pthread_create(&e->thread, NULL, engine_main, e) != 0)
+        return E_NOMEM;
+    e->thread_runs = true;
+    pthread_setname_np(e->thread, "sluice-engine");
+    return keeper_start(e);
+}
+
+int engine_open(const struct engine_options *options, struct engine_recovery *ret_recovery,
+                char error_text[512], struct engine **ret_engine) {
+    uint64_t started_ns = clock_monotonic_ns();
+    struct engine *e;
+    *ret_recovery = (struct engine_recovery){0};
+    error_text[0] = '\0';
+    int error = create(options, &e);
+    if (error != 0)
+        return error;
+    error = open_log(e, &ret_recovery->log, error_text);
+    if (error == 0)
+        error = restore(e, ret_recovery, error_text);
+    if (error == 0) {
+        atomic_store(&e->accepting, true);
+        error = start_threads(e);
+    }
+    if (error != 0) {
+        engine_close(e, false);
+        return error;
+    }
+    ret_recovery->duration_ns = clock_monotonic_ns() - started_ns;
+    *ret_engine = e;
+    return 0;
+}
+
+/* ---- closing ---- */
+
+static void stop_engine_thread(struct engine *e) {
+    if (!e->thread_runs)
+        return;
+    pthread_mutex_lock(&e->intake.lock);
+    e->intake.stopping = true;
+    pthread_cond_signal(&e->intake.wake);
+    pthread_mutex_unlock(&e->intake.lock);
+    pthread_join(e->thread, NULL);
+    e->thread_runs = false;
+}
+
+/*
+ * Everything that was submitted is answered when the log has flushed it; also what a thread pushed just
+ * after the engine thread had looked for the last time.
+ */
+static void drain(struct engine *e) {
+    while (atomic_load(&e->waiting) > 0 && !e->held.dead) {
+        if (e->options.manual) {
+            engine_turn(e);
+        } else {
+            struct engine_request *late = intake_take(&e->intake);
+            pthread_mutex_lock(&e->lock);
+            sequencer_work(e, late);
+            pthread_mutex_unlock(&e->lock);
+            log_commit(e->log);
+            replies_wait_progress(e, log_durable_position(e->log));
+        }
+    }
+}
+
+void engine_close(struct engine *e, bool snapshot) {
+    atomic_store(&e->accepting, false);
+    keeper_stop(e);
+    stop_engine_thread(e);
+    if (e->log != NULL && e->model != NULL) {
+        drain(e);
+        if (snapshot && !e->held.dead && keeper_snapshot(e, false) == 0)
+            keeper_compact(e);
+    }
+    destroy(e);
+}
+
+/* ---- calls from outside the loops ---- */
+
+struct call {
+    struct engine_port port;
+    struct engine_request request;
+    pthread_mutex_t lock;
+    pthread_cond_t done_wake;
+    bool done;
+};
+
+static void call_deliver(struct engine_port *port, struct engine_request *first,
+                         struct engine_request *last) {
+    (void)first;
+    (void)last;
+    struct call *c = CONTAINER_OF(port, struct call, port);
+    pthread_mutex_lock(&c->lock);
+    c->done = true;
+    pthread_cond_signal(&c->done_wake);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void call_wait(struct engine *e, struct call *c) {
+    if (e->options.manual) {
+        while (!c->done && !e->held.dead)
+            engine_turn(e);
+        return;
+    }
+    pthread_mutex_lock(&c->lock);
+    while (!c->done)
+        pthread_cond_wait(&c->done_wake, &c->lock);
+    pthread_mutex_unlock(&c->lock);
+}
+
+int engine_call(struct engine *e, struct request *r) {
+    struct call c = {.port = {.deliver = call_deliver}};
+    pthread_mutex_init(&c.lock, NULL);
+    pthread_cond_init(&c.done_wake, NULL);
+    c.request.r = *r;
+    c.request.port = &c.port;
+    int error = engine_submit(e, &c.request, &c.request, 1);
+    if (error == 0) {
+        call_wait(e, &c);
+        *r = c.request.r;
+        if (!c.done)
+            error = E_IO;
+    }
+    pthread_mutex_destroy(&c.lock);
+    pthread_cond_destroy(&c.done_wake);
+    return error;
+}
+
+int engine_read_message(struct engine *e, uint64_t id, uint64_t address, struct buffer *bytes,
+                        struct stored_message *ret) {
+    struct record record;
+    int error = log_read(e->log, address, bytes, &record);
+    if (error != 0)
+        return error;
+    return stored_message_find(record.facts, id, ret);
+}
+
+int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
+                       struct buffer *ret_definition) {
+    pthread_mutex_lock(&e->lock);
+    bool found = destination_snapshot(e->model, destination, ret_generation, ret_definition);
+    pthread_mutex_unlock(&e->lock);
+    return found ? 0 : E_NOT_FOUND;
+}
+
+enum log_room engine_room(const struct engine *e) {
+    return log_room(e->log);
+}
+
+int engine_snapshot(struct engine *e) {
+    struct keeper *k = &e->keeper;
+    if (e->options.manual)
+        return keeper_snapshot(e, false);
+    pthread_mutex_lock(&k->lock);
+    /* One that is being written now began before this call: wait for the one after it. */
+    uint64_t done = k->snapshots_done;
+    k->snapshot_wanted = true;
+    pthread_cond_broadcast(&k->wake);
+    while ((k->snapshot_wanted || k->snapshots_done == done) && !k->stopping && !e->held.dead) {
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_sec++;
+        pthread_cond_timedwait(&k->wake, &k->lock, &until);
+    }
+    int error = e->held.dead ? E_IO : k->snapshot_result;
+    pthread_mutex_unlock(&k->lock);
+    return error;
+}
+
+void engine_stats(struct engine *e, struct engine_stats *ret) {
+    pthread_mutex_lock(&e->lock);
+    *ret = e->stats;
+    ret->memory_bytes = model_memory_bytes(e->model);
+    pthread_mutex_unlock(&e->lock);
+    ret->answered = ret->refused[REFUSAL_NONE];
+    ret->waiting = atomic_load(&e->waiting);
+    ret->next_position = log_next_position(e->log);
+    ret->durable_position = log_durable_position(e->log);
+    log_stats(e->log, &ret->log);
+}

@@ -1,0 +1,145 @@
+/*
+ * engine/internal.h - struct engine and what its files call of one another. Included under engine/ only.
+ *
+ * Locks, in the order in which they may be taken:
+ *   1. engine.lock    the model, the timekeeper, the fact buffer: whoever holds it is the writer;
+ *   2. held.lock      answers and starts that wait for the disk; taken by on_durable, so never held
+ *                     while calling the log;
+ *   3. intake.lock    the queue of requests; held for a few instructions.
+ */
+#ifndef SLUICE_ENGINE_INTERNAL_H
+#define SLUICE_ENGINE_INTERNAL_H
+
+#include <assert.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "engine/timekeeper.h"
+
+/* Facts of one record that collects many small decisions (timers, starts) stay below this. */
+#define GATHER_MAX      256u
+#define FACTS_MAX_BYTES (24u << 20)
+
+/* Requests on their way in. */
+struct intake {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct engine_request *first; /* link */
+    struct engine_request *last;  /* link */
+    bool sleeping;                /* the engine thread waits on `wake` */
+    bool nudged;                  /* its plan is out of date: it must look again */
+    bool stopping;
+};
+
+struct held_start {
+    uint64_t wait_position;
+    struct attempt_start start;
+};
+
+/* What waits for the disk, each in order of position. */
+struct held {
+    pthread_mutex_t lock;
+    pthread_cond_t progress; /* signalled at each durable position, for those who wait for room */
+    struct engine_request *first; /* link */
+    struct engine_request *last;  /* link */
+    struct held_start *starts;    /* owns; ring */
+    uint32_t starts_first, starts_count, starts_capacity;
+    bool dead; /* the log failed: nothing leaves any more */
+};
+
+/* The housekeeper: snapshots, compaction, release of segments. */
+struct keeper {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    bool running, stopping;
+    bool snapshot_wanted;
+    uint64_t snapshots_done; /* also failed ones: who waits compares */
+    int snapshot_result;
+    uint64_t kept_positions[2]; /* of the snapshots on disk, newest first; 0: none */
+    uint64_t bytes_at_snapshot; /* log's appended_bytes when the last one was taken */
+    uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
+};
+
+struct engine {
+    struct engine_options options; /* owns directory */
+    char *directory;               /* owns */
+    const struct file_ops *files;
+    struct log *log;     /* owns */
+    struct model *model; /* owns */
+
+    pthread_mutex_t lock;
+    struct timekeeper timekeeper;
+    struct rng random;
+    struct buffer facts;
+    uint64_t last_position; /* of the last record appended */
+    struct engine_stats stats;
+    uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
+    bool broken;              /* apply failed after append: the process must end */
+
+    struct intake intake;
+    struct held held;
+    struct keeper keeper;
+    pthread_t thread;
+    bool thread_runs;
+    _Atomic uint64_t waiting; /* submitted, not delivered */
+    _Atomic bool accepting;
+};
+
+/* ---- sequencer.c ---- */
+/* Decides a chain and whatever else is due; lock held. Answers go to `held` or, if durable, out at once. */
+void sequencer_work(struct engine *e, struct engine_request *first);
+/* Monotonic time of the next timer or start. Lock held. */
+uint64_t sequencer_next_wake_ns(struct engine *e);
+/* Facts gathered in e->facts become a record; returns 0 or a negative error (fatal). Lock held. */
+MUST_CHECK int sequencer_append(struct engine *e, uint64_t now_ns, uint16_t fact_count,
+                                uint64_t *ret_address);
+/* After a restart: attempts of unknown outcome. Lock held. */
+MUST_CHECK int sequencer_recover(struct engine *e, uint64_t *ret_count);
+uint64_t engine_now_ns(struct engine *e);
+uint64_t engine_monotonic_ns(struct engine *e);
+/* The state cannot be trusted any more: stops everything and tells `failed`. */
+void engine_break(struct engine *e, const char *what, int error);
+
+/* ---- replies.c ---- */
+MUST_CHECK int held_init(struct held *h);
+void held_release(struct held *h);
+/* Adds a chain whose wait_positions do not decrease, then lets go what is durable. */
+void replies_hold(struct engine *e, struct engine_request *first, struct engine_request *last);
+MUST_CHECK int replies_hold_start(struct engine *e, const struct attempt_start *start,
+                                  uint64_t wait_position);
+void replies_release(struct engine *e, uint64_t durable_position);
+/* Hands a chain to its ports, runs of the same port in one call. */
+void replies_deliver(struct engine *e, struct engine_request *first);
+/* For log_options. */
+void replies_on_durable(void *engine, uint64_t position);
+void replies_on_failed(void *engine, const char *message);
+/* Waits until more is durable than `position`, or the log is dead, or some ms passed. */
+void replies_wait_progress(struct engine *e, uint64_t position);
+
+/* ---- snapshot.c ---- */
+/* Writes the model's state as of `position` to <directory>/snapshot/<position>.tmp and flushes it. */
+MUST_CHECK int snapshot_write(const struct engine *e, uint64_t position, uint64_t time_ns,
+                              uint64_t pause_per_mib_ns);
+/* .tmp -> .snap, directory flushed; the position must be durable in the log. */
+MUST_CHECK int snapshot_publish(const struct engine *e, uint64_t position);
+/* Removes all but the two newest; fills kept (newest first). */
+void snapshot_prune(const struct engine *e, uint64_t ret_kept[2]);
+/* Loads the newest good one into e->model; 0 and position 0 when there is none. */
+MUST_CHECK int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_ns,
+                             char error_text[512]);
+
+/* ---- keeper.c ---- */
+MUST_CHECK int keeper_start(struct engine *e);
+void keeper_stop(struct engine *e);
+/* One snapshot now, in a forked child if `forked`. */
+MUST_CHECK int keeper_snapshot(struct engine *e, bool forked);
+/* One round of releasing and copying forward; true when something moved or went. */
+bool keeper_compact(struct engine *e);
+void engine_note(struct engine *e, const char *format, ...) PRINTF_LIKE(2, 3);
+
+#endif

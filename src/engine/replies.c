@@ -1,0 +1,180 @@
+/*
+ * Answers and attempt starts wait here until the disk has what they rest on.
+ *
+ * Every entry has the position of the last record that its decision could have seen. Entries are added
+ * by the writer, so positions never decrease and what becomes durable is always a prefix.
+ *
+ * The one race: the log thread may publish position p between a decision and its entry here. So
+ * who adds asks for the durable position afterwards and releases the prefix too; both ways pop
+ * under the same lock, so each entry leaves once.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+#define STARTS_CAPACITY_FIRST 256u
+#define STARTS_PER_CALL       32u
+#define PROGRESS_WAIT_MS      10u
+
+int held_init(struct held *h) {
+    *h = (struct held){0};
+    h->starts = malloc(STARTS_CAPACITY_FIRST * sizeof(*h->starts));
+    if (h->starts == NULL)
+        return E_NOMEM;
+    h->starts_capacity = STARTS_CAPACITY_FIRST;
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_cond_init(&h->progress, NULL);
+    return 0;
+}
+
+void held_release(struct held *h) {
+    if (h->starts == NULL)
+        return;
+    free(h->starts);
+    pthread_mutex_destroy(&h->lock);
+    pthread_cond_destroy(&h->progress);
+    h->starts = NULL;
+}
+
+void replies_deliver(struct engine *e, struct engine_request *first) {
+    while (first != NULL) {
+        struct engine_request *last = first;
+        uint64_t count = 1;
+        for (; last->next != NULL && last->next->port == first->port; count++)
+            last = last->next;
+        struct engine_request *rest = last->next;
+        last->next = NULL;
+        atomic_fetch_sub(&e->waiting, count);
+        first->port->deliver(first->port, first, last);
+        first = rest;
+    }
+}
+
+/* Cuts the durable prefix off the chain. Lock held. */
+static struct engine_request *take_durable(struct held *h, uint64_t durable_position) {
+    struct engine_request *first = h->first;
+    if (first == NULL || first->wait_position > durable_position)
+        return NULL;
+    struct engine_request *end = first;
+    while (end->next != NULL && end->next->wait_position <= durable_position)
+        end = end->next;
+    h->first = end->next;
+    if (h->first == NULL)
+        h->last = NULL;
+    end->next = NULL;
+    return first;
+}
+
+static size_t take_durable_starts(struct held *h, uint64_t durable_position,
+                                  struct attempt_start *ret_starts, size_t max) {
+    size_t n = 0;
+    while (n < max && h->starts_count > 0 &&
+           h->starts[h->starts_first].wait_position <= durable_position) {
+        ret_starts[n++] = h->starts[h->starts_first].start;
+        h->starts_first = (h->starts_first + 1) % h->starts_capacity;
+        h->starts_count--;
+    }
+    return n;
+}
+
+static void release_starts(struct engine *e, uint64_t durable_position) {
+    struct held *h = &e->held;
+    struct attempt_start starts[STARTS_PER_CALL];
+    size_t n;
+    do {
+        pthread_mutex_lock(&h->lock);
+        n = h->dead ? 0 : take_durable_starts(h, durable_position, starts, STARTS_PER_CALL);
+        pthread_mutex_unlock(&h->lock);
+        if (n > 0)
+            e->options.start_attempts(e->options.context, starts, n);
+    } while (n == STARTS_PER_CALL);
+}
+
+void replies_release(struct engine *e, uint64_t durable_position) {
+    struct held *h = &e->held;
+    pthread_mutex_lock(&h->lock);
+    struct engine_request *first = h->dead ? NULL : take_durable(h, durable_position);
+    bool starts = h->starts_count > 0 && !h->dead;
+    pthread_cond_broadcast(&h->progress);
+    pthread_mutex_unlock(&h->lock);
+    replies_deliver(e, first);
+    if (starts)
+        release_starts(e, durable_position);
+}
+
+void replies_hold(struct engine *e, struct engine_request *first, struct engine_request *last) {
+    struct held *h = &e->held;
+    pthread_mutex_lock(&h->lock);
+    assert(h->last == NULL || h->last->wait_position <= first->wait_position);
+    last->next = NULL;
+    if (h->last != NULL)
+        h->last->next = first;
+    else
+        h->first = first;
+    h->last = last;
+    pthread_mutex_unlock(&h->lock);
+    replies_release(e, log_durable_position(e->log));
+}
+
+/* The ring doubles; its order starts at index 0 again. Lock held. */
+static int grow_starts(struct held *h) {
+    uint32_t capacity = h->starts_capacity * 2;
+    struct held_start *starts = malloc((size_t)capacity * sizeof(*starts));
+    if (starts == NULL)
+        return E_NOMEM;
+    for (uint32_t i = 0; i < h->starts_count; i++)
+        starts[i] = h->starts[(h->starts_first + i) % h->starts_capacity];
+    free(h->starts);
+    h->starts = starts;
+    h->starts_capacity = capacity;
+    h->starts_first = 0;
+    return 0;
+}
+
+int replies_hold_start(struct engine *e, const struct attempt_start *start,
+                       uint64_t wait_position) {
+    struct held *h = &e->held;
+    int error = 0;
+    pthread_mutex_lock(&h->lock);
+    if (h->starts_count == h->starts_capacity)
+        error = grow_starts(h);
+    if (error == 0) {
+        uint32_t at = (h->starts_first + h->starts_count++) % h->starts_capacity;
+        h->starts[at] = (struct held_start){.wait_position = wait_position, .start = *start};
+    }
+    pthread_mutex_unlock(&h->lock);
+    return error;
+}
+
+void replies_on_durable(void *engine, uint64_t position) {
+    replies_release(engine, position);
+}
+
+void replies_on_failed(void *engine, const char *message) {
+    struct engine *e = engine;
+    atomic_store(&e->accepting, false);
+    pthread_mutex_lock(&e->held.lock);
+    e->held.dead = true;
+    pthread_cond_broadcast(&e->held.progress);
+    pthread_mutex_unlock(&e->held.lock);
+    if (e->options.failed != NULL)
+        e->options.failed(e->options.context, message);
+}
+
+void replies_wait_progress(struct engine *e, uint64_t position) {
+    struct held *h = &e->held;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += (long)(PROGRESS_WAIT_MS * NS_PER_MS);
+    if (until.tv_nsec >= (long)NS_PER_SECOND) {
+        until.tv_nsec -= (long)NS_PER_SECOND;
+        until.tv_sec++;
+    }
+    pthread_mutex_lock(&h->lock);
+    if (!h->dead && log_durable_position(e->log) <= position)
+        pthread_cond_timedwait(&h->progress, &h->lock, &until);
+    pthread_mutex_unlock(&h->lock);
+}

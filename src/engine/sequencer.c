@@ -1,0 +1,264 @@
+/*
+ * The writer. Under the engine's lock, in this order at each turn:
+ *
+ *   1. requests:  decide -> one record -> apply -> held until durable
+ *   2. timers:    what is due now, up to GATHER_MAX decisions in one record
+ *   3. starts:    attempts that pace and order allow now, up to GATHER_MAX in one record
+ *
+ * In 2 and 3 each decision is applied before the next is taken, so that the next one sees it; the facts
+ * are appended once, behind. That is sound because these facts carry no bodies (apply needs no address) and
+ * because the room for them is made sure of before: after an apply, a failing append ends the process.
+ */
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+#define NOW_EVERY 32u /* requests decided at one reading of the clock, then handed to the log */
+#define PACE_IDLE_NS                                                                               \
+    (200 * NS_PER_MS) /* look again at least this often while starts are held back */
+
+uint64_t engine_monotonic_ns(struct engine *e) {
+    return e->options.monotonic_ns != NULL ? e->options.monotonic_ns(e->options.context)
+                                           : clock_monotonic_ns();
+}
+
+uint64_t engine_now_ns(struct engine *e) {
+    uint64_t real_ns =
+        e->options.real_ns != NULL ? e->options.real_ns(e->options.context) : clock_real_ns();
+    return timekeeper_advance(&e->timekeeper, real_ns, engine_monotonic_ns(e));
+}
+
+void engine_break(struct engine *e, const char *what, int error) {
+    char message[256];
+    snprintf(message, sizeof(message), "%s: %s; the state in memory cannot be trusted any more",
+             what, error_text(error));
+    e->broken = true;
+    replies_on_failed(e, message);
+}
+
+int sequencer_append(struct engine *e, uint64_t now_ns, uint16_t fact_count,
+                     uint64_t *ret_address) {
+    uint64_t position;
+    for (;;) {
+        int error =
+            log_append(e->log, now_ns, fact_count, buffer_span(&e->facts), &position, ret_address);
+        if (error == 0)
+            break;
+        if (error != E_BUSY)
+            return error;
+        /* The disk is behind by a whole batch: waiting here is what pushes back on everybody. */
+        if (e->options.manual) {
+            error = log_flush(e->log);
+            if (error != 0)
+                return error;
+            continue;
+        }
+        log_commit(e->log);
+        replies_wait_progress(e, log_durable_position(e->log));
+        if (!atomic_load(&e->accepting) && e->held.dead)
+            return E_IO;
+    }
+    e->last_position = position;
+    e->stats.records++;
+    return 0;
+}
+
+static struct decision begin(struct engine *e, uint64_t now_ns) {
+    return (struct decision){
+        .now_ns = now_ns,
+        .position = e->last_position + 1,
+        .random = &e->random,
+        .may_grow = log_room(e->log) == LOG_ROOM_OK,
+        .facts = &e->facts,
+    };
+}
+
+static void apply(struct engine *e, const struct applied *where, struct span facts) {
+    int error = model_apply(e->model, where, facts);
+    if (error != 0)
+        engine_break(e, "a decided fact could not be applied", error);
+    else if (e->options.paranoid)
+        model_check(e->model);
+}
+
+/* E_FULL and E_TOO_LARGE are answers; anything else that append says is the end of the log. */
+static enum refusal refusal_of_append(struct engine *e, struct request *r, int error) {
+    if (error == E_FULL)
+        return REFUSAL_DISK_FULL;
+    if (error == E_TOO_LARGE) {
+        r->error_detail = "larger than one log record may be";
+        return REFUSAL_LIMIT;
+    }
+    if (!e->held.dead)
+        engine_break(e, "a record could not be appended", error);
+    return REFUSAL_STOPPING;
+}
+
+static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request *q) {
+    struct request *r = &q->r;
+    buffer_clear(&e->facts);
+    struct decision d = begin(e, now_ns);
+    r->refusal = model_decide(e->model, &d, r);
+    if (r->refusal == REFUSAL_NONE && d.failed) {
+        r->refusal = REFUSAL_LIMIT;
+        r->error_detail = "the request needs more room than one log record has";
+    }
+    if (r->refusal == REFUSAL_NONE && d.fact_count > 0) {
+        struct applied where = {.time_ns = now_ns, .position = d.position};
+        int error = sequencer_append(e, now_ns, d.fact_count, &where.address);
+        if (error == 0)
+            apply(e, &where, buffer_span(&e->facts));
+        else
+            r->refusal = refusal_of_append(e, r, error);
+    }
+    q->wait_position = e->last_position;
+    e->stats.requests++;
+    e->stats.refused[r->refusal]++;
+}
+
+static void decide_chain(struct engine *e, struct engine_request *first) {
+    while (first != NULL && !e->broken) {
+        uint64_t now_ns = engine_now_ns(e);
+        struct engine_request *last = first;
+        for (uint32_t n = 1;; n++) {
+            decide_one(e, now_ns, last);
+            if (last->next == NULL || n == NOW_EVERY || e->broken)
+                break;
+            last = last->next;
+        }
+        struct engine_request *rest = last->next;
+        replies_hold(e, first, last);
+        first = rest;
+        if (first != NULL)
+            log_commit(e->log);
+    }
+}
+
+/* Facts that were applied already become a record; to fail here is to end. */
+static void append_gathered(struct engine *e, uint64_t now_ns, uint16_t fact_count) {
+    uint64_t address;
+    int error = sequencer_append(e, now_ns, fact_count, &address);
+    if (error != 0 && !e->held.dead)
+        engine_break(e, "a record could not be appended", error);
+}
+
+typedef bool decide_next(struct engine *e, struct decision *d);
+
+/*
+ * Decides and applies one after the other until `next` has no more or the record is big enough.
+ * Returns how many; *ret_fact_count facts stand in e->facts, not appended yet.
+ */
+static uint32_t gather(struct engine *e, uint64_t now_ns, decide_next *next,
+                       uint16_t *ret_fact_count) {
+    buffer_clear(&e->facts);
+    struct decision d = begin(e, now_ns);
+    uint32_t n = 0;
+    while (n < GATHER_MAX && e->facts.size < SNAPSHOT_CHUNK_BYTES && !e->broken) {
+        size_t begun = e->facts.size;
+        d.operation = 0;
+        if (!next(e, &d) || d.failed)
+            break;
+        n++;
+        struct span fresh = span_of(e->facts.data + begun, e->facts.size - begun);
+        apply(e, &(struct applied){.time_ns = now_ns, .position = d.position}, fresh);
+    }
+    if (d.failed)
+        engine_break(e, "a timer or start could not be decided", E_NOMEM);
+    *ret_fact_count = d.fact_count;
+    return n;
+}
+
+static bool next_timer(struct engine *e, struct decision *d) {
+    return model_decide_timer(e->model, d);
+}
+
+static void run_timers(struct engine *e, uint64_t now_ns) {
+    while (!e->broken && model_next_due_ns(e->model) <= now_ns &&
+           log_room(e->log) != LOG_ROOM_NONE) {
+        uint16_t facts;
+        if (gather(e, now_ns, next_timer, &facts) == 0 || e->broken)
+            return;
+        append_gathered(e, now_ns, facts);
+        log_commit(e->log);
+    }
+}
+
+static bool next_start(struct engine *e, struct decision *d) {
+    struct attempt_start start;
+    if (!model_decide_start(e->model, d, &start))
+        return false;
+    int error = replies_hold_start(e, &start, d->position);
+    if (error != 0)
+        d->failed = true;
+    return true;
+}
+
+static bool may_start(struct engine *e) {
+    return e->options.start_attempts != NULL && atomic_load(&e->accepting) && !e->broken &&
+           log_room(e->log) != LOG_ROOM_NONE &&
+           engine_monotonic_ns(e) >= e->timekeeper.starts_after_ns;
+}
+
+static void run_starts(struct engine *e, uint64_t now_ns) {
+    while (may_start(e)) {
+        uint16_t facts;
+        uint32_t n = gather(e, now_ns, next_start, &facts);
+        if (n == 0 || e->broken)
+            return;
+        append_gathered(e, now_ns, facts);
+        log_commit(e->log);
+        if (n < GATHER_MAX)
+            return;
+    }
+}
+
+void sequencer_work(struct engine *e, struct engine_request *first) {
+    decide_chain(e, first);
+    if (e->broken)
+        return;
+    uint64_t now_ns = engine_now_ns(e);
+    run_timers(e, now_ns);
+    run_starts(e, now_ns);
+}
+
+uint64_t sequencer_next_wake_ns(struct engine *e) {
+    uint64_t now_ns = engine_now_ns(e);
+    uint64_t monotonic_ns = e->timekeeper.monotonic_ns;
+    uint64_t due_ns = model_next_due_ns(e->model);
+    if (e->options.start_attempts != NULL && atomic_load(&e->accepting)) {
+        uint64_t start_ns = model_next_start_ns(e->model, now_ns);
+        if (start_ns != UINT64_MAX && e->timekeeper.starts_after_ns > monotonic_ns)
+            start_ns = now_ns + PACE_IDLE_NS;
+        if (start_ns < due_ns)
+            due_ns = start_ns;
+    }
+    if (due_ns == UINT64_MAX)
+        return UINT64_MAX;
+    if (log_room(e->log) == LOG_ROOM_NONE && due_ns < now_ns + PACE_IDLE_NS)
+        due_ns = now_ns + PACE_IDLE_NS;
+    return due_ns <= now_ns ? monotonic_ns : monotonic_ns + (due_ns - now_ns);
+}
+
+static bool next_recovery(struct engine *e, struct decision *d) {
+    return model_decide_recovery(e->model, d);
+}
+
+int sequencer_recover(struct engine *e, uint64_t *ret_count) {
+    *ret_count = 0;
+    for (;;) {
+        uint64_t now_ns = engine_now_ns(e);
+        uint16_t facts;
+        uint32_t n = gather(e, now_ns, next_recovery, &facts);
+        if (e->broken)
+            return E_CORRUPT;
+        if (n == 0)
+            return 0;
+        uint64_t address;
+        int error = sequencer_append(e, now_ns, facts, &address);
+        if (error != 0)
+            return error;
+        log_commit(e->log);
+        *ret_count += n;
+    }
+}

@@ -1,0 +1,30 @@
+/*
+ * engine/timekeeper.h - the time of records: follows the wall clock, never goes back, never hurries.
+ *
+ * Promise: time_ns never decreases. It runs at the speed of the monotonic clock, at most 200 ppm
+ *          faster to catch up, at half speed while it is ahead of a wall clock that was set back. When the
+ *          wall clock jumps ahead by more than 2 s it jumps along, and starts_after_ns says until when
+ *          (monotonic) no attempt may start, so that no pace sees its tokens come back early.
+ * Shape:   plain struct, both clocks passed in.
+ */
+#ifndef SLUICE_ENGINE_TIMEKEEPER_H
+#define SLUICE_ENGINE_TIMEKEEPER_H
+
+#include <stdint.h>
+
+#define TIMEKEEPER_JUMP_NS     2000000000ull
+#define TIMEKEEPER_HOLD_MAX_NS 60000000000ull
+
+struct timekeeper {
+    uint64_t time_ns;
+    uint64_t monotonic_ns;    /* at the last advance */
+    uint64_t starts_after_ns; /* monotonic */
+};
+
+/* last_ns: time of the last record, 0 without. */
+void timekeeper_init(struct timekeeper *t, uint64_t last_ns, uint64_t real_ns,
+                     uint64_t monotonic_ns);
+/* The time now. */
+uint64_t timekeeper_advance(struct timekeeper *t, uint64_t real_ns, uint64_t monotonic_ns);
+
+#endif
