@@ -1,0 +1,88 @@
+#!/usr/bin/python3
+"""The checks of the tree find what they are there for: each is given a small tree with one fault."""
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+SCRIPTS = pathlib.Path(__file__).resolve().parents[2] / "scripts"
+
+
+class Checks(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="sluice-checks-")
+        self.addCleanup(folder.cleanup)
+        self.root = pathlib.Path(folder.name)
+        self.write("test/untested.txt", "# none\n")
+
+    def write(self, path, text):
+        path = self.root / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def run_check(self, name):
+        result = subprocess.run([SCRIPTS / name, self.root], capture_output=True, text=True, check=False)
+        return result.returncode, result.stdout
+
+    def assert_found(self, check, text):
+        code, output = self.run_check(check)
+        self.assertEqual(code, 1, output)
+        self.assertIn(text, output)
+
+    def assert_clean(self, check):
+        self.assertEqual(self.run_check(check), (0, ""))
+
+    def test_arrow_that_points_back(self):
+        self.write("src/log/log.c", '#include "log/log.h"\n#include "engine/engine.h"\n')
+        self.assert_found("check-arrows", "src/log/log.c:2:")
+
+    def test_arrows_that_are_allowed(self):
+        self.write("src/api/queue.c", '#include "http/server.h"\n#include "model/request.h"\n#include <time.h>\n')
+        self.write("src/cli/main.c", '#include "app/app.h"\n#include "log/verify.h"\n')
+        self.assert_clean("check-arrows")
+
+    def test_state_of_the_model_is_private(self):
+        self.write("src/engine/engine.c", '#include "model/state.h"\n')
+        self.assert_found("check-arrows", "model/ only")
+
+    def test_model_stays_pure(self):
+        self.write("src/model/queue.c", "#include <time.h>\n")
+        self.assert_found("check-arrows", "pure")
+
+    def test_folder_without_arrows(self):
+        self.write("src/cache/cache.c", "\n")
+        self.assert_found("check-arrows", "cache/")
+
+    def test_source_without_test(self):
+        self.write("src/base/new.c", "\n")
+        self.assert_found("check-tests", "src/base/new.c:1:")
+
+    def test_test_that_is_not_built(self):
+        self.write("src/base/new.c", "\n")
+        self.write("test/unit/base/test_new.c", "\n")
+        self.write("test/unit/base/meson.build", "foreach name : ['old']\n")
+        self.assert_found("check-tests", "not named")
+        self.write("test/unit/base/meson.build", "foreach name : ['old', 'new']\n")
+        self.assert_clean("check-tests")
+
+    def test_excuse_needs_a_reason_and_a_file(self):
+        self.write("src/app/main.c", "\n")
+        self.write("test/untested.txt", "src/app/main.c:\n")
+        self.assert_found("check-tests", "no reason")
+        self.write("test/untested.txt", "src/app/main.c: test/e2e starts it\n")
+        self.assert_clean("check-tests")
+        self.write("test/untested.txt", "src/app/main.c: e2e\nsrc/app/gone.c: e2e\n")
+        self.assert_found("check-tests", "does not exist")
+
+    def test_length_of_functions(self):
+        body = "    x++;\n"
+        declaration = "int declared(int a,\n             int b);\n"
+        self.write("src/base/short.c", declaration + "int f(void) {\n" + body * 20 + "}\n")
+        self.assert_clean("check-functions")
+        self.write("src/base/long.c", "static int g(int a,\n             int b) {\n" + body * 130 + "}\n")
+        self.assert_found("check-functions", "src/base/long.c:1: g has 133 lines")
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())
