@@ -9,7 +9,7 @@
  *          Both: never more than `concurrency` started and not ended.
  * Units:   ns of the record's time. count 0: no rate limit. concurrency 0: no cap.
  * Shape:   plain struct; integers only; time is passed in and never goes back; the ring of strict
- *          mode (count entries) is the only allocation.
+ *          mode (count entries, more for a while after `count` sank) is the only allocation.
  * Source:  docs/adr/0004-pacing.md.
  */
 #ifndef SLUICE_MODEL_PACE_H
@@ -22,7 +22,7 @@
 
 enum pace_mode { PACE_SMOOTH = 0, PACE_STRICT = 1 };
 
-#define PACE_COUNT_MAX 1000000u
+#define PACE_COUNT_MAX    1000000u
 #define PACE_WAIT_FOR_END UINT64_MAX
 
 struct pace_def {
@@ -35,12 +35,20 @@ struct pace_def {
 
 struct pace {
     struct pace_def def;
-    uint64_t theoretical_ns; /* GCRA: theoretical arrival time of the next */
+    uint64_t theoretical_ns;   /* GCRA: theoretical arrival time of the next, ... */
+    uint32_t theoretical_rest; /* ... and this many count-ths of a ns, < count */
     uint32_t in_flight;
-    uint64_t *ends;      /* owns; strict: ring of the end times of spent tokens, oldest first */
-    uint32_t ends_first; /* index of the oldest */
+    uint64_t forgotten_ns; /* latest end that is not in the ring; 0: there is none */
+    uint64_t *ends;        /* owns; strict: ring of the end times of spent tokens, ascending */
+    uint32_t ends_first;   /* index of the oldest */
     uint32_t ends_count;
+    uint32_t ends_capacity;
 };
+
+/* count, period and burst in their ranges: what pace_define may be given. */
+bool pace_def_valid(const struct pace_def *def);
+/* The burst to take when none was given: what 8 ms may pass at once, so max(1, count / 125). */
+uint32_t pace_default_burst(uint32_t count);
 
 void pace_init(struct pace *p);
 void pace_release(struct pace *p);
@@ -52,7 +60,7 @@ uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
 void pace_start(struct pace *p, uint64_t now_ns);
 /* `end_ns` may lie in the future (outcome unknown: the timeout's end). */
 void pace_end(struct pace *p, uint64_t end_ns);
-/* State as bytes, for snapshots. */
+/* State as bytes, the definition included, for snapshots. load: into an initialised pace; E_CORRUPT, E_NOMEM. */
 MUST_CHECK int pace_save(const struct pace *p, struct buffer *out);
 MUST_CHECK int pace_load(struct pace *p, struct reader *in);
 void pace_check(const struct pace *p);
