@@ -13,6 +13,9 @@
 #include "base/buffer.h"
 #include "base/reader.h"
 #include "model/pace.h"
+#include "model/refusal.h"
+
+struct define; /* request.h */
 
 #define NAME_MAX_BYTES 128u
 #define KEY_MAX_BYTES 255u /* member keys, purchase numbers, ordering keys, idempotency keys */
@@ -94,6 +97,18 @@ void stock_def_release(struct stock_def *d);
 void campaign_def_release(struct campaign_def *d);
 void destination_def_release(struct destination_def *d);
 
+/*
+ * Whether a wanted definition is taken, one rule for all kinds. `present` is the encoding of the one in
+ * force (size 0: there is none), `wanted` that of the new one, `known_file_hash` what a file said last
+ * (0: no file ever named it).
+ *   - create_only and it exists: CONFLICT;
+ *   - from a file that says what it said last time: nothing to do, so run-time changes win;
+ *   - equal to the one in force: nothing to do (but a file's new hash is remembered, hence emitted).
+ * Fills how->ret_created and ret_unchanged. *ret_emit: emit a DEFINED fact, with *ret_file_hash in it.
+ */
+enum refusal definition_decide(struct define *how, struct span present, struct span wanted,
+                               uint64_t known_file_hash, bool *ret_emit, uint64_t *ret_file_hash);
+
 /* Replaces an owned string. E_NOMEM. */
 MUST_CHECK int def_set_text(char **field, struct span value);
 
@@ -101,7 +116,7 @@ MUST_CHECK int queue_def_encode(const struct queue_def *d, struct buffer *out);
 MUST_CHECK int stock_def_encode(const struct stock_def *d, struct buffer *out);
 MUST_CHECK int campaign_def_encode(const struct campaign_def *d, struct buffer *out);
 MUST_CHECK int destination_def_encode(const struct destination_def *d, struct buffer *out);
-/* Into an uninitialised def; on failure it is released. E_CORRUPT, E_NOMEM. */
+/* Into an uninitialised def; on failure it is released. E_CORRUPT, E_VERSION, E_NOMEM. */
 MUST_CHECK int queue_def_decode(struct reader *r, struct queue_def *ret);
 MUST_CHECK int stock_def_decode(struct reader *r, struct stock_def *ret);
 MUST_CHECK int campaign_def_decode(struct reader *r, struct campaign_def *ret);

@@ -44,5 +44,7 @@ enum fact_kind {
 
 /* "ATTEMPT_STARTED", or NULL for an unknown kind. For `sluice log dump`. */
 const char *fact_kind_name(unsigned kind);
+/* The version that this program writes, and the newest that it reads; 0 for an unknown kind. */
+unsigned fact_kind_version(unsigned kind);
 
 #endif

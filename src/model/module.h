@@ -60,6 +60,15 @@ struct decision {
 /* Emits one fact: begin, write the payload to d->facts, end. Failures are kept in d->failed. */
 size_t decision_begin(struct decision *d, uint16_t kind, uint16_t version);
 void decision_end(struct decision *d, size_t begun);
+/* The payload, field by field, little-endian; failures are kept in d->failed. */
+void decision_put_u8(struct decision *d, uint8_t v);
+void decision_put_u16(struct decision *d, uint16_t v);
+void decision_put_u32(struct decision *d, uint32_t v);
+void decision_put_u64(struct decision *d, uint64_t v);
+/* Raw bytes, no length before them. */
+void decision_put_span(struct decision *d, struct span s);
+/* u32 length, then the bytes. */
+void decision_put_bytes(struct decision *d, struct span s);
 
 /* Where the record of the facts being applied stands. */
 struct applied {
@@ -79,12 +88,16 @@ struct module {
                 int (*flush)(void *sink, struct buffer *chunk), void *sink);
     int (*load)(struct model *m, struct reader *section);
     void (*check)(const struct model *m);
+    uint64_t (*memory_bytes)(const struct model *m); /* may be NULL: little or nothing */
+    uint32_t section_version; /* of what save writes; a newer one is refused with E_VERSION */
 };
 
 /*
  * save: append to `chunk`; whenever it holds more than SNAPSHOT_CHUNK_BYTES call flush, which writes
  * it out and empties it. Whatever is left at the end is flushed by the caller. The order of items is a
  * function of the state alone, so equal states give equal bytes.
+ * load: `section` is all that save wrote, in one piece (chunk borders do not show), and must be used up.
+ * Modules are loaded in the order of their numbers; what lies after a module is not there yet.
  */
 #define SNAPSHOT_CHUNK_BYTES (256u << 10)
 

@@ -48,10 +48,12 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
 
 struct message_view {
     uint64_t id, address, accepted_ns_hint, due_ns, expires_ns;
+    uint64_t first_attempt_ns; /* 0: none yet, or the queue has no retry.max_duration_ns */
     uint32_t queue, attempts, body_bytes;
     enum message_state state;
     bool outcome_unknown;
-    struct tie tie; /* purchase borrowed until the next apply */
+    struct tie tie; /* purchase borrowed until the next apply; may point into purchase_text */
+    char purchase_text[18]; /* so do not copy the struct */
 };
 /* False: no such message. */
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
@@ -59,6 +61,9 @@ bool queue_message_view(const struct model *m, uint64_t id, struct message_view 
 bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret);
 /* Indices of the queues that push to a destination by this name, in ring order from `after`. 0: none. */
 uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after);
+/* The same ring, but only those that have something for queue_peek: what starts look at. */
+uint32_t queue_next_ready_of_destination(const struct model *m, uint32_t destination,
+                                         uint32_t after);
 /* The queue's own pace, to be asked and told beside the destination's. */
 struct pace *queue_pace(struct model *m, uint32_t queue);
 const struct pace *queue_pace_view(const struct model *m, uint32_t queue);

@@ -289,6 +289,7 @@ struct request {
         struct {
             uint64_t id; /* 0: all dead messages of the queue */
             uint32_t max;
+            uint64_t after; /* with id 0: `next` of the call before, 0 at first */
         } redrive;
         struct {
             uint64_t *ids;        /* borrows */
@@ -327,6 +328,14 @@ struct request {
 
 void request_init(struct request *r, enum request_kind kind);
 void request_release(struct request *r);
+
+/* Notes what is wrong where, and returns REFUSAL_INVALID. Both texts are static. */
+enum refusal request_invalid(struct request *r, const char *pointer, const char *detail);
+/* Notes a text for people, and returns `refusal`. */
+enum refusal request_refuse(struct request *r, enum refusal refusal, const char *detail);
+/* in.list.max between 1 and LIST_MAX; 0 means 100. */
+uint32_t request_list_max(const struct request *r);
+#define LIST_MAX 1000u
 
 /* "r" and 16 hex digits; out has 18 bytes. parse: E_INVALID. */
 void receipt_format(uint64_t id, char out[18]);

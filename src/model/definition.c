@@ -1,0 +1,320 @@
+/*
+ * Definitions as tables of fields: one walk each for init, release, encode and decode.
+ *
+ * An encoded definition is
+ *
+ *   offset  size  what
+ *        0     2  version of the table that wrote it
+ *        2     .  the fields in table order: text as u32 length + bytes, bool as u8, enum as u32
+ *
+ * A field of a later version goes to the end of its table with `since` set to that version; decode of
+ * an older encoding stops before it and the default stays. Fields are never moved or removed.
+ */
+#include "model/definition.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "model/request.h"
+
+enum field_type { FIELD_TEXT, FIELD_BOOL, FIELD_U8, FIELD_U32, FIELD_U64, FIELD_ENUM };
+
+struct field {
+    enum field_type type;
+    uint16_t since; /* version of the table in which it came */
+    size_t offset;
+    const char *text; /* default of a text; the numbers are set in *_def_init */
+    uint32_t max;     /* of an enum */
+};
+
+struct table {
+    uint16_t version;
+    uint16_t count;
+    const struct field *fields;
+};
+
+#define TEXT(s, f, d)                                                                              \
+    { .type = FIELD_TEXT, .since = 1, .offset = offsetof(struct s, f), .text = d }
+#define BOOL(s, f)                                                                                 \
+    { .type = FIELD_BOOL, .since = 1, .offset = offsetof(struct s, f) }
+#define U8(s, f)                                                                                   \
+    { .type = FIELD_U8, .since = 1, .offset = offsetof(struct s, f) }
+#define U32(s, f)                                                                                  \
+    { .type = FIELD_U32, .since = 1, .offset = offsetof(struct s, f) }
+#define U64(s, f)                                                                                  \
+    { .type = FIELD_U64, .since = 1, .offset = offsetof(struct s, f) }
+#define ENUM(s, f, m)                                                                              \
+    { .type = FIELD_ENUM, .since = 1, .offset = offsetof(struct s, f), .max = m }
+#define PACE(s, f)                                                                                 \
+    ENUM(s, f.mode, PACE_STRICT), U32(s, f.count), U64(s, f.period_ns), U32(s, f.burst),           \
+        U32(s, f.concurrency)
+#define TABLE(v, f)                                                                                \
+    { .version = v, .count = ARRAY_LENGTH(f), .fields = f }
+
+static const struct field queue_fields[] = {
+    TEXT(queue_def, name, ""),
+    TEXT(queue_def, destination, ""),
+    BOOL(queue_def, paused),
+    U8(queue_def, max_priority),
+    U64(queue_def, max_messages),
+    U64(queue_def, max_bytes),
+    U64(queue_def, message_ttl_ns),
+    BOOL(queue_def, dead_letters),
+    U64(queue_def, max_dead),
+    U32(queue_def, retry.max_attempts),
+    U64(queue_def, retry.min_backoff_ns),
+    U64(queue_def, retry.max_backoff_ns),
+    U32(queue_def, retry.max_doublings),
+    U64(queue_def, retry.max_duration_ns),
+    PACE(queue_def, pace),
+    U64(queue_def, dispatch_deadline_ns),
+};
+static const struct table queue_table = TABLE(1, queue_fields);
+
+static const struct field stock_fields[] = {
+    TEXT(stock_def, name, ""), U64(stock_def, total),   U64(stock_def, per_member),
+    BOOL(stock_def, on_sale),  U64(stock_def, hold_ns),
+};
+static const struct table stock_table = TABLE(1, stock_fields);
+
+static const struct field campaign_fields[] = {
+    TEXT(campaign_def, name, ""),    U64(campaign_def, opens_ns),
+    U64(campaign_def, closes_ns),    TEXT(campaign_def, stock, ""),
+    TEXT(campaign_def, queue, ""),   TEXT(campaign_def, member_pointer, ""),
+    U64(campaign_def, safety_stock), ENUM(campaign_def, on_failure, CAMPAIGN_FAILURE_KEEP),
+    U8(campaign_def, priority),
+};
+static const struct table campaign_table = TABLE(1, campaign_fields);
+
+static const struct field destination_fields[] = {
+    TEXT(destination_def, name, ""),
+    TEXT(destination_def, url, ""),
+    TEXT(destination_def, method, "POST"),
+    TEXT(destination_def, headers, ""),
+    TEXT(destination_def, ca_file, ""),
+    PACE(destination_def, pace),
+    U64(destination_def, connect_timeout_ns),
+    U64(destination_def, timeout_ns),
+    TEXT(destination_def, retry_statuses, "408,425,429,500-599"),
+    BOOL(destination_def, http2),
+    BOOL(destination_def, allow_private),
+    U32(destination_def, max_response_bytes),
+};
+static const struct table destination_table = TABLE(1, destination_fields);
+
+bool name_valid(struct span name) {
+    if (name.size == 0 || name.size > NAME_MAX_BYTES) {
+        return false;
+    }
+    for (size_t i = 0; i < name.size; i++) {
+        uint8_t c = name.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        bool mark = i > 0 && (c == '.' || c == '_' || c == '-');
+        if (!letter && !mark) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int def_set_text(char **field, struct span value) {
+    char *text = malloc(value.size + 1);
+    if (text == NULL) {
+        return E_NOMEM;
+    }
+    if (value.size > 0) {
+        memcpy(text, value.data, value.size);
+    }
+    text[value.size] = '\0';
+    free(*field);
+    *field = text;
+    return 0;
+}
+
+static inline void *field_at(void *def, const struct field *f) {
+    return (char *)def + f->offset;
+}
+
+static void table_release(const struct table *t, void *def) {
+    for (unsigned i = 0; i < t->count; i++) {
+        if (t->fields[i].type == FIELD_TEXT) {
+            char **text = field_at(def, &t->fields[i]);
+            free(*text);
+            *text = NULL;
+        }
+    }
+}
+
+static int table_init(const struct table *t, void *def) {
+    int rc = 0;
+    for (unsigned i = 0; i < t->count && rc == 0; i++) {
+        if (t->fields[i].type == FIELD_TEXT) {
+            rc = def_set_text(field_at(def, &t->fields[i]), span_text(t->fields[i].text));
+        }
+    }
+    if (rc != 0) {
+        table_release(t, def);
+    }
+    return rc;
+}
+
+static int field_encode(const struct field *f, const void *def, struct buffer *out) {
+    const char *at = (const char *)def + f->offset;
+    switch (f->type) {
+    case FIELD_TEXT:
+        return buffer_put_bytes(out, span_text(*(char *const *)(const void *)at));
+    case FIELD_BOOL:
+        return buffer_put_u8(out, *(const bool *)at);
+    case FIELD_U8:
+        return buffer_put_u8(out, *(const uint8_t *)at);
+    case FIELD_ENUM:
+    case FIELD_U32:
+        return buffer_put_u32(out, *(const uint32_t *)(const void *)at);
+    case FIELD_U64:
+        return buffer_put_u64(out, *(const uint64_t *)(const void *)at);
+    }
+    return E_INVALID;
+}
+
+static int table_encode(const struct table *t, const void *def, struct buffer *out) {
+    size_t before = out->size;
+    int rc = buffer_put_u16(out, t->version);
+    for (unsigned i = 0; i < t->count && rc == 0; i++) {
+        rc = field_encode(&t->fields[i], def, out);
+    }
+    if (rc != 0) {
+        out->size = before;
+    }
+    return rc;
+}
+
+static int field_decode_text(struct reader *r, char **text) {
+    struct span value = reader_bytes(r);
+    if (r->failed || (value.size > 0 && memchr(value.data, '\0', value.size) != NULL)) {
+        return E_CORRUPT;
+    }
+    return def_set_text(text, value);
+}
+
+static int field_decode(const struct field *f, struct reader *r, void *def) {
+    void *at = field_at(def, f);
+    uint64_t value = 0, max = UINT64_MAX;
+    switch (f->type) {
+    case FIELD_TEXT:
+        return field_decode_text(r, at);
+    case FIELD_BOOL:
+        value = reader_u8(r);
+        max = 1;
+        *(bool *)at = value == 1;
+        break;
+    case FIELD_U8:
+        *(uint8_t *)at = reader_u8(r);
+        break;
+    case FIELD_ENUM:
+        max = f->max;
+        value = reader_u32(r);
+        *(uint32_t *)at = (uint32_t)value;
+        break;
+    case FIELD_U32:
+        *(uint32_t *)at = reader_u32(r);
+        break;
+    case FIELD_U64:
+        *(uint64_t *)at = reader_u64(r);
+        break;
+    }
+    return r->failed || value > max ? E_CORRUPT : 0;
+}
+
+/* Over a def with its defaults; released on failure. */
+static int table_decode(const struct table *t, struct reader *r, void *def) {
+    uint16_t version = reader_u16(r);
+    int rc = r->failed || version == 0 ? E_CORRUPT : version > t->version ? E_VERSION : 0;
+    for (unsigned i = 0; i < t->count && rc == 0; i++) {
+        if (t->fields[i].since <= version) {
+            rc = field_decode(&t->fields[i], r, def);
+        }
+    }
+    if (rc != 0) {
+        table_release(t, def);
+    }
+    return rc;
+}
+
+static struct pace_def pace_def_default(void) {
+    return (struct pace_def){.mode = PACE_SMOOTH, .period_ns = NS_PER_SECOND, .burst = 1};
+}
+
+int queue_def_init(struct queue_def *d) {
+    *d = (struct queue_def){
+        .max_priority = 9,
+        .dead_letters = true,
+        .max_dead = 1000000,
+        .retry = {.max_attempts = 100,
+                  .min_backoff_ns = 100 * NS_PER_MS,
+                  .max_backoff_ns = 3600 * NS_PER_SECOND,
+                  .max_doublings = 16},
+        .pace = pace_def_default(),
+    };
+    return table_init(&queue_table, d);
+}
+
+int stock_def_init(struct stock_def *d) {
+    *d = (struct stock_def){0};
+    return table_init(&stock_table, d);
+}
+
+int campaign_def_init(struct campaign_def *d) {
+    *d = (struct campaign_def){0};
+    return table_init(&campaign_table, d);
+}
+
+int destination_def_init(struct destination_def *d) {
+    *d = (struct destination_def){
+        .pace = pace_def_default(),
+        .connect_timeout_ns = 5 * NS_PER_SECOND,
+        .timeout_ns = 30 * NS_PER_SECOND,
+        .max_response_bytes = 64u << 10,
+    };
+    return table_init(&destination_table, d);
+}
+
+#define DEFINE_WALKS(kind)                                                                         \
+    void kind##_def_release(struct kind##_def *d) {                                                \
+        table_release(&kind##_table, d);                                                           \
+    }                                                                                              \
+    int kind##_def_encode(const struct kind##_def *d, struct buffer *out) {                        \
+        return table_encode(&kind##_table, d, out);                                                \
+    }                                                                                              \
+    int kind##_def_decode(struct reader *r, struct kind##_def *ret) {                              \
+        struct kind##_def def;                                                                     \
+        int rc = kind##_def_init(&def);                                                            \
+        if (rc == 0) {                                                                             \
+            rc = table_decode(&kind##_table, r, &def);                                             \
+        }                                                                                          \
+        if (rc == 0) {                                                                             \
+            *ret = def;                                                                            \
+        }                                                                                          \
+        return rc;                                                                                 \
+    }
+
+DEFINE_WALKS(queue)
+DEFINE_WALKS(stock)
+DEFINE_WALKS(campaign)
+DEFINE_WALKS(destination)
+
+enum refusal definition_decide(struct define *how, struct span present, struct span wanted,
+                               uint64_t known_file_hash, bool *ret_emit, uint64_t *ret_file_hash) {
+    bool exists = present.size > 0;
+    if (exists && how->create_only) {
+        return REFUSAL_CONFLICT;
+    }
+    bool same_file = exists && how->from_file && how->file_hash == known_file_hash;
+    bool same = exists && span_equal(present, wanted);
+    how->ret_created = !exists;
+    how->ret_unchanged = same_file || same;
+    *ret_emit = !same_file && (!same || how->from_file);
+    *ret_file_hash = how->from_file ? how->file_hash : known_file_hash;
+    return REFUSAL_NONE;
+}

@@ -1,0 +1,139 @@
+#include "model/request.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/error.h"
+
+#define OUT_MAX_BYTES ((size_t)64 << 20) /* LIST_MAX definitions of full size */
+#define LIST_DEFAULT  100u
+#define RECEIPT_HEX   16u
+
+void request_init(struct request *r, enum request_kind kind) {
+    memset(r, 0, sizeof *r);
+    r->kind = kind;
+    buffer_init(&r->out_bytes, OUT_MAX_BYTES);
+}
+
+void request_release(struct request *r) {
+    buffer_release(&r->out_bytes);
+}
+
+enum refusal request_invalid(struct request *r, const char *pointer, const char *detail) {
+    snprintf(r->error_pointer, sizeof r->error_pointer, "%s", pointer);
+    r->error_detail = detail;
+    return REFUSAL_INVALID;
+}
+
+enum refusal request_refuse(struct request *r, enum refusal refusal, const char *detail) {
+    r->error_detail = detail;
+    return refusal;
+}
+
+uint32_t request_list_max(const struct request *r) {
+    uint32_t max = r->in.list.max;
+    return max == 0 ? LIST_DEFAULT : max > LIST_MAX ? LIST_MAX : max;
+}
+
+const char *request_kind_name(enum request_kind k) {
+    switch (k) {
+#define X(name, number)                                                                            \
+    case REQUEST_##name:                                                                           \
+        return #name;
+        REQUEST_TABLE(X)
+#undef X
+    }
+    return "UNKNOWN";
+}
+
+const char *message_state_name(enum message_state s) {
+    switch (s) {
+    case MESSAGE_READY:
+        return "ready";
+    case MESSAGE_DELAYED:
+        return "delayed";
+    case MESSAGE_IN_FLIGHT:
+        return "in-flight";
+    case MESSAGE_DEAD:
+        return "dead";
+    case MESSAGE_BLOCKED:
+        return "blocked";
+    case MESSAGE_DONE:
+        return "done";
+    case MESSAGE_DROPPED:
+        return "dropped";
+    }
+    return "none";
+}
+
+const char *dead_reason_name(enum dead_reason r) {
+    switch (r) {
+    case DEAD_NONE:
+        return "none";
+    case DEAD_REFUSED:
+        return "refused";
+    case DEAD_EXHAUSTED:
+        return "exhausted";
+    case DEAD_EXPIRED:
+        return "expired";
+    case DEAD_DELETED:
+        return "deleted";
+    }
+    return "unknown";
+}
+
+const char *attempt_error_name(enum attempt_error e) {
+    switch (e) {
+    case ATTEMPT_OK:
+        return "ok";
+    case ATTEMPT_CONNECT:
+        return "connect";
+    case ATTEMPT_TIMEOUT:
+        return "timeout";
+    case ATTEMPT_TLS:
+        return "tls";
+    case ATTEMPT_DNS:
+        return "dns";
+    case ATTEMPT_PROTOCOL:
+        return "protocol";
+    case ATTEMPT_ADDRESS_REFUSED:
+        return "address-refused";
+    case ATTEMPT_UNKNOWN:
+        return "unknown";
+    case ATTEMPT_BODY_LOST:
+        return "body-lost";
+    }
+    return "unknown";
+}
+
+void receipt_format(uint64_t id, char out[18]) {
+    static const char digits[] = "0123456789abcdef";
+    out[0] = 'r';
+    for (unsigned i = 0; i < RECEIPT_HEX; i++) {
+        out[RECEIPT_HEX - i] = digits[id >> (4 * i) & 15];
+    }
+    out[RECEIPT_HEX + 1] = '\0';
+}
+
+static int hex_value(uint8_t c) {
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int receipt_parse(struct span text, uint64_t *ret_id) {
+    if (text.size != RECEIPT_HEX + 1 || text.data[0] != 'r') {
+        return E_INVALID;
+    }
+    uint64_t id = 0;
+    for (size_t i = 1; i <= RECEIPT_HEX; i++) {
+        int value = hex_value(text.data[i]);
+        if (value < 0) {
+            return E_INVALID; /* capitals too: one id, one text */
+        }
+        id = id << 4 | (unsigned)value;
+    }
+    *ret_id = id;
+    return 0;
+}
