@@ -1,0 +1,126 @@
+#include "cli/client.h"
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/error.h"
+
+#define DEFAULT_URL      "http://127.0.0.1:8080"
+#define TIMEOUT_SECONDS  30L
+#define ANSWER_MAX_BYTES (64u << 20)
+#define URL_BYTES        4096
+
+void client_init(struct client *c, const char *url, const char *token) {
+    const char *url_set = getenv("SLUICE_URL");
+    c->url = url != NULL ? url : url_set != NULL ? url_set : DEFAULT_URL;
+    c->token = token != NULL ? token : getenv("SLUICE_TOKEN");
+}
+
+static size_t keep(char *data, size_t size, size_t count, void *arg) {
+    struct buffer *answer = arg;
+    return buffer_append(answer, data, size * count) == 0 ? size * count : 0;
+}
+
+static const char *text_of(const json_t *o, const char *key) {
+    const json_t *value = json_object_get(o, key);
+    return json_is_string(value) ? json_string_value(value) : NULL;
+}
+
+/* RFC 9457: title, detail, and the field errors if any. */
+static void explain(long status, const json_t *problem, const struct buffer *raw) {
+    const char *title = text_of(problem, "title");
+    const char *detail = text_of(problem, "detail");
+    if (title == NULL) {
+        fprintf(stderr, "sluice: the server answered %ld: %.*s\n", status,
+                (int)(raw->size < 300 ? raw->size : 300), (const char *)raw->data);
+        return;
+    }
+    fprintf(stderr, "sluice: %s%s%s\n", title, detail != NULL ? ": " : "",
+            detail != NULL ? detail : "");
+    size_t index;
+    const json_t *error;
+    json_array_foreach(json_object_get(problem, "errors"), index, error) {
+        const char *pointer = text_of(error, "pointer");
+        const char *text = text_of(error, "detail");
+        fprintf(stderr, "  %s: %s\n", pointer != NULL ? pointer : "", text != NULL ? text : "");
+    }
+}
+
+static int error_of_status(long status) {
+    switch (status) {
+    case 401:
+    case 403:
+        return E_DENIED;
+    case 404:
+        return E_NOT_FOUND;
+    case 409:
+        return E_CONFLICT;
+    default:
+        return E_INVALID;
+    }
+}
+
+static struct curl_slist *make_headers(const struct client *c) {
+    char line[1024];
+    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    if (c->token == NULL)
+        return headers;
+    snprintf(line, sizeof(line), "Authorization: Bearer %s", c->token);
+    return curl_slist_append(headers, line);
+}
+
+static int answer_of(CURL *curl, CURLcode code, const struct client *c, struct buffer *raw,
+                     json_t **ret_answer) {
+    if (code != CURLE_OK) {
+        fprintf(stderr,
+                "sluice: %s does not answer (%s). Is `sluice serve` running? --url or "
+                "SLUICE_URL names another address.\n",
+                c->url, curl_easy_strerror(code));
+        return E_IO;
+    }
+    long status = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    json_error_t error;
+    json_t *answer = raw->size == 0
+                         ? NULL
+                         : json_loadb((const char *)raw->data, raw->size, JSON_DECODE_ANY, &error);
+    if (status >= 200 && status < 300) {
+        *ret_answer = answer;
+        return 0;
+    }
+    explain(status, answer, raw);
+    json_decref(answer);
+    return error_of_status(status);
+}
+
+int client_call(const struct client *c, const char *method, const char *path, const char *body,
+                json_t **ret_answer) {
+    char url[URL_BYTES];
+    snprintf(url, sizeof(url), "%s%s", c->url, path);
+    CURL *curl = curl_easy_init();
+    if (curl == NULL)
+        return E_NOMEM;
+    struct buffer raw;
+    buffer_init(&raw, ANSWER_MAX_BYTES);
+    struct curl_slist *headers = make_headers(c);
+    curl_easy_setopt(curl, CURLOPT_URL, url);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, keep);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &raw);
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_SECONDS);
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    if (body != NULL)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+    else if (strcmp(method, "POST") == 0)
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+    int error = answer_of(curl, curl_easy_perform(curl), c, &raw, ret_answer);
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(curl);
+    buffer_release(&raw);
+    return error;
+}

@@ -1,0 +1,30 @@
+/*
+ * cli/client.h - one HTTP call to a running server, for the subcommands.
+ *
+ * Promise: a refused or failed call is explained on stderr in one or two lines (problem title, detail,
+ *          what to do), never as a dump.
+ * Units:   30 s for a whole call.
+ */
+#ifndef SLUICE_CLI_CLIENT_H
+#define SLUICE_CLI_CLIENT_H
+
+#include <jansson.h>
+
+#include "base/compiler.h"
+
+struct client {
+    const char *url;   /* borrows: "http://127.0.0.1:8080" */
+    const char *token; /* borrows: bearer token, NULL without */
+};
+
+/* From --url and --token, else SLUICE_URL and SLUICE_TOKEN, else the default of the server. */
+void client_init(struct client *c, const char *url, const char *token);
+
+/*
+ * ret_answer: the body as JSON, NULL when it has none; the caller decrefs it. `body` may be NULL.
+ * 0: 2xx; E_NOT_FOUND, E_DENIED, E_CONFLICT by status; E_IO: no answer. Explained on stderr already.
+ */
+MUST_CHECK int client_call(const struct client *c, const char *method, const char *path,
+                           const char *body, json_t **ret_answer);
+
+#endif

@@ -1,0 +1,290 @@
+#include "cli/commands.h"
+
+#include <ctype.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+
+#define PATH_BYTES  2048
+#define COLUMNS_MAX 12
+#define PAGES_MAX   1000
+
+struct command {
+    const char *noun;
+    const char *verb;
+    const char *arguments; /* for help; as many words as path has {} */
+    const char *method;
+    const char *path;    /* each {} takes one argument, percent-encoded */
+    const char *body;    /* file argument follows when "@" */
+    const char *columns; /* lists: "title=json.path title=json.path"; NULL: print the JSON */
+    const char *help;
+};
+
+#define QUEUE_COLUMNS                                                                              \
+    "QUEUE=name READY=stats.ready DELAYED=stats.delayed IN-FLIGHT=stats.inFlight "                 \
+    "BLOCKED=stats.blocked DEAD=stats.dead COMPLETED=stats.completed DESTINATION=destination "     \
+    "PAUSED=paused"
+#define STOCK_COLUMNS                                                                              \
+    "STOCK=name TOTAL=total USED=stats.used HELD=stats.held LEFT=stats.left "                      \
+    "SOLD-OUT=stats.soldOut"
+#define CAMPAIGN_COLUMNS                                                                           \
+    "CAMPAIGN=name OPEN=stats.open ENTRIES=stats.entries SENT=stats.sent FAILED=stats.failed "     \
+    "LEFT=stats.left OPENS=opensAt CLOSES=closesAt"
+#define DESTINATION_COLUMNS                                                                        \
+    "DESTINATION=name ATTEMPTS=stats.attempts OK=stats.succeeded FAILED=stats.failed "             \
+    "IN-FLIGHT=stats.inFlight WAITING=stats.waiting PAUSED=stats.paused URL=url"
+
+static const struct command commands[] = {
+    {"status", NULL, "", "GET", "/readyz", NULL, NULL, "is the server accepting, and if not why"},
+    {"queue", "list", "", "GET", "/v1/queues", NULL, QUEUE_COLUMNS, "all queues"},
+    {"queue", "show", "NAME", "GET", "/v1/queues/{}", NULL, NULL, "definition and counters"},
+    {"queue", "define", "NAME FILE", "PUT", "/v1/queues/{}", "@", NULL,
+     "create or replace from a JSON file ('-': standard input)"},
+    {"queue", "delete", "NAME", "DELETE", "/v1/queues/{}", NULL, NULL, "an empty queue"},
+    {"queue", "messages", "NAME", "GET", "/v1/queues/{}/messages", NULL,
+     "ID=id STATE=state PRIORITY=priority ATTEMPTS=attempts BYTES=bodyBytes REASON=deadReason "
+     "STATUS=lastStatus DUE=dueAt",
+     "list without consuming"},
+    {"queue", "pause", "NAME", "POST", "/v1/queues/{}:pause", NULL, NULL, "nothing leaves"},
+    {"queue", "resume", "NAME", "POST", "/v1/queues/{}:resume", NULL, NULL, "go on"},
+    {"queue", "purge", "NAME", "POST", "/v1/queues/{}:purge", NULL, NULL,
+     "drop everything but what is under way"},
+    {"queue", "redrive", "NAME", "POST", "/v1/queues/{}:redrive", NULL, NULL,
+     "send the dead letters again"},
+    {"stock", "list", "", "GET", "/v1/stocks", NULL, STOCK_COLUMNS, "all stocks"},
+    {"stock", "show", "NAME", "GET", "/v1/stocks/{}", NULL, NULL, "definition and counters"},
+    {"stock", "define", "NAME FILE", "PUT", "/v1/stocks/{}", "@", NULL, "create or replace"},
+    {"stock", "delete", "NAME", "DELETE", "/v1/stocks/{}", NULL, NULL, "an unused stock"},
+    {"campaign", "list", "", "GET", "/v1/campaigns", NULL, CAMPAIGN_COLUMNS, "all campaigns"},
+    {"campaign", "show", "NAME", "GET", "/v1/campaigns/{}", NULL, NULL, "definition and counters"},
+    {"campaign", "define", "NAME FILE", "PUT", "/v1/campaigns/{}", "@", NULL, "create or replace"},
+    {"campaign", "delete", "NAME", "DELETE", "/v1/campaigns/{}", NULL, NULL, "a campaign"},
+    {"campaign", "entries", "NAME", "GET", "/v1/campaigns/{}/entries", NULL,
+     "NUMBER=number MEMBER=member STATE=state RECEIPT=receipt ACCEPTED=acceptedAt",
+     "who got in, in order"},
+    {"destination", "list", "", "GET", "/v1/destinations", NULL, DESTINATION_COLUMNS,
+     "all destinations"},
+    {"destination", "show", "NAME", "GET", "/v1/destinations/{}", NULL, NULL,
+     "definition and counters"},
+    {"destination", "define", "NAME FILE", "PUT", "/v1/destinations/{}", "@", NULL,
+     "create or replace"},
+    {"destination", "delete", "NAME", "DELETE", "/v1/destinations/{}", NULL, NULL,
+     "one that no queue uses"},
+    {"destination", "pause", "NAME", "POST", "/v1/destinations/{}:pause", NULL, NULL,
+     "start no attempts"},
+    {"destination", "resume", "NAME", "POST", "/v1/destinations/{}:resume", NULL, NULL, "go on"},
+    {"receipt", "show", "RECEIPT", "GET", "/v1/receipts/{}", NULL, NULL,
+     "what became of an accepted request"},
+};
+
+bool commands_know(const char *noun) {
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++)
+        if (strcmp(commands[i].noun, noun) == 0)
+            return true;
+    return false;
+}
+
+void commands_help(FILE *out) {
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
+        const struct command *k = &commands[i];
+        char line[80];
+        snprintf(line, sizeof(line), "%s %s %s", k->noun, k->verb != NULL ? k->verb : "",
+                 k->arguments);
+        fprintf(out, "  %-34s %s\n", line, k->help);
+    }
+}
+
+static const struct command *find(int argc, char **argv) {
+    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
+        const struct command *k = &commands[i];
+        if (strcmp(k->noun, argv[0]) != 0)
+            continue;
+        if (k->verb == NULL || (argc > 1 && strcmp(k->verb, argv[1]) == 0))
+            return k;
+    }
+    return NULL;
+}
+
+/* Replaces each {} by the next argument, percent-encoded. Returns how many were used, -1: too few. */
+static int fill_path(const char *pattern, int argc, char **argv, char path[PATH_BYTES]) {
+    size_t n = 0;
+    int used = 0;
+    for (const char *p = pattern; *p != '\0' && n < PATH_BYTES - 4; p++) {
+        if (p[0] != '{' || p[1] != '}') {
+            path[n++] = *p;
+            continue;
+        }
+        if (used == argc)
+            return -1;
+        for (const char *a = argv[used]; *a != '\0' && n < PATH_BYTES - 4; a++) {
+            if (isalnum((unsigned char)*a) || strchr("-._~", *a) != NULL)
+                path[n++] = *a;
+            else
+                n += (size_t)snprintf(path + n, 4, "%%%02X", (unsigned char)*a);
+        }
+        used++;
+        p++;
+    }
+    path[n] = '\0';
+    return used;
+}
+
+static char *read_body(const char *name) {
+    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
+    if (file == NULL) {
+        fprintf(stderr, "sluice: %s cannot be read\n", name);
+        return NULL;
+    }
+    size_t capacity = 1u << 20;
+    char *text = malloc(capacity + 1);
+    size_t size = text != NULL ? fread(text, 1, capacity, file) : 0;
+    if (text != NULL)
+        text[size] = '\0';
+    if (file != stdin)
+        fclose(file);
+    return text;
+}
+
+/* ---- tables ---- */
+
+static const json_t *at_path(const json_t *item, const char *path) {
+    char copy[128];
+    snprintf(copy, sizeof(copy), "%s", path);
+    char *rest = NULL;
+    for (char *word = strtok_r(copy, ".", &rest); word != NULL; word = strtok_r(NULL, ".", &rest))
+        item = json_object_get(item, word);
+    return item;
+}
+
+static void cell_text(const json_t *value, char *out, size_t size) {
+    if (json_is_string(value))
+        snprintf(out, size, "%s", json_string_value(value));
+    else if (json_is_integer(value))
+        snprintf(out, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    else if (json_is_real(value))
+        snprintf(out, size, "%g", json_real_value(value));
+    else if (json_is_boolean(value))
+        snprintf(out, size, "%s", json_is_true(value) ? "yes" : "no");
+    else
+        snprintf(out, size, "-");
+}
+
+struct table {
+    char spec[512];
+    const char *titles[COLUMNS_MAX];
+    const char *paths[COLUMNS_MAX];
+    size_t count;
+};
+
+static void table_init(struct table *t, const char *columns) {
+    snprintf(t->spec, sizeof(t->spec), "%s", columns);
+    t->count = 0;
+    char *rest = NULL;
+    for (char *word = strtok_r(t->spec, " ", &rest); word != NULL && t->count < COLUMNS_MAX;
+         word = strtok_r(NULL, " ", &rest)) {
+        char *equals = strchr(word, '=');
+        *equals = '\0';
+        t->titles[t->count] = word;
+        t->paths[t->count++] = equals + 1;
+    }
+}
+
+static void table_print(const struct table *t, const json_t *items, bool with_titles) {
+    int widths[COLUMNS_MAX];
+    char text[256];
+    size_t index;
+    const json_t *item;
+    for (size_t c = 0; c < t->count; c++) {
+        widths[c] = (int)strlen(t->titles[c]);
+        json_array_foreach(items, index, item) {
+            cell_text(at_path(item, t->paths[c]), text, sizeof(text));
+            if ((int)strlen(text) > widths[c])
+                widths[c] = (int)strlen(text);
+        }
+    }
+    for (size_t c = 0; with_titles && c < t->count; c++)
+        printf("%-*s%s", widths[c], t->titles[c], c + 1 == t->count ? "\n" : "  ");
+    json_array_foreach(items, index, item) {
+        for (size_t c = 0; c < t->count; c++) {
+            cell_text(at_path(item, t->paths[c]), text, sizeof(text));
+            printf("%-*s%s", widths[c], text, c + 1 == t->count ? "\n" : "  ");
+        }
+    }
+}
+
+/* A list answer has one array among its members. */
+static const json_t *list_of(json_t *answer) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(answer, key, value) {
+        if (json_is_array(value))
+            return value;
+    }
+    return NULL;
+}
+
+static void print_json(const json_t *answer) {
+    if (answer == NULL)
+        return;
+    json_dumpf(answer, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY);
+    putchar('\n');
+}
+
+/* All pages of a list. */
+static int run_list(const struct client *c, const struct command *k, const char *path) {
+    struct table table;
+    table_init(&table, k->columns);
+    char page[PATH_BYTES + 512];
+    snprintf(page, sizeof(page), "%s?page_size=500", path);
+    for (int n = 0; n < PAGES_MAX; n++) {
+        json_t *answer = NULL;
+        if (client_call(c, k->method, page, NULL, &answer) != 0)
+            return 1;
+        table_print(&table, list_of(answer), n == 0);
+        const char *token = json_string_value(json_object_get(answer, "nextPageToken"));
+        bool more = token != NULL && token[0] != '\0';
+        if (more)
+            snprintf(page, sizeof(page), "%s?page_size=500&page_token=%s", path, token);
+        json_decref(answer);
+        if (!more)
+            break;
+    }
+    return 0;
+}
+
+static int run_call(const struct client *c, const struct command *k, const char *path,
+                    const char *file) {
+    char *body = NULL;
+    if (file != NULL && (body = read_body(file)) == NULL)
+        return 1;
+    json_t *answer = NULL;
+    int error = client_call(c, k->method, path, body, &answer);
+    if (error == 0)
+        print_json(answer);
+    json_decref(answer);
+    free(body);
+    return error == 0 ? 0 : 1;
+}
+
+int commands_run(const struct client *c, int argc, char **argv, bool as_json) {
+    const struct command *k = find(argc, argv);
+    if (k == NULL) {
+        fprintf(stderr, "sluice: unknown command `%s %s`; `sluice help` lists them\n", argv[0],
+                argc > 1 ? argv[1] : "");
+        return 2;
+    }
+    int words = k->verb != NULL ? 2 : 1;
+    char path[PATH_BYTES];
+    int used = fill_path(k->path, argc - words, argv + words, path);
+    bool file = k->body != NULL;
+    if (used < 0 || argc - words != used + (file ? 1 : 0)) {
+        fprintf(stderr, "usage: sluice %s %s %s\n", k->noun, k->verb != NULL ? k->verb : "",
+                k->arguments);
+        return 2;
+    }
+    if (k->columns != NULL && !as_json)
+        return run_list(c, k, path);
+    return run_call(c, k, path, file ? argv[words + used] : NULL);
+}

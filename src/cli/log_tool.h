@@ -1,0 +1,12 @@
+/*
+ * cli/log_tool.h - `sluice log verify | dump | stat`: reads a data folder, changes nothing.
+ *
+ * Exit codes: 0 sound, 1 damaged (verify) or unreadable, 2 wrong use.
+ */
+#ifndef SLUICE_CLI_LOG_TOOL_H
+#define SLUICE_CLI_LOG_TOOL_H
+
+/* argv: "verify" | "dump" | "stat", data folder, for dump optionally the first position. */
+int log_tool_run(int argc, char **argv);
+
+#endif
