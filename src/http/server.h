@@ -39,17 +39,19 @@ struct http_header {
 };
 
 struct http_limits {
-    uint32_t request_line_bytes;   /* 8192 */
-    uint32_t header_bytes;         /* 16384, all header fields together */
-    uint32_t header_count;         /* 100 */
-    uint64_t body_bytes;           /* 1 MiB */
-    uint32_t pipeline_depth;       /* 64: requests of one connection not answered yet; then reading stops */
-    uint32_t connections;          /* 10000 per server, then accept-and-close with 503 */
-    uint64_t memory_bytes;         /* 256 MiB: buffers of all connections of a loop; above it reading stops */
-    uint32_t head_timeout_ms;      /* 10000: from first byte to end of head */
-    uint32_t body_timeout_ms;      /* 30000, and at least 1 KiB/s */
-    uint32_t idle_timeout_ms;      /* 60000 keep-alive */
-    uint32_t write_timeout_ms;     /* 30000: peer does not read */
+    uint32_t request_line_bytes; /* 8192 */
+    uint32_t header_bytes;       /* 16384, all header fields together */
+    uint32_t header_count;       /* 100 */
+    uint64_t body_bytes;         /* 1 MiB */
+    uint32_t
+        pipeline_depth;   /* 64: requests of one connection not answered yet; then reading stops */
+    uint32_t connections; /* 10000 per server, then accept-and-close with 503 */
+    uint64_t
+        memory_bytes; /* 256 MiB: buffers of all connections of a loop; above it reading stops */
+    uint32_t head_timeout_ms;  /* 10000: from first byte to end of head */
+    uint32_t body_timeout_ms;  /* 30000, and at least 1 KiB/s */
+    uint32_t idle_timeout_ms;  /* 60000 keep-alive */
+    uint32_t write_timeout_ms; /* 30000: peer does not read */
 };
 void http_limits_default(struct http_limits *l);
 
@@ -119,6 +121,7 @@ void http_reply_close(struct http_exchange *x, int status, const char *content_t
 
 /* ---- an answer without end (server-sent events) ---- */
 struct http_stream;
+#define HTTP_STREAM_UNSENT_MAX (1024u * 1024)
 /* Headers go out now. `closed` is called once when the client goes away or the server stops. */
 struct http_stream *http_stream_start(struct http_exchange *x, int status, const char *content_type,
                                       struct span headers, void (*closed)(void *arg), void *arg);

@@ -1,0 +1,77 @@
+#include "http/chunk.h"
+
+#include "http/gate.h"
+
+#define SIZE_DIGITS 8u
+
+void chunk_init(struct chunk *c) {
+    *c = (struct chunk){.state = CHUNK_SIZE};
+}
+
+static int hex_value(uint8_t c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+static enum chunk_state take_size_byte(struct chunk *c, uint8_t byte) {
+    int value = hex_value(byte);
+    if (value >= 0 && c->digits < SIZE_DIGITS) {
+        c->left = c->left << 4 | (uint32_t)value;
+        c->digits++;
+        return CHUNK_SIZE;
+    }
+    if (c->digits == 0)
+        return CHUNK_BAD;
+    if (byte == '\r')
+        return CHUNK_SIZE_LF;
+    return byte == ';' ? CHUNK_EXTENSION : CHUNK_BAD;
+}
+
+static enum chunk_state take_extension_byte(struct chunk *c, uint8_t byte) {
+    if (byte == '\r')
+        return CHUNK_SIZE_LF;
+    if (!gate_is_value(byte) || ++c->extension_bytes > CHUNK_EXTENSION_BYTES)
+        return CHUNK_BAD;
+    return CHUNK_EXTENSION;
+}
+
+static enum chunk_state take_framing_byte(struct chunk *c, uint8_t byte) {
+    switch (c->state) {
+    case CHUNK_SIZE:
+        return take_size_byte(c, byte);
+    case CHUNK_EXTENSION:
+        return take_extension_byte(c, byte);
+    case CHUNK_SIZE_LF:
+        c->digits = 0;
+        if (byte != '\n')
+            return CHUNK_BAD;
+        return c->left == 0 ? CHUNK_LAST : CHUNK_DATA;
+    case CHUNK_DATA_CR:
+        return byte == '\r' ? CHUNK_DATA_LF : CHUNK_BAD;
+    default:
+        return byte == '\n' ? CHUNK_SIZE : CHUNK_BAD;
+    }
+}
+
+size_t chunk_take(struct chunk *c, struct span bytes, struct span *ret_data) {
+    *ret_data = span_of(bytes.data, 0);
+    for (size_t i = 0; i < bytes.size;) {
+        if (c->state == CHUNK_DATA) {
+            size_t size = bytes.size - i < c->left ? bytes.size - i : c->left;
+            c->left -= (uint32_t)size;
+            if (c->left == 0)
+                c->state = CHUNK_DATA_CR;
+            *ret_data = span_of(bytes.data + i, size);
+            return i + size;
+        }
+        c->state = take_framing_byte(c, bytes.data[i++]);
+        if (c->state >= CHUNK_LAST)
+            return i;
+    }
+    return bytes.size;
+}

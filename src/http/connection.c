@@ -1,0 +1,417 @@
+/*
+ * The life of a connection.
+ *
+ * Input: bytes go to `reading`; when that request is whole it joins the line and the handler is
+ * called. Nothing here writes to a socket or closes one while a handler is on the stack: streams do
+ * that at the end of the turn, and tell it by `drained` and `closed`.
+ *
+ *   I1  every exchange in the line points here; so does `reading`, and each that a handler still holds
+ *       after the stream has closed: `exchanges` counts them, and the memory goes at zero
+ *   I2  the first in line is never ANSWERED: it would have left
+ *   I3  paused => the line is full, or much is unsent, or the server's memory is used up; each of
+ *       these ends with an event that resumes (drained, recycle) or with the stream's end
+ *
+ * Time: a client owes us a head (from its first byte), a body (with a least rate), or nothing but a
+ * next request some day; whichever it is, the deadline is since_ms plus the limit for it. While it
+ * waits for us there is no deadline, and while it does not read, the stream's own write time-out runs.
+ */
+#include "http/connection.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "http/server_internal.h"
+
+#define BODY_LEAST_BYTES_PER_S 1024u
+
+static const char CONTINUE_LINE[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+static struct http_connection *of_stream(struct net_stream *s) {
+    return CONTAINER_OF(s, struct http_connection, stream);
+}
+
+static void free_if_unused(struct http_connection *c) {
+    if (!c->gone || c->exchanges > 0)
+        return;
+    struct http_server *s = c->server;
+    free(c);
+    server_connection_freed(s);
+}
+
+static void count_bytes(struct http_connection *c) {
+    struct http_server_stats *stats = &c->server->stats;
+    stat_add(&stats->bytes_in, c->stream.bytes_in - c->counted_in);
+    stat_add(&stats->bytes_out, c->stream.bytes_out - c->counted_out);
+    c->counted_in = c->stream.bytes_in;
+    c->counted_out = c->stream.bytes_out;
+}
+
+/* ---- time ---- */
+
+static bool in_message(const struct http_connection *c) {
+    return c->reading != NULL && c->reading->request.phase != REQUEST_BEFORE;
+}
+
+static uint64_t due_ms(const struct http_connection *c) {
+    const struct http_limits *l = &c->server->options.limits;
+    bool starved = list_linked(&c->starved);
+    if (c->deaf || (c->paused && !starved))
+        return WHEEL_NEVER;
+    if (!in_message(c))
+        return c->waiting > 0 ? WHEEL_NEVER : c->since_ms + l->idle_timeout_ms;
+    if (!request_in_body(&c->reading->request))
+        return c->since_ms + l->head_timeout_ms;
+    uint64_t earned = c->reading->request.body.size * (uint64_t)1000 / BODY_LEAST_BYTES_PER_S;
+    return c->since_ms + l->body_timeout_ms + earned;
+}
+
+static void set_deadline(struct http_connection *c) {
+    net_stream_set_deadline(&c->stream, due_ms(c));
+}
+
+static void begin_wait(struct http_connection *c) {
+    c->since_ms = net_loop_now_ms(c->server->loop);
+}
+
+/* ---- backpressure ---- */
+
+static bool memory_used_up(const struct http_server *s) {
+    return s->budget.used_bytes >= s->options.limits.memory_bytes;
+}
+
+static bool may_read(const struct http_connection *c) {
+    return c->waiting < c->server->options.limits.pipeline_depth &&
+           net_stream_unsent(&c->stream) < CONNECTION_UNSENT_HIGH && !memory_used_up(c->server);
+}
+
+static void pause_reading(struct http_connection *c) {
+    c->paused = true;
+    net_stream_pause(&c->stream);
+    if (memory_used_up(c->server) && !list_linked(&c->starved))
+        list_append(&c->server->starved, &c->starved);
+}
+
+/* The wait for the client starts anew: until now it could not go on for our sake. */
+static void resume_reading(struct http_connection *c) {
+    if (!c->paused || !may_read(c))
+        return;
+    if (list_linked(&c->starved))
+        list_remove(&c->starved);
+    else
+        begin_wait(c);
+    c->paused = false;
+    net_stream_resume(&c->stream);
+    set_deadline(c);
+}
+
+void connection_feed(struct http_connection *c) {
+    resume_reading(c);
+}
+
+/* ---- the line ---- */
+
+static void join_line(struct http_connection *c, struct http_exchange *x) {
+    assert(x->state == EXCHANGE_READING && x == c->reading);
+    c->reading = NULL;
+    x->state = EXCHANGE_ASKED;
+    x->next = NULL;
+    if (c->first == NULL)
+        c->first = x;
+    else
+        c->last->next = x;
+    c->last = x;
+    c->waiting++;
+}
+
+static void leave_line(struct http_connection *c) {
+    struct http_exchange *x = c->first;
+    c->first = x->next;
+    if (c->first == NULL)
+        c->last = NULL;
+    c->waiting--;
+    x->next = NULL;
+}
+
+struct buffer *connection_output(struct http_exchange *x) {
+    struct http_connection *c = x->connection;
+    if (c->gone || c->stream.state != NET_OPEN)
+        return NULL;
+    return x == c->first ? net_stream_out(&c->stream) : &x->reply;
+}
+
+void connection_drop(struct http_exchange *x) {
+    struct http_connection *c = x->connection;
+    exchange_recycle(x);
+    free_if_unused(c);
+}
+
+static void send_continue(struct http_connection *c) {
+    struct http_exchange *x = c->reading;
+    if (x == NULL || !x->request.wants_continue || c->waiting > 0 || !request_in_body(&x->request))
+        return;
+    x->request.wants_continue = false;
+    struct buffer *out = net_stream_out(&c->stream);
+    if (out == NULL || buffer_append_text(out, CONTINUE_LINE) != 0)
+        net_stream_close(&c->stream);
+}
+
+/* What the new first in line had to say before its turn. */
+static bool send_saved(struct http_connection *c) {
+    struct http_exchange *x = c->first;
+    if (x->reply.size == 0)
+        return true;
+    struct buffer *out = net_stream_out(&c->stream);
+    if (out == NULL)
+        return false;
+    int rc = buffer_append_span(out, buffer_span(&x->reply));
+    buffer_clear(&x->reply);
+    if (rc != 0)
+        net_stream_close(&c->stream);
+    return rc == 0;
+}
+
+/* Takes the finished first out of the line. False: it was the connection's last answer. */
+static bool pop_first(struct http_connection *c) {
+    struct http_exchange *x = c->first;
+    bool last = x->close_after;
+    leave_line(c);
+    exchange_recycle(x);
+    if (last || (c->waiting == 0 && c->half_closed)) {
+        c->deaf = true;
+        net_stream_finish(&c->stream);
+        return false;
+    }
+    return true;
+}
+
+void connection_answered(struct http_exchange *x) {
+    struct http_connection *c = x->connection;
+    assert(x == c->first && !c->gone);
+    while (pop_first(c) && c->first != NULL) {
+        if (!send_saved(c))
+            return;
+        bool complete = c->first->state == EXCHANGE_ANSWERED ||
+                        (c->first->state == EXCHANGE_STREAMING && c->first->ended);
+        if (!complete)
+            return;
+    }
+    send_continue(c);
+}
+
+/* ---- input ---- */
+
+static void ask(struct http_connection *c, struct http_exchange *x) {
+    struct http_server *s = c->server;
+    join_line(c, x);
+    exchange_account(x);
+    x->close_after = !x->request.keep_alive;
+    c->deaf = x->close_after;
+    stat_add(&s->stats.requests, 1);
+    s->options.handle(s->options.context, x);
+}
+
+static void refuse(struct http_connection *c, int status, const char *detail) {
+    struct http_exchange *x = c->reading;
+    join_line(c, x);
+    c->deaf = true;
+    server_refuse(x, status, detail);
+}
+
+static bool take_exchange(struct http_connection *c) {
+    if (c->reading != NULL)
+        return true;
+    c->reading = exchange_take(c->server, c);
+    if (c->reading == NULL) {
+        net_stream_close(&c->stream);
+        return false;
+    }
+    begin_wait(c);
+    return true;
+}
+
+static size_t take_some(struct http_connection *c, struct span bytes) {
+    struct http_exchange *x = c->reading;
+    bool in_body = request_in_body(&x->request);
+    size_t used = request_take(&x->request, &c->server->options.limits, bytes);
+    if (x->request.phase == REQUEST_DONE) {
+        ask(c, x);
+    } else if (x->request.phase == REQUEST_BAD) {
+        stat_add(&c->server->stats.protocol_errors, 1);
+        refuse(c, x->request.status, x->request.detail);
+    } else {
+        exchange_account(x);
+        if (!in_body && request_in_body(&x->request)) {
+            begin_wait(c);
+            if (used == bytes.size)
+                send_continue(c);
+            else
+                x->request.wants_continue = false; /* its body is here already */
+        }
+    }
+    return used;
+}
+
+static size_t on_input(struct net_stream *stream, struct span bytes) {
+    struct http_connection *c = of_stream(stream);
+    size_t used = 0;
+    while (used < bytes.size && !c->deaf && stream->state == NET_OPEN && may_read(c)) {
+        if (!take_exchange(c))
+            return bytes.size;
+        used += take_some(c, span_of(bytes.data + used, bytes.size - used));
+    }
+    if (c->deaf || stream->state != NET_OPEN)
+        used = bytes.size;
+    else if (!may_read(c))
+        pause_reading(c);
+    set_deadline(c);
+    return used;
+}
+
+static void drop_reading(struct http_connection *c) {
+    if (c->reading == NULL)
+        return;
+    struct http_exchange *x = c->reading;
+    c->reading = NULL;
+    exchange_recycle(x);
+}
+
+/* Streams have no end of their own, so a client that stops sending is taken to have left. */
+static bool streaming(const struct http_connection *c) {
+    for (const struct http_exchange *x = c->first; x != NULL; x = x->next) {
+        if (x->state == EXCHANGE_STREAMING)
+            return true;
+    }
+    return false;
+}
+
+static void on_input_end(struct net_stream *stream) {
+    struct http_connection *c = of_stream(stream);
+    c->deaf = c->half_closed = true;
+    drop_reading(c);
+    if (streaming(c))
+        net_stream_close(stream);
+    else if (c->waiting == 0)
+        net_stream_finish(stream);
+}
+
+static void on_drained(struct net_stream *stream) {
+    struct http_connection *c = of_stream(stream);
+    count_bytes(c);
+    resume_reading(c);
+    if (!in_message(c) && c->waiting == 0)
+        begin_wait(c);
+    set_deadline(c);
+}
+
+static void on_deadline(struct net_stream *stream) {
+    struct http_connection *c = of_stream(stream);
+    if (!in_message(c)) {
+        net_stream_finish(stream);
+        return;
+    }
+    stat_add(&c->server->stats.timeouts, 1);
+    refuse(c, 408,
+           request_in_body(&c->reading->request) ? "the body took too long"
+                                                 : "the head took too long");
+}
+
+/* ---- beginning and end ---- */
+
+static void tell_stream_closed(struct http_exchange *x) {
+    if (x->gone)
+        return;
+    x->gone = true;
+    if (x->closed != NULL)
+        x->closed(x->closed_arg);
+}
+
+/* What no handler holds goes; the rest is answered into the void later. */
+static void empty_line(struct http_connection *c) {
+    while (c->first != NULL) {
+        struct http_exchange *x = c->first;
+        leave_line(c);
+        if (x->state == EXCHANGE_ANSWERED || (x->state == EXCHANGE_STREAMING && x->ended))
+            exchange_recycle(x);
+        else if (x->state == EXCHANGE_STREAMING)
+            tell_stream_closed(x);
+    }
+}
+
+static void on_closed(struct net_stream *stream) {
+    struct http_connection *c = of_stream(stream);
+    struct http_server *s = c->server;
+    if (stream->end == NET_END_STALLED)
+        stat_add(&s->stats.timeouts, 1);
+    count_bytes(c);
+    if (list_linked(&c->starved))
+        list_remove(&c->starved);
+    list_remove(&c->node);
+    stat_add(&s->stats.open_connections, -1u);
+    c->gone = true;
+    c->exchanges++; /* a handler that lets go meanwhile must not free it under us */
+    drop_reading(c);
+    empty_line(c);
+    c->exchanges--;
+    server_feed_starved(s);
+    free_if_unused(c);
+}
+
+static void wind_up_stream(struct http_exchange *x) {
+    x->close_after = true;
+    tell_stream_closed(x);
+}
+
+void connection_wind_up(struct http_connection *c) {
+    if (c->waiting == 0 && !in_message(c)) {
+        net_stream_finish(&c->stream);
+        return;
+    }
+    for (struct http_exchange *x = c->first, *next; x != NULL; x = next) {
+        next = x->next; /* `closed` may end the stream */
+        if (x->state == EXCHANGE_STREAMING && !x->ended)
+            wind_up_stream(x);
+    }
+}
+
+const struct net_stream_handler CONNECTION_HANDLER = {
+    .input = on_input,
+    .input_end = on_input_end,
+    .drained = on_drained,
+    .deadline = on_deadline,
+    .closed = on_closed,
+};
+
+static void turn_away(struct http_connection *c) {
+    static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n"
+                               "Retry-After: 1\r\nConnection: close\r\n\r\n";
+    c->deaf = true;
+    struct buffer *out = net_stream_out(&c->stream);
+    if (out != NULL && buffer_append_text(out, text) == 0)
+        net_stream_finish(&c->stream);
+    else
+        net_stream_close(&c->stream);
+}
+
+void connection_accept(struct http_server *s, bool refused) {
+    struct http_connection *c = calloc(1, sizeof *c);
+    if (c == NULL)
+        return;
+    bool closing;
+    int rc = net_stream_accept(&c->stream, s->loop, &s->stream_options, &s->listener, &closing);
+    if (rc != 0 && !closing) {
+        free(c);
+        return;
+    }
+    c->server = s;
+    s->connection_count++;
+    list_append(&s->connections, &c->node);
+    stat_add(&s->stats.open_connections, 1);
+    stat_add(&s->stats.accepted, 1);
+    c->peer_size = (uint8_t)net_stream_peer(&c->stream, c->peer, &c->loopback);
+    begin_wait(c);
+    if (refused)
+        turn_away(c);
+    else
+        set_deadline(c);
+}
