@@ -1,0 +1,356 @@
+/*
+ * The engine on the real file system, with its threads: answers, restarts, snapshots, compaction, stop.
+ * What the disk may do to it is in test/crash.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+#define SMALL_SEGMENT (64u << 10)
+
+struct fixture {
+    char directory[64];
+    struct engine_options options;
+    struct engine *engine;
+    struct engine_recovery recovery;
+    _Atomic unsigned failures;
+};
+
+static void on_failed(void *context, const char *message) {
+    struct fixture *f = context;
+    (void)message;
+    f->failures++;
+}
+
+static void fixture_open(struct fixture *f) {
+    char text[512];
+    int error = engine_open(&f->options, &f->recovery, text, &f->engine);
+    if (error != 0)
+        fail_msg("engine_open: %s: %s", error_name(error), text);
+}
+
+static int setup(void **state) {
+    struct fixture *f = calloc(1, sizeof(*f));
+    snprintf(f->directory, sizeof(f->directory), "/tmp/sluice-engine-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    f->options = (struct engine_options){
+        .directory = f->directory,
+        .segment_bytes = SMALL_SEGMENT,
+        .paranoid = true,
+        .context = f,
+        .failed = on_failed,
+    };
+    fixture_open(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *f = *state;
+    if (f->engine != NULL)
+        engine_close(f->engine, false);
+    char command[128];
+    snprintf(command, sizeof(command), "rm -rf %s", f->directory);
+    int status = system(command);
+    assert_int_equal(f->failures, 0);
+    free(f);
+    return status;
+}
+
+static void reopen(struct fixture *f, bool snapshot) {
+    engine_close(f->engine, snapshot);
+    fixture_open(f);
+}
+
+static void define_queue(struct fixture *f, const char *name) {
+    struct queue_def def;
+    assert_int_equal(queue_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text(name)), 0);
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_DEFINE);
+    r.name = span_text(name);
+    r.in.define.queue = &def;
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    request_release(&r);
+    queue_def_release(&def);
+}
+
+static uint64_t publish(struct fixture *f, const char *queue, const char *body) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PUBLISH);
+    r.name = span_text(queue);
+    r.in.publish.queue = span_text(queue);
+    r.in.publish.envelope.body = span_text(body);
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    uint64_t id = r.receipt.id;
+    assert_true(id != 0);
+    request_release(&r);
+    return id;
+}
+
+static struct queue_info queue_info(struct fixture *f, const char *queue) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_GET);
+    r.name = span_text(queue);
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    struct queue_info info = r.out.queue;
+    request_release(&r);
+    return info;
+}
+
+static void expect_body(struct fixture *f, const char *queue, uint64_t id, const char *body) {
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_GET);
+    r.name = span_text(queue);
+    r.id = id;
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    struct buffer bytes;
+    buffer_init(&bytes, RECORD_MAX_BYTES);
+    struct stored_message stored;
+    assert_int_equal(engine_read_message(f->engine, id, r.out.message.address, &bytes, &stored), 0);
+    assert_true(span_is(stored.envelope.body, body));
+    buffer_release(&bytes);
+    request_release(&r);
+}
+
+static void an_answered_publish_survives_a_restart(void **state) {
+    struct fixture *f = *state;
+    define_queue(f, "q");
+    uint64_t id = publish(f, "q", "hello");
+    reopen(f, false);
+    assert_int_equal(f->recovery.snapshot_position, 0);
+    assert_int_equal(f->recovery.replayed_records, 2);
+    assert_int_equal(queue_info(f, "q").ready, 1);
+    expect_body(f, "q", id, "hello");
+}
+
+static void a_snapshot_replaces_the_replay(void **state) {
+    struct fixture *f = *state;
+    define_queue(f, "q");
+    uint64_t id = publish(f, "q", "before");
+    assert_int_equal(engine_snapshot(f->engine), 0);
+    uint64_t after = publish(f, "q", "after");
+    reopen(f, false);
+    assert_int_equal(f->recovery.snapshot_position, 2);
+    assert_int_equal(f->recovery.replayed_records, 1);
+    expect_body(f, "q", id, "before");
+    expect_body(f, "q", after, "after");
+    reopen(f, true);
+    reopen(f, true);
+    assert_int_equal(f->recovery.replayed_records, 0);
+    expect_body(f, "q", id, "before");
+}
+
+static void an_unreadable_snapshot_costs_a_longer_replay_only(void **state) {
+    struct fixture *f = *state;
+    define_queue(f, "q");
+    uint64_t id = publish(f, "q", "kept");
+    assert_int_equal(engine_snapshot(f->engine), 0);
+    engine_close(f->engine, false);
+    char path[128];
+    snprintf(path, sizeof(path), "%s/snapshot/%016x.snap", f->directory, 2);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 60, SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, 60, SEEK_SET), 0);
+    fputc(byte ^ 4, file);
+    fclose(file);
+    fixture_open(f);
+    assert_int_equal(f->recovery.snapshot_position, 0);
+    expect_body(f, "q", id, "kept");
+}
+
+static void a_second_engine_on_the_folder_is_refused(void **state) {
+    struct fixture *f = *state;
+    struct engine *second;
+    struct engine_recovery recovery;
+    char text[512];
+    assert_int_equal(engine_open(&f->options, &recovery, text, &second), E_LOCKED);
+    assert_true(strlen(text) > 0);
+}
+
+/* ---- many at once ---- */
+
+struct crowd_port {
+    struct engine_port port;
+    _Atomic uint64_t delivered;
+    _Atomic uint64_t refused;
+};
+
+static void crowd_deliver(struct engine_port *port, struct engine_request *first,
+                          struct engine_request *last) {
+    struct crowd_port *c = CONTAINER_OF(port, struct crowd_port, port);
+    (void)last;
+    while (first != NULL) {
+        struct engine_request *next = first->next;
+        if (first->r.refusal != REFUSAL_NONE)
+            c->refused++;
+        request_release(&first->r);
+        free(first);
+        c->delivered++;
+        first = next;
+    }
+}
+
+static struct engine_request *crowd_request(struct crowd_port *c) {
+    struct engine_request *q = calloc(1, sizeof(*q));
+    request_init(&q->r, REQUEST_QUEUE_PUBLISH);
+    q->r.name = q->r.in.publish.queue = span_text("q");
+    q->r.in.publish.envelope.body = span_text("0123456789012345678901234567890123456789");
+    q->port = &c->port;
+    return q;
+}
+
+struct crowd_thread {
+    struct fixture *f;
+    struct crowd_port *port;
+    unsigned count;
+};
+
+static void *crowd_main(void *arg) {
+    struct crowd_thread *t = arg;
+    for (unsigned i = 0; i < t->count; i++) {
+        struct engine_request *q = crowd_request(t->port);
+        while (engine_submit(t->f->engine, q, q, 1) == E_BUSY)
+            usleep(100);
+    }
+    return NULL;
+}
+
+static void crowd(struct fixture *f, unsigned each) {
+    struct crowd_port port = {.port = {.deliver = crowd_deliver}};
+    struct crowd_thread work = {f, &port, each};
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, crowd_main, &work), 0);
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < 10000 && port.delivered < 4 * each; i++)
+        usleep(1000);
+    assert_int_equal(port.delivered, 4 * each);
+    assert_int_equal(port.refused, 0);
+}
+
+static void many_threads_get_one_order_and_every_answer(void **state) {
+    struct fixture *f = *state;
+    f->options.in_place = true;
+    f->options.paranoid = false;
+    f->options.queue_max = 64;
+    reopen(f, false);
+    define_queue(f, "q");
+    crowd(f, 2000);
+    assert_int_equal(queue_info(f, "q").ready, 8000);
+    reopen(f, false);
+    assert_int_equal(queue_info(f, "q").ready, 8000);
+    assert_int_equal(f->recovery.replayed_records, 8001);
+}
+
+static void purge(struct fixture *f) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PURGE);
+    r.name = span_text("q");
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    request_release(&r);
+}
+
+static void wait_released(struct fixture *f) {
+    struct engine_stats stats = {0};
+    for (int i = 0; i < 300 && stats.released_segments == 0; i++) {
+        assert_int_equal(engine_snapshot(f->engine), 0);
+        usleep(10000);
+        engine_stats(f->engine, &stats);
+    }
+    assert_true(stats.released_segments > 0);
+}
+
+static void dead_segments_go_and_a_last_living_body_is_copied_forward(void **state) {
+    struct fixture *f = *state;
+    f->options.paranoid = false;
+    reopen(f, false);
+    define_queue(f, "q");
+    define_queue(f, "kept");
+    uint64_t id = publish(f, "kept", "the one that stays");
+    crowd(f, 1000);
+    purge(f);
+    publish(f, "q", "makes a later snapshot differ");
+    wait_released(f);
+    struct engine_stats stats;
+    engine_stats(f->engine, &stats);
+    assert_true(stats.moved_messages > 0);
+    expect_body(f, "kept", id, "the one that stays");
+    reopen(f, false);
+    expect_body(f, "kept", id, "the one that stays");
+    assert_int_equal(queue_info(f, "kept").ready, 1);
+}
+
+static void a_closed_engine_answers_what_it_took(void **state) {
+    struct fixture *f = *state;
+    f->options.paranoid = false;
+    reopen(f, false);
+    define_queue(f, "q");
+    struct crowd_port port = {.port = {.deliver = crowd_deliver}};
+    for (int i = 0; i < 500; i++) {
+        struct engine_request *q = crowd_request(&port);
+        assert_int_equal(engine_submit(f->engine, q, q, 1), 0);
+    }
+    reopen(f, false);
+    assert_int_equal(port.delivered, 500);
+    assert_int_equal(queue_info(f, "q").ready, 500);
+}
+
+/* A delay is a timer of the model: its end is a fact that needs no request. */
+static void a_delayed_message_becomes_ready_by_itself(void **state) {
+    struct fixture *f = *state;
+    define_queue(f, "q");
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PUBLISH);
+    r.name = r.in.publish.queue = span_text("q");
+    r.in.publish.envelope.body = span_text("later");
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    r.in.publish.schedule_ns =
+        (uint64_t)now.tv_sec * 1000000000ull + (uint64_t)now.tv_nsec + 50000000ull;
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    request_release(&r);
+    assert_int_equal(queue_info(f, "q").delayed, 1);
+    for (int i = 0; i < 200 && queue_info(f, "q").ready == 0; i++)
+        usleep(5000);
+    assert_int_equal(queue_info(f, "q").ready, 1);
+    reopen(f, false);
+    assert_int_equal(queue_info(f, "q").ready, 1);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_answered_publish_survives_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_snapshot_replaces_the_replay, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_unreadable_snapshot_costs_a_longer_replay_only, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_second_engine_on_the_folder_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_threads_get_one_order_and_every_answer, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(dead_segments_go_and_a_last_living_body_is_copied_forward,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(a_closed_engine_answers_what_it_took, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_delayed_message_becomes_ready_by_itself, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
