@@ -1,0 +1,52 @@
+"""Fixtures of the tests that talk to the real binary. Run them with scripts/run-tests or `pytest test/e2e`."""
+import os
+import sys
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+from support.provider import Provider  # noqa: E402
+from support.server import BINARY, Server  # noqa: E402
+
+
+def pytest_sessionstart(session):
+    if not os.access(BINARY, os.X_OK):
+        pytest.exit(f"{BINARY} is not there: run make, or set SLUICE_BIN", returncode=3)
+
+
+@pytest.fixture
+def make_server(tmp_path):
+    """Servers that are killed at the end of the test, however it ends."""
+    made = []
+
+    def make(config=None, name=None):
+        server = Server(tmp_path / (name or f"server{len(made)}"), config)
+        made.append(server)
+        return server
+
+    yield make
+    for server in made:
+        server.kill()
+
+
+@pytest.fixture
+def server(make_server):
+    return make_server().start()
+
+
+@pytest.fixture
+def client(server):
+    return server.client
+
+
+@pytest.fixture
+def make_provider():
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Provider(*arguments, **options))
+        return made[-1]
+
+    yield make
+    for provider in made:
+        provider.stop()

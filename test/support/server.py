@@ -1,0 +1,112 @@
+"""Starts, stops and kills the real binary on a free loopback port with a data folder of its own."""
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import time
+
+from .client import Client
+
+BINARY = os.environ.get("SLUICE_BIN", str(
+    pathlib.Path(__file__).resolve().parents[2] / "build/src/cli/sluice"))
+SLOW = 6 if os.environ.get("SLUICE_SANITIZED") else 1  # sanitizers and their patience
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(*arguments, timeout=60, **options):
+    """One command of the program; the finished process with its texts."""
+    return subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=timeout * SLOW, check=False, **options)
+
+
+class Server:
+    """`config` is merged over a minimal configuration; JSON is YAML, so it is written as JSON."""
+
+    def __init__(self, folder, config=None):
+        self.folder = pathlib.Path(folder)
+        self.data = self.folder / "data"
+        self.config_path = self.folder / "sluice.yaml"
+        self.output_path = self.folder / "output"
+        self.port = free_port()
+        self.config = {"data": {"directory": str(self.data)},
+                       "listeners": [{"address": f"127.0.0.1:{self.port}"}]}
+        self.configure(config or {})
+        self.process = None
+        self.client = Client(self.port)
+
+    def configure(self, changes):
+        for key, value in changes.items():
+            if isinstance(value, dict) and isinstance(self.config.get(key), dict):
+                self.config[key].update(value)
+            else:
+                self.config[key] = value
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.config_path.write_text(json.dumps(self.config, indent=2))
+
+    def launch(self, *arguments):
+        """Starts without waiting for readiness."""
+        output = open(self.output_path, "ab")
+        with output:
+            self.process = subprocess.Popen(
+                [BINARY, "serve", "--config", str(self.config_path), *arguments],
+                stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        return self
+
+    def start(self, *arguments, timeout=20):
+        self.launch(*arguments)
+        self.wait_ready(timeout)
+        return self
+
+    def wait_ready(self, timeout=20):
+        end = time.monotonic() + timeout * SLOW
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.output()}")
+            try:
+                if self.client.get("/readyz").status == 200:
+                    return
+            except OSError:
+                self.client.close()
+            time.sleep(0.01)
+        raise AssertionError(f"the server is not ready after {timeout} s:\n{self.output()}")
+
+    def stop(self, timeout=20):
+        """Asks it to end; its exit code."""
+        if self.process is None:
+            return None
+        self.client.close()
+        self.process.send_signal(signal.SIGTERM)
+        return self.wait_end(timeout)
+
+    def wait_end(self, timeout=20):
+        code = self.process.wait(timeout * SLOW)
+        self.process = None
+        return code
+
+    def kill(self):
+        """kill -9, as a power cut for everything but the disk's own cache."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+        self.client.close()
+
+    def restart(self, *arguments):
+        self.stop()
+        return self.start(*arguments)
+
+    def output(self):
+        return self.output_path.read_text(errors="replace") if self.output_path.exists() else ""
+
+    def resident_bytes(self):
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("no VmRSS")
