@@ -21,6 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/error.h"
 #include "http/server_internal.h"
 
 #define BODY_LEAST_BYTES_PER_S 1024u
@@ -226,14 +227,24 @@ static bool take_exchange(struct http_connection *c) {
         net_stream_close(&c->stream);
         return false;
     }
-    begin_wait(c);
     return true;
+}
+
+/* A body that is here already needs no invitation. */
+static void begin_body(struct http_connection *c, bool invite) {
+    begin_wait(c);
+    if (invite)
+        send_continue(c);
+    else
+        c->reading->request.wants_continue = false;
 }
 
 static size_t take_some(struct http_connection *c, struct span bytes) {
     struct http_exchange *x = c->reading;
-    bool in_body = request_in_body(&x->request);
+    enum request_phase before = x->request.phase;
     size_t used = request_take(&x->request, &c->server->options.limits, bytes);
+    if (before == REQUEST_BEFORE && x->request.phase != REQUEST_BEFORE)
+        begin_wait(c);
     if (x->request.phase == REQUEST_DONE) {
         ask(c, x);
     } else if (x->request.phase == REQUEST_BAD) {
@@ -241,13 +252,8 @@ static size_t take_some(struct http_connection *c, struct span bytes) {
         refuse(c, x->request.status, x->request.detail);
     } else {
         exchange_account(x);
-        if (!in_body && request_in_body(&x->request)) {
-            begin_wait(c);
-            if (used == bytes.size)
-                send_continue(c);
-            else
-                x->request.wants_continue = false; /* its body is here already */
-        }
+        if (before <= REQUEST_HEAD && request_in_body(&x->request))
+            begin_body(c, used == bytes.size);
     }
     return used;
 }
@@ -394,13 +400,14 @@ static void turn_away(struct http_connection *c) {
 }
 
 void connection_accept(struct http_server *s, bool refused) {
-    struct http_connection *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return;
     bool closing;
-    int rc = net_stream_accept(&c->stream, s->loop, &s->stream_options, &s->listener, &closing);
-    if (rc != 0 && !closing) {
+    struct http_connection *c = calloc(1, sizeof *c);
+    int rc = E_NOMEM;
+    if (c != NULL)
+        rc = net_stream_accept(&c->stream, s->loop, &s->stream_options, &s->listener, &closing);
+    if (c == NULL || (rc != 0 && !closing)) {
         free(c);
+        net_listener_reject(&s->listener);
         return;
     }
     c->server = s;

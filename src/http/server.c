@@ -107,7 +107,11 @@ void http_server_free(struct http_server *s) {
 
 static void on_ready(struct net_listener *l) {
     struct http_server *s = CONTAINER_OF(l, struct http_server, listener);
-    connection_accept(s, s->stats.open_connections >= s->options.limits.connections);
+    uint32_t limit = s->options.limits.connections;
+    if (s->stats.open_connections >= limit + TURNED_AWAY_MAX)
+        net_listener_reject(l);
+    else
+        connection_accept(s, s->stats.open_connections >= limit);
 }
 
 static int make_tls(struct http_server *s, const struct http_tls_options *o, char error_text[256]) {
@@ -139,8 +143,9 @@ static int check_limits(const struct http_limits *l, char error_text[256]) {
                  HEAD_BYTES_MAX);
         return E_INVALID;
     }
-    if (l->pipeline_depth == 0 || l->connections == 0) {
-        snprintf(error_text, 256, "limits: pipeline depth and connections must not be 0");
+    if (l->pipeline_depth == 0 || l->connections == 0 ||
+        l->connections > UINT32_MAX - TURNED_AWAY_MAX) {
+        snprintf(error_text, 256, "limits: pipeline depth or connections out of range");
         return E_INVALID;
     }
     return 0;

@@ -8,6 +8,8 @@
  *          thread and answers it once with http_reply, at once or later, always on that thread.
  *          The exchange outlives its connection: if the client went away the reply is dropped.
  *          Everything that the exchange shows (spans) is valid until it is answered.
+ * Threads: all of it on the loop's thread (or before net_loop_run), but http_server_stats, which any
+ *          thread may call.
  * Errors:  the server itself answers 400, 405 (unknown method), 408, 413, 414, 417, 431, 501, 505 with
  *          a problem body made by `problem`; all else is the handler's.
  */
@@ -39,19 +41,17 @@ struct http_header {
 };
 
 struct http_limits {
-    uint32_t request_line_bytes; /* 8192 */
-    uint32_t header_bytes;       /* 16384, all header fields together */
+    uint32_t request_line_bytes; /* 8192; with header_bytes at most 64 KiB */
+    uint32_t header_bytes;       /* 16384, all header fields together; also of a trailer */
     uint32_t header_count;       /* 100 */
-    uint64_t body_bytes;         /* 1 MiB */
-    uint32_t
-        pipeline_depth;   /* 64: requests of one connection not answered yet; then reading stops */
-    uint32_t connections; /* 10000 per server, then accept-and-close with 503 */
-    uint64_t
-        memory_bytes; /* 256 MiB: buffers of all connections of a loop; above it reading stops */
-    uint32_t head_timeout_ms;  /* 10000: from first byte to end of head */
-    uint32_t body_timeout_ms;  /* 30000, and at least 1 KiB/s */
-    uint32_t idle_timeout_ms;  /* 60000 keep-alive */
-    uint32_t write_timeout_ms; /* 30000: peer does not read */
+    uint64_t body_bytes;         /* 1 MiB, after chunks are put together */
+    uint32_t pipeline_depth;     /* 64 requests of a connection not answered; then reading stops */
+    uint32_t connections;        /* 10000 per server, then accept-and-close with 503 */
+    uint64_t memory_bytes;       /* 256 MiB in all connections of a server; then reading stops */
+    uint32_t head_timeout_ms;    /* 10000 from first byte to end of head; also TLS handshake */
+    uint32_t body_timeout_ms;    /* 30000, and after that at least 1 KiB/s */
+    uint32_t idle_timeout_ms;    /* 60000 keep-alive */
+    uint32_t write_timeout_ms;   /* 30000: peer reads nothing of what is to be sent */
 };
 void http_limits_default(struct http_limits *l);
 
@@ -81,9 +81,15 @@ struct http_server_options {
 MUST_CHECK int http_server_start(struct net_loop *loop, const struct http_server_options *options,
                                  char error_text[256], struct http_server **ret_server);
 uint16_t http_server_port(const struct http_server *s);
-/* Stops accepting; lets requests under way finish; idle connections close; `done` when all are gone. */
+/*
+ * Stops accepting; lets requests under way finish; idle connections close; streams are told `closed`;
+ * `done` when all are gone, and no exchange is unanswered.
+ */
 void http_server_stop(struct http_server *s, void (*done)(void *arg), void *arg);
-/* After `done`, or to cut everything off. */
+/*
+ * After `done` (or in it), or to cut everything off: then memory goes when the loop has closed the
+ * sockets and the last exchange was answered, and streams are told `closed`.
+ */
 void http_server_free(struct http_server *s);
 
 struct http_server_stats {
@@ -122,10 +128,17 @@ void http_reply_close(struct http_exchange *x, int status, const char *content_t
 /* ---- an answer without end (server-sent events) ---- */
 struct http_stream;
 #define HTTP_STREAM_UNSENT_MAX (1024u * 1024)
-/* Headers go out now. `closed` is called once when the client goes away or the server stops. */
+/*
+ * Headers go out now. The stream is the caller's until http_stream_end, which has to be called once in
+ * any case. `closed` is called at most once, when the client goes away or the server stops, never after
+ * http_stream_end nor from inside http_stream_start or http_stream_write; writes then say E_CLOSED.
+ */
 struct http_stream *http_stream_start(struct http_exchange *x, int status, const char *content_type,
                                       struct span headers, void (*closed)(void *arg), void *arg);
-/* E_LIMIT: the client does not keep up (1 MiB unsent); E_CLOSED. */
+/*
+ * All of it or nothing. E_LIMIT: the client does not keep up (HTTP_STREAM_UNSENT_MAX would be unsent);
+ * E_CLOSED; E_NOMEM.
+ */
 MUST_CHECK int http_stream_write(struct http_stream *s, struct span data);
 void http_stream_end(struct http_stream *s);
 

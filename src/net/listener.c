@@ -67,6 +67,7 @@ int net_listener_open(struct net_listener *l, struct net_loop *loop,
     l->ready = options->ready;
     l->closed = options->closed;
     l->tcp.data = l;
+    l->rejecting = l->waiting = l->tcp_closed = false;
     rc = uv_tcp_init_ex(net_loop_uv(loop), &l->tcp, address.ss_family);
     if (rc == 0) {
         rc = bind_and_listen(l, &address, options->backlog);
@@ -84,7 +85,33 @@ int net_listener_open(struct net_listener *l, struct net_loop *loop,
 
 static void on_closed(uv_handle_t *handle) {
     struct net_listener *l = handle->data;
-    l->closed(l);
+    l->tcp_closed = true;
+    if (!l->rejecting)
+        l->closed(l);
+}
+
+static void on_rejected(uv_handle_t *handle) {
+    struct net_listener *l = handle->data;
+    l->rejecting = false;
+    if (l->tcp_closed) {
+        l->closed(l);
+    } else if (l->waiting && !uv_is_closing((uv_handle_t *)&l->tcp)) {
+        l->waiting = false;
+        l->ready(l);
+    }
+}
+
+void net_listener_reject(struct net_listener *l) {
+    if (l->rejecting) {
+        l->waiting = true;
+        return;
+    }
+    int rc = uv_tcp_init(l->tcp.loop, &l->rejected);
+    assert(rc == 0); /* without a family it makes no socket */
+    l->rejecting = true;
+    l->rejected.data = l;
+    (void)uv_accept((uv_stream_t *)&l->tcp, (uv_stream_t *)&l->rejected);
+    uv_close((uv_handle_t *)&l->rejected, on_rejected);
 }
 
 void net_listener_close(struct net_listener *l) {

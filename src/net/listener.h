@@ -15,8 +15,12 @@
 
 struct net_listener {
     uv_tcp_t tcp;
+    uv_tcp_t rejected; /* takes connections to close them, one at a time */
+    bool rejecting;    /* `rejected` is in use */
+    bool waiting;      /* a connection waits for `rejected`; libuv accepts no other meanwhile */
+    bool tcp_closed;
     uint16_t port; /* the one bound */
-    /* A connection waits: take it with net_stream_accept, at once. */
+    /* A connection waits: take it with net_stream_accept or net_listener_reject, at once. */
     void (*ready)(struct net_listener *l);
     void (*closed)(struct net_listener *l); /* last call */
 };
@@ -33,6 +37,11 @@ struct net_listener_options {
 MUST_CHECK int net_listener_open(struct net_listener *l, struct net_loop *loop,
                                  const struct net_listener_options *options, char error_text[256],
                                  bool *ret_closing);
+/*
+ * Takes the waiting connection and closes it. For want of memory or above a limit: a connection that is
+ * left waiting would stop the listener.
+ */
+void net_listener_reject(struct net_listener *l);
 /* Leads to `closed`, later. */
 void net_listener_close(struct net_listener *l);
 

@@ -258,8 +258,8 @@ static void on_written(uv_write_t *write, int status) {
 static void send_rest(struct net_stream *s, struct buffer *b, size_t sent) {
     s->in_flight = *b;
     buffer_init(b, 0);
-    uv_buf_t rest = uv_buf_init((char *)s->in_flight.data + sent,
-                                (unsigned int)(s->in_flight.size - sent));
+    uv_buf_t rest =
+        uv_buf_init((char *)s->in_flight.data + sent, (unsigned int)(s->in_flight.size - sent));
     s->in_flight_seen = rest.len;
     s->write.data = s;
     int rc = uv_write(&s->write, (uv_stream_t *)&s->tcp, &rest, 1, on_written);

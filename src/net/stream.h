@@ -90,12 +90,12 @@ struct net_stream {
     bool redeliver; /* resumed: kept input has to be shown again */
     bool ended;     /* the peer's end was seen */
     bool end_told;
-    bool writing;           /* in_flight is with libuv */
-    struct buffer out;      /* owns: appended this turn */
+    bool writing;            /* in_flight is with libuv */
+    struct buffer out;       /* owns: appended this turn */
     struct buffer in_flight; /* owns: what the kernel did not take at once */
-    size_t in_flight_seen;  /* unsent bytes when the guard was set: progress is less than that */
-    struct buffer input;    /* owns: what `input` did not use */
-    size_t accounted;       /* in the budget */
+    size_t in_flight_seen;   /* unsent bytes when the guard was set: progress is less than that */
+    struct buffer input;     /* owns: what `input` did not use */
+    size_t accounted;        /* in the budget */
     struct tls_session *tls; /* owns; NULL: plain */
     struct wheel_timer deadline;
     struct wheel_timer guard; /* handshake, stalled writes, linger */
