@@ -49,6 +49,10 @@ class Checks(unittest.TestCase):
     def test_model_stays_pure(self):
         self.write("src/model/queue.c", "#include <time.h>\n")
         self.assert_found("check-arrows", "pure")
+        self.write("src/model/queue.c", '#include "base/clock.h"\nuint64_t now = clock_wall_ns();\n')
+        self.assert_found("check-arrows", "src/model/queue.c:2: clock_wall_ns()")
+        self.write("src/model/queue.c", '#include "base/clock.h"\nuint64_t day = 86400 * NS_PER_SECOND;\n')
+        self.assert_clean("check-arrows")
 
     def test_folder_without_arrows(self):
         self.write("src/cache/cache.c", "\n")
