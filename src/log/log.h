@@ -44,6 +44,8 @@ struct log_options {
     uint64_t min_free_bytes;      /* 0: none; below it LOG_ROOM_RESERVE */
     size_t batch_max_bytes;       /* 0: 8 MiB; unflushed bytes above it: log_append says E_BUSY */
     bool salvage;                 /* skip corrupt stretches instead of refusing; reported */
+    bool trust_sealed;            /* open reads only the last segment; damage in earlier ones is
+                                     then found by cursors, reads and log_scan. Else it reads all */
     bool no_thread;               /* nothing flushes but log_flush(): simulator, tools */
     void *context;                /* borrows: passed to the callbacks */
     void (*on_durable)(void *context, uint64_t position);

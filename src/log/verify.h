@@ -11,7 +11,7 @@
 #include "log/format.h"
 
 enum log_finding_kind {
-    LOG_FINDING_TORN_TAIL,  /* the last write did not finish: cut off at start, nothing acknowledged is lost */
+    LOG_FINDING_TORN_TAIL, /* the last write did not finish: cut off at start, nothing acknowledged is lost */
     LOG_FINDING_CORRUPT,    /* a flushed record is not what was written */
     LOG_FINDING_GAP,        /* positions or segment numbers are missing */
     LOG_FINDING_BAD_HEADER, /* a segment header is not readable or of another folder */
