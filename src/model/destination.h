@@ -3,12 +3,16 @@
  *
  * Invariants:
  *   P1 starts obey pace.h's promise by the times in the log, over all queues that push here;
- *   P2 in_flight = messages in flight whose queue pushes here;
+ *   P2 in_flight = attempts started and not finished here. (That is one per message in flight, until a
+ *      message is deleted or its queue turned to another destination while an attempt is under way:
+ *      the attempt still ends where it started.)
  *   P3 nothing starts before closed_until_ns, nor while paused.
  * Finish policy (decide of ATTEMPT_FINISH, in this order): success -> done; retriable and attempts and
  * age left -> retry at now + backoff (full jitter, from d->random, at least retry_after_ns); else dead.
- * 429 and 503 with Retry-After close the destination until then. A dead or done tied message is settled in
- * the same record.
+ * 429 and 503 with Retry-After close the destination until then, a day at most. A dead or done tied message
+ * is settled in the same record. A finish of an attempt that is not under way (any more) changes nothing.
+ * Recovery: an attempt that was under way when the program ended spent its token until its timeout would
+ * have been over; its message is ready again, marked.
  */
 #ifndef SLUICE_MODEL_DESTINATION_H
 #define SLUICE_MODEL_DESTINATION_H
@@ -16,6 +20,9 @@
 #include "model/queue.h"
 
 struct destinations;
+
+/* Under way at once where the definition has no cap of its own: what is started and not sent waits in memory. */
+#define DESTINATION_IN_FLIGHT_MAX 4096u
 
 extern const struct module destination_module;
 
@@ -39,11 +46,15 @@ bool destination_decide_start(const struct model *m, struct decision *d,
 uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns);
 bool destination_decide_recovery(const struct model *m, struct decision *d);
 
-/* When `position`-th waiting message of a queue may be sent at the present pace; 0: not known. */
+/* When a message with `ahead` others before it may be sent at the present pace; 0: not known. */
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint64_t now_ns,
                             uint64_t ahead);
 /* Encoded definition and generation, for dispatch. False: gone. */
 bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
                           struct buffer *out);
+
+/* Lists of statuses as in retry_statuses: "408,425,429,500-599". Empty: none. */
+bool status_list_valid(const char *list);
+bool status_list_has(const char *list, unsigned status);
 
 #endif

@@ -64,6 +64,8 @@ uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, 
 /* The same ring, but only those that have something for queue_peek: what starts look at. */
 uint32_t queue_next_ready_of_destination(const struct model *m, uint32_t destination,
                                          uint32_t after);
+/* Messages that are ready now, for the numbers of a destination. */
+uint64_t queue_ready_count(const struct model *m, uint32_t queue);
 /* The queue's own pace, to be asked and told beside the destination's. */
 struct pace *queue_pace(struct model *m, uint32_t queue);
 const struct pace *queue_pace_view(const struct model *m, uint32_t queue);

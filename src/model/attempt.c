@@ -1,0 +1,406 @@
+/*
+ * Attempts: started when pace allows, finished once, or found unfinished after a restart.
+ *
+ *      decide_start --ATTEMPT_STARTED--> under way --ATTEMPT_FINISHED--> done | retry | dead
+ *                                            |
+ *                                            +--- the program ended ---> unknown: ready again, marked
+ *                                            +--- the message is gone -> gone: only the token ends
+ *
+ * The table of attempts under way says where each started and when, so that its end is counted there
+ * even if its message was deleted or its queue turned to another destination meanwhile, and so that a
+ * finish of an attempt that was given up already is known as stale.
+ *
+ * ATTEMPT_STARTED (16 bytes)          ATTEMPT_FINISHED (22 bytes and what the verdict adds)
+ *   offset  size                        offset  size
+ *        0     4  destination index          0     1  verdict (enum verdict)
+ *        4     8  message                    1     1  reason (enum dead_reason)
+ *       12     4  attempt, from 1            2     1  error (enum attempt_error)
+ *                                            3     1  flags; 1: closes the destination
+ *                                            4     8  message
+ *                                           12     4  attempt
+ *                                           16     2  status, 0: no response
+ *                                           18     4  duration in us, at most 2^32-1
+ *                                           22     8  retry: due time; unknown: end of the token
+ *                                            .     8  closes: the destination is closed until then
+ *                                            .     2+ retry, dead: length and excerpt of the response
+ */
+#include "model/destination_state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "model/campaign.h"
+
+#define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_SECOND)
+#define EXCERPT_MAX_BYTES  512u
+#define ATTEMPT_SHARDS     16u
+#define FLAG_CLOSES        1u
+
+/* Stands in the log. */
+enum verdict {
+    VERDICT_DONE = 1,
+    VERDICT_RETRY = 2,
+    VERDICT_DEAD = 3,
+    VERDICT_UNKNOWN = 4,
+    VERDICT_GONE = 5,
+};
+
+/* ATTEMPT_FINISHED in memory. */
+struct finished {
+    enum verdict verdict;
+    enum dead_reason reason;
+    uint8_t error;
+    uint64_t message;
+    uint32_t attempt;
+    uint16_t status;
+    uint32_t duration_us;
+    uint64_t at_ns;           /* due time of RETRY, end of UNKNOWN */
+    uint64_t closed_until_ns; /* 0: stays as it is */
+    struct span excerpt;
+};
+
+/* ---- the table ---- */
+
+static bool attempt_matches(const void *owner, uint32_t slot, const void *key) {
+    const struct destinations *s = owner;
+    const struct attempt *a = slab_at(&s->attempt_cells, slot);
+    return a->message == *(const uint64_t *)key;
+}
+
+static uint64_t attempt_hash(const void *owner, uint32_t slot) {
+    const struct destinations *s = owner;
+    const struct attempt *a = slab_at(&s->attempt_cells, slot);
+    return hash_u64(a->message);
+}
+
+int attempts_init(struct destinations *s) {
+    slab_init(&s->attempt_cells, sizeof(struct attempt), UINT32_MAX);
+    list_init(&s->started);
+    return map_init(&s->attempts, ATTEMPT_SHARDS, s, attempt_matches, attempt_hash);
+}
+
+void attempts_release(struct destinations *s) {
+    map_release(&s->attempts);
+    slab_release(&s->attempt_cells);
+}
+
+static uint32_t attempt_slot(const struct destinations *s, uint64_t message) {
+    return map_find(&s->attempts, hash_u64(message), &message);
+}
+
+struct attempt *attempt_find(const struct destinations *s, uint64_t message) {
+    uint32_t slot = attempt_slot(s, message);
+    return slot != 0 ? slab_at(&s->attempt_cells, slot) : NULL;
+}
+
+int attempt_add(struct destinations *s, const struct attempt *values) {
+    uint32_t slot;
+    if (attempt_slot(s, values->message) != 0) {
+        return E_CORRUPT;
+    }
+    int rc = slab_take(&s->attempt_cells, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct attempt *a = slab_at(&s->attempt_cells, slot);
+    *a = *values;
+    a->node = (struct list_node){0};
+    rc = map_insert(&s->attempts, hash_u64(a->message), slot);
+    if (rc != 0) {
+        slab_give(&s->attempt_cells, slot);
+        return rc;
+    }
+    list_append(&s->started, &a->node);
+    return 0;
+}
+
+static void attempt_remove(struct destinations *s, struct attempt *a) {
+    uint32_t slot = attempt_slot(s, a->message);
+    list_remove(&a->node);
+    map_remove(&s->attempts, hash_u64(a->message), slot);
+    slab_give(&s->attempt_cells, slot);
+}
+
+/* ---- start ---- */
+
+static uint64_t timeout_of(const struct model *m, const struct destination *t, uint32_t queue) {
+    const struct queue_def *q = queue_definition(m, queue);
+    return q != NULL && q->dispatch_deadline_ns != 0 ? q->dispatch_deadline_ns : t->def.timeout_ns;
+}
+
+static void describe_start(const struct model *m, const struct destination *t,
+                           const struct message_view *v, struct attempt_start *ret) {
+    const struct queue_def *q = queue_definition(m, v->queue);
+    *ret = (struct attempt_start){
+        .message = v->id,
+        .address = v->address,
+        .attempt = v->attempts + 1,
+        .outcome_unknown_before = v->outcome_unknown,
+        .destination = t->index,
+        .destination_generation = t->generation,
+        .timeout_ns = timeout_of(m, t, v->queue),
+        .scheduled_ns = v->due_ns != 0 ? v->due_ns : v->accepted_ns_hint,
+    };
+    size_t size = strlen(q->name);
+    assert(size < sizeof ret->queue);
+    memcpy(ret->queue, q->name, size + 1);
+}
+
+static bool may_start(const struct destination *t, uint64_t now_ns) {
+    return !t->paused && t->closed_until_ns <= now_ns && pace_wait_ns(&t->pace, now_ns) == 0;
+}
+
+bool destination_decide_start(const struct model *m, struct decision *d,
+                              struct attempt_start *ret_start) {
+    const struct list *active = &m->destinations->active;
+    for (struct list_node *n = list_first(active); n != NULL; n = list_next(active, n)) {
+        const struct destination *t = CONTAINER_OF(n, struct destination, active);
+        struct message_view view;
+        uint64_t next_ns;
+        if (!may_start(t, d->now_ns) || destination_pick(m, t, d->now_ns, &view, &next_ns) == 0) {
+            continue;
+        }
+        size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 1);
+        decision_put_u32(d, t->index);
+        decision_put_u64(d, view.id);
+        decision_put_u32(d, view.attempts + 1);
+        decision_end(d, begun);
+        describe_start(m, t, &view, ret_start);
+        return true;
+    }
+    return false;
+}
+
+int attempt_apply_started(struct model *m, const struct applied *w, struct reader *in) {
+    uint32_t destination = reader_u32(in);
+    uint64_t message = reader_u64(in);
+    uint32_t attempt = reader_u32(in);
+    struct destination *t = destination_at(m, destination);
+    struct message_view view;
+    if (!reader_done(in) || t == NULL || !queue_message_view(m, message, &view) ||
+        pace_wait_ns(&t->pace, w->time_ns) != 0) {
+        return E_CORRUPT;
+    }
+    struct attempt values = {
+        .message = message,
+        .started_ns = w->time_ns,
+        .timeout_ns = timeout_of(m, t, view.queue),
+        .attempt = attempt,
+        .destination = destination,
+    };
+    int rc = attempt_add(m->destinations, &values);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = queue_message_take(m, w, message, attempt);
+    if (rc != 0) {
+        return rc;
+    }
+    pace_start(&t->pace, w->time_ns);
+    pace_start(queue_pace(m, view.queue), w->time_ns);
+    t->started++;
+    destination_ready_turn(m, t, view.queue, w->time_ns);
+    return 0;
+}
+
+/* ---- finish ---- */
+
+static uint64_t at_most(uint64_t value, uint64_t limit) {
+    return value < limit ? value : limit;
+}
+
+static uint64_t multiply(uint64_t a, uint64_t b) {
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+/*
+ * As Cloud Tasks does it: min, 2 min, 4 min, ... for max_doublings steps, from there on by the last
+ * step each time, never above max. 10 s, 3 doublings, 300 s: 10 20 40 80 160 240 300 300.
+ */
+uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt) {
+    uint64_t failed_before = attempt > 0 ? attempt - 1 : 0;
+    uint64_t doublings = at_most(at_most(failed_before, r->max_doublings), 63);
+    uint64_t backoff_ns = multiply(r->min_backoff_ns, UINT64_C(1) << doublings);
+    if (failed_before > r->max_doublings) {
+        backoff_ns = multiply(backoff_ns, failed_before - r->max_doublings + 1);
+    }
+    return at_most(backoff_ns, r->max_backoff_ns);
+}
+
+static bool may_retry(const struct retry_def *r, const struct message_view *v,
+                      const struct attempt *a, uint64_t now_ns) {
+    if (r->max_attempts != 0 && a->attempt >= r->max_attempts) {
+        return false;
+    }
+    uint64_t first_ns = a->attempt == 1 ? a->started_ns : v->accepted_ns_hint;
+    return r->max_duration_ns == 0 || now_ns < first_ns + r->max_duration_ns;
+}
+
+static void decide_verdict(const struct model *m, struct decision *d, const struct attempt *a,
+                           const struct message_view *v, const struct attempt_finish *in,
+                           struct finished *f) {
+    const struct queue_def *q = queue_definition(m, v->queue);
+    if (in->success) {
+        f->verdict = VERDICT_DONE;
+        return;
+    }
+    uint64_t retry_after_ns = at_most(in->retry_after_ns, RETRY_AFTER_MAX_NS);
+    if (retry_after_ns != 0 && (in->status == 429 || in->status == 503)) {
+        f->closed_until_ns = d->now_ns + retry_after_ns;
+    }
+    if (!in->retriable || !may_retry(&q->retry, v, a, d->now_ns)) {
+        f->verdict = VERDICT_DEAD;
+        f->reason = in->retriable ? DEAD_EXHAUSTED : DEAD_REFUSED;
+        return;
+    }
+    uint64_t backoff_ns = retry_backoff_ns(&q->retry, a->attempt);
+    uint64_t delay_ns = backoff_ns != 0 ? rng_below(d->random, backoff_ns) : 0;
+    f->verdict = VERDICT_RETRY;
+    f->at_ns = d->now_ns + (delay_ns > retry_after_ns ? delay_ns : retry_after_ns);
+}
+
+static void emit_finished(struct decision *d, const struct finished *f) {
+    size_t begun = decision_begin(d, FACT_ATTEMPT_FINISHED, 1);
+    decision_put_u8(d, (uint8_t)f->verdict);
+    decision_put_u8(d, (uint8_t)f->reason);
+    decision_put_u8(d, f->error);
+    decision_put_u8(d, f->closed_until_ns != 0 ? FLAG_CLOSES : 0);
+    decision_put_u64(d, f->message);
+    decision_put_u32(d, f->attempt);
+    decision_put_u16(d, f->status);
+    decision_put_u32(d, f->duration_us);
+    if (f->verdict == VERDICT_RETRY || f->verdict == VERDICT_UNKNOWN) {
+        decision_put_u64(d, f->at_ns);
+    }
+    if (f->closed_until_ns != 0) {
+        decision_put_u64(d, f->closed_until_ns);
+    }
+    if (f->verdict == VERDICT_RETRY || f->verdict == VERDICT_DEAD) {
+        size_t size = at_most(f->excerpt.size, EXCERPT_MAX_BYTES);
+        decision_put_u16(d, (uint16_t)size);
+        decision_put_span(d, span_of(f->excerpt.data, size));
+    }
+    decision_end(d, begun);
+}
+
+static bool is_in_flight(const struct model *m, uint64_t message, struct message_view *ret) {
+    return queue_message_view(m, message, ret) && ret->state == MESSAGE_IN_FLIGHT;
+}
+
+enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r) {
+    const struct attempt_finish *in = &r->in.finish;
+    const struct attempt *a = attempt_find(m->destinations, in->message);
+    if (a == NULL || a->attempt != in->attempt) {
+        return REFUSAL_NONE; /* given up before: there is nothing left to be said */
+    }
+    struct finished f = {
+        .verdict = VERDICT_GONE,
+        .error = in->error,
+        .message = in->message,
+        .attempt = in->attempt,
+        .status = in->status,
+        .duration_us = (uint32_t)at_most(in->duration_ns / NS_PER_US, UINT32_MAX),
+        .excerpt = in->excerpt,
+    };
+    struct message_view view;
+    if (!is_in_flight(m, in->message, &view)) {
+        emit_finished(d, &f);
+        return REFUSAL_NONE;
+    }
+    decide_verdict(m, d, a, &view, in, &f);
+    emit_finished(d, &f);
+    bool tied = view.tie.campaign != 0 || view.tie.stock != 0;
+    if (tied && f.verdict != VERDICT_RETRY) {
+        campaign_emit_settlement(m, d, in->message, &view.tie, f.verdict == VERDICT_DONE);
+    }
+    return REFUSAL_NONE;
+}
+
+bool destination_decide_recovery(const struct model *m, struct decision *d) {
+    const struct list_node *n = list_first(&m->destinations->started);
+    if (n == NULL) {
+        return false;
+    }
+    const struct attempt *a = CONTAINER_OF(n, const struct attempt, node);
+    uint64_t over_ns = a->started_ns + a->timeout_ns;
+    struct message_view view;
+    struct finished f = {
+        .verdict = is_in_flight(m, a->message, &view) ? VERDICT_UNKNOWN : VERDICT_GONE,
+        .error = ATTEMPT_UNKNOWN,
+        .message = a->message,
+        .attempt = a->attempt,
+        .at_ns = over_ns > d->now_ns ? over_ns : d->now_ns,
+    };
+    emit_finished(d, &f);
+    return true;
+}
+
+static int read_finished(struct reader *in, struct finished *ret) {
+    struct finished f = {.verdict = (enum verdict)reader_u8(in)};
+    f.reason = (enum dead_reason)reader_u8(in);
+    f.error = reader_u8(in);
+    uint8_t flags = reader_u8(in);
+    f.message = reader_u64(in);
+    f.attempt = reader_u32(in);
+    f.status = reader_u16(in);
+    f.duration_us = reader_u32(in);
+    if (f.verdict == VERDICT_RETRY || f.verdict == VERDICT_UNKNOWN) {
+        f.at_ns = reader_u64(in);
+    }
+    if (flags & FLAG_CLOSES) {
+        f.closed_until_ns = reader_u64(in);
+    }
+    if (f.verdict == VERDICT_RETRY || f.verdict == VERDICT_DEAD) {
+        f.excerpt = reader_take(in, reader_u16(in));
+    }
+    if (!reader_done(in) || f.verdict < VERDICT_DONE || f.verdict > VERDICT_GONE) {
+        return E_CORRUPT;
+    }
+    *ret = f;
+    return 0;
+}
+
+static int apply_verdict(struct model *m, const struct applied *w, const struct finished *f) {
+    switch (f->verdict) {
+    case VERDICT_DONE:
+        return queue_message_done(m, w, f->message, f->status);
+    case VERDICT_RETRY:
+        return queue_message_retry(m, w, f->message, f->at_ns, f->status, f->error, false);
+    case VERDICT_DEAD:
+        return queue_message_bury(m, w, f->message, f->reason, f->status, f->error);
+    case VERDICT_UNKNOWN:
+        return queue_message_retry(m, w, f->message, w->time_ns, f->status, f->error, true);
+    case VERDICT_GONE:
+        return 0;
+    }
+    return E_CORRUPT;
+}
+
+int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in) {
+    struct finished f;
+    int rc = read_finished(in, &f);
+    if (rc != 0) {
+        return rc;
+    }
+    struct attempt *a = attempt_find(m->destinations, f.message);
+    struct destination *t = a != NULL ? destination_at(m, a->destination) : NULL;
+    if (t == NULL || a->attempt != f.attempt) {
+        return E_CORRUPT;
+    }
+    uint64_t end_ns = f.verdict == VERDICT_UNKNOWN ? f.at_ns : w->time_ns;
+    struct message_view view;
+    if (is_in_flight(m, f.message, &view)) {
+        pace_end(queue_pace(m, view.queue), end_ns);
+        destination_ready_ended(m, view.queue, w->time_ns);
+    }
+    pace_end(&t->pace, end_ns);
+    t->succeeded += f.verdict == VERDICT_DONE;
+    t->failed += f.verdict != VERDICT_DONE && f.verdict != VERDICT_GONE;
+    if (f.closed_until_ns > t->closed_until_ns) {
+        t->closed_until_ns = f.closed_until_ns;
+    }
+    attempt_remove(m->destinations, a);
+    return apply_verdict(m, w, &f);
+}

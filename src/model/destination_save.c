@@ -1,0 +1,148 @@
+/*
+ * The destination module in a snapshot.
+ *
+ *      u32 last generation
+ *      the roster (see roster.h)
+ *      for each destination, in order of index:
+ *          u32 index, u32 generation, u64 file hash, u8 paused, u64 closed until,
+ *          u64 started, u64 succeeded, u64 failed,
+ *          the definition, the pace (see definition.c and pace.c)
+ *      u32 attempts under way, for each, oldest first:
+ *          u64 message, u32 attempt, u32 destination, u64 started, u64 timeout
+ *
+ * The rings of ready queues are not saved: load tells the queues that their destination is there, and they
+ * say who has work.
+ */
+#include "model/destination_state.h"
+
+#include <assert.h>
+
+#define ATTEMPT_SAVED_BYTES 32u
+
+static void save_destination(struct saver *s, const struct destination *t) {
+    save_u32(s, t->index);
+    save_u32(s, t->generation);
+    save_u64(s, t->file_hash);
+    save_u8(s, t->paused);
+    save_u64(s, t->closed_until_ns);
+    save_u64(s, t->started);
+    save_u64(s, t->succeeded);
+    save_u64(s, t->failed);
+    s->rc = s->rc != 0 ? s->rc : destination_def_encode(&t->def, s->chunk);
+    s->rc = s->rc != 0 ? s->rc : pace_save(&t->pace, s->chunk);
+    save_item_end(s);
+}
+
+static void save_attempt(struct saver *s, const struct attempt *a) {
+    save_u64(s, a->message);
+    save_u32(s, a->attempt);
+    save_u32(s, a->destination);
+    save_u64(s, a->started_ns);
+    save_u64(s, a->timeout_ns);
+    save_item_end(s);
+}
+
+int destination_save(const struct model *m, struct buffer *chunk,
+                     int (*flush)(void *sink, struct buffer *chunk), void *sink) {
+    const struct destinations *all = m->destinations;
+    struct saver s = {.chunk = chunk, .flush = flush, .sink = sink};
+    save_u32(&s, all->generation);
+    roster_save(&all->roster, &s);
+    for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
+        save_destination(&s, destination_at(m, i));
+    }
+    save_u32(&s, all->attempt_cells.live);
+    for (struct list_node *n = list_first(&all->started); n != NULL;
+         n = list_next(&all->started, n)) {
+        save_attempt(&s, CONTAINER_OF(n, struct attempt, node));
+    }
+    return s.rc;
+}
+
+static int load_destination(struct model *m, struct reader *in) {
+    uint32_t index = reader_u32(in);
+    uint32_t generation = reader_u32(in);
+    struct destination values = {.file_hash = reader_u64(in)};
+    uint8_t paused = reader_u8(in);
+    values.closed_until_ns = reader_u64(in);
+    values.started = reader_u64(in);
+    values.succeeded = reader_u64(in);
+    values.failed = reader_u64(in);
+    struct destination_def def;
+    int rc = in->failed || paused > 1 ? E_CORRUPT : destination_def_decode(in, &def);
+    struct destination *t;
+    if (rc == 0) {
+        rc = destination_make(m, index, &def, &t);
+    }
+    if (rc == 0) {
+        t->generation = generation;
+        t->file_hash = values.file_hash;
+        t->paused = paused == 1;
+        t->closed_until_ns = values.closed_until_ns;
+        t->started = values.started;
+        t->succeeded = values.succeeded;
+        t->failed = values.failed;
+        rc = pace_load(&t->pace, in);
+    }
+    if (rc == 0) {
+        queue_destination_changed(m, t->name, index);
+    }
+    return rc;
+}
+
+static int load_attempts(struct model *m, struct reader *in) {
+    uint32_t count = reader_u32(in);
+    if (in->failed || count > in->left / ATTEMPT_SAVED_BYTES) {
+        return E_CORRUPT;
+    }
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        struct attempt a = {.message = reader_u64(in)};
+        a.attempt = reader_u32(in);
+        a.destination = reader_u32(in);
+        a.started_ns = reader_u64(in);
+        a.timeout_ns = reader_u64(in);
+        rc =
+            destination_at(m, a.destination) != NULL ? attempt_add(m->destinations, &a) : E_CORRUPT;
+    }
+    return rc;
+}
+
+int destination_load(struct model *m, struct reader *section) {
+    struct destinations *all = m->destinations;
+    uint32_t generation = reader_u32(section);
+    uint32_t items;
+    int rc = section->failed ? E_CORRUPT : roster_load(&all->roster, section, &items);
+    for (uint32_t i = 0; rc == 0 && i < items; i++) {
+        rc = load_destination(m, section);
+    }
+    if (rc == 0) {
+        rc = load_attempts(m, section);
+    }
+    all->generation = generation;
+    return rc == 0 && !reader_done(section) ? E_CORRUPT : rc;
+}
+
+static uint32_t count_attempts(const struct destinations *all, uint32_t destination) {
+    uint32_t count = 0;
+    for (struct list_node *n = list_first(&all->started); n != NULL;
+         n = list_next(&all->started, n)) {
+        count += CONTAINER_OF(n, struct attempt, node)->destination == destination;
+    }
+    return count;
+}
+
+void destination_check(const struct model *m) {
+    const struct destinations *all = m->destinations;
+    roster_check(&all->roster);
+    uint32_t in_flight = 0;
+    for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
+        const struct destination *t = destination_at(m, i);
+        assert(t->index == i && strcmp(t->name, t->def.name) == 0);
+        pace_check(&t->pace);
+        assert(t->pace.in_flight == count_attempts(all, i)); /* P2 */
+        in_flight += t->pace.in_flight;
+    }
+    assert(in_flight == all->attempt_cells.live && in_flight == all->attempts.count);
+    destination_ready_check(m);
+}

@@ -1,0 +1,126 @@
+/*
+ * model/destination_state.h - the state of destinations and of the attempts under way. Included by the
+ * files of the destination module only:
+ *
+ *      destination.c        the module table, definitions, what is asked about destinations
+ *      destination_valid.c  what a definition may say
+ *      destination_ready.c  which destination and queue is next
+ *      destination_save.c   snapshot, load, check
+ *      attempt.c            start, finish, recovery
+ */
+#ifndef SLUICE_MODEL_DESTINATION_STATE_H
+#define SLUICE_MODEL_DESTINATION_STATE_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/slab.h"
+#include "model/destination.h"
+#include "model/fact.h"
+#include "model/roster.h"
+#include "model/state.h"
+
+#define DESTINATION_DEF_MAX_BYTES (64u << 10) /* of an encoded definition */
+
+struct destination {
+    uint32_t index;             /* with the generation of its slot: see roster.h */
+    uint32_t generation;        /* of the definition: another one each time it is defined */
+    char *name;                 /* owns; the roster's, def.name changes its place */
+    struct destination_def def; /* owns */
+    uint64_t file_hash;         /* what the file said last; 0: it was never in a file */
+    bool paused;
+    uint64_t closed_until_ns;
+    uint64_t started, succeeded, failed;
+    struct pace pace;
+    /* From here on derived: which of its queues have work. See destination_ready.c. */
+    struct list_node active;
+    uint32_t ring_head, ring_tail; /* queue indices, 0: empty */
+    struct heap parked;            /* queues whose own pace waits, by the time when it may go on */
+};
+
+enum ready_place {
+    READY_NONE = 0, /* nothing to send, or not known to us */
+    READY_RING,     /* may be asked */
+    READY_PARKED,   /* its own pace waits for a time */
+    READY_BLOCKED,  /* its own pace waits for an end */
+};
+
+/* One for each queue index. */
+struct ready_node {
+    uint32_t destination;
+    uint32_t next, prev; /* in the ring */
+    uint32_t heap_index;
+    enum ready_place place;
+};
+
+/* One attempt under way. */
+struct attempt {
+    struct list_node node; /* in order of start */
+    uint64_t message;
+    uint64_t started_ns;
+    uint64_t timeout_ns;
+    uint32_t attempt;
+    uint32_t destination;
+};
+
+struct destinations {
+    struct roster roster;     /* of struct destination, owned */
+    uint32_t generation;      /* last one given */
+    struct list active;       /* destinations with queues in a ring or parked */
+    struct ready_node *ready; /* owns; by slot of the queue's index */
+    uint32_t ready_slots;
+    struct slab attempt_cells;
+    struct map attempts; /* by message */
+    struct list started; /* struct attempt, oldest first */
+};
+
+static inline struct destination *destination_at(const struct model *m, uint32_t index) {
+    return roster_at(&m->destinations->roster, index);
+}
+
+/* ---- destination.c ---- */
+
+/* Takes over `def` (zeroed after, also on failure) under a new index, its name known. E_NOMEM, E_CORRUPT. */
+MUST_CHECK int destination_make(struct model *m, uint32_t index, struct destination_def *def,
+                                struct destination **ret);
+void destination_free(struct destination *t);
+void destination_describe(const struct model *m, const struct destination *t,
+                          struct destination_info *ret);
+
+/* ---- destination_valid.c ---- */
+
+/* NULL: fine. Else what is wrong, and ret_pointer names the field as the API calls it. */
+const char *destination_def_problem(const struct destination_def *def, const char **ret_pointer);
+
+/* ---- destination_ready.c ---- */
+
+void destination_ready_init(struct destinations *s, struct destination *t);
+/* The queue to start from at now_ns, and its next message. 0: none; then ret_next_ns says when. */
+uint32_t destination_pick(const struct model *m, const struct destination *t, uint64_t now_ns,
+                          struct message_view *ret_view, uint64_t *ret_next_ns);
+/* `queue` had its turn, or one of its attempts ended: put it where its pace says. */
+void destination_ready_turn(struct model *m, struct destination *t, uint32_t queue,
+                            uint64_t now_ns);
+void destination_ready_ended(struct model *m, uint32_t queue, uint64_t now_ns);
+void destination_ready_check(const struct model *m);
+
+/* ---- destination_save.c ---- */
+
+int destination_save(const struct model *m, struct buffer *chunk,
+                     int (*flush)(void *sink, struct buffer *chunk), void *sink);
+int destination_load(struct model *m, struct reader *section);
+void destination_check(const struct model *m);
+
+/* ---- attempt.c ---- */
+
+/* How long, at most, before the attempt after number `attempt`. */
+uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt);
+enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r);
+int attempt_apply_started(struct model *m, const struct applied *w, struct reader *in);
+int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in);
+MUST_CHECK int attempts_init(struct destinations *s);
+void attempts_release(struct destinations *s);
+MUST_CHECK int attempt_add(struct destinations *s, const struct attempt *values);
+/* NULL: this message has none under way. */
+struct attempt *attempt_find(const struct destinations *s, uint64_t message);
+
+#endif

@@ -1,0 +1,238 @@
+/*
+ * What the definition of a destination may say. Everything here ends up in a request line, in headers or
+ * in a timer, so bytes that could end a line early are refused at the door.
+ */
+#include "model/destination_state.h"
+
+#include <stdlib.h>
+#include <strings.h>
+
+#include "base/clock.h"
+
+#define URL_MAX_BYTES     2048u
+#define METHOD_MAX_BYTES  16u
+#define HEADERS_MAX_BYTES (16u << 10)
+#define PATH_MAX_BYTES    4096u
+#define TIMEOUT_MAX_NS    (24 * 3600 * NS_PER_SECOND)
+#define RESPONSE_MAX      (64u << 20)
+
+static bool is_token_byte(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static const char *url_problem(const char *url) {
+    size_t size = strlen(url);
+    size_t scheme = strncasecmp(url, "http://", 7) == 0    ? 7
+                    : strncasecmp(url, "https://", 8) == 0 ? 8
+                                                           : 0;
+    if (scheme == 0) {
+        return "must start with http:// or https://";
+    }
+    if (size > URL_MAX_BYTES) {
+        return "is longer than 2048 bytes";
+    }
+    for (const char *p = url; *p != '\0'; p++) {
+        if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f) {
+            return "may hold printable ASCII only: encode the rest as %XX";
+        }
+    }
+    size_t host = strcspn(url + scheme, "/?#");
+    if (host == 0 || url[scheme] == ':') {
+        return "names no host";
+    }
+    if (memchr(url + scheme, '@', host) != NULL) {
+        return "may not hold a user name or password: use a header";
+    }
+    return NULL;
+}
+
+static const char *method_problem(const char *method) {
+    size_t size = strlen(method);
+    if (size == 0 || size > METHOD_MAX_BYTES) {
+        return "must be a method name of 1 to 16 letters";
+    }
+    for (const char *p = method; *p != '\0'; p++) {
+        if (*p < 'A' || *p > 'Z') {
+            return "must be a method name of 1 to 16 capital letters";
+        }
+    }
+    return NULL;
+}
+
+/* These are made by us or by the connection. */
+static bool is_reserved_header(const char *name, size_t size) {
+    static const char *const reserved[] = {"Content-Length",  "Transfer-Encoding",
+                                           "Connection",      "Keep-Alive",
+                                           "Upgrade",         "TE",
+                                           "Trailer",         "Expect",
+                                           "Idempotency-Key", "Proxy-Connection"};
+    for (size_t i = 0; i < ARRAY_LENGTH(reserved); i++) {
+        if (strlen(reserved[i]) == size && strncasecmp(reserved[i], name, size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *header_line_problem(const char *line, size_t size) {
+    size_t name = 0;
+    while (name < size && is_token_byte(line[name])) {
+        name++;
+    }
+    if (name == 0 || name == size || line[name] != ':') {
+        return "must be lines of \"Name: value\"";
+    }
+    if (is_reserved_header(line, name)) {
+        return "may not hold headers that belong to the connection or to Sluice";
+    }
+    for (size_t i = name; i < size; i++) {
+        unsigned char c = (unsigned char)line[i];
+        if ((c < ' ' && c != '\t') || c == 0x7f) {
+            return "may not hold control characters";
+        }
+    }
+    return NULL;
+}
+
+static const char *headers_problem(const char *headers) {
+    if (strlen(headers) > HEADERS_MAX_BYTES) {
+        return "are longer than 16 KiB";
+    }
+    while (*headers != '\0') {
+        size_t size = strcspn(headers, "\n");
+        const char *problem = header_line_problem(headers, size);
+        if (problem != NULL) {
+            return problem;
+        }
+        headers += size + (headers[size] == '\n');
+    }
+    return NULL;
+}
+
+/* ---- "408,425,429,500-599" ---- */
+
+/* Three digits of 100..599, NULL if there is anything else. */
+static const char *parse_status(const char *text, unsigned *ret_status) {
+    unsigned status = 0;
+    for (int i = 0; i < 3; i++) {
+        if (text[i] < '0' || text[i] > '9') {
+            return NULL;
+        }
+        status = status * 10 + (unsigned)(text[i] - '0');
+    }
+    if (status < 100 || status > 599) {
+        return NULL;
+    }
+    *ret_status = status;
+    return text + 3;
+}
+
+/* One "429" or "500-599". */
+static const char *parse_range(const char *text, unsigned *ret_first, unsigned *ret_last) {
+    while (*text == ' ') {
+        text++;
+    }
+    text = parse_status(text, ret_first);
+    if (text == NULL) {
+        return NULL;
+    }
+    *ret_last = *ret_first;
+    if (*text == '-') {
+        text = parse_status(text + 1, ret_last);
+    }
+    return text != NULL && *ret_last >= *ret_first ? text : NULL;
+}
+
+bool status_list_valid(const char *list) {
+    while (*list != '\0') {
+        unsigned first, last;
+        list = parse_range(list, &first, &last);
+        if (list == NULL || (*list != '\0' && *list != ',')) {
+            return false;
+        }
+        if (*list == ',' && *++list == '\0') {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool status_list_has(const char *list, unsigned status) {
+    while (*list != '\0') {
+        unsigned first, last;
+        list = parse_range(list, &first, &last);
+        if (list == NULL) {
+            return false;
+        }
+        if (status >= first && status <= last) {
+            return true;
+        }
+        list += *list == ',';
+    }
+    return false;
+}
+
+/* ---- the whole ---- */
+
+static const char *pace_problem(const struct pace_def *pace, const char **ret_pointer) {
+    *ret_pointer = "/rateLimits/maxDispatchesPerSecond";
+    if (pace->count > PACE_COUNT_MAX) {
+        return "may be at most 1000000 per period";
+    }
+    struct pace_def rate = *pace;
+    rate.burst = 1;
+    if (!pace_def_valid(&rate)) {
+        return "is a rate that cannot be kept: the period is out of range";
+    }
+    *ret_pointer = "/rateLimits/maxBurstSize";
+    return pace_def_valid(pace) ? NULL : "is out of range for this rate";
+}
+
+static const char *times_problem(const struct destination_def *def, const char **ret_pointer) {
+    *ret_pointer = "/timeout";
+    if (def->timeout_ns < NS_PER_MS || def->timeout_ns > TIMEOUT_MAX_NS) {
+        return "must be 1 ms to 24 h";
+    }
+    *ret_pointer = "/connectTimeout";
+    if (def->connect_timeout_ns < NS_PER_MS || def->connect_timeout_ns > TIMEOUT_MAX_NS) {
+        return "must be 1 ms to 24 h";
+    }
+    return NULL;
+}
+
+const char *destination_def_problem(const struct destination_def *def, const char **ret_pointer) {
+    const char *problem;
+    *ret_pointer = "/name";
+    if (!name_valid(span_text(def->name))) {
+        return "must be 1 to 128 of A-Z a-z 0-9 . _ -, starting with a letter or digit";
+    }
+    *ret_pointer = "/url";
+    if ((problem = url_problem(def->url)) != NULL) {
+        return problem;
+    }
+    *ret_pointer = "/method";
+    if ((problem = method_problem(def->method)) != NULL) {
+        return problem;
+    }
+    *ret_pointer = "/headers";
+    if ((problem = headers_problem(def->headers)) != NULL) {
+        return problem;
+    }
+    *ret_pointer = "/caFile";
+    if (strlen(def->ca_file) > PATH_MAX_BYTES) {
+        return "is longer than 4096 bytes";
+    }
+    *ret_pointer = "/retryStatuses";
+    if (!status_list_valid(def->retry_statuses)) {
+        return "must be statuses and ranges of 100 to 599, like 408,429,500-599";
+    }
+    *ret_pointer = "/maxResponseBytes";
+    if (def->max_response_bytes > RESPONSE_MAX) {
+        return "may be at most 64 MiB";
+    }
+    if ((problem = times_problem(def, ret_pointer)) != NULL) {
+        return problem;
+    }
+    return pace_problem(&def->pace, ret_pointer);
+}
