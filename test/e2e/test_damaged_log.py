@@ -1,0 +1,122 @@
+"""A torn tail is cut off and said; anything else that is not what was written is refused, named and never delivered."""
+import pytest
+from support import server as program
+
+
+@pytest.fixture
+def stopped(make_server):
+    """A killed server (no snapshot) with a hundred acknowledged messages."""
+    server = make_server().start()
+    server.client.define("queues", "mail")
+    for n in range(100):
+        assert server.client.publish("mail", {"n": n, "text": "x" * 100}).status == 202
+    server.kill()
+    return server
+
+
+def segment(server):
+    """The last segment that has records; the ones allocated ahead are empty."""
+    segments = sorted((server.data / "log").glob("*.seg"))
+    used = [path for path in segments if end_of(path) > 64]
+    return used[-1]
+
+
+def end_of(path):
+    """Offset behind the last record: records follow one another, the first length of 0 ends them."""
+    data, at = path.read_bytes(), 64
+    while at + 40 <= len(data):
+        length = int.from_bytes(data[at:at + 4], "little")
+        if not 40 <= length <= len(data) - at:
+            break
+        at += length
+    return at
+
+
+def flip(path, offset):
+    with open(path, "r+b") as file:
+        file.seek(offset)
+        byte = file.read(1)[0]
+        file.seek(offset)
+        file.write(bytes([byte ^ 0x10]))
+
+
+def test_sound_log(stopped):
+    result = program.run("log", "verify", stopped.data)
+    assert result.returncode == 0, result
+    stat = program.run("log", "stat", stopped.data)
+    assert stat.returncode == 0 and "101" in stat.stdout.replace(",", ""), stat
+    dump = program.run("log", "dump", stopped.data)
+    assert dump.stdout.count("MESSAGE_PUT") == 100
+
+
+def test_torn_tail_is_cut_off(stopped):
+    path = segment(stopped)
+    end = end_of(path)
+    with open(path, "r+b") as file:  # half a record, as a power cut leaves it
+        file.truncate(end - 30)
+    assert program.run("log", "verify", stopped.data).returncode == 0, "a torn tail is no damage"
+    stopped.start()
+    assert "cut" in stopped.output() or "torn" in stopped.output()
+    assert stopped.client.queue("mail")["stats"]["ready"] == 99
+    assert stopped.client.publish("mail", {"n": 100}).status == 202
+
+
+def test_flipped_bit_is_refused_and_named(stopped):
+    path = segment(stopped)
+    offset = 64 + (end_of(path) - 64) // 2
+    flip(path, offset)
+    verify = program.run("log", "verify", stopped.data)
+    assert verify.returncode == 1 and path.name in verify.stdout + verify.stderr, verify
+    stopped.launch()
+    assert stopped.wait_end() != 0
+    output = stopped.output()
+    assert path.name in output and "verify" in output, output
+
+
+def test_salvage_is_a_choice_and_says_what_it_dropped(stopped):
+    path = segment(stopped)
+    flip(path, 64 + (end_of(path) - 64) // 2)
+    stopped.start("--salvage")
+    assert "dropped" in stopped.output() or "skipped" in stopped.output(), stopped.output()
+    assert 90 <= stopped.client.queue("mail")["stats"]["ready"] < 100
+
+
+def test_flip_under_a_running_server_is_never_delivered(make_server, make_provider):
+    """A body is checked before it is sent or shown: the provider never sees a changed one."""
+    provider = make_provider()
+    server = make_server().start()
+    client = server.client
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True)
+    client.define("queues", "mail", destination="far", paused=True)
+    ids = [client.publish("mail", {"n": n, "text": "x" * 1000}).json["id"] for n in range(20)]
+    path = segment(server)
+    data = path.read_bytes()
+    flip(path, data.index(b"x" * 1000) + 500)
+    shown = client.get(f"/v1/queues/mail/messages/{ids[0]}?view=FULL")
+    assert b"h" not in shown.body or shown.status >= 500 or b"x" * 1000 not in shown.body
+    client.post("/v1/queues/mail:resume")
+    from support.wait import until
+    until(lambda: client.queue("mail")["stats"]["dead"] == 1 and len(provider.effects) == 19, 20,
+          "nineteen sent and one dead")
+    assert all(set(seen.json["text"]) == {"x"} for seen in provider.seen)
+
+
+def test_segment_that_is_missing(stopped):
+    segment(stopped).unlink()
+    stopped.launch()
+    code = stopped.wait_end() if stopped_ends(stopped) else 0
+    assert code != 0, "a log that lost its first records must not be served"
+
+
+def stopped_ends(server):
+    from support.wait import until
+    return until(lambda: server.process.poll() is not None, 10, "the refusal")
+
+
+def test_data_of_a_newer_version(stopped):
+    path = segment(stopped)
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write((99).to_bytes(4, "little"))
+    stopped.launch()
+    assert stopped.wait_end() != 0

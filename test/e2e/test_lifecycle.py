@@ -1,0 +1,184 @@
+"""Starting, stopping, what a second server is told, a full disk, definitions at run time and in the file."""
+import http.client
+import json
+import socket
+import threading
+import time
+
+from support import server as program
+from support.wait import until
+
+
+def test_start_stop_start_keeps_everything(server):
+    client = server.client
+    client.define("stocks", "units", total=3)
+    client.define("queues", "mail")
+    client.reserve("units", "p-1", "ann")
+    message = client.publish("mail", {"to": "ann"}).json["id"]
+    assert server.stop() == 0
+    server.start()
+    assert client.stock("units")["stats"]["used"] == 1
+    assert [m["id"] for m in client.get("/v1/queues/mail/messages").json["messages"]] == [message]
+
+
+def test_sigterm_under_load_answers_what_it_took(server):
+    """Each request is either answered, or its connection was refused or closed before it was taken."""
+    server.client.define("stocks", "units", total=10**6)
+    accepted, faults, stopped = [], [], threading.Event()
+
+    def call(number):
+        client = program.Client(server.port)
+        for turn in range(10**6):
+            if stopped.is_set():
+                return
+            try:
+                reply = client.reserve("units", f"{number}-{turn}", "m")
+            except (OSError, http.client.HTTPException):
+                client.close()
+                return
+            if reply.status == 201:
+                accepted.append(f"{number}-{turn}")
+            elif reply.status != 503:
+                faults.append(reply)
+
+    callers = [threading.Thread(target=call, args=(n,)) for n in range(4)]
+    for caller in callers:
+        caller.start()
+    until(lambda: len(accepted) > 200, 10, "some load")
+    assert server.stop() == 0
+    stopped.set()
+    for caller in callers:
+        caller.join()
+    assert not faults
+    server.start()
+    used = server.client.stock("units")["stats"]["used"]
+    assert used >= len(accepted), "an answer was given for something that is not there"
+    # A stop is no crash: at most the requests whose answers met a closing connection were not heard.
+    assert used - len(accepted) <= len(callers)
+
+
+def test_stop_takes_a_snapshot(server):
+    server.client.define("queues", "mail")
+    assert server.stop() == 0
+    assert any((server.data / "snapshot").iterdir())
+
+
+def test_second_server_on_the_same_folder_is_refused(server, make_server):
+    second = make_server({"data": {"directory": str(server.data)}})
+    second.launch()
+    assert second.wait_end() != 0
+    assert "in use" in second.output() or "another" in second.output(), second.output()
+    assert server.client.get("/readyz").status == 200
+
+
+def test_listener_that_is_taken(make_server):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        server = make_server({"listeners": [{"address": f"127.0.0.1:{port}"}]})
+        server.launch()
+        assert server.wait_end() != 0
+        assert str(port) in server.output()
+
+
+def test_full_disk_refuses_growth_and_goes_on_by_itself(make_server):
+    """Pretended by asking for more free room than the disk has; a restart with less asks for none."""
+    server = make_server().start()
+    client = server.client
+    client.define("queues", "mail")
+    client.define("stocks", "units", total=10)
+    message = client.publish("mail", {"n": 1}).json["id"]
+    assert server.stop() == 0
+
+    server.configure({"data": {"directory": str(server.data), "minFreeBytes": 1 << 60}})
+    server.launch()
+    until(lambda: answers(client), 20, "an answer")
+    refused = client.publish("mail", {"n": 2})
+    assert (refused.status, refused.problem) == (507, "disk-full")
+    assert client.get("/readyz").status == 503
+    # Reading and consuming go on.
+    assert client.get(f"/v1/queues/mail/messages/{message}").status == 200
+    assert client.delete(f"/v1/queues/mail/messages/{message}").status < 300
+    assert server.stop() == 0
+
+    server.configure({"data": {"directory": str(server.data)}})
+    server.start()
+    assert client.publish("mail", {"n": 3}).status == 202
+    assert client.queue("mail")["stats"]["ready"] == 1
+
+
+def answers(client):
+    try:
+        return client.get("/healthz").status == 200
+    except OSError:
+        client.close()
+        return False
+
+
+def test_file_definitions_are_applied_and_changes_at_run_time_win(make_server):
+    """A change at run time holds over restarts, until the file says something else than it said before."""
+    server = make_server({"queues": {"mail": {"maxMessages": 10}}})
+    server.start()
+    client = server.client
+    assert client.queue("mail")["maxMessages"] == 10
+    client.define("queues", "mail", maxMessages=20)
+    server.restart()
+    assert client.queue("mail")["maxMessages"] == 20, "the file did not change: the change at run time holds"
+    server.configure({"queues": {"mail": {"maxMessages": 30}}})
+    server.restart()
+    assert client.queue("mail")["maxMessages"] == 30, "the file changed: it holds"
+
+
+def test_a_file_that_would_lower_a_total_on_sale_is_refused(make_server):
+    server = make_server({"stocks": {"units": {"total": 10, "onSale": True}}})
+    server.start()
+    assert server.stop() == 0
+    server.configure({"stocks": {"units": {"total": 5, "onSale": True}}})
+    server.launch()
+    assert server.wait_end() != 0
+    assert "units" in server.output() and "total" in server.output(), server.output()
+    server.configure({"stocks": {"units": {"total": 12, "onSale": True}}})
+    server.start()
+    assert server.client.stock("units")["total"] == 12
+
+
+def test_config_check_names_line_and_expectation(tmp_path):
+    path = tmp_path / "sluice.yaml"
+    path.write_text("queues:\n  mail:\n    maxMessages: many\n")
+    result = program.run("config", "check", path)
+    assert result.returncode != 0
+    assert "sluice.yaml:3" in result.stdout + result.stderr, result
+
+
+def test_version_and_help():
+    assert program.run("version").stdout.startswith("sluice 0.")
+    assert program.run("help").returncode == 0
+    assert program.run("nonsense").returncode == 2
+
+
+def test_command_line_calls_the_server(server):
+    url = f"http://127.0.0.1:{server.port}"
+    definition = server.folder / "queue.json"
+    definition.write_text(json.dumps({"maxMessages": 7}))
+    assert program.run("--url", url, "queue", "define", "mail", definition).returncode == 0
+    listed = program.run("--url", url, "queue", "list")
+    assert listed.returncode == 0 and "mail" in listed.stdout
+    assert program.run("--url", url, "status").returncode == 0
+    missing = program.run("--url", url, "queue", "show", "nothing")
+    assert missing.returncode == 1 and missing.stderr
+
+
+def test_top_shows_the_server_without_a_terminal(server):
+    result = program.run("--url", f"http://127.0.0.1:{server.port}", "top", "--once")
+    assert result.returncode == 0 and result.stdout.strip(), result
+
+
+def test_restart_is_quick_with_a_backlog(server):
+    client = server.client
+    client.define("queues", "mail")
+    for n in range(500):
+        assert client.publish("mail", {"n": n}).status == 202
+    server.kill()
+    started = time.monotonic()
+    server.start()
+    assert time.monotonic() - started < 5 * program.SLOW
+    assert client.queue("mail")["stats"]["ready"] == 500
