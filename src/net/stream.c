@@ -10,11 +10,12 @@
  */
 #include "net/stream.h"
 
-#include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "base/error.h"
@@ -255,12 +256,24 @@ static void on_written(uv_write_t *write, int status) {
     flush_later(s);
 }
 
+/*
+ * What the peer has still to acknowledge. The kernel's part has to be in it: its buffer is megabytes
+ * deep and says "writable" only when a third of it is free, which takes a slow reader a while.
+ */
+static size_t unread_bytes(const struct net_stream *s) {
+    size_t unread = uv_stream_get_write_queue_size((const uv_stream_t *)&s->tcp);
+    uv_os_fd_t fd;
+    int in_kernel = 0;
+    if (uv_fileno((const uv_handle_t *)&s->tcp, &fd) == 0 && ioctl(fd, SIOCOUTQ, &in_kernel) == 0)
+        unread += (size_t)in_kernel;
+    return unread;
+}
+
 static void send_rest(struct net_stream *s, struct buffer *b, size_t sent) {
     s->in_flight = *b;
     buffer_init(b, 0);
     uv_buf_t rest =
         uv_buf_init((char *)s->in_flight.data + sent, (unsigned int)(s->in_flight.size - sent));
-    s->in_flight_seen = rest.len;
     s->write.data = s;
     int rc = uv_write(&s->write, (uv_stream_t *)&s->tcp, &rest, 1, on_written);
     if (rc != 0) {
@@ -268,6 +281,7 @@ static void send_rest(struct net_stream *s, struct buffer *b, size_t sent) {
         return;
     }
     s->writing = true;
+    s->unread_seen = unread_bytes(s);
     set_guard(s, s->options.write_timeout_ms);
 }
 
@@ -357,15 +371,17 @@ static void shut(struct net_stream *s) {
 
 static void on_guard(struct wheel_timer *t) {
     struct net_stream *s = CONTAINER_OF(t, struct net_stream, guard);
-    size_t left = uv_stream_get_write_queue_size((uv_stream_t *)&s->tcp);
     if (s->state == NET_OPEN && handshaking(s)) {
         close_because(s, NET_END_STALLED);
     } else if (s->state == NET_SHUT) {
         close_because(s, NET_END_LOCAL);
-    } else if (s->writing && left >= s->in_flight_seen) {
-        close_because(s, NET_END_STALLED);
     } else if (s->writing) {
-        s->in_flight_seen = left;
+        size_t unread = unread_bytes(s);
+        if (unread >= s->unread_seen) {
+            close_because(s, NET_END_STALLED);
+            return;
+        }
+        s->unread_seen = unread;
         set_guard(s, s->options.write_timeout_ms);
     }
 }

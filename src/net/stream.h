@@ -93,7 +93,7 @@ struct net_stream {
     bool writing;            /* in_flight is with libuv */
     struct buffer out;       /* owns: appended this turn */
     struct buffer in_flight; /* owns: what the kernel did not take at once */
-    size_t in_flight_seen;   /* unsent bytes when the guard was set: progress is less than that */
+    size_t unread_seen;      /* unread_bytes when the guard was set: progress is less than that */
     struct buffer input;     /* owns: what `input` did not use */
     size_t accounted;        /* in the budget */
     struct tls_session *tls; /* owns; NULL: plain */
