@@ -24,7 +24,7 @@ static uint32_t count_by_hand(const uint64_t *times, uint32_t last) {
 /* Gaps from none to longer than the window, in stretches, so that it fills, drains and empties. */
 static uint64_t gap(struct rng *r, uint32_t event) {
     static const uint64_t spread[] = {1, 2, 7, 60, 900, 2500};
-    return rng_below(r, spread[event / 500 % 6]);
+    return rng_below(r, spread[(event / 500 + 3) % 6]);
 }
 
 static void counts_as_a_loop_over_all_arrivals_does(void **state) {
