@@ -1,0 +1,79 @@
+#!/usr/bin/python3
+"""First-come claims beside Redis doing them in a Lua script.
+
+Redis: appendonly yes, appendfsync always (its answer follows the flush, like ours); the script checks member and total,
+adds the member, takes a number and queues a line. Loaded by redis-benchmark with random members. Ours: entries of a
+campaign with a queue, loaded by wrk. Each side gets the same number of connections; both have their load on the same machine.
+"""
+import subprocess
+import time
+
+import common
+
+CLIENTS = (1, 64, 256)
+CLAIM = """
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return -1 end
+if tonumber(redis.call('GET', KEYS[2]) or '0') >= 100000000000 then return 0 end
+redis.call('SADD', KEYS[1], ARGV[1])
+local number = redis.call('INCR', KEYS[2])
+redis.call('RPUSH', KEYS[3], ARGV[1] .. ':' .. number .. ':{"survey":[1,4,2]}')
+return number
+"""
+
+
+class Redis:
+    def __init__(self, folder):
+        self.port = common.free_port()
+        self.process = subprocess.Popen(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "",
+             "--appendonly", "yes", "--appendfsync", "always", "--daemonize", "no"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for _ in range(100):
+            if self.cli("PING").strip() == "PONG":
+                break
+            time.sleep(0.05)
+        self.script = self.cli("SCRIPT", "LOAD", CLAIM).strip()
+
+    def cli(self, *words):
+        return subprocess.run(["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True,
+                              check=False).stdout
+
+    def rate(self, clients):
+        """Claims per second, counted by the server: as many as make about SECONDS."""
+        count = int(common.SECONDS * {1: 3000, 64: 25000, 256: 30000}[clients])
+        before, started = int(self.cli("GET", "used") or 0), time.monotonic()
+        subprocess.run(["redis-benchmark", "-p", str(self.port), "-c", str(clients), "-n", str(count), "-q",
+                        "-r", "999999999999", "EVALSHA", self.script, "3", "members", "used", "queue",
+                        "member-__rand_int__"], stdout=subprocess.DEVNULL, check=True)
+        return (int(self.cli("GET", "used")) - before) / (time.monotonic() - started)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def main():
+    result = {"rows": []}
+    with common.Folder() as folder:
+        (folder / "redis").mkdir()
+        redis, server = Redis(folder / "redis"), common.Server(folder / "sluice").start()
+        try:
+            entries = common.campaign(server.client, queue="sent")
+            for clients in CLIENTS:
+                one = common.in_turns(
+                    lambda turn: common.wrk(server.port, entries, "entry", f"c{clients}t{turn}", clients)["rate"],
+                    lambda turn: redis.rate(clients))
+                result[str(clients)] = one
+                text = f"claims/s {one['a']:,.0f}, Redis {one['b']:,.0f}, at {clients} connections"
+                must = 1.5 if clients == 256 else 0
+                result["rows"].append(common.row(text, f"{one['ratio']:.2f} x", f">= {must} x" if must else "-",
+                                                 one["ratio"] >= must))
+        finally:
+            server.kill()
+            redis.stop()
+    common.write("redis", result)
+    return result
+
+
+if __name__ == "__main__":
+    main()
