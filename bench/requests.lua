@@ -14,7 +14,7 @@ end
 
 local bodies = {
     entry = function(n) return string.format('{"member":"%s-%d-%09d","survey":[1,4,2]}', prefix, id, n) end,
-    publish = function(n) return string.format('{"body":{"n":"%s-%d-%09d","text":"%s"}}', prefix, id, n, string.rep("x", 984)) end,
+    publish = function(n) return string.format('{"member":"%s-%d-%09d","text":"%s"}', prefix, id, n, string.rep("x", 980)) end,
 }
 bodies.noop = bodies.entry
 

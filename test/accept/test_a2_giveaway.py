@@ -61,7 +61,7 @@ class Crowd:
 
     def keep(self, member, reply):
         if reply.status == 202 or (reply.status == 409 and reply.problem == "already-claimed"):
-            receipt = reply.json["id"] if reply.status == 202 else reply.json["receipt"]
+            receipt = reply.json["receipt"]
             assert self.receipts.setdefault(member, receipt) == receipt, "another receipt for the same member"
         else:
             self.refused[member] = reply.problem

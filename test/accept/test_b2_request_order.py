@@ -48,5 +48,5 @@ def test_ten_identical_entries_are_one(client):
     refused = [reply for reply in replies if reply.status != 202]
     assert len(accepted) == 1
     assert {(reply.status, reply.problem) for reply in refused} == {(409, "already-claimed")}
-    assert {reply.json["receipt"] for reply in refused} == {accepted[0].json["id"]}
+    assert {reply.json["receipt"] for reply in refused} == {accepted[0].json["receipt"]}
     assert client.stock("units")["stats"]["used"] == 1

@@ -75,7 +75,7 @@ def test_wrong_content_type(client):
     ("POST", "/v1/stocks/nothing/reservations"), ("DELETE", "/v1/queues/nothing"), ("GET", "/nothing"),
     ("POST", "/v1/queues/nothing:pause")])
 def test_unknown_resource(client, method, path):
-    body = {"body": {}} if path.endswith("messages") else {"purchase": "p"} if method == "POST" else None
+    body = {} if path.endswith("messages") else {"purchase": "p"} if method == "POST" else None
     reply = client.request(method, path, body)
     assert (reply.status, reply.problem) == (404, "not-found"), reply
 
@@ -117,7 +117,7 @@ def test_twice_and_sold_out(make_server):
     client.define("campaigns", "open", stock="units", memberPointer="/member")
     first = client.enter("open", "ann")
     again = client.enter("open", "ann")
-    assert (again.status, again.problem, again.json["receipt"]) == (409, "already-claimed", first.json["id"])
+    assert (again.status, again.problem, again.json["receipt"]) == (409, "already-claimed", first.json["receipt"])
     assert client.enter("open", 17).status == 202, "a member may be an integer"
     late = client.enter("open", "cid")
     assert (late.status, late.problem) == (410, "sold-out")
@@ -136,14 +136,14 @@ def test_idempotency_key(make_server):
     client = make_server().start().client
     client.define("queues", "mail")
     key = {"Idempotency-Key": '"order-1"'}
-    first = client.request("POST", "/v1/queues/mail/messages", {"body": {"n": 1}}, key)
-    again = client.request("POST", "/v1/queues/mail/messages", {"body": {"n": 1}}, key)
-    assert first.status == again.status == 202 and first.json["id"] == again.json["id"]
+    first = client.request("POST", "/v1/queues/mail/messages", {"n": 1}, key)
+    again = client.request("POST", "/v1/queues/mail/messages", {"n": 1}, key)
+    assert first.status == again.status == 202 and first.json["receipt"] == again.json["receipt"]
     assert again.headers["Idempotency-Replayed"] == "true" and "Idempotency-Replayed" not in first.headers
-    other = client.request("POST", "/v1/queues/mail/messages", {"body": {"n": 2}}, key)
+    other = client.request("POST", "/v1/queues/mail/messages", {"n": 2}, key)
     assert other.status == 422, other
-    bare = client.request("POST", "/v1/queues/mail/messages", {"body": {"n": 1}}, {"Idempotency-Key": "order-1"})
-    assert bare.json["id"] == first.json["id"], "unquoted is accepted"
+    bare = client.request("POST", "/v1/queues/mail/messages", {"n": 1}, {"Idempotency-Key": "order-1"})
+    assert bare.json["receipt"] == first.json["receipt"], "unquoted is accepted"
     assert client.queue("mail")["stats"]["ready"] == 1
 
 

@@ -88,11 +88,11 @@ def test_flip_under_a_running_server_is_never_delivered(make_server, make_provid
     client = server.client
     client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True)
     client.define("queues", "mail", destination="far", paused=True)
-    ids = [client.publish("mail", {"n": n, "text": "x" * 1000}).json["id"] for n in range(20)]
+    ids = [client.publish("mail", {"n": n, "text": "x" * 1000}).json["receipt"] for n in range(20)]
     path = segment(server)
     data = path.read_bytes()
     flip(path, data.index(b"x" * 1000) + 500)
-    shown = client.get(f"/v1/queues/mail/messages/{ids[0]}?view=FULL")
+    shown = client.get(f"/v1/queues/mail/messages/{ids[0]}?view=full")
     assert b"h" not in shown.body or shown.status >= 500 or b"x" * 1000 not in shown.body
     client.post("/v1/queues/mail:resume")
     from support.wait import until

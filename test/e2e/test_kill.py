@@ -49,7 +49,7 @@ class Caller(threading.Thread):
             return
         assert reply.status == 202, reply
         with self.ledger.lock:
-            self.ledger.entered[name] = (reply.json["id"], reply.json["number"])
+            self.ledger.entered[name] = (reply.json["receipt"], reply.json["number"])
 
     def enter_again(self, name):
         """A member of the past hears the same receipt, across every kill."""
@@ -68,7 +68,7 @@ class Caller(threading.Thread):
             return
         assert reply.status == 202, reply
         with self.ledger.lock:
-            self.ledger.published[name] = reply.json["id"]
+            self.ledger.published[name] = reply.json["receipt"]
 
     def reserve(self, name):
         reply = self.client.reserve("units", name, f"member-{name}")

@@ -14,7 +14,7 @@ def test_start_stop_start_keeps_everything(server):
     client.define("stocks", "units", total=3)
     client.define("queues", "mail")
     client.reserve("units", "p-1", "ann")
-    message = client.publish("mail", {"to": "ann"}).json["id"]
+    message = client.publish("mail", {"to": "ann"}).json["receipt"]
     assert server.stop() == 0
     server.start()
     assert client.stock("units")["stats"]["used"] == 1
@@ -64,7 +64,8 @@ def test_stop_takes_a_snapshot(server):
 
 
 def test_second_server_on_the_same_folder_is_refused(server, make_server):
-    second = make_server({"data": {"directory": str(server.data)}})
+    second = make_server()
+    second.data = server.data
     second.launch()
     assert second.wait_end() != 0
     assert "in use" in second.output() or "another" in second.output(), second.output()
@@ -74,7 +75,7 @@ def test_second_server_on_the_same_folder_is_refused(server, make_server):
 def test_listener_that_is_taken(make_server):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        server = make_server({"listeners": [{"address": f"127.0.0.1:{port}"}]})
+        server = make_server({"listeners": [{"host": "127.0.0.1", "port": port}]})
         server.launch()
         assert server.wait_end() != 0
         assert str(port) in server.output()
@@ -86,10 +87,10 @@ def test_full_disk_refuses_growth_and_goes_on_by_itself(make_server):
     client = server.client
     client.define("queues", "mail")
     client.define("stocks", "units", total=10)
-    message = client.publish("mail", {"n": 1}).json["id"]
+    message = client.publish("mail", {"n": 1}).json["receipt"]
     assert server.stop() == 0
 
-    server.configure({"data": {"directory": str(server.data), "minFreeBytes": 1 << 60}})
+    server.configure({"log": {"minFreeBytes": 1 << 60}})
     server.launch()
     until(lambda: answers(client), 20, "an answer")
     refused = client.publish("mail", {"n": 2})
@@ -100,7 +101,7 @@ def test_full_disk_refuses_growth_and_goes_on_by_itself(make_server):
     assert client.delete(f"/v1/queues/mail/messages/{message}").status < 300
     assert server.stop() == 0
 
-    server.configure({"data": {"directory": str(server.data)}})
+    server.configure({"log": {"minFreeBytes": 0}})
     server.start()
     assert client.publish("mail", {"n": 3}).status == 202
     assert client.queue("mail")["stats"]["ready"] == 1
@@ -116,34 +117,34 @@ def answers(client):
 
 def test_file_definitions_are_applied_and_changes_at_run_time_win(make_server):
     """A change at run time holds over restarts, until the file says something else than it said before."""
-    server = make_server({"queues": {"mail": {"maxMessages": 10}}})
+    server = make_server({"queues": [{"name": "mail", "maxMessages": 10}]})
     server.start()
     client = server.client
     assert client.queue("mail")["maxMessages"] == 10
     client.define("queues", "mail", maxMessages=20)
     server.restart()
     assert client.queue("mail")["maxMessages"] == 20, "the file did not change: the change at run time holds"
-    server.configure({"queues": {"mail": {"maxMessages": 30}}})
+    server.configure({"queues": [{"name": "mail", "maxMessages": 30}]})
     server.restart()
     assert client.queue("mail")["maxMessages"] == 30, "the file changed: it holds"
 
 
 def test_a_file_that_would_lower_a_total_on_sale_is_refused(make_server):
-    server = make_server({"stocks": {"units": {"total": 10, "onSale": True}}})
+    server = make_server({"stocks": [{"name": "units", "total": 10, "onSale": True}]})
     server.start()
     assert server.stop() == 0
-    server.configure({"stocks": {"units": {"total": 5, "onSale": True}}})
+    server.configure({"stocks": [{"name": "units", "total": 5, "onSale": True}]})
     server.launch()
     assert server.wait_end() != 0
     assert "units" in server.output() and "total" in server.output(), server.output()
-    server.configure({"stocks": {"units": {"total": 12, "onSale": True}}})
+    server.configure({"stocks": [{"name": "units", "total": 12, "onSale": True}]})
     server.start()
     assert server.client.stock("units")["total"] == 12
 
 
 def test_config_check_names_line_and_expectation(tmp_path):
     path = tmp_path / "sluice.yaml"
-    path.write_text("queues:\n  mail:\n    maxMessages: many\n")
+    path.write_text("queues:\n  - name: mail\n    maxMessages: many\n")
     result = program.run("config", "check", path)
     assert result.returncode != 0
     assert "sluice.yaml:3" in result.stdout + result.stderr, result

@@ -69,7 +69,7 @@ def test_secrets_are_never_shown(guarded):
 
 def test_other_addresses_need_tokens_and_tls(make_server):
     server = make_server()
-    server.configure({"listeners": [{"address": f"0.0.0.0:{server.port}"}]})
+    server.configure({"listeners": [{"host": "0.0.0.0", "port": server.port}]})
     server.launch()
     assert server.wait_end() != 0
     assert "token" in server.output().lower() or "tls" in server.output().lower(), server.output()
@@ -79,7 +79,7 @@ def test_tls(make_server):
     server = make_server()
     key, certified = certificate(server.folder)
     port = server.port
-    server.configure({"listeners": [{"address": f"127.0.0.1:{port}",
+    server.configure({"listeners": [{"host": "127.0.0.1", "port": port,
                                      "tls": {"certificate": str(certified), "key": str(key)}}]})
     trusting = ssl.create_default_context(cafile=str(certified))
     server.client = Client(port, tls=trusting)

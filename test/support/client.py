@@ -100,8 +100,10 @@ class Client:
     def release(self, stock, purchase):
         return self.delete(f"/v1/stocks/{stock}/reservations/{quote(purchase, safe='')}")
 
-    def publish(self, queue, body, **fields):
-        return self.post(f"/v1/queues/{queue}/messages", {"body": body, **fields})
+    def publish(self, queue, body, **options):
+        """Options of the message are header fields: delay="2s" is Sluice-Delay: 2s."""
+        fields = {"Sluice-" + name.replace("_", "-").title(): str(value) for name, value in options.items()}
+        return self.post(f"/v1/queues/{queue}/messages", body, **fields)
 
     def stock(self, name):
         return self.get(f"/v1/stocks/{name}").json

@@ -35,8 +35,7 @@ class Server:
         self.config_path = self.folder / "sluice.yaml"
         self.output_path = self.folder / "output"
         self.port = free_port()
-        self.config = {"data": {"directory": str(self.data)},
-                       "listeners": [{"address": f"127.0.0.1:{self.port}"}]}
+        self.config = {"listeners": [{"host": "127.0.0.1", "port": self.port}]}
         self.configure(config or {})
         self.process = None
         self.client = Client(self.port)
@@ -55,7 +54,7 @@ class Server:
         output = open(self.output_path, "ab")
         with output:
             self.process = subprocess.Popen(
-                [BINARY, "serve", "--config", str(self.config_path), *arguments],
+                [BINARY, "serve", "--config", str(self.config_path), "--data", str(self.data), *arguments],
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         return self
 
