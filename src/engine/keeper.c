@@ -15,9 +15,11 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -59,7 +61,13 @@ static int wait_for_child(pid_t child) {
     return -WEXITSTATUS(status);
 }
 
+/*
+ * The child gives up what it inherited, or a killed parent would live on in it: its lock on the folder, its
+ * listening sockets. It opens what it writes by itself.
+ */
 static void child_main(struct engine *e, uint64_t position, uint64_t time_ns) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close_range(3, ~0u, 0);
     if (setpriority(PRIO_PROCESS, 0, CHILD_NICENESS) != 0)
         errno = 0; /* it only costs the others some processor time */
     int error = snapshot_write(e, position, time_ns, SNAPSHOT_PAUSE_PER_MIB);

@@ -1,0 +1,361 @@
+/*
+ * The order of things:
+ *
+ *   start   signals blocked -> dispatch (takes starts, makes none) -> engine (recovers) -> definitions
+ *           -> loops and listeners -> dispatch runs -> "serving"
+ *   stop    signal -> listeners stop, requests under way finish -> dispatch gets a grace -> engine answers
+ *           the rest, flushes, snapshots -> everything is freed
+ *
+ * A dead log (server_failed) ends the process from whichever thread found out: nothing that was not
+ * answered may be answered any more, so there is nothing left to do in order.
+ */
+#include "app/server.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/api.h"
+#include "base/error.h"
+#include "base/logline.h"
+#include "dispatch/dispatch.h"
+#include "net/loop.h"
+
+#define IO_THREADS_MAX      64u
+#define DISPATCH_GRACE_MS   5000u
+#define HTTP_STOP_GRACE_MS  10000u
+
+struct io_thread {
+    struct net_loop *loop;        /* owns */
+    struct api_loop *api;         /* owns */
+    struct http_server **servers; /* owns; one per listener */
+    size_t server_count;
+    bool runs;
+};
+
+struct server {
+    const struct server_options *options;
+    struct auth *auth;         /* owns */
+    struct dispatch *dispatch; /* owns */
+    struct engine *engine;     /* owns */
+    struct api *api;           /* owns */
+    struct io_thread *threads; /* owns */
+    uint32_t thread_count;
+
+    pthread_mutex_t lock; /* guards open_servers */
+    pthread_cond_t closed;
+    size_t open_servers;
+};
+
+/* ---- callbacks of the engine ---- */
+
+static void server_starts(void *context, const struct attempt_start *starts, size_t count) {
+    struct server *s = context;
+    dispatch_start(s->dispatch, starts, count);
+}
+
+static void server_failed(void *context, const char *message) {
+    (void)context;
+    struct logline line;
+    logline_begin(&line, LOGLINE_ERROR, "the log failed, ending");
+    logline_text(&line, "reason", message);
+    logline_text(&line, "todo",
+                 "nothing unanswered was promised; check the disk, then start again");
+    logline_end(&line);
+    _exit(EXIT_LOG_FAILED);
+}
+
+static void server_note(void *context, const char *message) {
+    (void)context;
+    logline_event(LOGLINE_INFO, message);
+}
+
+/* ---- start ---- */
+
+static void log_recovery_line(const struct engine_recovery *r) {
+    struct logline line;
+    bool cut = r->log.report[0] != '\0';
+    logline_begin(&line, cut ? LOGLINE_WARN : LOGLINE_INFO, "recovered");
+    logline_u64(&line, "next_position", r->log.next_position);
+    logline_u64(&line, "snapshot_position", r->snapshot_position);
+    logline_u64(&line, "replayed", r->replayed_records);
+    logline_u64(&line, "segments", r->log.segments);
+    logline_u64(&line, "unknown_attempts", r->unknown_attempts);
+    logline_duration(&line, "took", r->duration_ns);
+    if (cut)
+        logline_text(&line, "report", r->log.report);
+    logline_end(&line);
+}
+
+static int start_failed(const char *what, const char *reason) {
+    struct logline line;
+    logline_begin(&line, LOGLINE_ERROR, what);
+    logline_text(&line, "reason", reason);
+    logline_end(&line);
+    return EXIT_START_FAILED;
+}
+
+static int start_engine(struct server *s) {
+    const struct server_options *o = s->options;
+    struct dispatch_options dispatch_options = {
+        .user_agent = "sluice",
+        .connections_max = o->dispatch_connections,
+    };
+    int error = dispatch_create(&dispatch_options, &s->dispatch);
+    if (error != 0)
+        return start_failed("dispatch cannot start", error_text(error));
+    struct engine_options engine_options = o->engine;
+    engine_options.context = s;
+    engine_options.start_attempts = server_starts;
+    engine_options.failed = server_failed;
+    engine_options.note = server_note;
+    struct engine_recovery recovery;
+    char text[512];
+    error = engine_open(&engine_options, &recovery, text, &s->engine);
+    if (error != 0)
+        return start_failed("cannot open the data folder",
+                            text[0] != '\0' ? text : error_text(error));
+    log_recovery_line(&recovery);
+    if (o->define != NULL && o->define(o->context, s->engine) != 0)
+        return start_failed("the definitions cannot be applied", "see the lines before");
+    return 0;
+}
+
+static int start_listener(struct server *s, struct io_thread *t,
+                          const struct server_listener *listener) {
+    struct http_server_options options = {
+        .host = listener->host,
+        .port = listener->port,
+        .limits = s->options->http_limits,
+        .tls = listener->tls,
+        .context = t->api,
+        .handle = api_handle,
+        .problem = api_problem,
+    };
+    char text[256];
+    struct http_server *server;
+    int error = http_server_start(t->loop, &options, text, &server);
+    if (error != 0) {
+        char what[512];
+        snprintf(what, sizeof(what), "%s:%u: %s", listener->host, listener->port, text);
+        return start_failed("cannot listen", what);
+    }
+    t->servers[t->server_count++] = server;
+    s->open_servers++;
+    error = api_loop_watch(t->api, server);
+    return error == 0 ? 0 : start_failed("too many listeners", error_text(error));
+}
+
+static int start_thread(struct server *s, struct io_thread *t, uint32_t number) {
+    char name[16];
+    snprintf(name, sizeof(name), "sluice-io-%u", number % 1000);
+    t->servers = calloc(s->options->listener_count, sizeof(*t->servers));
+    if (t->servers == NULL || api_loop_create(s->api, &t->api) != 0)
+        return start_failed("cannot start an I/O thread", error_text(E_NOMEM));
+    struct net_loop_options options = {
+        .name = name, .context = t->api, .before_wait = api_before_wait};
+    if (net_loop_create(&options, &t->loop) != 0)
+        return start_failed("cannot start an I/O thread", error_text(E_NOMEM));
+    api_loop_attach(t->api, t->loop);
+    for (size_t i = 0; i < s->options->listener_count; i++) {
+        int code = start_listener(s, t, &s->options->listeners[i]);
+        if (code != 0)
+            return code;
+    }
+    return 0;
+}
+
+static uint32_t io_thread_count(const struct server_options *o) {
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t count = o->io_threads != 0 ? o->io_threads : (uint32_t)(processors / 2);
+    if (count == 0)
+        count = 1;
+    return count < IO_THREADS_MAX ? count : IO_THREADS_MAX;
+}
+
+static int start_io(struct server *s) {
+    struct api_options options = {
+        .engine = s->engine,
+        .version = s->options->version,
+        .auth = s->auth,
+        .open_loopback = s->options->open_loopback,
+    };
+    if (api_create(&options, &s->api) != 0)
+        return start_failed("cannot start the API", error_text(E_NOMEM));
+    uint32_t count = io_thread_count(s->options);
+    s->threads = calloc(count, sizeof(*s->threads));
+    if (s->threads == NULL)
+        return start_failed("cannot start I/O threads", error_text(E_NOMEM));
+    for (; s->thread_count < count; s->thread_count++) {
+        int code = start_thread(s, &s->threads[s->thread_count], s->thread_count);
+        if (code != 0) {
+            s->thread_count++; /* what it has is freed with the others */
+            return code;
+        }
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (net_loop_run(s->threads[i].loop) != 0)
+            return start_failed("cannot start an I/O thread", strerror(errno));
+        s->threads[i].runs = true;
+    }
+    return 0;
+}
+
+static void log_serving_line(const struct server *s) {
+    for (size_t i = 0; i < s->options->listener_count; i++) {
+        struct logline line;
+        logline_begin(&line, LOGLINE_INFO, "serving");
+        logline_text(&line, "address", s->options->listeners[i].host);
+        logline_u64(&line, "port", http_server_port(s->threads[0].servers[i]));
+        logline_bool(&line, "tls", s->options->listeners[i].tls != NULL);
+        logline_u64(&line, "io_threads", s->thread_count);
+        logline_end(&line);
+    }
+}
+
+static int start(struct server *s) {
+    if (s->options->token_count > 0) {
+        int error = auth_create(s->options->tokens, s->options->token_count, &s->auth);
+        if (error != 0)
+            return start_failed("a token of the configuration is not readable",
+                                error_text(error));
+    }
+    int code = start_engine(s);
+    if (code == 0)
+        code = start_io(s);
+    if (code == 0 && dispatch_run(s->dispatch, s->engine) != 0)
+        code = start_failed("dispatch cannot start", error_text(E_NOMEM));
+    return code;
+}
+
+/* ---- stop ---- */
+
+static void server_closed(void *arg) {
+    struct server *s = arg;
+    pthread_mutex_lock(&s->lock);
+    s->open_servers--;
+    pthread_cond_broadcast(&s->closed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+struct stop_item {
+    struct net_item item;
+    struct server *server;
+    struct io_thread *thread;
+};
+
+/* On the loop's own thread. */
+static void stop_servers(struct net_item *item) {
+    struct stop_item *stop = CONTAINER_OF(item, struct stop_item, item);
+    for (size_t i = 0; i < stop->thread->server_count; i++)
+        http_server_stop(stop->thread->servers[i], server_closed, stop->server);
+    free(stop);
+}
+
+static void wait_closed(struct server *s) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += HTTP_STOP_GRACE_MS / 1000;
+    pthread_mutex_lock(&s->lock);
+    while (s->open_servers > 0)
+        if (pthread_cond_timedwait(&s->closed, &s->lock, &until) == ETIMEDOUT)
+            break;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void stop_listening(struct server *s) {
+    if (s->api != NULL)
+        api_stop(s->api);
+    bool any = false;
+    for (uint32_t i = 0; i < s->thread_count; i++) {
+        struct io_thread *t = &s->threads[i];
+        struct stop_item *stop = t->runs ? malloc(sizeof(*stop)) : NULL;
+        if (stop == NULL)
+            continue;
+        *stop = (struct stop_item){.item.run = stop_servers, .server = s, .thread = t};
+        net_loop_post(t->loop, &stop->item);
+        any = true;
+    }
+    if (any)
+        wait_closed(s);
+}
+
+/* On the loop's own thread: frees what belongs to the loop, which then ends. */
+static void free_servers(struct net_item *item) {
+    struct stop_item *stop = CONTAINER_OF(item, struct stop_item, item);
+    for (size_t i = 0; i < stop->thread->server_count; i++)
+        http_server_free(stop->thread->servers[i]);
+    net_loop_stop(stop->thread->loop);
+    free(stop);
+}
+
+static void free_thread(struct server *s, struct io_thread *t) {
+    struct stop_item *stop = t->runs ? malloc(sizeof(*stop)) : NULL;
+    if (stop != NULL) {
+        *stop = (struct stop_item){.item.run = free_servers, .server = s, .thread = t};
+        net_loop_post(t->loop, &stop->item);
+    } else if (t->loop != NULL) {
+        for (size_t i = 0; i < t->server_count; i++)
+            http_server_free(t->servers[i]);
+        net_loop_stop(t->loop);
+    }
+    if (t->loop != NULL)
+        net_loop_free(t->loop);
+    if (t->api != NULL)
+        api_loop_free(t->api);
+    free(t->servers);
+}
+
+static void stop(struct server *s) {
+    stop_listening(s);
+    if (s->dispatch != NULL)
+        dispatch_stop(s->dispatch, DISPATCH_GRACE_MS);
+    if (s->engine != NULL)
+        engine_close(s->engine, true);
+    for (uint32_t i = 0; i < s->thread_count; i++)
+        free_thread(s, &s->threads[i]);
+    free(s->threads);
+    if (s->api != NULL)
+        api_free(s->api);
+    if (s->dispatch != NULL)
+        dispatch_free(s->dispatch);
+    auth_free(s->auth);
+}
+
+static void wait_for_signal(const sigset_t *signals) {
+    int number;
+    while (sigwait(signals, &number) != 0)
+        ;
+    struct logline line;
+    logline_begin(&line, LOGLINE_INFO, "stopping");
+    logline_text(&line, "signal", strsignal(number));
+    logline_end(&line);
+}
+
+int server_run(const struct server_options *options) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread made from here on */
+    signal(SIGPIPE, SIG_IGN);
+    struct server s = {.options = options};
+    pthread_mutex_init(&s.lock, NULL);
+    pthread_cond_init(&s.closed, NULL);
+    int code = start(&s);
+    if (code == 0) {
+        log_serving_line(&s);
+        wait_for_signal(&signals);
+    }
+    stop(&s);
+    pthread_cond_destroy(&s.closed);
+    pthread_mutex_destroy(&s.lock);
+    if (code == 0)
+        logline_event(LOGLINE_INFO, "stopped");
+    return code;
+}
