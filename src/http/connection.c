@@ -12,8 +12,9 @@
  *       these ends with an event that resumes (drained, recycle) or with the stream's end
  *
  * Time: a client owes us a head (from its first byte), a body (with a least rate), or nothing but a
- * next request some day; whichever it is, the deadline is since_ms plus the limit for it. While it
- * waits for us there is no deadline, and while it does not read, the stream's own write time-out runs.
+ * next request some day; whichever it is, the deadline is since_ms plus the limit for it. A body that
+ * came on fast enough by then gets as much time again. While the client waits for us there is no
+ * deadline, and while it does not read, the stream's own write time-out runs.
  */
 #include "http/connection.h"
 
@@ -63,8 +64,7 @@ static uint64_t due_ms(const struct http_connection *c) {
         return c->waiting > 0 ? WHEEL_NEVER : c->since_ms + l->idle_timeout_ms;
     if (!request_in_body(&c->reading->request))
         return c->since_ms + l->head_timeout_ms;
-    uint64_t earned = c->reading->request.body.size * (uint64_t)1000 / BODY_LEAST_BYTES_PER_S;
-    return c->since_ms + l->body_timeout_ms + earned;
+    return c->since_ms + l->body_timeout_ms;
 }
 
 static void set_deadline(struct http_connection *c) {
@@ -233,6 +233,7 @@ static bool take_exchange(struct http_connection *c) {
 /* A body that is here already needs no invitation. */
 static void begin_body(struct http_connection *c, bool invite) {
     begin_wait(c);
+    c->body_seen = 0;
     if (invite)
         send_continue(c);
     else
@@ -310,16 +311,27 @@ static void on_drained(struct net_stream *stream) {
     set_deadline(c);
 }
 
+/* Of a body, since the last look: then it gets as much time again. */
+static bool came_on(struct http_connection *c) {
+    const struct request *r = &c->reading->request;
+    uint64_t least = (uint64_t)c->server->options.limits.body_timeout_ms * BODY_LEAST_BYTES_PER_S;
+    if (!request_in_body(r) || (r->body.size - c->body_seen) * 1000 < least)
+        return false;
+    c->body_seen = r->body.size;
+    begin_wait(c);
+    set_deadline(c);
+    return true;
+}
+
 static void on_deadline(struct net_stream *stream) {
     struct http_connection *c = of_stream(stream);
     if (!in_message(c)) {
         net_stream_finish(stream);
-        return;
+    } else if (!came_on(c)) {
+        bool body = request_in_body(&c->reading->request);
+        stat_add(&c->server->stats.timeouts, 1);
+        refuse(c, 408, body ? "the body took too long" : "the head took too long");
     }
-    stat_add(&c->server->stats.timeouts, 1);
-    refuse(c, 408,
-           request_in_body(&c->reading->request) ? "the body took too long"
-                                                 : "the head took too long");
 }
 
 /* ---- beginning and end ---- */

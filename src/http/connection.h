@@ -23,6 +23,7 @@ struct http_connection {
     uint32_t exchanges;         /* that point here */
     struct http_exchange *reading;
     struct http_exchange *first, *last; /* the line: ASKED, ANSWERED or STREAMING, oldest first */
+    size_t body_seen;                   /* of the body under way, when its time last began */
     uint32_t waiting;                   /* length of the line */
     uint64_t since_ms; /* when the present wait (for a head, a body, a next request) began */
     bool deaf;         /* what still arrives is thrown away: after a fault or the last request */
