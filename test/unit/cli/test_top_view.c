@@ -1,0 +1,102 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "cli/top_view.h"
+
+static struct top_figures figures;
+
+static int setup(void **state) {
+    (void)state;
+    top_figures_init(&figures, NULL);
+    for (int i = 0; i < 300; i++) {
+        json_t *json =
+            json_pack("{s:f, s:i, s:[{s:s, s:b, s:i, s:i, s:i, s:i, s:{s:i, s:i}}]}", "uptime",
+                      i * 0.25, "position", i * 1000000, "campaigns", "name", "giveaway", "open", 1,
+                      "entries", i * i, "sent", i * 10, "left", 100000 - i * i, "total", 100000,
+                      "refused", "sold-out", i * 1000, "already-claimed", i);
+        top_figures_add(&figures, json, (uint64_t)i * NS_PER_SECOND / 4);
+        json_decref(json);
+    }
+    return 0;
+}
+
+/* Walks the screen as a terminal would, which must never have to wrap or scroll. */
+static void assert_fits(struct span text, int columns, int rows) {
+    int column = 0, row = 1;
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        if (c == 0x1b) {
+            while (!(text.data[i] >= '@' && text.data[i] <= '~' && text.data[i] != '['))
+                i++;
+        } else if (c == '\n') {
+            row++;
+            column = 0;
+        } else if (c != '\r' && (c & 0xc0) != 0x80) {
+            column++;
+        }
+        assert_true(column <= columns);
+        assert_true(row <= rows);
+    }
+}
+
+static void a_screen_fits_whatever_its_size(void **state) {
+    (void)state;
+    struct buffer out;
+    buffer_init(&out, 1 << 20);
+    for (int columns = 1; columns < 200; columns += 3)
+        for (int rows = 1; rows < 60; rows++) {
+            struct top_screen screen = {
+                .columns = columns, .rows = rows, .colour = columns % 2, .url = "http://a.example"};
+            strcpy(screen.notes[3], "something has happened, and it takes a long line to say it");
+            buffer_clear(&out);
+            assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+            assert_fits(buffer_span(&out), columns, rows);
+        }
+    buffer_release(&out);
+}
+
+static bool shows(const struct buffer *out, const char *text) {
+    return memmem(out->data, out->size, text, strlen(text)) != NULL;
+}
+
+static void figures_are_readable(void **state) {
+    (void)state;
+    struct buffer out;
+    struct top_screen screen = {.columns = 100, .rows = 40, .url = "http://a.example"};
+    buffer_init(&out, 1 << 20);
+    assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+    assert_true(shows(&out, "89,401")); /* entries */
+    assert_true(shows(&out, "10,599")); /* left */
+    assert_true(shows(&out, "sold-out"));
+    assert_true(shows(&out, "299,000"));
+    assert_true(shows(&out, "sent 2,990 of 100,000"));
+    figures.connected = false;
+    buffer_clear(&out);
+    assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+    assert_true(shows(&out, "no connection"));
+    buffer_release(&out);
+}
+
+static void a_full_buffer_is_an_error_not_half_a_screen(void **state) {
+    (void)state;
+    struct buffer out;
+    struct top_screen screen = {.columns = 100, .rows = 40, .url = "http://a.example"};
+    buffer_init(&out, 200);
+    assert_int_not_equal(top_view_draw(&figures, &screen, &out), 0);
+    buffer_release(&out);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(a_screen_fits_whatever_its_size, setup),
+        cmocka_unit_test_setup(figures_are_readable, setup),
+        cmocka_unit_test_setup(a_full_buffer_is_an_error_not_half_a_screen, setup),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
