@@ -15,8 +15,8 @@
 struct dispatch;
 
 struct dispatch_options {
-    const char *user_agent;    /* "sluice/0.1.0" */
-    uint32_t connections_max;  /* open at once in all; 0: 1024 */
+    const char *user_agent;       /* "sluice/0.1.0" */
+    uint32_t connections_max;     /* open at once in all; 0: 1024 */
     uint32_t responses_max_bytes; /* 0: 64 KiB read per response */
 };
 
@@ -31,6 +31,7 @@ void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size
  * log, which says so at the next start). The engine must still take requests.
  */
 void dispatch_stop(struct dispatch *d, uint32_t grace_ms);
+/* After engine_close, which delivers the last answers. */
 void dispatch_free(struct dispatch *d);
 
 struct dispatch_stats {

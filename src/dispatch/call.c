@@ -1,0 +1,365 @@
+/*
+ * A call: one HTTP request of one attempt, from its body in the log to its report.
+ *
+ * Handles are kept per destination with all that does not change set once, so an attempt sets its body, its
+ * headers and its timeout. Connections are curl's, shared by all destinations at the same host; since one
+ * destination may be allowed private addresses and another not, the address is checked when a socket is
+ * opened *and* before each request on a connection that is used again (on_request_leaves).
+ *
+ * A connection that breaks before the first byte of an answer would be tried again by curl itself. The far
+ * side may have seen the request by then, so that would be a second request on one token:
+ * on_request_leaves lets only one leave per attempt. The attempt then ends as any broken connection
+ * does, and the model decides about the next.
+ */
+#include "dispatch/internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "dispatch/address.h"
+#include "model/destination.h"
+
+/* ---- what curl calls ---- */
+
+static curl_socket_t on_socket_opens(void *context, curlsocktype purpose,
+                                     struct curl_sockaddr *address) {
+    struct call *c = context;
+    if (!c->target->def.allow_private && !address_is_public(&address->addr)) {
+        c->address_refused = true;
+        return CURL_SOCKET_BAD;
+    }
+    curl_socket_t s = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    if (s != CURL_SOCKET_BAD) {
+        atomic_fetch_add_explicit(&c->owner->connections_opened, 1, memory_order_relaxed);
+    }
+    return s;
+}
+
+static int on_request_leaves(void *context, char *remote_address, char *local_address,
+                             int remote_port, int local_port) {
+    struct call *c = context;
+    if (!c->target->def.allow_private && !address_text_is_public(remote_address)) {
+        c->address_refused = true;
+        return CURL_PREREQFUNC_ABORT;
+    }
+    return c->sent++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+}
+
+static size_t on_response_bytes(char *bytes, size_t one, size_t size, void *context) {
+    struct call *c = context;
+    size_t room = sizeof c->excerpt - c->excerpt_bytes;
+    size_t kept = size < room ? size : room;
+    memcpy(c->excerpt + c->excerpt_bytes, bytes, kept);
+    c->excerpt_bytes += kept;
+    c->received_bytes += size;
+    if (c->received_bytes > c->response_max_bytes) {
+        c->cut = true;
+        return 0; /* ends the transfer and its connection */
+    }
+    return size;
+}
+
+/* ---- handles ---- */
+
+static CURLcode set_callbacks(struct call *c) {
+    CURL *h = c->easy;
+    CURLcode rc = curl_easy_setopt(h, CURLOPT_PRIVATE, c);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_socket_opens);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, c);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_request_leaves);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQDATA, c);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
+    return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
+}
+
+static CURLcode set_safety(CURL *h, const struct destination_def *def) {
+    CURLcode rc = curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROXY, ""); /* not by the environment */
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
+    rc = rc != CURLE_OK ? rc
+                        : curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    if (rc == CURLE_OK && def->ca_file[0] != '\0') {
+        rc = curl_easy_setopt(h, CURLOPT_CAINFO, def->ca_file);
+    }
+    return rc;
+}
+
+static CURLcode set_request_line(CURL *h, const struct destination_def *def) {
+    CURLcode rc = curl_easy_setopt(h, CURLOPT_URL, def->url);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
+    if (strcmp(def->method, "GET") == 0) {
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
+    } else if (strcmp(def->method, "HEAD") == 0) {
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    } else {
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_POST, 1L);
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, def->method);
+    }
+    long version = def->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HTTP_VERSION, version);
+    /* Rather a stream of a connection that is being made than one more connection. */
+    return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PIPEWAIT, (long)def->http2);
+}
+
+static long ms_of(uint64_t ns) {
+    uint64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
+    return ms < INT32_MAX ? (long)ms : INT32_MAX;
+}
+
+static CURLcode set_constant(struct call *c, const char *user_agent) {
+    const struct destination_def *def = &c->target->def;
+    CURLcode rc = set_callbacks(c);
+    rc = rc != CURLE_OK ? rc : set_safety(c->easy, def);
+    rc = rc != CURLE_OK ? rc : set_request_line(c->easy, def);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(c->easy, CURLOPT_USERAGENT, user_agent);
+    return rc != CURLE_OK ? rc
+                          : curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS,
+                                             ms_of(def->connect_timeout_ns));
+}
+
+static struct call *call_create(struct dispatch *d, struct target *t) {
+    struct call *c = calloc(1, sizeof *c);
+    if (c == NULL) {
+        return NULL;
+    }
+    c->owner = d;
+    c->target = t;
+    buffer_init(&c->record, RECORD_MAX_BYTES);
+    header_list_init(&c->headers);
+    c->response_max_bytes =
+        t->def.max_response_bytes != 0 ? t->def.max_response_bytes : d->options.responses_max_bytes;
+    c->easy = curl_easy_init();
+    if (c->easy == NULL || set_constant(c, d->user_agent) != CURLE_OK) {
+        call_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void call_free(struct call *c) {
+    if (c->easy != NULL) {
+        curl_easy_cleanup(c->easy);
+    }
+    buffer_release(&c->record);
+    header_list_release(&c->headers);
+    free(c);
+}
+
+static struct call *call_take(struct dispatch *d, struct target *t) {
+    struct list_node *n = list_pop(&t->idle);
+    if (n == NULL) {
+        return call_create(d, t);
+    }
+    t->idle_count--;
+    return CONTAINER_OF(n, struct call, node);
+}
+
+static void call_keep(struct call *c) {
+    struct target *t = c->target;
+    if (t->idle_count >= IDLE_CALLS_MAX || t->refs == 1) {
+        call_free(c);
+    } else {
+        if (c->record.capacity > RECORD_KEPT_BYTES) {
+            buffer_release(&c->record);
+            buffer_init(&c->record, RECORD_MAX_BYTES);
+        }
+        list_prepend(&t->idle, &c->node);
+        t->idle_count++;
+    }
+    target_unref(t);
+}
+
+/* ---- the way out ---- */
+
+/* The address in a start may be out of date when compaction moved the body meanwhile: asked once more. */
+static int read_again(struct dispatch *d, struct call *c) {
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_GET);
+    r.id = c->start.message;
+    int rc = engine_call(d->engine, &r);
+    if (rc == 0) {
+        rc = r.refusal == REFUSAL_NONE ? 0 : E_NOT_FOUND;
+    }
+    uint64_t address = r.out.message.address;
+    request_release(&r);
+    if (rc != 0 || address == c->start.address) {
+        return rc != 0 ? rc : E_NOT_FOUND;
+    }
+    c->start.address = address;
+    buffer_clear(&c->record);
+    return engine_read_message(d->engine, c->start.message, address, &c->record, &c->stored);
+}
+
+static int read_body(struct dispatch *d, struct call *c) {
+    buffer_clear(&c->record);
+    int rc =
+        engine_read_message(d->engine, c->start.message, c->start.address, &c->record, &c->stored);
+    return rc == E_NOT_FOUND ? read_again(d, c) : rc;
+}
+
+static CURLcode set_message(struct call *c) {
+    CURL *h = c->easy;
+    struct span body = c->stored.envelope.body;
+    const char *method = c->target->def.method;
+    CURLcode rc =
+        curl_easy_setopt(h, CURLOPT_HTTPHEADER, header_list_curl(&c->headers, &c->target->headers));
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, ms_of(c->start.timeout_ns));
+    if (rc == CURLE_OK && strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+        rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
+        const char *bytes = body.size > 0 ? (const char *)body.data : "";
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_POSTFIELDS, bytes);
+    }
+    return rc;
+}
+
+static void call_begin(struct call *c, struct report *r, const struct attempt_start *start) {
+    c->report = r;
+    c->start = *start;
+    c->began_ns = clock_monotonic_ns();
+    c->received_bytes = 0;
+    c->excerpt_bytes = 0;
+    c->sent = 0;
+    c->address_refused = false;
+    c->cut = false;
+}
+
+static void count_end(struct dispatch *d, const struct attempt_finish *f) {
+    atomic_fetch_add(f->success ? &d->succeeded : &d->failed, 1);
+    if (f->error == ATTEMPT_TIMEOUT) {
+        atomic_fetch_add(&d->timeouts, 1);
+    }
+}
+
+/* It never left. */
+static void end_unsent(struct dispatch *d, struct report *r, const struct attempt_start *start,
+                       enum attempt_error error) {
+    struct attempt_finish f = {.error = (uint8_t)error, .retriable = error != ATTEMPT_BODY_LOST};
+    count_end(d, &f);
+    report_end(&d->reports, r, start, &f);
+}
+
+static enum attempt_error prepare(struct dispatch *d, struct call *c) {
+    int rc = read_body(d, c);
+    if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
+        return ATTEMPT_BODY_LOST;
+    }
+    if (rc != 0) {
+        return ATTEMPT_UNKNOWN; /* no memory, a dead log: nothing was sent, so it may come again */
+    }
+    call_headers(c);
+    if (c->headers.failed != 0 || set_message(c) != CURLE_OK) {
+        return ATTEMPT_PROTOCOL;
+    }
+    return transport_add(&d->transport, c->easy) == 0 ? ATTEMPT_OK : ATTEMPT_CONNECT;
+}
+
+void call_launch(struct dispatch *d, struct target *t, struct report *r,
+                 const struct attempt_start *start) {
+    struct call *c = call_take(d, t);
+    if (c == NULL) {
+        target_unref(t);
+        end_unsent(d, r, start, ATTEMPT_UNKNOWN);
+        return;
+    }
+    call_begin(c, r, start);
+    enum attempt_error error = prepare(d, c);
+    if (error != ATTEMPT_OK) {
+        end_unsent(d, r, start, error);
+        call_keep(c);
+        return;
+    }
+    list_append(&d->under_way, &c->node);
+    d->under_way_count++;
+    d->under_way_bytes += c->record.size;
+}
+
+/* ---- the way back ---- */
+
+static enum attempt_error error_of(const struct call *c, CURLcode result) {
+    switch (result) {
+    case CURLE_OK:
+        return ATTEMPT_OK;
+    case CURLE_OPERATION_TIMEDOUT:
+        return ATTEMPT_TIMEOUT;
+    case CURLE_COULDNT_RESOLVE_HOST:
+        return ATTEMPT_DNS;
+    case CURLE_COULDNT_CONNECT:
+    case CURLE_ABORTED_BY_CALLBACK:
+        return c->address_refused ? ATTEMPT_ADDRESS_REFUSED : ATTEMPT_CONNECT;
+    case CURLE_SEND_ERROR:
+    case CURLE_RECV_ERROR:
+    case CURLE_GOT_NOTHING:
+        return ATTEMPT_CONNECT;
+    case CURLE_SSL_CONNECT_ERROR:
+    case CURLE_PEER_FAILED_VERIFICATION:
+    case CURLE_SSL_CACERT_BADFILE:
+    case CURLE_SSL_CERTPROBLEM:
+    case CURLE_SSL_CIPHER:
+    case CURLE_SSL_ISSUER_ERROR:
+    case CURLE_SSL_INVALIDCERTSTATUS:
+        return ATTEMPT_TLS;
+    case CURLE_WRITE_ERROR:
+        return c->cut ? ATTEMPT_OK
+                      : ATTEMPT_PROTOCOL; /* the status counts, the rest is not wanted */
+    default:
+        return ATTEMPT_PROTOCOL;
+    }
+}
+
+static void describe_end(const struct call *c, CURLcode result, struct attempt_finish *f) {
+    long status = 0;
+    curl_off_t retry_after_s = 0;
+    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
+    enum attempt_error error = error_of(c, result);
+    *f = (struct attempt_finish){
+        .status = (uint16_t)(status >= 100 && status <= 999 ? status : 0),
+        .error = (uint8_t)error,
+        .success = error == ATTEMPT_OK && status >= 200 && status <= 299,
+        .duration_ns = clock_monotonic_ns() - c->began_ns,
+        .excerpt = span_of(c->excerpt, c->excerpt_bytes),
+    };
+    f->retriable =
+        error != ATTEMPT_OK || status_list_has(c->target->def.retry_statuses, (unsigned)f->status);
+    if (error == ATTEMPT_OK && retry_after_s > 0) {
+        uint64_t s = (uint64_t)retry_after_s;
+        f->retry_after_ns = s < UINT32_MAX ? s * NS_PER_SECOND : UINT32_MAX * NS_PER_SECOND;
+    }
+}
+
+static void leave_under_way(struct call *c) {
+    struct dispatch *d = c->owner;
+    list_remove(&c->node);
+    d->under_way_count--;
+    d->under_way_bytes -= c->record.size;
+}
+
+void call_done(void *dispatch, CURL *easy, CURLcode result) {
+    struct dispatch *d = dispatch;
+    struct call *c = NULL;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&c);
+    assert(c != NULL && c->easy == easy);
+    struct attempt_finish f;
+    describe_end(c, result, &f);
+    count_end(d, &f);
+    report_end(&d->reports, c->report, &c->start, &f);
+    leave_under_way(c);
+    call_keep(c);
+}
+
+void call_abandon(struct call *c) {
+    struct dispatch *d = c->owner;
+    struct target *t = c->target;
+    transport_remove(&d->transport, c->easy);
+    report_give_back(&d->reports, c->report);
+    leave_under_way(c);
+    atomic_fetch_add(&d->abandoned, 1);
+    call_free(c);
+    target_unref(t);
+}

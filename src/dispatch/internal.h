@@ -1,0 +1,169 @@
+/*
+ * dispatch/internal.h - the parts of dispatch as they see each other. Included under dispatch/ only.
+ *
+ *      dispatch_start --inbox--> waiting --launch--> call under way --done--> report --engine_submit-->
+ *      (any thread)              (FIFO)              (curl)                   (one chain a loop turn)
+ *
+ * Everything but the inbox, the free reports and the numbers belongs to the loop's thread.
+ */
+#ifndef SLUICE_DISPATCH_INTERNAL_H
+#define SLUICE_DISPATCH_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/rng.h"
+#include "dispatch/dispatch.h"
+#include "dispatch/excerpt.h"
+#include "dispatch/header_list.h"
+#include "dispatch/transport.h"
+
+/* Bodies of calls under way may fill this much memory before new ones wait. */
+#define BODIES_UNDER_WAY_MAX (256u << 20)
+#define RECORD_MAX_BYTES     (32u << 20)
+#define RECORD_KEPT_BYTES    (64u << 10) /* a call that is kept for later keeps at most this */
+#define IDLE_CALLS_MAX       64u         /* kept per destination */
+
+/* ---- report.c: the ends of attempts on their way to the engine ---- */
+
+/* One ATTEMPT_FINISH request. Made before its call starts, so that an end can always be told. */
+struct report {
+    struct engine_request request; /* first: the engine's links lead back here */
+    struct dispatch *owner;
+    uint8_t excerpt[EXCERPT_MAX_BYTES];
+};
+
+struct reports {
+    struct engine_port port;
+    struct dispatch *owner;
+    pthread_mutex_t lock;                /* of `returned` only */
+    struct engine_request *free;         /* link */
+    struct engine_request *returned;     /* link; answered, not looked at */
+    struct engine_request *first, *last; /* ended, not submitted */
+    uint32_t ended;
+    _Atomic uint32_t out; /* taken and not free again */
+    bool wait;            /* the engine was busy: submit again at the next tick */
+};
+
+MUST_CHECK int reports_init(struct reports *p, struct dispatch *owner);
+void reports_release(struct reports *p);
+/* NULL: no memory. */
+struct report *report_take(struct reports *p);
+void report_give_back(struct reports *p, struct report *r);
+/* The end of `start`'s attempt: fills the request and lines it up. */
+void report_end(struct reports *p, struct report *r, const struct attempt_start *start,
+                const struct attempt_finish *finish);
+/* Hands the engine what has ended. */
+void reports_submit(struct reports *p, struct engine *engine);
+/* Ended or submitted, and not answered yet. */
+bool reports_pending(const struct reports *p);
+
+/* ---- target.c: definitions of destinations ---- */
+
+struct call;
+
+struct target {
+    struct dispatch *owner; /* borrows */
+    uint32_t index, generation;
+    uint32_t slot;
+    uint32_t refs; /* the table's own, and one a call under way */
+    struct destination_def def;
+    struct header_list headers;
+    struct list idle; /* struct call.node: handles ready to be used again */
+    uint32_t idle_count;
+};
+
+struct targets {
+    struct target **cells; /* owns; by slot */
+    uint32_t slots, capacity;
+    struct map by_index;
+};
+
+MUST_CHECK int targets_init(struct targets *t);
+void targets_release(struct targets *t);
+/* The present definition; the caller holds a reference. E_NOT_FOUND, E_NOMEM, E_CORRUPT. */
+MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
+                          struct target **ret);
+void target_unref(struct target *t);
+
+/* ---- call.c: one attempt ---- */
+
+struct call {
+    struct list_node node; /* in dispatch.under_way or target.idle */
+    struct dispatch *owner;
+    struct target *target; /* owns a reference while under way */
+    CURL *easy;            /* owns */
+    struct report *report; /* owns while under way */
+    struct attempt_start start;
+    uint64_t began_ns; /* monotonic */
+    struct buffer record;
+    struct stored_message stored; /* borrows `record` */
+    struct header_list headers;
+    uint64_t received_bytes;
+    uint64_t response_max_bytes;
+    uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
+    size_t excerpt_bytes;
+    uint32_t sent; /* requests that left on a connection */
+    bool address_refused;
+    bool cut; /* the response was longer than allowed */
+};
+
+/* Takes over report and the reference; the call is under way, or has ended at once (then it is reported). */
+void call_launch(struct dispatch *d, struct target *t, struct report *r,
+                 const struct attempt_start *start);
+/* For transport_done. */
+void call_done(void *dispatch, CURL *easy, CURLcode result);
+/* Without an end; its report is given back. */
+void call_abandon(struct call *c);
+void call_free(struct call *c);
+
+/* ---- call_headers.c ---- */
+
+/* All that is sent with this attempt besides the destination's own headers. */
+void call_headers(struct call *c);
+
+/* ---- dispatch.c ---- */
+
+struct starts {
+    struct attempt_start *items; /* owns; ring */
+    uint32_t first, count, capacity;
+};
+
+struct dispatch {
+    struct dispatch_options options;
+    char *user_agent;      /* owns */
+    struct engine *engine; /* borrows from dispatch_run on */
+
+    pthread_mutex_t lock; /* of inbox, stopping, grace */
+    struct starts inbox;
+    bool running;
+    bool stop_wanted;
+    uint64_t give_up_ns; /* monotonic */
+    uv_async_t wake;
+    pthread_t thread;
+
+    uv_loop_t loop;
+    uv_prepare_t before_wait;
+    uv_timer_t tick; /* runs only while something must be tried again */
+    bool stopping;
+    struct transport transport;
+    struct targets targets;
+    struct reports reports;
+    struct starts waiting;
+    struct list under_way;
+    uint32_t under_way_count;
+    uint64_t under_way_bytes;
+    struct rng random; /* span ids */
+
+    _Atomic uint64_t started, succeeded, failed, timeouts, abandoned;
+    _Atomic uint64_t connections_opened;
+    _Atomic uint32_t under_way_shown;
+};
+
+/* Any thread: makes the loop look round. */
+void dispatch_wake(struct dispatch *d);
+
+#endif

@@ -1,0 +1,131 @@
+#include "dispatch/internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "base/hash.h"
+
+#define DEFINITION_MAX_BYTES (64u << 10)
+#define TARGET_SHARDS        1u
+
+static bool target_matches(const void *owner, uint32_t slot, const void *key) {
+    const struct targets *t = owner;
+    return t->cells[slot]->index == *(const uint32_t *)key;
+}
+
+static uint64_t target_hash(const void *owner, uint32_t slot) {
+    const struct targets *t = owner;
+    return hash_u64(t->cells[slot]->index);
+}
+
+int targets_init(struct targets *t) {
+    *t = (struct targets){.slots = 1};
+    return map_init(&t->by_index, TARGET_SHARDS, t, target_matches, target_hash);
+}
+
+static void target_free(struct target *t) {
+    struct list_node *n;
+    while ((n = list_pop(&t->idle)) != NULL) {
+        call_free(CONTAINER_OF(n, struct call, node));
+    }
+    destination_def_release(&t->def);
+    header_list_release(&t->headers);
+    free(t);
+}
+
+void target_unref(struct target *t) {
+    assert(t->refs > 0);
+    if (--t->refs == 0) {
+        target_free(t);
+    }
+}
+
+void targets_release(struct targets *t) {
+    for (uint32_t slot = 1; slot < t->slots; slot++) {
+        target_unref(t->cells[slot]);
+    }
+    free(t->cells);
+    map_release(&t->by_index);
+}
+
+static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret) {
+    struct target *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        return E_NOMEM;
+    }
+    struct buffer bytes;
+    buffer_init(&bytes, DEFINITION_MAX_BYTES);
+    header_list_init(&t->headers);
+    list_init(&t->idle);
+    t->owner = d;
+    t->index = index;
+    t->refs = 1;
+    int rc = engine_destination(d->engine, index, &t->generation, &bytes);
+    if (rc == 0) {
+        struct reader r;
+        reader_init(&r, buffer_span(&bytes));
+        rc = destination_def_decode(&r, &t->def);
+    }
+    if (rc == 0) {
+        header_list_add_lines(&t->headers, span_text(t->def.headers), NULL);
+        rc = t->headers.failed;
+    }
+    buffer_release(&bytes);
+    if (rc != 0) {
+        target_free(t);
+        return rc;
+    }
+    *ret = t;
+    return 0;
+}
+
+static int add_cell(struct targets *all, struct target *t) {
+    if (all->slots >= all->capacity) {
+        uint32_t capacity = all->capacity == 0 ? 16 : all->capacity * 2;
+        struct target **cells = realloc(all->cells, capacity * sizeof *cells);
+        if (cells == NULL) {
+            return E_NOMEM;
+        }
+        all->cells = cells;
+        all->capacity = capacity;
+    }
+    all->cells[all->slots] = t;
+    int rc = map_insert(&all->by_index, hash_u64(t->index), all->slots);
+    if (rc == 0) {
+        t->slot = all->slots++;
+    }
+    return rc;
+}
+
+/*
+ * A start names the generation that it was decided under. Another one in the table is out of date, or
+ * (seldom) newer already, when the destination was defined again while the start was on its way: either
+ * way the engine is asked, and what it says is used.
+ */
+int target_get(struct dispatch *d, const struct attempt_start *start, struct target **ret) {
+    struct targets *all = &d->targets;
+    uint32_t slot = map_find(&all->by_index, hash_u64(start->destination), &start->destination);
+    struct target *t = slot != 0 ? all->cells[slot] : NULL;
+    if (t == NULL || t->generation != start->destination_generation) {
+        struct target *fresh;
+        int rc = target_fetch(d, start->destination, &fresh);
+        if (rc == 0 && t == NULL) {
+            rc = add_cell(all, fresh);
+            if (rc != 0) {
+                target_free(fresh);
+            }
+        } else if (rc == 0) {
+            fresh->slot = slot;
+            all->cells[slot] = fresh;
+            target_unref(t);
+        }
+        if (rc != 0) {
+            return rc;
+        }
+        t = fresh;
+    }
+    t->refs++;
+    *ret = t;
+    return 0;
+}

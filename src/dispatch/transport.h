@@ -1,0 +1,39 @@
+/*
+ * dispatch/transport.h - a libcurl multi handle on a libuv loop.
+ *
+ * Promise: each easy handle that was added is told to `done` once, unless it is removed before. `done` runs
+ *          on the loop's thread, never inside transport_add; it may add and remove handles.
+ * Shape:   caller-owned, all on the loop's thread. Sockets are watched by uv_poll, curl's one timer is a
+ *          uv_timer; nothing is polled.
+ * Errors:  E_NOMEM, E_IO (the loop took no handle).
+ */
+#ifndef SLUICE_DISPATCH_TRANSPORT_H
+#define SLUICE_DISPATCH_TRANSPORT_H
+
+#include <curl/curl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/compiler.h"
+
+typedef void transport_done(void *context, CURL *easy, CURLcode result);
+
+struct transport {
+    uv_loop_t *loop; /* borrows */
+    CURLM *multi;    /* owns */
+    uv_timer_t timer;
+    transport_done *done;
+    void *context; /* borrows */
+};
+
+MUST_CHECK int transport_init(struct transport *t, uv_loop_t *loop, uint32_t connections_max,
+                              transport_done *done, void *context);
+MUST_CHECK int transport_add(struct transport *t, CURL *easy);
+void transport_remove(struct transport *t, CURL *easy);
+/* Lets what was added begin now, instead of at the loop's next turn. */
+void transport_kick(struct transport *t);
+/* Closes all connections; every easy handle was removed. The loop must run once more to end the handles. */
+void transport_release(struct transport *t);
+
+#endif
