@@ -118,8 +118,9 @@ static void shard_put(struct map_shard *s, uint64_t hash, uint32_t slot) {
     s->count++;
 }
 
-static int shard_rebuild(const struct map *m, struct map_shard *s) {
-    uint64_t length = (uint64_t)(s->count + 1) * 12 / 7 + 1;
+/* With the load for `count` entries, of which those that are there are the first. */
+static int shard_rebuild(const struct map *m, struct map_shard *s, uint64_t count) {
+    uint64_t length = count * 12 / 7 + 1;
     if (length < LENGTH_MIN) {
         length = LENGTH_MIN;
     }
@@ -145,7 +146,7 @@ int map_insert(struct map *m, uint64_t hash, uint32_t slot) {
     assert(slot != 0);
     struct map_shard *s = shard_of(m, hash);
     if (((uint64_t)s->count + s->gone + 1) * 8 > (uint64_t)s->length * 7) {
-        int rc = shard_rebuild(m, s);
+        int rc = shard_rebuild(m, s, (uint64_t)s->count + 1);
         if (rc != 0) {
             return rc;
         }
@@ -153,6 +154,18 @@ int map_insert(struct map *m, uint64_t hash, uint32_t slot) {
     shard_put(s, hash, slot);
     m->count++;
     return 0;
+}
+
+int map_reserve(struct map *m, uint64_t count) {
+    uint64_t share = count / m->shard_count;
+    int rc = 0;
+    for (uint32_t i = 0; i < m->shard_count && share > LENGTH_MIN && rc == 0; i++) {
+        struct map_shard *s = &m->shards[i];
+        if (share > s->count && share * 8 > (uint64_t)s->length * 7) {
+            rc = shard_rebuild(m, s, share);
+        }
+    }
+    return rc;
 }
 
 static uint32_t shard_place_of(const struct map_shard *s, uint64_t hash, uint32_t slot) {

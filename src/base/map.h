@@ -37,6 +37,8 @@ void map_release(struct map *m);
 uint32_t map_find(const struct map *m, uint64_t hash, const void *key);
 /* The key must not be there yet. */
 MUST_CHECK int map_insert(struct map *m, uint64_t hash, uint32_t slot);
+/* Room for `count` entries in all, spread evenly: loading them then rebuilds little. E_NOMEM. */
+MUST_CHECK int map_reserve(struct map *m, uint64_t count);
 /* The slot must be there. */
 void map_remove(struct map *m, uint64_t hash, uint32_t slot);
 size_t map_memory_bytes(const struct map *m);

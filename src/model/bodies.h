@@ -11,6 +11,7 @@
 
 #include "base/compiler.h"
 #include <stdint.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 struct bodies {

@@ -57,13 +57,12 @@ struct message_view {
 };
 /* False: no such message. */
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
+/* The same as MESSAGE_GET answers it. */
+bool queue_message_info(const struct model *m, uint64_t id, struct message_info *ret);
 /* The message that would leave `queue` next: ready, not paused. False: none. Pace is not asked. */
 bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret);
 /* Indices of the queues that push to a destination by this name, in ring order from `after`. 0: none. */
 uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after);
-/* The same ring, but only those that have something for queue_peek: what starts look at. */
-uint32_t queue_next_ready_of_destination(const struct model *m, uint32_t destination,
-                                         uint32_t after);
 /* Messages that are ready now, for the numbers of a destination. */
 uint64_t queue_ready_count(const struct model *m, uint32_t queue);
 /* The queue's own pace, to be asked and told beside the destination's. */
@@ -71,6 +70,10 @@ struct pace *queue_pace(struct model *m, uint32_t queue);
 const struct pace *queue_pace_view(const struct model *m, uint32_t queue);
 /* Any message in flight, for recovery after a restart; 0: none. */
 uint64_t queue_any_in_flight(const struct model *m);
+
+/* For model_segment_live_ids. */
+size_t queue_segment_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
+                         uint64_t *ret_addresses, size_t max);
 
 /* ---- mutators, for the apply of ATTEMPT_* facts ---- */
 MUST_CHECK int queue_message_take(struct model *m, const struct applied *w, uint64_t id,

@@ -30,6 +30,12 @@ enum refusal request_refuse(struct request *r, enum refusal refusal, const char 
     return refusal;
 }
 
+enum refusal request_refuse_at(struct request *r, enum refusal refusal, const char *pointer,
+                               const char *detail) {
+    (void)request_invalid(r, pointer, detail);
+    return refusal;
+}
+
 uint32_t request_list_max(const struct request *r) {
     uint32_t max = r->in.list.max;
     return max == 0 ? LIST_DEFAULT : max > LIST_MAX ? LIST_MAX : max;

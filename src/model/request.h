@@ -333,6 +333,9 @@ void request_release(struct request *r);
 enum refusal request_invalid(struct request *r, const char *pointer, const char *detail);
 /* Notes a text for people, and returns `refusal`. */
 enum refusal request_refuse(struct request *r, enum refusal refusal, const char *detail);
+/* The same, with the field that is to blame. */
+enum refusal request_refuse_at(struct request *r, enum refusal refusal, const char *pointer,
+                               const char *detail);
 /* in.list.max between 1 and LIST_MAX; 0 means 100. */
 uint32_t request_list_max(const struct request *r);
 #define LIST_MAX 1000u

@@ -1,0 +1,273 @@
+/*
+ * The model as a whole: its parts made and freed, requests and facts sent to their module, timers.
+ */
+#include "model/model.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "model/campaign.h"
+#include "model/dedup.h"
+#include "model/destination.h"
+#include "model/fact.h"
+#include "model/queue.h"
+#include "model/receipt.h"
+#include "model/state.h"
+#include "model/stock.h"
+
+#define MODULE_OF(kind) ((kind) >> 8)
+
+static void limits_fill(struct model_limits *l) {
+    const struct model_limits defaults = {
+        .queues = 100000,
+        .messages = 50000000,
+        .stocks = 10000,
+        .purchases = 20000000,
+        .campaigns = 10000,
+        .entries = 20000000,
+        .dedup_keys = 20000000,
+        .dedup_ttl_ns = 24 * 3600 * NS_PER_SECOND,
+        .destinations = 10000,
+        .receipts = 1000000,
+        .receipt_ttl_ns = 24 * 3600 * NS_PER_SECOND,
+        .tombstone_ttl_ns = 24 * 3600 * NS_PER_SECOND,
+    };
+#define FILL(field) l->field = l->field != 0 ? l->field : defaults.field
+    FILL(queues);
+    FILL(messages);
+    FILL(stocks);
+    FILL(purchases);
+    FILL(campaigns);
+    FILL(entries);
+    FILL(dedup_keys);
+    FILL(dedup_ttl_ns);
+    FILL(destinations);
+    FILL(receipts);
+    FILL(receipt_ttl_ns);
+    FILL(tombstone_ttl_ns);
+#undef FILL
+}
+
+/* The heap tells where an entry stands; its owner keeps that, to take it out again. */
+static void timer_moved(void *owner, const struct heap_entry *e, uint32_t index) {
+    switch (MODULE_OF(e->kind)) {
+    case MODULE_QUEUE:
+        queue_timer_moved(owner, e->kind, e->ref, index);
+        break;
+    case MODULE_STOCK:
+        stock_timer_moved(owner, e->kind, e->ref, index);
+        break;
+    default:
+        assert(false);
+    }
+}
+
+static int model_create_parts(struct model *m) {
+    int rc = queues_create(m, &m->queues);
+    if (rc == 0) {
+        rc = stocks_create(m, &m->stocks);
+    }
+    if (rc == 0) {
+        rc = campaigns_create(m, &m->campaigns);
+    }
+    if (rc == 0) {
+        rc = dedups_create(m, &m->dedups);
+    }
+    if (rc == 0) {
+        rc = destinations_create(m, &m->destinations);
+    }
+    return rc != 0 ? rc : receipts_create(m, &m->receipts);
+}
+
+int model_create(const struct model_limits *limits, struct hash_key hash,
+                 struct model **ret_model) {
+    struct model *m = calloc(1, sizeof *m);
+    if (m == NULL) {
+        return E_NOMEM;
+    }
+    m->limits = *limits;
+    limits_fill(&m->limits);
+    m->hash = hash;
+    heap_init(&m->timers, m, timer_moved);
+    bodies_init(&m->bodies);
+    int rc = model_create_parts(m);
+    if (rc != 0) {
+        model_free(m);
+        return rc;
+    }
+    *ret_model = m;
+    return 0;
+}
+
+void model_free(struct model *m) {
+    if (m == NULL) {
+        return;
+    }
+    receipts_free(m->receipts);
+    destinations_free(m->destinations);
+    dedups_free(m->dedups);
+    campaigns_free(m->campaigns);
+    stocks_free(m->stocks);
+    queues_free(m->queues);
+    bodies_release(&m->bodies);
+    heap_release(&m->timers);
+    free(m);
+}
+
+void model_set_segment_of(struct model *m, uint32_t (*segment_of)(uint64_t address)) {
+    m->bodies.segment_of = segment_of;
+}
+
+/* ---- decide ---- */
+
+/* Those whose answer is a receipt, and may be asked for again by their key. */
+static bool makes_receipt(enum request_kind kind) {
+    return kind == REQUEST_QUEUE_PUBLISH || kind == REQUEST_STOCK_RESERVE ||
+           kind == REQUEST_CAMPAIGN_ENTER || kind == REQUEST_TRANSACTION;
+}
+
+static enum refusal module_decide(const struct model *m, struct decision *d, struct request *r) {
+    unsigned id = MODULE_OF((unsigned)r->kind);
+    assert(id < MODULE_COUNT && modules[id] != NULL && modules[id]->decide != NULL);
+    return modules[id]->decide(m, d, r);
+}
+
+/* The key first: what it knows is answered as it was, whatever the state is now. */
+static enum refusal decide_keyed(const struct model *m, struct decision *d, struct request *r) {
+    uint64_t fingerprint = 0;
+    struct receipt stored = {0};
+    if (r->idempotency.key.size > KEY_MAX_BYTES) {
+        return request_invalid(r, "/idempotencyKey", "at most 255 bytes");
+    }
+    if (dedup_find(m, d->now_ns, &r->idempotency, &fingerprint, &stored)) {
+        if (fingerprint != r->idempotency.fingerprint) {
+            return REFUSAL_KEY_REUSED;
+        }
+        r->receipt = stored;
+        r->replayed = true;
+        return REFUSAL_NONE;
+    }
+    if (!dedup_has_room(m, d->now_ns)) {
+        return request_refuse(r, REFUSAL_LIMIT, "no more idempotency keys: limits.dedup_keys");
+    }
+    enum refusal refusal = module_decide(m, d, r);
+    if (refusal == REFUSAL_NONE && r->receipt.id != 0 && !r->replayed) {
+        dedup_emit(m, d, &r->idempotency, &r->receipt, 0);
+    }
+    return refusal;
+}
+
+enum refusal model_decide(const struct model *m, struct decision *d, struct request *r) {
+    size_t facts_before = d->facts->size;
+    uint16_t count_before = d->fact_count;
+    uint32_t operation_before = d->operation;
+    bool keyed = r->idempotency.key.size > 0 && makes_receipt(r->kind);
+    r->refusal = keyed ? decide_keyed(m, d, r) : module_decide(m, d, r);
+    if (r->refusal != REFUSAL_NONE) {
+        d->facts->size = facts_before;
+        d->fact_count = count_before;
+        d->operation = operation_before;
+    }
+    return r->refusal;
+}
+
+/* ---- apply ---- */
+
+static int apply_one(struct model *m, const struct applied *where, struct reader *facts) {
+    uint16_t kind = reader_u16(facts);
+    uint16_t version = reader_u16(facts);
+    struct span bytes = reader_bytes(facts);
+    if (facts->failed) {
+        return E_CORRUPT;
+    }
+    unsigned known = fact_kind_version(kind);
+    if (known == 0 || version > known) {
+        return E_VERSION;
+    }
+    if (version == 0) {
+        return E_CORRUPT;
+    }
+    struct reader payload;
+    reader_init(&payload, bytes);
+    int rc = modules[MODULE_OF(kind)]->apply(m, where, kind, version, &payload);
+    return rc == 0 && payload.failed ? E_CORRUPT : rc;
+}
+
+int model_apply(struct model *m, const struct applied *where, struct span facts) {
+    struct reader r;
+    reader_init(&r, facts);
+    int rc = 0;
+    while (r.left > 0 && rc == 0) {
+        rc = apply_one(m, where, &r);
+    }
+    return rc;
+}
+
+/* ---- time ---- */
+
+uint64_t model_next_due_ns(const struct model *m) {
+    const struct heap_entry *e = heap_first(&m->timers);
+    return e == NULL ? UINT64_MAX : e->due_ns;
+}
+
+bool model_decide_timer(const struct model *m, struct decision *d) {
+    const struct heap_entry *e = heap_first(&m->timers);
+    if (e == NULL || e->due_ns > d->now_ns) {
+        return false;
+    }
+    size_t before = d->facts->size;
+    modules[MODULE_OF(e->kind)]->on_timer(m, d, e->kind, e->ref);
+    assert(d->failed || d->facts->size > before); /* else it would be due for ever */
+    return true;
+}
+
+/* Timers first: an expired message must not leave because nobody had looked at its timer yet. */
+bool model_decide_start(const struct model *m, struct decision *d,
+                        struct attempt_start *ret_start) {
+    return model_next_due_ns(m) > d->now_ns && destination_decide_start(m, d, ret_start);
+}
+
+uint64_t model_next_start_ns(const struct model *m, uint64_t now_ns) {
+    return destination_next_start_ns(m, now_ns);
+}
+
+bool model_decide_recovery(const struct model *m, struct decision *d) {
+    return destination_decide_recovery(m, d);
+}
+
+/* ---- bodies ---- */
+
+uint64_t model_segment_live_bytes(const struct model *m, uint32_t segment) {
+    return bodies_live(&m->bodies, segment);
+}
+
+size_t model_segment_live_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
+                              uint64_t *ret_addresses, size_t max) {
+    return bodies_live(&m->bodies, segment) == 0
+               ? 0
+               : queue_segment_ids(m, segment, ret_ids, ret_addresses, max);
+}
+
+/* ---- the whole ---- */
+
+void model_check(const struct model *m) {
+    heap_check(&m->timers);
+    for (unsigned i = 0; i < MODULE_COUNT; i++) {
+        if (modules[i] != NULL && modules[i]->check != NULL) {
+            modules[i]->check(m);
+        }
+    }
+}
+
+uint64_t model_memory_bytes(const struct model *m) {
+    uint64_t bytes = sizeof *m + (uint64_t)m->timers.capacity * sizeof *m->timers.entries +
+                     (uint64_t)m->bodies.capacity * sizeof *m->bodies.live_bytes;
+    for (unsigned i = 0; i < MODULE_COUNT; i++) {
+        if (modules[i] != NULL && modules[i]->memory_bytes != NULL) {
+            bytes += modules[i]->memory_bytes(m);
+        }
+    }
+    return bytes;
+}

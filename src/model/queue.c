@@ -1,0 +1,410 @@
+/*
+ * The queue module: its table, its facts' payloads, and the decisions about queues and publishing.
+ *
+ * Payloads (version 1, little-endian; MESSAGE_PUT and MESSAGE_MOVED: message_payload.h):
+ *
+ *   QUEUE_DEFINED    0 4 queue index   4 8 file hash   12 . definition (definition.c)
+ *   QUEUE_DELETED    0 4 queue index
+ *   QUEUE_PAUSED     0 4 queue index   4 1 paused (1) or resumed (0)
+ *   QUEUE_PURGED     0 4 queue index   4 1 mask, bit n: state n   5 4 at most so many
+ *   MESSAGE_DUE      0 8 message id
+ *   MESSAGE_EXPIRED  0 8 message id
+ *   MESSAGE_DELETED  0 8 message id
+ *   MESSAGE_REDRIVEN 0 8 message id   8 8 new end of its time to live, 0: none
+ */
+#include "model/queue.h"
+
+#include <assert.h>
+
+#include "base/error.h"
+#include "model/campaign.h"
+#include "model/destination.h"
+#include "model/fact.h"
+#include "model/queue_state.h"
+
+#define DEFINITION_MAX_BYTES (64u << 10)
+
+/* ---- facts ---- */
+
+static void emit_defined(struct decision *d, uint32_t index, uint64_t file_hash,
+                         struct span definition) {
+    size_t begun = decision_begin(d, FACT_QUEUE_DEFINED, 1);
+    decision_put_u32(d, index);
+    decision_put_u64(d, file_hash);
+    decision_put_span(d, definition);
+    decision_end(d, begun);
+}
+
+static void emit_deleted(struct decision *d, uint32_t index) {
+    size_t begun = decision_begin(d, FACT_QUEUE_DELETED, 1);
+    decision_put_u32(d, index);
+    decision_end(d, begun);
+}
+
+static void emit_paused(struct decision *d, uint32_t index, bool paused) {
+    size_t begun = decision_begin(d, FACT_QUEUE_PAUSED, 1);
+    decision_put_u32(d, index);
+    decision_put_u8(d, paused);
+    decision_end(d, begun);
+}
+
+void message_emit(struct decision *d, uint16_t kind, uint64_t id) {
+    size_t begun = decision_begin(d, kind, 1);
+    decision_put_u64(d, id);
+    decision_end(d, begun);
+}
+
+/* ---- definitions ---- */
+
+static enum refusal check_pace(struct request *r, const struct pace_def *p) {
+    if (p->count > PACE_COUNT_MAX) {
+        return request_invalid(r, "/rateLimits/maxDispatchesPerSecond", "at most 1,000,000");
+    }
+    if (p->count > 0 && p->period_ns == 0) {
+        return request_invalid(r, "/rateLimits/maxDispatchesPerSecond", "a rate needs a period");
+    }
+    if (p->count > 0 && (p->burst == 0 || p->burst > PACE_COUNT_MAX)) {
+        return request_invalid(r, "/rateLimits/maxBurstSize", "1 to 1,000,000");
+    }
+    return REFUSAL_NONE;
+}
+
+static enum refusal check_definition(const struct model *m, struct request *r) {
+    const struct queue_def *q = r->in.define.queue;
+    if (!name_valid(span_text(q->name))) {
+        return request_invalid(r, "/name",
+                               "1 to 128 of letters, digits, '.', '_' and '-', the "
+                               "first a letter or digit");
+    }
+    if (q->retry.min_backoff_ns > q->retry.max_backoff_ns) {
+        return request_invalid(r, "/retryConfig/minBackoff", "not more than maxBackoff");
+    }
+    if (q->destination[0] != '\0' && destination_find(m, span_text(q->destination)) == 0) {
+        return request_refuse_at(r, REFUSAL_REFERENCE, "/destination",
+                                 "there is no destination by this name");
+    }
+    return check_pace(r, &q->pace);
+}
+
+static enum refusal decide_define_with(const struct model *m, struct decision *d, struct request *r,
+                                       struct buffer *present, struct buffer *wanted) {
+    const struct queue_def *def = r->in.define.queue;
+    uint32_t index = queue_find(m, span_text(def->name));
+    const struct queue *q = queue_at(m->queues, index);
+    if ((q != NULL && queue_def_encode(&q->def, present) != 0) ||
+        queue_def_encode(def, wanted) != 0) {
+        d->failed = true;
+        return REFUSAL_NONE;
+    }
+    bool emit;
+    uint64_t file_hash;
+    enum refusal refusal =
+        definition_decide(&r->in.define.how, buffer_span(present), buffer_span(wanted),
+                          q == NULL ? 0 : q->file_hash, &emit, &file_hash);
+    if (refusal != REFUSAL_NONE) {
+        return request_refuse(r, refusal, "a queue by this name exists");
+    }
+    if (q == NULL && m->queues->roster.live >= m->limits.queues) {
+        return request_refuse(r, REFUSAL_LIMIT, "no more queues: limits.queues is reached");
+    }
+    if (emit) {
+        index = q != NULL ? index : roster_next_index(&m->queues->roster);
+        emit_defined(d, index, file_hash, buffer_span(wanted));
+    }
+    return REFUSAL_NONE;
+}
+
+static enum refusal decide_define(const struct model *m, struct decision *d, struct request *r) {
+    enum refusal refusal = check_definition(m, r);
+    if (refusal != REFUSAL_NONE) {
+        return refusal;
+    }
+    struct buffer present, wanted;
+    buffer_init(&present, DEFINITION_MAX_BYTES);
+    buffer_init(&wanted, DEFINITION_MAX_BYTES);
+    refusal = decide_define_with(m, d, r, &present, &wanted);
+    buffer_release(&present);
+    buffer_release(&wanted);
+    return refusal;
+}
+
+static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r,
+                                  const struct queue *q) {
+    if (campaign_uses_queue(m, q->index)) {
+        return request_refuse(r, REFUSAL_CONFLICT, "a campaign uses this queue");
+    }
+    for (unsigned state = 1; state < STATES_LIVE; state++) {
+        if (state != MESSAGE_DEAD && q->counts[state] != 0) {
+            return request_refuse(r, REFUSAL_CONFLICT,
+                                  "the queue holds messages: purge it first, and let those in "
+                                  "flight end");
+        }
+    }
+    emit_deleted(d, q->index);
+    return REFUSAL_NONE;
+}
+
+static enum refusal decide_pause(struct decision *d, const struct queue *q, bool paused) {
+    if (q->def.paused != paused) {
+        emit_paused(d, q->index, paused);
+    }
+    return REFUSAL_NONE;
+}
+
+static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r,
+                               const struct queue *q) {
+    queue_describe(m, q, &r->out.queue);
+    d->failed |= queue_def_encode(&q->def, &r->out_bytes) != 0;
+    return REFUSAL_NONE;
+}
+
+/* `after` is the index of the last one on the page before. */
+static enum refusal decide_list(const struct model *m, struct decision *d, struct request *r) {
+    uint32_t max = request_list_max(r);
+    const struct roster *roster = &m->queues->roster;
+    uint32_t i = (uint32_t)r->in.list.after;
+    while ((i = roster_after(roster, i)) != 0 && r->count < max) {
+        const struct queue *q = queue_at(m->queues, i);
+        struct queue_info info;
+        queue_describe(m, q, &info);
+        size_t at = 0;
+        d->failed |= sized_begin(&r->out_bytes, &at) != 0;
+        d->failed |= queue_def_encode(&q->def, &r->out_bytes) != 0;
+        if (d->failed) {
+            return REFUSAL_NONE;
+        }
+        sized_end(&r->out_bytes, at);
+        d->failed |= buffer_put_bytes(&r->out_bytes, span_of(&info, sizeof info)) != 0;
+        r->next = i;
+        r->count++;
+    }
+    r->next = i == 0 ? 0 : r->next;
+    return REFUSAL_NONE;
+}
+
+/* ---- publishing ---- */
+
+static enum refusal check_envelope(struct request *r, const struct envelope *e) {
+    if (e->ordering_key.size > KEY_MAX_BYTES) {
+        return request_invalid(r, "/orderingKey", "at most 255 bytes");
+    }
+    if (envelope_extra_bytes(e) > MESSAGE_EXTRA_MAX_BYTES) {
+        return request_invalid(r, "/headers", "headers and other fields: at most 32 KiB together");
+    }
+    if (e->body.size > MESSAGE_BODY_MAX_BYTES) {
+        return request_invalid(r, "/body", "at most 16 MiB");
+    }
+    return REFUSAL_NONE;
+}
+
+static enum refusal check_room(const struct model *m, const struct decision *d, struct request *r,
+                               const struct queue *q, const struct publish *p) {
+    uint64_t waiting = 0;
+    for (unsigned state = 1; state < STATES_LIVE; state++) {
+        waiting += state == MESSAGE_DEAD ? 0 : q->counts[state];
+    }
+    if (q->def.max_messages != 0 && waiting >= q->def.max_messages) {
+        return request_refuse(r, REFUSAL_QUEUE_FULL, "the queue holds maxMessages messages");
+    }
+    if (q->def.max_bytes != 0 && p->envelope.body.size > q->def.max_bytes - q->bytes) {
+        return request_refuse(r, REFUSAL_QUEUE_FULL, "the queue holds maxBytes bytes");
+    }
+    if (m->queues->by_id.count + d->operation >= m->limits.messages) {
+        return request_refuse(r, REFUSAL_LIMIT, "no more messages: limits.messages is reached");
+    }
+    return REFUSAL_NONE;
+}
+
+enum refusal queue_check_publish(const struct model *m, const struct decision *d,
+                                 const struct publish *p, struct request *r, uint32_t *ret_queue) {
+    uint32_t index = queue_find(m, p->queue);
+    const struct queue *q = queue_at(m->queues, index);
+    if (q == NULL) {
+        bool in_path = r->kind == REQUEST_QUEUE_PUBLISH;
+        return request_refuse(r, in_path ? REFUSAL_NOT_FOUND : REFUSAL_REFERENCE,
+                              "there is no queue by this name");
+    }
+    if (!d->may_grow) {
+        return REFUSAL_DISK_FULL;
+    }
+    if (p->priority > q->def.max_priority) {
+        return request_invalid(r, "/priority", "above the queue's maxPriority");
+    }
+    enum refusal refusal = check_envelope(r, &p->envelope);
+    if (refusal == REFUSAL_NONE) {
+        refusal = check_room(m, d, r, q, p);
+    }
+    if (refusal == REFUSAL_NONE) {
+        *ret_queue = index;
+    }
+    return refusal;
+}
+
+static uint64_t end_of_life(const struct queue *q, uint64_t now_ns, uint64_t ttl_ns) {
+    uint64_t ttl = q->def.message_ttl_ns;
+    ttl = ttl == 0 || (ttl_ns != 0 && ttl_ns < ttl) ? ttl_ns : ttl;
+    if (ttl == 0 || ttl > UINT64_MAX - now_ns) {
+        return 0;
+    }
+    return now_ns + ttl;
+}
+
+/* Those that leave before a new message of this priority, as far as one can say. */
+static uint64_t count_ahead(const struct queue *q, uint8_t priority) {
+    uint64_t ahead = q->counts[MESSAGE_BLOCKED];
+    for (uint32_t i = priority; i < q->level_count; i++) {
+        ahead += q->levels[i].count;
+    }
+    return ahead;
+}
+
+static uint64_t queue_eta_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
+                             uint64_t schedule_ns, uint8_t priority) {
+    uint32_t destination = q->target == 0 ? 0 : target_at(m->queues, q->target)->destination;
+    if (destination == 0 || q->def.paused) {
+        return 0;
+    }
+    uint64_t eta = destination_eta_ns(m, destination, now_ns, count_ahead(q, priority));
+    return eta != 0 && eta < schedule_ns ? schedule_ns : eta;
+}
+
+static bool purchase_is_id(uint64_t id, const struct tie *tie) {
+    char text[18];
+    receipt_format(id, text);
+    return span_is(tie->purchase, text);
+}
+
+void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
+                    const struct publish *p, const struct tie *tie, struct receipt *ret) {
+    const struct queue *q = queue_at(m->queues, queue);
+    assert(q != NULL && d->operation < 1u << ID_OPERATION_BITS);
+    uint64_t schedule = p->schedule_ns > d->now_ns ? p->schedule_ns : 0;
+    struct message_payload payload = {
+        .queue = queue,
+        .stored = {.id = id_make(d->position, d->operation++),
+                   .accepted_ns = d->now_ns,
+                   .queue = span_text(q->def.name),
+                   .schedule_ns = schedule,
+                   .expires_ns = end_of_life(q, d->now_ns, p->ttl_ns),
+                   .priority = p->priority,
+                   .envelope = p->envelope},
+    };
+    if (tie != NULL) {
+        payload.tie = *tie;
+        payload.purchase_is_id = purchase_is_id(payload.stored.id, tie);
+    }
+    size_t begun = decision_begin(d, FACT_MESSAGE_PUT, 1);
+    d->failed |= message_payload_encode(&payload, d->facts) != 0;
+    decision_end(d, begun);
+    *ret = (struct receipt){
+        .id = payload.stored.id,
+        .accepted_ns = d->now_ns,
+        .eta_ns = queue_eta_ns(m, q, d->now_ns, schedule, p->priority),
+    };
+}
+
+static enum refusal decide_publish(const struct model *m, struct decision *d, struct request *r) {
+    struct publish p = r->in.publish;
+    p.queue = p.queue.size > 0 ? p.queue : r->name;
+    uint32_t queue = 0;
+    enum refusal refusal = queue_check_publish(m, d, &p, r, &queue);
+    if (refusal == REFUSAL_NONE) {
+        queue_emit_put(m, d, queue, &p, NULL, &r->receipt);
+    }
+    return refusal;
+}
+
+/* ---- messages ---- */
+
+static enum refusal decide_message_get(const struct model *m, struct request *r) {
+    struct queues *s = m->queues;
+    uint32_t slot = message_find(s, r->id);
+    if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
+        return REFUSAL_NOT_FOUND;
+    }
+    message_describe(s, message_at(s, slot), &r->out.message);
+    return REFUSAL_NONE;
+}
+
+static enum refusal decide_for_queue(const struct model *m, struct decision *d, struct request *r) {
+    struct queue *q = queue_at(m->queues, queue_find(m, r->name));
+    if (q == NULL) {
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no queue by this name");
+    }
+    switch (r->kind) {
+    case REQUEST_QUEUE_DELETE:
+        return decide_delete(m, d, r, q);
+    case REQUEST_QUEUE_GET:
+        return decide_get(m, d, r, q);
+    case REQUEST_QUEUE_MESSAGES:
+        return queue_decide_messages(m, d, r, q);
+    case REQUEST_QUEUE_PAUSE:
+        return decide_pause(d, q, true);
+    case REQUEST_QUEUE_RESUME:
+        return decide_pause(d, q, false);
+    case REQUEST_QUEUE_PURGE:
+        return queue_decide_purge(m, d, r, q);
+    default:
+        return queue_decide_redrive(m, d, r, q);
+    }
+}
+
+static enum refusal queue_decide(const struct model *m, struct decision *d, struct request *r) {
+    switch (r->kind) {
+    case REQUEST_QUEUE_PUBLISH:
+        return decide_publish(m, d, r);
+    case REQUEST_QUEUE_DEFINE:
+        return decide_define(m, d, r);
+    case REQUEST_QUEUE_LIST:
+        return decide_list(m, d, r);
+    case REQUEST_MESSAGE_GET:
+        return decide_message_get(m, r);
+    case REQUEST_MESSAGE_DELETE:
+        return queue_decide_delete(m, d, r);
+    case REQUEST_MESSAGE_MOVE:
+        return queue_decide_move(m, d, r);
+    default:
+        return decide_for_queue(m, d, r);
+    }
+}
+
+/* A delayed message whose time to live ends first expires too: message_timer_due chose the earlier. */
+static void queue_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
+                           uint32_t ref) {
+    const struct message *g = message_at(m->queues, ref);
+    const struct message_times *t = times_at(m->queues, g->times);
+    bool due = g->state == MESSAGE_DELAYED && (t->expires_ns == 0 || t->due_ns < t->expires_ns);
+    message_emit(d, due ? FACT_MESSAGE_DUE : FACT_MESSAGE_EXPIRED, g->id);
+    if (!due) {
+        queue_emit_settlement(m, d, ref);
+    }
+}
+
+static uint64_t queue_memory_bytes(const struct model *m) {
+    const struct queues *s = m->queues;
+    uint64_t bytes = sizeof *s + roster_memory_bytes(&s->roster);
+    const struct slab *slabs[] = {&s->messages, &s->times, &s->ties, &s->keys, &s->targets};
+    for (size_t i = 0; i < ARRAY_LENGTH(slabs); i++) {
+        bytes += slab_memory_bytes(slabs[i]);
+    }
+    bytes += map_memory_bytes(&s->by_id) + map_memory_bytes(&s->by_key) +
+             map_memory_bytes(&s->by_target) + s->chunk_count * sizeof *s->chunks;
+    for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
+        const struct queue *q = queue_at(s, i);
+        bytes += sizeof *q + q->level_count * sizeof *q->levels;
+        bytes += strlen(q->def.name) + strlen(q->def.destination) + 2;
+    }
+    return bytes;
+}
+
+const struct module queue_module = {
+    .name = "queue",
+    .decide = queue_decide,
+    .apply = queue_apply,
+    .on_timer = queue_on_timer,
+    .save = queue_save,
+    .load = queue_load,
+    .check = queue_check,
+    .memory_bytes = queue_memory_bytes,
+    .section_version = 1,
+};

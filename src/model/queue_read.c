@@ -1,0 +1,166 @@
+/* What other modules and answers read of queues and messages. */
+#include "model/queue_state.h"
+
+void queue_describe(const struct model *m, const struct queue *q, struct queue_info *ret) {
+    uint64_t oldest = 0;
+    for (uint32_t i = 0; i < q->level_count; i++) {
+        if (q->levels[i].first != 0) {
+            uint64_t accepted = message_at(m->queues, q->levels[i].first)->accepted_ns;
+            oldest = oldest == 0 || accepted < oldest ? accepted : oldest;
+        }
+    }
+    *ret = (struct queue_info){
+        .ready = q->counts[MESSAGE_READY],
+        .delayed = q->counts[MESSAGE_DELAYED],
+        .in_flight = q->counts[MESSAGE_IN_FLIGHT],
+        .dead = q->counts[MESSAGE_DEAD],
+        .blocked = q->counts[MESSAGE_BLOCKED],
+        .bytes = q->bytes,
+        .published = q->published,
+        .completed = q->completed,
+        .died = q->died,
+        .expired = q->expired,
+        .deleted = q->deleted,
+        .attempts = q->attempts,
+        .oldest_ns = oldest,
+        .paused = q->def.paused,
+    };
+}
+
+void message_describe(const struct queues *s, const struct message *g, struct message_info *ret) {
+    const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
+    *ret = (struct message_info){
+        .id = g->id,
+        .address = g->address,
+        .state = (enum message_state)g->state,
+        .priority = g->priority,
+        .attempts = g->attempts,
+        .body_bytes = g->body_bytes,
+        .due_ns = t == NULL ? 0 : t->due_ns,
+        .expires_ns = t == NULL ? 0 : t->expires_ns,
+        .dead_reason = (enum dead_reason)g->dead_reason,
+        .last_status = g->last_status,
+        .last_error = g->last_error,
+    };
+}
+
+void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret) {
+    const struct message *g = message_at(s, slot);
+    const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
+    *ret = (struct message_view){
+        .id = g->id,
+        .address = g->address,
+        .accepted_ns_hint = g->accepted_ns,
+        .due_ns = t == NULL ? 0 : t->due_ns,
+        .expires_ns = t == NULL ? 0 : t->expires_ns,
+        .first_attempt_ns = t == NULL ? 0 : t->first_attempt_ns,
+        .queue = g->queue,
+        .attempts = g->attempts,
+        .body_bytes = g->body_bytes,
+        .state = (enum message_state)g->state,
+        .outcome_unknown = g->outcome_unknown,
+    };
+    if (g->tie == 0) {
+        return;
+    }
+    const struct message_tie *tie = tie_at(s, g->tie);
+    ret->tie.campaign = tie->campaign;
+    ret->tie.stock = tie->stock;
+    if (tie->purchase != NULL) {
+        ret->tie.purchase = span_of(tie->purchase + 1, tie->purchase[0]);
+    } else {
+        receipt_format(g->id, ret->purchase_text);
+        ret->tie.purchase = span_text(ret->purchase_text);
+    }
+}
+
+bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret) {
+    uint32_t slot = message_find(m->queues, id);
+    if (slot == 0) {
+        return false;
+    }
+    message_view_fill(m->queues, slot, ret);
+    return true;
+}
+
+bool queue_message_info(const struct model *m, uint64_t id, struct message_info *ret) {
+    uint32_t slot = message_find(m->queues, id);
+    if (slot == 0) {
+        return false;
+    }
+    message_describe(m->queues, message_at(m->queues, slot), ret);
+    return true;
+}
+
+bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret) {
+    const struct queue *q = queue_at(m->queues, queue);
+    uint32_t slot = q == NULL || q->def.paused ? 0 : queue_first_ready(q);
+    if (slot == 0) {
+        return false;
+    }
+    message_view_fill(m->queues, slot, ret);
+    return true;
+}
+
+uint64_t queue_ready_count(const struct model *m, uint32_t queue) {
+    const struct queue *q = queue_at(m->queues, queue);
+    return q == NULL ? 0 : q->counts[MESSAGE_READY];
+}
+
+uint64_t queue_any_in_flight(const struct model *m) {
+    struct queues *s = m->queues;
+    if (s->in_flight == 0) {
+        return 0;
+    }
+    struct queue *q = queue_at(s, s->in_flight_queue);
+    for (uint32_t i = 0; q == NULL || q->in_flight.first == 0; q = queue_at(s, i)) {
+        i = roster_after(&s->roster, i);
+        s->in_flight_queue = i;
+    }
+    return message_at(s, q->in_flight.first)->id;
+}
+
+/* ---- compaction ---- */
+
+/*
+ * Looks through one chunk of the slab and, as a by-product, learns exactly which segments its bodies
+ * are in: what has left since is not looked for here again.
+ */
+static size_t chunk_segment_ids(const struct model *m, size_t chunk, uint32_t segment,
+                                uint64_t *ret_ids, uint64_t *ret_addresses, size_t max) {
+    struct queues *s = m->queues;
+    struct chunk_segments seen = {.low = UINT32_MAX};
+    size_t found = 0;
+    for (uint32_t i = 0; i < SLAB_CHUNK_CELLS; i++) {
+        uint32_t slot = (uint32_t)chunk * SLAB_CHUNK_CELLS + i;
+        if (slot == 0 || slot >= s->messages.used_limit) {
+            continue;
+        }
+        const struct message *g = message_at(s, slot);
+        if (g->state == 0 || g->address == 0) {
+            continue;
+        }
+        uint32_t at = m->bodies.segment_of(g->address);
+        seen.low = at < seen.low ? at : seen.low;
+        seen.high = at > seen.high ? at : seen.high;
+        if (at == segment && found < max) {
+            ret_ids[found] = g->id;
+            ret_addresses[found++] = g->address;
+        }
+    }
+    s->chunks[chunk] = seen;
+    return found;
+}
+
+size_t queue_segment_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
+                         uint64_t *ret_addresses, size_t max) {
+    const struct queues *s = m->queues;
+    size_t found = 0;
+    for (size_t chunk = 0; chunk < s->chunk_count && found < max; chunk++) {
+        if (s->chunks[chunk].low <= segment && segment <= s->chunks[chunk].high) {
+            found += chunk_segment_ids(m, chunk, segment, ret_ids + found, ret_addresses + found,
+                                       max - found);
+        }
+    }
+    return found;
+}

@@ -1,0 +1,347 @@
+/*
+ * Decisions about messages that are there: list, delete, purge, redrive, move.
+ *
+ * Listing. A page goes through the lists of a queue, section by section: ready from the highest priority
+ * down, blocked, delayed, in flight, dead. `next` names the last message seen and its section:
+ *
+ *      bits 63..61 state   60..53 priority (ready only)   52..0 message id
+ *
+ * While that message stands where it was, the next page goes on right behind it. When it has left,
+ * the page goes on in the same section behind the leading messages that are not younger; messages leave
+ * from the front, so these are few. A page looks at LIST_STEPS_MAX messages to find its start and says
+ * CONFLICT beyond that, so no page takes longer because the backlog is long.
+ */
+#include <assert.h>
+
+#include "base/error.h"
+#include "model/campaign.h"
+#include "model/fact.h"
+#include "model/queue_state.h"
+
+#define LIST_STEPS_MAX 100000u
+#define CURSOR_ID_BITS 53u
+#define CURSOR_ID_MASK (((uint64_t)1 << CURSOR_ID_BITS) - 1)
+#define REDRIVE_MAX    1000u
+
+/* ---- list ---- */
+
+struct page {
+    const struct queues *s;
+    struct request *r;
+    struct decision *d;
+    uint32_t max;
+};
+
+static const uint8_t sections[] = {MESSAGE_READY, MESSAGE_BLOCKED, MESSAGE_DELAYED,
+                                   MESSAGE_IN_FLIGHT, MESSAGE_DEAD};
+
+static uint64_t cursor_make(const struct message *g) {
+    uint64_t level = g->state == MESSAGE_READY ? g->priority : 0;
+    assert(g->id <= CURSOR_ID_MASK);
+    return (uint64_t)g->state << 61 | level << CURSOR_ID_BITS | g->id;
+}
+
+/* From `slot` to the end of its list, or until the page is full. False: full. */
+static bool page_take(struct page *p, uint32_t slot) {
+    for (; slot != 0; slot = message_at(p->s, slot)->next) {
+        const struct message *g = message_at(p->s, slot);
+        if (p->r->count == p->max || p->d->failed) {
+            return false;
+        }
+        struct message_info info;
+        message_describe(p->s, g, &info);
+        p->d->failed |= buffer_append(&p->r->out_bytes, &info, sizeof info) != 0;
+        p->r->count++;
+        p->r->next = cursor_make(g);
+    }
+    return true;
+}
+
+static bool page_take_keys(struct page *p, uint32_t key) {
+    bool more = true;
+    for (; more && key != 0; key = key_at(p->s, key)->next) {
+        more = page_take(p, key_at(p->s, key)->blocked.first);
+    }
+    return more;
+}
+
+/* Levels from `level` down to 0; section_take(.., 0) after the last. */
+static bool page_take_levels(struct page *p, const struct queue *q, uint32_t level) {
+    bool more = true;
+    for (uint32_t i = level; more && i > 0; i--) {
+        more = page_take(p, q->levels[i - 1].first);
+    }
+    return more;
+}
+
+static bool page_take_section(struct page *p, const struct queue *q, unsigned state) {
+    switch (state) {
+    case MESSAGE_READY:
+        return page_take_levels(p, q, q->level_count);
+    case MESSAGE_BLOCKED:
+        return page_take_keys(p, q->keys.first);
+    case MESSAGE_DELAYED:
+        return page_take(p, q->delayed.first);
+    case MESSAGE_IN_FLIGHT:
+        return page_take(p, q->in_flight.first);
+    default:
+        return page_take(p, q->dead.first);
+    }
+}
+
+/* Where to go on when the last message seen has left its list. False: too far. */
+static bool page_skip(const struct queues *s, uint32_t first, uint64_t id, uint32_t *ret_slot) {
+    uint32_t slot = first;
+    for (uint32_t steps = 0; slot != 0 && message_at(s, slot)->id <= id; steps++) {
+        if (steps == LIST_STEPS_MAX) {
+            return false;
+        }
+        slot = message_at(s, slot)->next;
+    }
+    *ret_slot = slot;
+    return true;
+}
+
+static uint32_t section_first(const struct queue *q, unsigned state, uint32_t level) {
+    switch (state) {
+    case MESSAGE_READY:
+        return level < q->level_count ? q->levels[level].first : 0;
+    case MESSAGE_DELAYED:
+        return q->delayed.first;
+    case MESSAGE_IN_FLIGHT:
+        return q->in_flight.first;
+    default:
+        return q->dead.first;
+    }
+}
+
+/* What is left of the section in which the page before ended. */
+static enum refusal page_resume(struct page *p, const struct queue *q, uint64_t after,
+                                bool *ret_more) {
+    unsigned state = (unsigned)(after >> 61);
+    uint32_t level = (uint32_t)(after >> CURSOR_ID_BITS) & PRIORITY_MAX;
+    uint32_t at = message_find(p->s, after & CURSOR_ID_MASK);
+    const struct message *g = at == 0 ? NULL : message_at(p->s, at);
+    bool stands = g != NULL && g->queue == q->index && cursor_make(g) == after;
+    uint32_t slot = stands ? g->next : 0;
+    if (state == MESSAGE_BLOCKED) {
+        *ret_more = page_take(p, slot) &&
+                    page_take_keys(p, stands ? key_at(p->s, g->key)->next : q->keys.first);
+        return REFUSAL_NONE;
+    }
+    if (!stands &&
+        !page_skip(p->s, section_first(q, state, level), after & CURSOR_ID_MASK, &slot)) {
+        return request_refuse(p->r, REFUSAL_CONFLICT,
+                              "the list changed too much since the last page: start again");
+    }
+    *ret_more = page_take(p, slot);
+    if (*ret_more && state == MESSAGE_READY) {
+        *ret_more = page_take_levels(p, q, level < q->level_count ? level : q->level_count);
+    }
+    return REFUSAL_NONE;
+}
+
+enum refusal queue_decide_messages(const struct model *m, struct decision *d, struct request *r,
+                                   struct queue *q) {
+    struct page p = {.s = m->queues, .r = r, .d = d, .max = request_list_max(r)};
+    unsigned wanted = r->in.list.state;
+    uint64_t after = r->in.list.after;
+    bool more = true, begun = after == 0;
+    if (wanted >= STATES_LIVE) {
+        return request_invalid(r, "/state", "ready, delayed, inFlight, dead or blocked");
+    }
+    for (size_t i = 0; more && i < ARRAY_LENGTH(sections); i++) {
+        if (begun && (wanted == 0 || wanted == sections[i])) {
+            more = page_take_section(&p, q, sections[i]);
+        } else if (!begun && sections[i] == after >> 61) {
+            begun = true;
+            enum refusal refusal = page_resume(&p, q, after, &more);
+            if (refusal != REFUSAL_NONE) {
+                return refusal;
+            }
+        }
+    }
+    if (!begun) {
+        return request_invalid(r, "/pageToken", "not a token of this list");
+    }
+    r->next = more ? 0 : r->next;
+    return REFUSAL_NONE;
+}
+
+/* ---- delete, purge ---- */
+
+void queue_emit_settlement(const struct model *m, struct decision *d, uint32_t slot) {
+    const struct message *g = message_at(m->queues, slot);
+    if (g->tie == 0 || g->state == MESSAGE_DEAD) {
+        return; /* the dead were settled when they died */
+    }
+    struct message_view view;
+    message_view_fill(m->queues, slot, &view);
+    campaign_emit_settlement(m, d, g->id, &view.tie, false);
+}
+
+enum refusal queue_decide_delete(const struct model *m, struct decision *d, struct request *r) {
+    struct queues *s = m->queues;
+    uint32_t slot = message_find(s, r->id);
+    if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
+        return REFUSAL_NOT_FOUND;
+    }
+    if (message_at(s, slot)->state == MESSAGE_IN_FLIGHT) {
+        return request_refuse(r, REFUSAL_CONFLICT,
+                              "the message is in flight: its attempt must end first");
+    }
+    message_emit(d, FACT_MESSAGE_DELETED, r->id);
+    queue_emit_settlement(m, d, slot);
+    return REFUSAL_NONE;
+}
+
+static void emit_purged(struct decision *d, uint32_t queue, unsigned mask, uint32_t max) {
+    size_t begun = decision_begin(d, FACT_QUEUE_PURGED, 1);
+    decision_put_u32(d, queue);
+    decision_put_u8(d, (uint8_t)mask);
+    decision_put_u32(d, max);
+    decision_end(d, begun);
+}
+
+/* One by one, because some of them are tied. */
+static void purge_list(const struct model *m, struct decision *d, struct request *r,
+                       uint32_t slot) {
+    while (slot != 0 && r->count < PURGE_TIED_MAX) {
+        const struct message *g = message_at(m->queues, slot);
+        message_emit(d, FACT_MESSAGE_DELETED, g->id);
+        queue_emit_settlement(m, d, slot);
+        r->count++;
+        slot = g->next;
+    }
+}
+
+static void purge_tied(const struct model *m, struct decision *d, struct request *r,
+                       const struct queue *q, unsigned mask) {
+    const struct queues *s = m->queues;
+    uint32_t key = mask & STATE_BIT(MESSAGE_BLOCKED) ? q->keys.first : 0;
+    for (; key != 0; key = key_at(s, key)->next) {
+        purge_list(m, d, r, key_at(s, key)->blocked.first);
+    }
+    purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DELAYED) ? q->delayed.first : 0);
+    for (uint32_t i = 0; i < q->level_count; i++) {
+        purge_list(m, d, r, mask & STATE_BIT(MESSAGE_READY) ? q->levels[i].first : 0);
+    }
+    purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DEAD) ? q->dead.first : 0);
+}
+
+enum refusal queue_decide_purge(const struct model *m, struct decision *d, struct request *r,
+                                struct queue *q) {
+    unsigned wanted = r->in.list.state;
+    if (wanted >= STATES_LIVE || wanted == MESSAGE_IN_FLIGHT) {
+        return request_invalid(r, "/state", "ready, delayed, dead or blocked");
+    }
+    uint64_t total = 0, tied = 0;
+    unsigned mask = 0;
+    for (unsigned state = 1; state < STATES_LIVE; state++) {
+        if (state != MESSAGE_IN_FLIGHT && (wanted == 0 || wanted == state)) {
+            mask |= STATE_BIT(state);
+            total += q->counts[state];
+            tied += state != MESSAGE_DEAD ? q->tied[state] : 0;
+        }
+    }
+    if (tied > 0) {
+        purge_tied(m, d, r, q, mask);
+    } else if (total > 0) {
+        emit_purged(d, q->index, mask, PURGE_MAX);
+        r->count = total < PURGE_MAX ? total : PURGE_MAX;
+    }
+    r->next = r->count < total;
+    return REFUSAL_NONE;
+}
+
+/* ---- redrive ---- */
+
+static void emit_redriven(struct decision *d, uint64_t id, uint64_t expires_ns) {
+    size_t begun = decision_begin(d, FACT_MESSAGE_REDRIVEN, 1);
+    decision_put_u64(d, id);
+    decision_put_u64(d, expires_ns);
+    decision_end(d, begun);
+}
+
+/* Its unit was given back when it died: the campaign says whether there is one again. */
+static enum refusal redrive_one(const struct model *m, struct decision *d, const struct queue *q,
+                                uint32_t slot) {
+    const struct message *g = message_at(m->queues, slot);
+    if (g->tie != 0) {
+        struct message_view view;
+        message_view_fill(m->queues, slot, &view);
+        enum refusal refusal = campaign_emit_redrive(m, d, g->id, &view.tie);
+        if (refusal != REFUSAL_NONE) {
+            return refusal;
+        }
+    }
+    uint64_t ttl = q->def.message_ttl_ns;
+    bool ends = ttl != 0 && ttl <= UINT64_MAX - d->now_ns;
+    emit_redriven(d, g->id, ends ? d->now_ns + ttl : 0);
+    return REFUSAL_NONE;
+}
+
+/*
+ * Oldest death first. A record redrives one tied message at most: what it takes from a stock shows to
+ * the next only when it is applied.
+ */
+static enum refusal redrive_all(const struct model *m, struct decision *d, struct request *r,
+                                const struct queue *q) {
+    const struct queues *s = m->queues;
+    uint32_t max = r->in.redrive.max;
+    max = max == 0 || max > REDRIVE_MAX ? REDRIVE_MAX : max;
+    uint32_t after = message_find(s, r->in.redrive.after);
+    bool stands = after != 0 && message_at(s, after)->state == MESSAGE_DEAD &&
+                  message_at(s, after)->queue == q->index;
+    uint32_t slot = stands ? message_at(s, after)->next : q->dead.first;
+    uint64_t last_left = stands ? r->in.redrive.after : 0; /* stays dead: a place to go on from */
+    bool tied = false;
+    for (uint32_t seen = 0; slot != 0 && seen < max && !tied; seen++) {
+        const struct message *g = message_at(s, slot);
+        bool done = redrive_one(m, d, q, slot) == REFUSAL_NONE;
+        r->count += done;
+        tied = done && g->tie != 0;
+        last_left = done ? last_left : g->id;
+        slot = g->next;
+    }
+    r->next = slot == 0 ? 0 : last_left != 0 ? last_left : 1;
+    return REFUSAL_NONE;
+}
+
+enum refusal queue_decide_redrive(const struct model *m, struct decision *d, struct request *r,
+                                  struct queue *q) {
+    if (r->in.redrive.id == 0) {
+        return redrive_all(m, d, r, q);
+    }
+    uint32_t slot = message_find(m->queues, r->in.redrive.id);
+    if (slot == 0 || message_at(m->queues, slot)->queue != q->index) {
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such message in the queue");
+    }
+    if (message_at(m->queues, slot)->state != MESSAGE_DEAD) {
+        return request_refuse(r, REFUSAL_CONFLICT, "the message is not dead");
+    }
+    enum refusal refusal = redrive_one(m, d, q, slot);
+    r->count = refusal == REFUSAL_NONE;
+    return refusal;
+}
+
+/* ---- compaction ---- */
+
+/* Those that are gone by now are left out; the rest of the payload is as it was read from the log. */
+enum refusal queue_decide_move(const struct model *m, struct decision *d, struct request *r) {
+    for (uint32_t i = 0; i < r->in.move.count; i++) {
+        struct span payload = r->in.move.payloads[i];
+        uint32_t slot = message_find(m->queues, r->in.move.ids[i]);
+        struct message_payload p;
+        if (slot == 0 || message_payload_decode(payload, &p) != 0 ||
+            p.stored.id != r->in.move.ids[i] ||
+            payload.size != stored_bytes(message_at(m->queues, slot))) {
+            continue;
+        }
+        size_t begun = decision_begin(d, FACT_MESSAGE_MOVED, 1);
+        decision_put_span(d, payload);
+        decision_end(d, begun);
+        r->count++;
+    }
+    return REFUSAL_NONE;
+}

@@ -1,0 +1,525 @@
+/*
+ * Lists, moves and ends of messages.
+ *
+ * Allowed moves (message_move asserts them); "new" and "gone" are no state, the message stands in no list:
+ *
+ *      from \ to    ready  delayed  in flight  dead  blocked
+ *      new            x       x                         x
+ *      ready                             x       x
+ *      delayed        x                          x      x
+ *      in flight      x       x                  x
+ *      dead           x                                 x      (redriven)
+ *      blocked        x                          x
+ *
+ * From every state a message can go (message_end). Q1 and Q2 hold because message_move and message_end
+ * are the only callers of state_enter and state_leave.
+ */
+#include "model/queue_state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "model/receipt.h"
+
+#define BY_AGE_STEPS 16u /* how far a returned message looks for its old place */
+
+static const uint8_t moves[STATES_LIVE] = {
+    [0] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_BLOCKED),
+    [MESSAGE_READY] = STATE_BIT(MESSAGE_IN_FLIGHT) | STATE_BIT(MESSAGE_DEAD),
+    [MESSAGE_DELAYED] =
+        STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_BLOCKED) | STATE_BIT(MESSAGE_DEAD),
+    [MESSAGE_IN_FLIGHT] =
+        STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_DEAD),
+    [MESSAGE_DEAD] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_BLOCKED),
+    [MESSAGE_BLOCKED] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DEAD),
+};
+
+uint32_t message_find(const struct queues *s, uint64_t id) {
+    return map_find(&s->by_id, id_hash(id), &id);
+}
+
+/* ---- lists ---- */
+
+static void list_insert(const struct queues *s, struct slot_list *l, uint32_t before,
+                        uint32_t slot) {
+    struct message *g = message_at(s, slot);
+    g->next = before;
+    g->prev = before != 0 ? message_at(s, before)->prev : l->last;
+    *(g->prev != 0 ? &message_at(s, g->prev)->next : &l->first) = slot;
+    *(before != 0 ? &message_at(s, before)->prev : &l->last) = slot;
+    l->count++;
+}
+
+static void list_take(const struct queues *s, struct slot_list *l, uint32_t slot) {
+    struct message *g = message_at(s, slot);
+    *(g->prev != 0 ? &message_at(s, g->prev)->next : &l->first) = g->next;
+    *(g->next != 0 ? &message_at(s, g->next)->prev : &l->last) = g->prev;
+    g->next = g->prev = 0;
+    l->count--;
+}
+
+/* Where a returned message goes: before the first younger one, if it is near the front. */
+static uint32_t place_by_age(const struct queues *s, const struct slot_list *l, uint64_t id) {
+    uint32_t at = l->first;
+    for (unsigned i = 0; i < BY_AGE_STEPS && at != 0; i++) {
+        const struct message *g = message_at(s, at);
+        if (g->id > id) {
+            break;
+        }
+        at = g->next;
+    }
+    return at;
+}
+
+static int levels_cover(struct queue *q, uint32_t level) {
+    if (level < q->level_count) {
+        return 0;
+    }
+    uint32_t count = level > q->def.max_priority ? level + 1 : q->def.max_priority + 1u;
+    struct slot_list *levels = realloc(q->levels, count * sizeof *levels);
+    if (levels == NULL) {
+        return E_NOMEM;
+    }
+    memset(levels + q->level_count, 0, (count - q->level_count) * sizeof *levels);
+    q->levels = levels;
+    q->level_count = count;
+    return 0;
+}
+
+uint32_t queue_first_ready(const struct queue *q) {
+    for (unsigned word = ARRAY_LENGTH(q->level_bits); word-- > 0;) {
+        uint64_t bits = q->level_bits[word];
+        if (bits != 0) {
+            unsigned level = word * 64 + 63 - (unsigned)__builtin_clzll(bits);
+            return q->levels[level].first;
+        }
+    }
+    return 0;
+}
+
+struct slot_list *state_list(const struct queues *s, struct queue *q, const struct message *g) {
+    switch ((enum message_state)g->state) {
+    case MESSAGE_READY:
+        return &q->levels[g->priority];
+    case MESSAGE_DELAYED:
+        return &q->delayed;
+    case MESSAGE_IN_FLIGHT:
+        return &q->in_flight;
+    case MESSAGE_DEAD:
+        return &q->dead;
+    case MESSAGE_BLOCKED:
+        return &key_at(s, g->key)->blocked;
+    case MESSAGE_DONE:
+    case MESSAGE_DROPPED:
+        break;
+    }
+    assert(false);
+    return NULL;
+}
+
+static void level_bit_set(struct queue *q, uint8_t level, bool any) {
+    uint64_t bit = (uint64_t)1 << (level % 64);
+    if (any) {
+        q->level_bits[level / 64] |= bit;
+    } else {
+        q->level_bits[level / 64] &= ~bit;
+    }
+}
+
+static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum message_state to,
+                       enum place place) {
+    struct queues *s = m->queues;
+    struct message *g = message_at(s, slot);
+    if (to == MESSAGE_READY) {
+        int rc = levels_cover(q, g->priority);
+        if (rc != 0) {
+            return rc;
+        }
+        level_bit_set(q, g->priority, true);
+    } else if (to == MESSAGE_BLOCKED) {
+        key_block(m, slot);
+    }
+    g->state = (uint8_t)to;
+    struct slot_list *l = state_list(s, q, g);
+    list_insert(s, l, place == PLACE_BY_AGE ? place_by_age(s, l, g->id) : 0, slot);
+    q->counts[to]++;
+    q->tied[to] += g->tie != 0;
+    q->bytes += to != MESSAGE_DEAD ? g->body_bytes : 0;
+    s->in_flight += to == MESSAGE_IN_FLIGHT;
+    return 0;
+}
+
+static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
+    struct queues *s = m->queues;
+    struct message *g = message_at(s, slot);
+    enum message_state from = (enum message_state)g->state;
+    if (from == 0) {
+        return;
+    }
+    struct slot_list *l = state_list(s, q, g);
+    list_take(s, l, slot);
+    q->counts[from]--;
+    q->tied[from] -= g->tie != 0;
+    q->bytes -= from != MESSAGE_DEAD ? g->body_bytes : 0;
+    s->in_flight -= from == MESSAGE_IN_FLIGHT;
+    if (from == MESSAGE_READY && l->count == 0) {
+        level_bit_set(q, g->priority, false);
+    } else if (from == MESSAGE_BLOCKED) {
+        key_unblock(m, slot);
+    }
+    g->state = 0;
+}
+
+/* ---- timers ---- */
+
+uint64_t message_timer_due(const struct queues *s, const struct message *g) {
+    if (g->times == 0 || g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_DEAD ||
+        g->state == 0) {
+        return 0;
+    }
+    const struct message_times *t = times_at(s, g->times);
+    bool delayed = g->state == MESSAGE_DELAYED;
+    if (delayed && (t->expires_ns == 0 || t->due_ns < t->expires_ns)) {
+        return t->due_ns;
+    }
+    return t->expires_ns;
+}
+
+void queue_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index) {
+    const struct message *g = message_at(m->queues, ref);
+    times_at(m->queues, g->times)->timer = index;
+}
+
+static int timer_update(struct model *m, uint32_t slot) {
+    const struct message *g = message_at(m->queues, slot);
+    if (g->times == 0) {
+        return 0;
+    }
+    struct message_times *t = times_at(m->queues, g->times);
+    uint64_t due = message_timer_due(m->queues, g);
+    if (t->timer != 0) {
+        if (m->timers.entries[t->timer].due_ns == due) {
+            return 0;
+        }
+        heap_remove(&m->timers, t->timer);
+    }
+    struct heap_entry e = {.due_ns = due, .ref = slot, .kind = TIMER_MESSAGE};
+    return due == 0 ? 0 : heap_insert(&m->timers, e);
+}
+
+/* A cell that says nothing any more is given back. */
+static void times_trim(struct queues *s, struct message *g) {
+    if (g->times == 0) {
+        return;
+    }
+    const struct message_times *t = times_at(s, g->times);
+    if (t->due_ns == 0 && t->expires_ns == 0 && t->first_attempt_ns == 0 && t->timer == 0) {
+        slab_give(&s->times, g->times);
+        g->times = 0;
+    }
+}
+
+static int message_need_times(struct queues *s, struct message *g) {
+    return g->times != 0 ? 0 : slab_take(&s->times, &g->times);
+}
+
+int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns, uint64_t expires_ns) {
+    struct message *g = message_at(m->queues, slot);
+    if (g->times == 0 && due_ns == 0 && expires_ns == 0) {
+        return 0;
+    }
+    int rc = message_need_times(m->queues, g);
+    if (rc != 0) {
+        return rc;
+    }
+    struct message_times *t = times_at(m->queues, g->times);
+    t->due_ns = due_ns;
+    t->expires_ns = expires_ns;
+    return 0; /* the timer follows with the move that is to come */
+}
+
+/* ---- moves ---- */
+
+int message_move(struct model *m, uint32_t slot, enum message_state to, enum place place) {
+    struct queues *s = m->queues;
+    struct message *g = message_at(s, slot);
+    struct queue *q = queue_at(s, g->queue);
+    assert(moves[g->state] & STATE_BIT(to)); /* Q1 */
+    state_leave(m, q, slot);
+    int rc = state_enter(m, q, slot, to, place);
+    if (rc != 0) {
+        return rc;
+    }
+    if (g->times != 0 && to != MESSAGE_DELAYED) {
+        times_at(s, g->times)->due_ns = 0;
+    }
+    rc = timer_update(m, slot);
+    times_trim(s, g);
+    queue_ready_changed(m, q);
+    return rc;
+}
+
+int message_arrive(struct model *m, uint32_t slot, enum place place) {
+    return key_claim(m, slot) ? message_move(m, slot, MESSAGE_READY, place)
+                              : message_move(m, slot, MESSAGE_BLOCKED, PLACE_TAIL);
+}
+
+int message_die(struct model *m, const struct applied *w, uint32_t slot, enum dead_reason reason) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    if (!q->def.dead_letters) {
+        return message_end(m, w, slot, MESSAGE_DROPPED, reason);
+    }
+    int rc = message_move(m, slot, MESSAGE_DEAD, PLACE_TAIL);
+    g->dead_reason = reason & 15;
+    if (rc == 0) {
+        rc = key_yield(m, slot);
+    }
+    return rc != 0 ? rc : queue_trim_dead(m, w, q);
+}
+
+int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q) {
+    int rc = 0;
+    while (rc == 0 && q->def.max_dead != 0 && q->counts[MESSAGE_DEAD] > q->def.max_dead) {
+        enum dead_reason reason = message_at(m->queues, q->dead.first)->dead_reason;
+        rc = message_end(m, w, q->dead.first, MESSAGE_DROPPED, reason);
+    }
+    return rc;
+}
+
+/* ---- out of a snapshot ---- */
+
+int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns, uint64_t expires_ns,
+                       uint64_t first_attempt_ns) {
+    if (due_ns == 0 && expires_ns == 0 && first_attempt_ns == 0) {
+        return E_CORRUPT; /* such a cell is not kept */
+    }
+    struct message *g = message_at(m->queues, slot);
+    int rc = message_need_times(m->queues, g);
+    if (rc == 0) {
+        *times_at(m->queues, g->times) = (struct message_times){
+            .due_ns = due_ns, .expires_ns = expires_ns, .first_attempt_ns = first_attempt_ns};
+    }
+    return rc;
+}
+
+/* Q3, and that only what is delayed has a due time. */
+static bool state_possible(const struct queues *s, uint32_t slot, enum message_state state) {
+    const struct message *g = message_at(s, slot);
+    bool due = g->times != 0 && times_at(s, g->times)->due_ns != 0;
+    if (due != (state == MESSAGE_DELAYED)) {
+        return false;
+    }
+    if (g->key == 0) {
+        return state != MESSAGE_BLOCKED;
+    }
+    bool holds = key_at(s, g->key)->holder == slot;
+    bool must = state == MESSAGE_READY || state == MESSAGE_IN_FLIGHT;
+    return holds ? must || state == MESSAGE_DELAYED : !must;
+}
+
+int message_load_state(struct model *m, uint32_t slot, enum message_state state) {
+    if (!state_possible(m->queues, slot, state)) {
+        return E_CORRUPT;
+    }
+    struct queue *q = queue_at(m->queues, message_at(m->queues, slot)->queue);
+    int rc = state_enter(m, q, slot, state, PLACE_TAIL);
+    return rc != 0 ? rc : timer_update(m, slot);
+}
+
+/* ---- beginnings and ends ---- */
+
+/* Widens what is known of the chunk; the array is as long as the slab has chunks. */
+static int chunk_note(struct queues *s, uint32_t slot, uint32_t segment) {
+    size_t chunk = slot / SLAB_CHUNK_CELLS;
+    if (chunk >= s->chunk_count) {
+        size_t count = s->messages.chunk_count;
+        struct chunk_segments *chunks = realloc(s->chunks, count * sizeof *chunks);
+        if (chunks == NULL) {
+            return E_NOMEM;
+        }
+        for (size_t i = s->chunk_count; i < count; i++) {
+            chunks[i] = (struct chunk_segments){.low = UINT32_MAX};
+        }
+        s->chunks = chunks;
+        s->chunk_count = count;
+    }
+    struct chunk_segments *c = &s->chunks[chunk];
+    c->low = segment < c->low ? segment : c->low;
+    c->high = segment > c->high ? segment : c->high;
+    return 0;
+}
+
+int message_set_address(struct model *m, uint32_t slot, uint64_t address) {
+    struct message *g = message_at(m->queues, slot);
+    bodies_remove(&m->bodies, g->address, stored_bytes(g));
+    g->address = address;
+    if (address == 0) {
+        return 0;
+    }
+    int rc = bodies_add(&m->bodies, address, stored_bytes(g));
+    return rc != 0 ? rc : chunk_note(m->queues, slot, m->bodies.segment_of(address));
+}
+
+int message_create(struct model *m, uint64_t id, uint32_t *ret_slot) {
+    struct queues *s = m->queues;
+    if (message_find(s, id) != 0) {
+        return E_CORRUPT;
+    }
+    uint32_t slot;
+    int rc = slab_take(&s->messages, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    message_at(s, slot)->id = id;
+    rc = map_insert(&s->by_id, id_hash(id), slot);
+    if (rc != 0) {
+        slab_give(&s->messages, slot);
+        return rc;
+    }
+    *ret_slot = slot;
+    return 0;
+}
+
+int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p) {
+    struct queues *s = m->queues;
+    if (p->tie.campaign == 0 && p->tie.stock == 0) {
+        return 0;
+    }
+    uint8_t *purchase = NULL;
+    if (!p->purchase_is_id) {
+        if (p->tie.purchase.size > KEY_MAX_BYTES) {
+            return E_CORRUPT;
+        }
+        purchase = malloc(1 + p->tie.purchase.size);
+        if (purchase == NULL) {
+            return E_NOMEM;
+        }
+        purchase[0] = (uint8_t)p->tie.purchase.size;
+        memcpy(purchase + 1, p->tie.purchase.data, p->tie.purchase.size);
+    }
+    struct message *g = message_at(s, slot);
+    int rc = slab_take(&s->ties, &g->tie);
+    if (rc != 0) {
+        free(purchase);
+        return rc;
+    }
+    *tie_at(s, g->tie) = (struct message_tie){
+        .campaign = p->tie.campaign, .stock = p->tie.stock, .purchase = purchase};
+    return 0;
+}
+
+static void message_free_cells(struct model *m, uint32_t slot) {
+    struct queues *s = m->queues;
+    struct message *g = message_at(s, slot);
+    if (g->tie != 0) {
+        free(tie_at(s, g->tie)->purchase);
+        slab_give(&s->ties, g->tie);
+    }
+    if (g->times != 0) {
+        slab_give(&s->times, g->times);
+    }
+    map_remove(&s->by_id, id_hash(g->id), slot);
+    slab_give(&s->messages, slot);
+}
+
+int message_end(struct model *m, const struct applied *w, uint32_t slot, enum message_state state,
+                enum dead_reason reason) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    state_leave(m, q, slot);
+    int rc = timer_update(m, slot); /* in no state there is no timer */
+    if (rc == 0) {
+        rc = key_yield(m, slot);
+    }
+    if (rc == 0) {
+        rc = receipt_note(m, w, g->id, g->queue, state, reason, g->last_status, g->attempts);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    key_part(m, slot);
+    bodies_remove(&m->bodies, g->address, stored_bytes(g));
+    message_free_cells(m, slot);
+    queue_ready_changed(m, q);
+    return 0;
+}
+
+/* ---- mutators for the apply of attempts ---- */
+
+static int message_expect(struct model *m, uint64_t id, enum message_state state,
+                          uint32_t *ret_slot) {
+    uint32_t slot = message_find(m->queues, id);
+    if (slot == 0 || message_at(m->queues, slot)->state != state) {
+        return E_CORRUPT;
+    }
+    *ret_slot = slot;
+    return 0;
+}
+
+int queue_message_take(struct model *m, const struct applied *w, uint64_t id, uint32_t attempt) {
+    uint32_t slot = 0;
+    int rc = message_expect(m, id, MESSAGE_READY, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    g->attempts = attempt;
+    q->attempts++;
+    if (q->def.retry.max_duration_ns != 0) {
+        rc = message_need_times(m->queues, g);
+        if (rc != 0) {
+            return rc;
+        }
+        struct message_times *t = times_at(m->queues, g->times);
+        t->first_attempt_ns = t->first_attempt_ns != 0 ? t->first_attempt_ns : w->time_ns;
+    }
+    return message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
+}
+
+int queue_message_done(struct model *m, const struct applied *w, uint64_t id, uint16_t status) {
+    uint32_t slot = 0;
+    int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct message *g = message_at(m->queues, slot);
+    g->last_status = status;
+    queue_at(m->queues, g->queue)->completed++;
+    return message_end(m, w, slot, MESSAGE_DONE, DEAD_NONE);
+}
+
+int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, uint64_t due_ns,
+                        uint16_t status, uint8_t error, bool outcome_unknown) {
+    uint32_t slot = 0;
+    int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct message *g = message_at(m->queues, slot);
+    g->last_status = status;
+    g->last_error = error;
+    g->outcome_unknown |= outcome_unknown;
+    if (outcome_unknown || due_ns <= w->time_ns) {
+        return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
+    }
+    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
+    rc = message_set_times(m, slot, due_ns, expires);
+    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
+}
+
+int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
+                       enum dead_reason reason, uint16_t status, uint8_t error) {
+    uint32_t slot = 0;
+    int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct message *g = message_at(m->queues, slot);
+    g->last_status = status;
+    g->last_error = error;
+    queue_at(m->queues, g->queue)->died++;
+    return message_die(m, w, slot, reason);
+}

@@ -1,0 +1,259 @@
+/*
+ * model/queue_state.h - the memory of the queue module. Included by queue*.c only.
+ *
+ * A message is one 64-byte cell of a slab, found by id through a map, and stands in exactly one list:
+ *
+ *      state        list                                     timer
+ *      ready        queue.levels[priority]                   end of its time to live, if it has one
+ *      blocked      key.blocked of its ordering key          the same
+ *      delayed      queue.delayed                            due time or end of life, the earlier
+ *      in flight    queue.in_flight                          none: what was started may end
+ *      dead         queue.dead, oldest death first           none
+ *
+ * What only some messages have lies in side cells: `times` (delay, time to live), `tie` (what is settled
+ * at its end), `key` (shared by all messages of an ordering key).
+ *
+ * Files: queue_table.c queues and destinations they push to; queue_state.c lists, moves, ends;
+ * queue_key.c ordering keys; queue_read.c what others read; queue_apply.c facts; queue.c and
+ * queue_request.c decide; queue_snapshot.c save, load; queue_check.c invariants.
+ */
+#ifndef SLUICE_MODEL_QUEUE_STATE_H
+#define SLUICE_MODEL_QUEUE_STATE_H
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/slab.h"
+#include "model/message_payload.h"
+#include "model/queue.h"
+#include "model/roster.h"
+#include "model/state.h"
+
+#define STATES_LIVE    6u /* enum message_state up to MESSAGE_BLOCKED; [0] unused */
+#define STATE_BIT(s)   (1u << (s))
+#define PURGE_MAX      1000000u /* untied messages that one fact removes: about 0.1 s */
+#define PURGE_TIED_MAX 10000u   /* messages that are settled one by one in a record */
+#define ID_MAP_SHARDS  4096u
+#define ID_RUN_BITS    8u
+
+struct message {
+    uint64_t id;
+    uint64_t address; /* of the record with the body */
+    uint64_t accepted_ns;
+    uint32_t next, prev; /* slots, in the list of its state */
+    uint32_t queue;      /* index */
+    uint32_t body_bytes;
+    uint32_t attempts;
+    uint32_t key;         /* cell, 0: no ordering key */
+    uint32_t times;       /* cell, 0: neither delay nor time to live */
+    uint32_t tie;         /* cell, 0: nothing to settle */
+    uint16_t extra_bytes; /* what the fact's payload has besides the body */
+    uint16_t last_status;
+    uint8_t state; /* enum message_state */
+    uint8_t priority;
+    uint8_t last_error;
+    uint8_t dead_reason : 4;
+    uint8_t outcome_unknown : 1;
+};
+_Static_assert(sizeof(struct message) == 64, "a queued message is one cache line");
+
+struct message_times {
+    uint64_t due_ns;           /* delayed until; 0: not delayed */
+    uint64_t expires_ns;       /* 0: never */
+    uint64_t first_attempt_ns; /* kept only when the queue limits the age */
+    uint32_t timer;            /* index in the heap, 0: none */
+};
+
+struct message_tie {
+    uint32_t campaign, stock;
+    uint8_t *purchase; /* owns: length byte and text; NULL: the receipt text of the message id */
+};
+
+/* A list of slots. Nodes are messages (or keys), linked by their own next and prev. */
+struct slot_list {
+    uint32_t first, last, count;
+};
+
+struct message_key {
+    uint64_t hash; /* of queue and key, the same on every machine */
+    uint32_t queue;
+    uint32_t holder; /* message that is ready, in flight or waits for a retry; 0: none */
+    struct slot_list blocked;
+    uint32_t refs;       /* messages of this key, dead ones too */
+    uint32_t next, prev; /* in queue.keys while some are blocked */
+};
+
+/* A destination as queues name it, whether it exists or not. */
+struct target {
+    char *name;           /* owns */
+    uint32_t destination; /* index, 0: not defined */
+    uint32_t refs;        /* queues that name it */
+    struct list queues;   /* of struct queue.in_target */
+};
+
+struct queue {
+    uint32_t index;
+    uint32_t target; /* slot, 0: not pushed */
+    struct queue_def def;
+    uint64_t file_hash;
+    struct pace pace;
+    struct list_node in_target; /* link */
+    bool told_ready;            /* what the destination was told last */
+    uint32_t level_count;
+    struct slot_list *levels; /* owns; by priority */
+    uint64_t level_bits[4];   /* which levels have messages */
+    struct slot_list delayed, in_flight, dead;
+    struct slot_list keys; /* those with blocked messages */
+    uint64_t counts[STATES_LIVE];
+    uint64_t tied[STATES_LIVE]; /* of them, those with something to settle */
+    uint64_t bytes;             /* bodies of all but the dead */
+    uint64_t published, completed, died, expired, deleted, attempts;
+};
+
+/* Segments of the bodies in one slab chunk, never too narrow: where compaction need not look. */
+struct chunk_segments {
+    uint32_t low, high; /* low > high: none */
+};
+
+struct queues {
+    struct roster roster;
+    struct slab messages, times, ties, keys, targets;
+    struct map by_id, by_key, by_target;
+    struct hash_key hash;
+    struct chunk_segments *chunks; /* owns */
+    size_t chunk_count;
+    uint64_t in_flight;       /* in all queues */
+    uint32_t in_flight_queue; /* where queue_any_in_flight found the last one */
+};
+
+static inline struct message *message_at(const struct queues *s, uint32_t slot) {
+    return slab_at(&s->messages, slot);
+}
+static inline struct message_times *times_at(const struct queues *s, uint32_t slot) {
+    return slab_at(&s->times, slot);
+}
+static inline struct message_tie *tie_at(const struct queues *s, uint32_t slot) {
+    return slab_at(&s->ties, slot);
+}
+static inline struct message_key *key_at(const struct queues *s, uint32_t slot) {
+    return slab_at(&s->keys, slot);
+}
+static inline struct target *target_at(const struct queues *s, uint32_t slot) {
+    return slab_at(&s->targets, slot);
+}
+static inline struct queue *queue_at(const struct queues *s, uint32_t index) {
+    return roster_at(&s->roster, index);
+}
+static inline uint32_t stored_bytes(const struct message *g) {
+    return g->body_bytes + g->extra_bytes;
+}
+
+/*
+ * Ids come from the log, not from clients, so their hash need not be secret. It sends runs of
+ * neighbours to one shard: what is published, started and finished together then shares cache lines,
+ * however many millions wait behind it.
+ */
+static inline uint64_t id_hash(uint64_t id) {
+    uint64_t shard = (id_position(id) >> ID_RUN_BITS) & (ID_MAP_SHARDS - 1);
+    return (hash_u64(id) & ~(uint64_t)(ID_MAP_SHARDS - 1)) | shard;
+}
+
+/* The hash in a key cell is known to whoever knows the key, so the secret of the maps is mixed in. */
+static inline uint64_t key_map_hash(const struct queues *s, uint64_t hash) {
+    return hash_u64(hash ^ s->hash.k0);
+}
+
+/* ---- queue_table.c ---- */
+
+/* Makes or replaces; takes over `def`, also on failure. E_NOMEM, E_CORRUPT (index, name). */
+MUST_CHECK int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t file_hash,
+                         struct queue **ret);
+/* Must be empty. */
+void queue_drop(struct model *m, struct queue *q);
+/* After anything that may change whether there is something to start: tells the destination. */
+void queue_ready_changed(struct model *m, struct queue *q);
+
+/* ---- queue_state.c ---- */
+
+enum place { PLACE_TAIL, PLACE_BY_AGE };
+
+uint32_t message_find(const struct queues *s, uint64_t id);
+/* First slot of the highest level that has one, 0: none ready. */
+uint32_t queue_first_ready(const struct queue *q);
+struct slot_list *state_list(const struct queues *s, struct queue *q, const struct message *g);
+/* A new message in no list yet: cell and map entry. */
+MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
+/* The only writer of message.state: list, counters, timer and state move together. */
+MUST_CHECK int message_move(struct model *m, uint32_t slot, enum message_state to,
+                            enum place place);
+/* To ready, or behind the message that holds its key. */
+MUST_CHECK int message_arrive(struct model *m, uint32_t slot, enum place place);
+/* To dead, or gone when the queue keeps no dead letters. */
+MUST_CHECK int message_die(struct model *m, const struct applied *w, uint32_t slot,
+                           enum dead_reason reason);
+/* Gone for good, with a receipt. */
+MUST_CHECK int message_end(struct model *m, const struct applied *w, uint32_t slot,
+                           enum message_state state, enum dead_reason reason);
+MUST_CHECK int message_set_address(struct model *m, uint32_t slot, uint64_t address);
+MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns,
+                                 uint64_t expires_ns);
+MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p);
+/* ---- the same for a message out of a snapshot ---- */
+
+MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
+                                  uint64_t expires_ns, uint64_t first_attempt_ns);
+/* To the tail of the list of its state; last of all. E_CORRUPT: the state cannot be. */
+MUST_CHECK int message_load_state(struct model *m, uint32_t slot, enum message_state state);
+/* When its timer goes off; 0: it has none. */
+uint64_t message_timer_due(const struct queues *s, const struct message *g);
+/* Over max_dead the oldest go. */
+MUST_CHECK int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q);
+
+/* ---- queue_key.c ---- */
+
+/* Not keyed by model.hash: it stands in snapshots. Two keys of one hash only wait for each other. */
+uint64_t key_hash(uint32_t queue, struct span key);
+/* The message joins the key of this hash. E_NOMEM. */
+MUST_CHECK int key_join(struct model *m, uint32_t slot, uint64_t hash);
+/* True: the message has no key, or holds it now. */
+bool key_claim(struct model *m, uint32_t slot);
+/* It holds its key no more, and the next one may go. */
+MUST_CHECK int key_yield(struct model *m, uint32_t slot);
+/* Its last use by this message. */
+void key_part(struct model *m, uint32_t slot);
+/* Keeps queue.keys: called before a message joins key.blocked, and after one left it. */
+void key_block(struct model *m, uint32_t slot);
+void key_unblock(struct model *m, uint32_t slot);
+
+/* ---- queue_read.c ---- */
+
+void queue_describe(const struct model *m, const struct queue *q, struct queue_info *ret);
+void message_describe(const struct queues *s, const struct message *g, struct message_info *ret);
+void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret);
+
+/* ---- queue.c, queue_request.c: decide ---- */
+
+/* MESSAGE_DUE, MESSAGE_EXPIRED, MESSAGE_DELETED. */
+void message_emit(struct decision *d, uint16_t kind, uint64_t id);
+enum refusal queue_decide_messages(const struct model *m, struct decision *d, struct request *r,
+                                   struct queue *q);
+enum refusal queue_decide_purge(const struct model *m, struct decision *d, struct request *r,
+                                struct queue *q);
+enum refusal queue_decide_redrive(const struct model *m, struct decision *d, struct request *r,
+                                  struct queue *q);
+enum refusal queue_decide_delete(const struct model *m, struct decision *d, struct request *r);
+enum refusal queue_decide_move(const struct model *m, struct decision *d, struct request *r);
+/* The end of a message that is tied, when it was not settled before. */
+void queue_emit_settlement(const struct model *m, struct decision *d, uint32_t slot);
+
+/* ---- queue_apply.c, queue_snapshot.c, queue_check.c: see struct module ---- */
+
+int queue_apply(struct model *m, const struct applied *where, uint16_t kind, uint16_t version,
+                struct reader *payload);
+int queue_save(const struct model *m, struct buffer *chunk,
+               int (*flush)(void *sink, struct buffer *chunk), void *sink);
+int queue_load(struct model *m, struct reader *section);
+void queue_check(const struct model *m);
+/* Removes up to `max` untied messages in the states of `mask`. */
+MUST_CHECK int queue_purge(struct model *m, const struct applied *w, struct queue *q, unsigned mask,
+                           uint32_t max);
+#endif

@@ -1,0 +1,327 @@
+/*
+ * The table of queues, and the destinations that they push to by name.
+ *
+ * A queue names its destination; the destination may be defined later, deleted, defined again. The
+ * target cell stands between: queues of one name hang on it, and it knows the index if there is one. So
+ * defining a destination costs a look at its own queues, not at all.
+ */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "model/destination.h"
+#include "model/queue_state.h"
+
+#define TARGET_SHARDS 16u
+#define KEY_SHARDS    1024u
+
+static bool id_matches(const void *owner, uint32_t slot, const void *key) {
+    const struct queues *s = owner;
+    return message_at(s, slot)->id == *(const uint64_t *)key;
+}
+
+static uint64_t id_hash_of(const void *owner, uint32_t slot) {
+    const struct queues *s = owner;
+    return id_hash(message_at(s, slot)->id);
+}
+
+static bool key_matches(const void *owner, uint32_t slot, const void *key) {
+    const struct queues *s = owner;
+    return key_at(s, slot)->hash == *(const uint64_t *)key;
+}
+
+static uint64_t key_hash_of(const void *owner, uint32_t slot) {
+    const struct queues *s = owner;
+    return key_map_hash(s, key_at(s, slot)->hash);
+}
+
+static bool target_matches(const void *owner, uint32_t slot, const void *key) {
+    const struct queues *s = owner;
+    return span_is(*(const struct span *)key, target_at(s, slot)->name);
+}
+
+static uint64_t target_hash_of(const void *owner, uint32_t slot) {
+    const struct queues *s = owner;
+    return hash_bytes(s->hash, span_text(target_at(s, slot)->name));
+}
+
+/* Limits are checked by decide; a log written under higher ones must still be applied. */
+static void queues_init_slabs(struct queues *s) {
+    slab_init(&s->messages, sizeof(struct message), UINT32_MAX - 1);
+    slab_init(&s->times, sizeof(struct message_times), UINT32_MAX - 1);
+    slab_init(&s->ties, sizeof(struct message_tie), UINT32_MAX - 1);
+    slab_init(&s->keys, sizeof(struct message_key), UINT32_MAX - 1);
+    slab_init(&s->targets, sizeof(struct target), UINT32_MAX - 1);
+}
+
+int queues_create(const struct model *m, struct queues **ret) {
+    struct queues *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return E_NOMEM;
+    }
+    s->hash = m->hash;
+    queues_init_slabs(s);
+    int rc = roster_init(&s->roster, m->hash);
+    if (rc == 0) {
+        rc = map_init(&s->by_id, ID_MAP_SHARDS, s, id_matches, id_hash_of);
+    }
+    if (rc == 0) {
+        rc = map_init(&s->by_key, KEY_SHARDS, s, key_matches, key_hash_of);
+    }
+    if (rc == 0) {
+        rc = map_init(&s->by_target, TARGET_SHARDS, s, target_matches, target_hash_of);
+    }
+    if (rc != 0) {
+        queues_free(s);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+static void queue_free(struct queue *q) {
+    queue_def_release(&q->def);
+    pace_release(&q->pace);
+    free(q->levels);
+    free(q);
+}
+
+/* Ties own text outside of their cells: those of the lists that still stand are given back. */
+static void list_free_ties(struct queues *s, const struct slot_list *l) {
+    for (uint32_t slot = l->first; slot != 0; slot = message_at(s, slot)->next) {
+        const struct message *g = message_at(s, slot);
+        if (g->tie != 0) {
+            free(tie_at(s, g->tie)->purchase);
+        }
+    }
+}
+
+static void queue_free_ties(struct queues *s, struct queue *q) {
+    for (uint32_t i = 0; i < q->level_count; i++) {
+        list_free_ties(s, &q->levels[i]);
+    }
+    list_free_ties(s, &q->delayed);
+    list_free_ties(s, &q->in_flight);
+    list_free_ties(s, &q->dead);
+    for (uint32_t k = q->keys.first; k != 0; k = key_at(s, k)->next) {
+        list_free_ties(s, &key_at(s, k)->blocked);
+    }
+}
+
+void queues_free(struct queues *s) {
+    if (s == NULL) {
+        return;
+    }
+    for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
+        struct queue *q = queue_at(s, i);
+        if (s->ties.live > 0) {
+            queue_free_ties(s, q);
+        }
+        if (q->target != 0) {
+            struct target *t = target_at(s, q->target);
+            if (--t->refs == 0) {
+                free(t->name);
+            }
+        }
+        queue_free(q);
+    }
+    roster_release(&s->roster);
+    map_release(&s->by_id);
+    map_release(&s->by_key);
+    map_release(&s->by_target);
+    slab_release(&s->messages);
+    slab_release(&s->times);
+    slab_release(&s->ties);
+    slab_release(&s->keys);
+    slab_release(&s->targets);
+    free(s->chunks);
+    free(s);
+}
+
+/* ---- targets ---- */
+
+static uint32_t target_find(const struct queues *s, struct span name) {
+    return map_find(&s->by_target, hash_bytes(s->hash, name), &name);
+}
+
+static int target_make(struct model *m, struct span name, uint32_t *ret_slot) {
+    struct queues *s = m->queues;
+    uint32_t slot;
+    int rc = slab_take(&s->targets, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct target *t = target_at(s, slot);
+    list_init(&t->queues);
+    rc = def_set_text(&t->name, name);
+    if (rc == 0) {
+        rc = map_insert(&s->by_target, hash_bytes(s->hash, name), slot);
+    }
+    if (rc != 0) {
+        free(t->name);
+        slab_give(&s->targets, slot);
+        return rc;
+    }
+    t->destination = destination_find(m, name);
+    *ret_slot = slot;
+    return 0;
+}
+
+static void queue_unlink_target(struct model *m, struct queue *q) {
+    struct queues *s = m->queues;
+    if (q->target == 0) {
+        return;
+    }
+    struct target *t = target_at(s, q->target);
+    destination_queue_ready(m, t->destination, q->index, false);
+    list_remove(&q->in_target);
+    if (--t->refs == 0) {
+        map_remove(&s->by_target, target_hash_of(s, q->target), q->target);
+        free(t->name);
+        slab_give(&s->targets, q->target);
+    }
+    q->target = 0;
+    q->told_ready = false;
+}
+
+static int queue_link_target(struct model *m, struct queue *q) {
+    struct queues *s = m->queues;
+    struct span name = span_text(q->def.destination);
+    if (name.size == 0) {
+        return 0;
+    }
+    uint32_t slot = target_find(s, name);
+    int rc = slot != 0 ? 0 : target_make(m, name, &slot);
+    if (rc == 0) {
+        struct target *t = target_at(s, slot);
+        t->refs++;
+        list_append(&t->queues, &q->in_target);
+        q->target = slot;
+    }
+    return rc;
+}
+
+static bool queue_has_work(const struct queue *q) {
+    return q->counts[MESSAGE_READY] > 0 && !q->def.paused;
+}
+
+void queue_ready_changed(struct model *m, struct queue *q) {
+    bool ready = queue_has_work(q);
+    if (q->target == 0 || ready == q->told_ready) {
+        return;
+    }
+    q->told_ready = ready;
+    destination_queue_ready(m, target_at(m->queues, q->target)->destination, q->index, ready);
+}
+
+void queue_destination_changed(struct model *m, const char *name, uint32_t destination) {
+    struct queues *s = m->queues;
+    uint32_t slot = target_find(s, span_text(name));
+    if (slot == 0) {
+        return; /* a queue that names it later asks destination_find */
+    }
+    struct target *t = target_at(s, slot);
+    t->destination = destination;
+    for (struct list_node *n = list_first(&t->queues); n != NULL; n = list_next(&t->queues, n)) {
+        struct queue *q = CONTAINER_OF(n, struct queue, in_target);
+        q->told_ready = queue_has_work(q);
+        destination_queue_ready(m, destination, q->index, q->told_ready);
+    }
+}
+
+uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after) {
+    struct queues *s = m->queues;
+    const struct queue *q = after == 0 ? NULL : queue_at(s, after);
+    struct list_node *n = NULL;
+    if (q != NULL && q->target != 0 && target_at(s, q->target)->destination == destination) {
+        n = list_next(&target_at(s, q->target)->queues, &q->in_target);
+    }
+    if (n == NULL) {
+        const struct destination_def *def = destination_definition(m, destination);
+        uint32_t slot = def == NULL ? 0 : target_find(s, span_text(def->name));
+        n = slot == 0 ? NULL : list_first(&target_at(s, slot)->queues);
+    }
+    return n == NULL ? 0 : CONTAINER_OF(n, struct queue, in_target)->index;
+}
+
+/* ---- queues ---- */
+
+static int queue_make(struct model *m, uint32_t index, struct queue_def *def, struct queue **ret) {
+    struct queue *q = calloc(1, sizeof *q);
+    if (q == NULL) {
+        queue_def_release(def);
+        return E_NOMEM;
+    }
+    q->index = index;
+    pace_init(&q->pace);
+    q->def = *def;
+    int rc = roster_put(&m->queues->roster, index, q, def->name);
+    if (rc != 0) {
+        queue_free(q);
+        return rc;
+    }
+    *ret = q;
+    return 0;
+}
+
+/* The name stays where it is: the roster borrows it. */
+static int queue_replace_def(struct queue *q, struct queue_def *def) {
+    if (strcmp(q->def.name, def->name) != 0) {
+        queue_def_release(def);
+        return E_CORRUPT;
+    }
+    free(def->name);
+    def->name = q->def.name;
+    q->def.name = NULL;
+    queue_def_release(&q->def);
+    q->def = *def;
+    return 0;
+}
+
+int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t file_hash,
+              struct queue **ret) {
+    struct queue *q = queue_at(m->queues, index);
+    int rc;
+    if (q == NULL) {
+        rc = queue_make(m, index, def, &q);
+    } else {
+        queue_unlink_target(m, q);
+        rc = queue_replace_def(q, def);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    q->file_hash = file_hash;
+    *ret = q;
+    rc = pace_define(&q->pace, &q->def.pace);
+    if (rc == 0) {
+        rc = queue_link_target(m, q);
+    }
+    queue_ready_changed(m, q);
+    return rc;
+}
+
+void queue_drop(struct model *m, struct queue *q) {
+    queue_unlink_target(m, q);
+    roster_remove(&m->queues->roster, q->index);
+    queue_free(q);
+}
+
+uint32_t queue_find(const struct model *m, struct span name) {
+    return roster_find(&m->queues->roster, name);
+}
+
+const struct queue_def *queue_definition(const struct model *m, uint32_t queue) {
+    const struct queue *q = queue_at(m->queues, queue);
+    return q == NULL ? NULL : &q->def;
+}
+
+struct pace *queue_pace(struct model *m, uint32_t queue) {
+    struct queue *q = queue_at(m->queues, queue);
+    return q == NULL ? NULL : &q->pace;
+}
+
+const struct pace *queue_pace_view(const struct model *m, uint32_t queue) {
+    const struct queue *q = queue_at(m->queues, queue);
+    return q == NULL ? NULL : &q->pace;
+}

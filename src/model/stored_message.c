@@ -1,0 +1,204 @@
+#include "model/message_payload.h"
+
+#include <assert.h>
+#include <endian.h>
+
+#include "base/error.h"
+#include "model/fact.h"
+
+#define FIXED_BYTES 28u
+
+enum payload_flag {
+    HAS_SCHEDULE = 0x0001,
+    HAS_EXPIRES = 0x0002,
+    HAS_CONTENT_TYPE = 0x0004,
+    HAS_ORDERING_KEY = 0x0008,
+    HAS_TRACEPARENT = 0x0010,
+    HAS_TRACESTATE = 0x0020,
+    HAS_CORRELATION_ID = 0x0040,
+    HAS_HEADERS = 0x0080,
+    HAS_TIE = 0x0100,
+    HAS_PURCHASE_IS_ID = 0x0200,
+    HAS_PURCHASE = 0x0400,
+    HAS_ALL = 0x07ff,
+};
+
+/* The optional texts of an envelope, in the order of their flags. */
+static const struct {
+    uint16_t flag;
+    size_t offset;
+} texts[] = {
+    {HAS_CONTENT_TYPE, offsetof(struct envelope, content_type)},
+    {HAS_ORDERING_KEY, offsetof(struct envelope, ordering_key)},
+    {HAS_TRACEPARENT, offsetof(struct envelope, traceparent)},
+    {HAS_TRACESTATE, offsetof(struct envelope, tracestate)},
+    {HAS_CORRELATION_ID, offsetof(struct envelope, correlation_id)},
+    {HAS_HEADERS, offsetof(struct envelope, headers)},
+};
+
+static inline const struct span *text_of(const struct envelope *e, size_t i) {
+    return (const struct span *)(const void *)((const char *)e + texts[i].offset);
+}
+
+size_t envelope_extra_bytes(const struct envelope *e) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        bytes += text_of(e, i)->size;
+    }
+    return bytes;
+}
+
+static inline uint8_t *store_u16(uint8_t *at, uint16_t v) {
+    v = htole16(v);
+    memcpy(at, &v, sizeof v);
+    return at + sizeof v;
+}
+
+static inline uint8_t *store_u32(uint8_t *at, uint32_t v) {
+    v = htole32(v);
+    memcpy(at, &v, sizeof v);
+    return at + sizeof v;
+}
+
+static inline uint8_t *store_u64(uint8_t *at, uint64_t v) {
+    v = htole64(v);
+    memcpy(at, &v, sizeof v);
+    return at + sizeof v;
+}
+
+static inline uint8_t *store_span(uint8_t *at, struct span s) {
+    if (s.size > 0) {
+        memcpy(at, s.data, s.size);
+    }
+    return at + s.size;
+}
+
+static inline uint8_t *store_text(uint8_t *at, struct span s) {
+    assert(s.size <= UINT16_MAX);
+    return store_span(store_u16(at, (uint16_t)s.size), s);
+}
+
+static uint16_t flags_of(const struct message_payload *p) {
+    const struct stored_message *s = &p->stored;
+    unsigned flags = 0;
+    flags |= s->schedule_ns != 0 ? HAS_SCHEDULE : 0;
+    flags |= s->expires_ns != 0 ? HAS_EXPIRES : 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        flags |= text_of(&s->envelope, i)->size > 0 ? texts[i].flag : 0;
+    }
+    if (p->tie.campaign != 0 || p->tie.stock != 0) {
+        flags |= HAS_TIE | (p->purchase_is_id ? HAS_PURCHASE_IS_ID : HAS_PURCHASE);
+    }
+    return (uint16_t)flags;
+}
+
+static size_t encoded_max(const struct message_payload *p) {
+    return FIXED_BYTES + NAME_MAX_BYTES + 3 * sizeof(uint64_t) + 2 * (ARRAY_LENGTH(texts) + 1) +
+           envelope_extra_bytes(&p->stored.envelope) + p->tie.purchase.size +
+           p->stored.envelope.body.size;
+}
+
+/* One reservation, then plain stores: this is on the way of every message. */
+int message_payload_encode(const struct message_payload *p, struct buffer *out) {
+    const struct stored_message *s = &p->stored;
+    assert(s->queue.size >= 1 && s->queue.size <= NAME_MAX_BYTES);
+    int rc = buffer_reserve(out, encoded_max(p));
+    if (rc != 0) {
+        return rc;
+    }
+    uint16_t flags = flags_of(p);
+    uint8_t *at = out->data + out->size;
+    at = store_u64(at, s->id);
+    at = store_u64(at, s->accepted_ns);
+    at = store_u32(at, p->queue);
+    *at++ = s->priority;
+    *at++ = (uint8_t)s->queue.size;
+    at = store_u16(at, flags);
+    at = store_u32(at, (uint32_t)s->envelope.body.size);
+    at = store_span(at, s->queue);
+    at = flags & HAS_SCHEDULE ? store_u64(at, s->schedule_ns) : at;
+    at = flags & HAS_EXPIRES ? store_u64(at, s->expires_ns) : at;
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        at = flags & texts[i].flag ? store_text(at, *text_of(&s->envelope, i)) : at;
+    }
+    if (flags & HAS_TIE) {
+        at = store_u32(at, p->tie.campaign);
+        at = store_u32(at, p->tie.stock);
+    }
+    at = flags & HAS_PURCHASE ? store_text(at, p->tie.purchase) : at;
+    at = store_span(at, s->envelope.body);
+    out->size = (size_t)(at - out->data);
+    return 0;
+}
+
+static struct span reader_text(struct reader *r) {
+    return reader_take(r, reader_u16(r));
+}
+
+static void decode_optional(struct reader *r, uint16_t flags, struct message_payload *p) {
+    struct stored_message *s = &p->stored;
+    s->schedule_ns = flags & HAS_SCHEDULE ? reader_u64(r) : 0;
+    s->expires_ns = flags & HAS_EXPIRES ? reader_u64(r) : 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
+        if (flags & texts[i].flag) {
+            *(struct span *)(void *)((char *)&s->envelope + texts[i].offset) = reader_text(r);
+        }
+    }
+    if (flags & HAS_TIE) {
+        p->tie.campaign = reader_u32(r);
+        p->tie.stock = reader_u32(r);
+    }
+    p->purchase_is_id = (flags & HAS_PURCHASE_IS_ID) != 0;
+    if (flags & HAS_PURCHASE) {
+        p->tie.purchase = reader_text(r);
+    }
+}
+
+int message_payload_decode(struct span payload, struct message_payload *ret) {
+    struct reader r;
+    reader_init(&r, payload);
+    struct message_payload p = {.stored = {.payload = payload}};
+    struct stored_message *s = &p.stored;
+    s->id = reader_u64(&r);
+    s->accepted_ns = reader_u64(&r);
+    p.queue = reader_u32(&r);
+    s->priority = reader_u8(&r);
+    uint8_t name_bytes = reader_u8(&r);
+    uint16_t flags = reader_u16(&r);
+    uint32_t body_bytes = reader_u32(&r);
+    s->queue = reader_take(&r, name_bytes);
+    decode_optional(&r, flags, &p);
+    s->envelope.body = reader_take(&r, body_bytes);
+    if (!reader_done(&r) || s->id == 0 || (flags & ~HAS_ALL) != 0 ||
+        payload.size - body_bytes > UINT16_MAX) {
+        return E_CORRUPT;
+    }
+    *ret = p;
+    return 0;
+}
+
+int stored_message_find(struct span facts, uint64_t id, struct stored_message *ret) {
+    struct reader r;
+    reader_init(&r, facts);
+    while (r.left > 0) {
+        uint16_t kind = reader_u16(&r);
+        uint16_t version = reader_u16(&r);
+        struct span payload = reader_bytes(&r);
+        if (r.failed) {
+            return E_CORRUPT;
+        }
+        struct message_payload p;
+        bool carries = kind == FACT_MESSAGE_PUT || kind == FACT_MESSAGE_MOVED;
+        if (!carries || version > fact_kind_version(kind)) {
+            continue;
+        }
+        if (message_payload_decode(payload, &p) != 0) {
+            return E_CORRUPT;
+        }
+        if (p.stored.id == id) {
+            *ret = p.stored;
+            return 0;
+        }
+    }
+    return E_NOT_FOUND;
+}
