@@ -41,11 +41,14 @@ class Redis:
     def rate(self, clients):
         """Claims per second, counted by the server: as many as make about SECONDS."""
         count = int(common.SECONDS * {1: 3000, 64: 25000, 256: 30000}[clients])
-        before, started = int(self.cli("GET", "used") or 0), time.monotonic()
+        before, started = self.used(), time.monotonic()
         subprocess.run(["redis-benchmark", "-p", str(self.port), "-c", str(clients), "-n", str(count), "-q",
-                        "-r", "999999999999", "EVALSHA", self.script, "3", "members", "used", "queue",
+                        "-r", "1000000000", "EVALSHA", self.script, "3", "members", "used", "queue",
                         "member-__rand_int__"], stdout=subprocess.DEVNULL, check=True)
-        return (int(self.cli("GET", "used")) - before) / (time.monotonic() - started)
+        return (self.used() - before) / (time.monotonic() - started)
+
+    def used(self):
+        return int(self.cli("GET", "used").strip() or 0)
 
     def stop(self):
         self.process.terminate()
