@@ -3,7 +3,7 @@
 --   entry      POST {"member": ...} of a new member each time
 --   noop       POST of the same size to a route that decides nothing
 --   publish    POST of one message with a body of 1 KiB
---   batch      POST of a transaction that queues 64 small messages
+--   batch      POST of a transaction that puts a small message into each of 64 queues, <prefix>-0 to <prefix>-63
 --   get        GET
 local threads = 0
 
@@ -42,8 +42,11 @@ function init(args)
     if kind == "get" then
         same_each_time(wrk.format("GET"))
     elseif kind == "batch" then
-        local one = '{"enqueue":{"queue":"' .. prefix .. '","body":{"n":1}}}'
-        same_each_time(wrk.format("POST", nil, nil, '{"operations":[' .. one .. string.rep("," .. one, 63) .. ']}'))
+        local operations = {} -- a transaction may name each resource once
+        for n = 0, 63 do
+            operations[n + 1] = string.format('{"enqueue":{"queue":"%s-%d","body":{"n":1}}}', prefix, n)
+        end
+        same_each_time(wrk.format("POST", nil, nil, '{"operations":[' .. table.concat(operations, ",") .. ']}'))
     else
         another_name_each_time(bodies[kind])
     end
