@@ -227,6 +227,8 @@ static int step(const struct node **n, struct span segment, bool last, struct sp
             *verb = span_of(NULL, 0);
             name = segment;
             child = NULL;
+        } else if (verb->size == 0) {
+            return E_NOT_FOUND;
         }
     }
     if (child == NULL)
