@@ -16,7 +16,10 @@
  * R4  What is cut is cut from the file too: else a stale record of the torn batch could follow
  *     straight behind a new one of the same length, with the position expected there.
  * R5  What survived in the page cache only (the process died, the machine did not) becomes durable
- *     here: the last segment and the directory are flushed before anything is answered from them.
+ *     here: the last segment and the directory are flushed before anything is answered from them. And
+ *     when the process ended because a flush failed, the kernel holds the pages of that flush as clean
+ *     though they never arrived: so the last batch, with its end mark, is written again
+ *     before it is flushed.
  */
 #include "log/recovery.h"
 
@@ -31,7 +34,8 @@
 
 #include "base/error.h"
 
-#define ADVICE "run `sluice log verify`; `--salvage` gives up what cannot be read"
+#define COPY_BYTES 4096u
+#define ADVICE     "run `sluice log verify`; `--salvage` gives up what cannot be read"
 
 int recovery_error(struct recovery *r, int rc, const char *format, ...) {
     va_list arguments;
@@ -316,7 +320,7 @@ static int scan_sealed_segment(struct recovery *r, struct segment *s, const stru
 
 /* The bytes behind the end that are not zero: what is cut. */
 static int measure_cut(struct scan *scan, const struct scan_end *end, uint64_t *ret_bytes) {
-    uint8_t chunk[4096];
+    uint8_t chunk[COPY_BYTES];
     uint64_t last = end->offset;
     for (uint64_t at = end->offset; at < scan->end; at += sizeof chunk) {
         ssize_t got =
@@ -330,6 +334,32 @@ static int measure_cut(struct scan *scan, const struct scan_end *end, uint64_t *
     }
     *ret_bytes = last - end->offset;
     return 0;
+}
+
+/* R5. */
+static int write_last_batch_again(struct recovery *r, const struct segment *s,
+                                  const struct scan_end *end) {
+    const struct file_ops *files = r->log->files;
+    uint8_t chunk[COPY_BYTES];
+    uint64_t at = end->batch_offset == 0 ? end->offset : end->batch_offset;
+    while (at < end->offset) {
+        uint64_t left = end->offset - at;
+        size_t size = left < sizeof chunk ? (size_t)left : sizeof chunk;
+        ssize_t got = files->read_at(files->context, s->file, chunk, size, at);
+        int rc = got == (ssize_t)size ? files->write_at(files->context, s->file, chunk, size, at)
+                 : got < 0            ? (int)got
+                                      : -EIO;
+        if (rc != 0) {
+            return file_error(r, "writing the last batch again", s->name, rc);
+        }
+        at += size;
+    }
+    static const uint8_t end_mark[LOG_END_BYTES];
+    int rc = 0;
+    if (at + sizeof end_mark <= s->capacity) {
+        rc = files->write_at(files->context, s->file, end_mark, sizeof end_mark, at);
+    }
+    return rc != 0 ? file_error(r, "marking the end", s->name, rc) : 0;
 }
 
 /* R4, R5. */
@@ -350,6 +380,10 @@ static int cut_tail(struct recovery *r, struct segment *s, struct scan *scan,
                         "cut a torn tail of %" PRIu64 " bytes at offset %" PRIu64
                         " of %s: position %" PRIu64 " had not been acknowledged",
                         r->ret->cut_bytes, end->offset, s->name, end->position);
+    }
+    rc = write_last_batch_again(r, s, end);
+    if (rc != 0) {
+        return rc;
     }
     rc = files->flush(files->context, s->file);
     return rc != 0 ? file_error(r, "flush", s->name, rc) : 0;

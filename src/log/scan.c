@@ -128,6 +128,9 @@ int scan_run(struct scan *s, struct scan_end *end) {
             end->reason = rc;
             return 0;
         }
+        if (r.batch_index == 0) {
+            end->batch_offset = end->offset;
+        }
         end->offset += r.size_bytes;
         end->position++;
         end->last_time_ns = r.time_ns;

@@ -42,6 +42,7 @@ struct scan_end {
     uint64_t offset;
     uint64_t position;     /* expected there */
     uint64_t last_time_ns; /* of the last record of the run */
+    uint64_t batch_offset; /* where the last batch of the run begins; 0: the run is empty */
     int reason;            /* E_END, E_TORN or E_CORRUPT */
 };
 

@@ -1,0 +1,709 @@
+#include "sim_disk.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/rng.h"
+
+#define NAMES_MAX        1024u
+#define HANDLES_MAX      1024u
+#define DEFAULT_CAPACITY (UINT64_C(1) << 30)
+#define NO_INODE         -1
+
+/* Of a byte that differs from what was flushed: a loss may garble what was written, not what was cut. */
+#define DIRTY_WRITTEN 1
+#define DIRTY_CUT     2
+
+struct inode {
+    uint8_t *now;    /* owns: what readers see */
+    uint8_t *synced; /* owns: what a loss cannot take */
+    uint8_t
+        *dirty; /* owns: DIRTY_* for each byte of `now` that a flush would make durable, else 0 */
+    size_t now_size, synced_size, allocated;
+    bool size_dirty;
+    bool directory;
+};
+
+struct name {
+    char *path; /* owns; NULL: free */
+    int inode;
+};
+
+struct name_table {
+    struct name names[NAMES_MAX];
+};
+
+enum change_kind { CHANGE_CREATE, CHANGE_RENAME, CHANGE_UNLINK };
+
+/* A change of names that was not flushed. */
+struct change {
+    enum change_kind kind;
+    char *path; /* owns */
+    char *to;   /* owns; for a rename */
+    int inode;
+};
+
+struct handle {
+    int inode; /* NO_INODE: free */
+    bool locks;
+};
+
+struct sim_disk {
+    struct file_ops ops;
+    pthread_mutex_t lock;
+    struct rng rng;
+    struct inode **inodes; /* owns; never removed before the end */
+    int inode_count;
+    struct name_table now, synced;
+    struct change *changes; /* owns; since the last flush of their directory, in order */
+    size_t change_count;
+    struct handle handles[HANDLES_MAX];
+    uint64_t operations;
+    uint64_t fail_at, crash_at; /* operation numbers; 0: none */
+    int fail_errno;
+    bool crashed;
+    uint64_t capacity;
+};
+
+static void *must(void *p) {
+    assert(p != NULL); /* a test does not go on without memory */
+    return p;
+}
+
+/* ---- names ---- */
+
+static struct name *name_find(struct name_table *t, const char *path) {
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        if (t->names[i].path != NULL && strcmp(t->names[i].path, path) == 0) {
+            return &t->names[i];
+        }
+    }
+    return NULL;
+}
+
+static void name_remove(struct name_table *t, const char *path) {
+    struct name *n = name_find(t, path);
+    if (n != NULL) {
+        free(n->path);
+        n->path = NULL;
+    }
+}
+
+static void name_set(struct name_table *t, const char *path, int inode) {
+    name_remove(t, path);
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        if (t->names[i].path == NULL) {
+            t->names[i] = (struct name){.path = must(strdup(path)), .inode = inode};
+            return;
+        }
+    }
+    assert(!"too many names for the simulated disk");
+}
+
+static void name_table_clear(struct name_table *t) {
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        free(t->names[i].path);
+        t->names[i].path = NULL;
+    }
+}
+
+static void name_table_copy(struct name_table *to, const struct name_table *from) {
+    name_table_clear(to);
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        if (from->names[i].path != NULL) {
+            name_set(to, from->names[i].path, from->names[i].inode);
+        }
+    }
+}
+
+static bool in_directory(const char *path, const char *directory) {
+    size_t size = strlen(directory);
+    return strncmp(path, directory, size) == 0 && path[size] == '/' &&
+           strchr(path + size + 1, '/') == NULL;
+}
+
+static void change_apply(const struct change *c, struct name_table *t) {
+    switch (c->kind) {
+    case CHANGE_CREATE:
+        name_set(t, c->path, c->inode);
+        break;
+    case CHANGE_UNLINK:
+        name_remove(t, c->path);
+        break;
+    case CHANGE_RENAME:
+        if (name_find(t, c->path) != NULL) {
+            name_remove(t, c->path);
+            name_set(t, c->to, c->inode);
+        }
+        break;
+    }
+}
+
+static void change_names(struct sim_disk *d, enum change_kind kind, const char *path,
+                         const char *to, int inode) {
+    struct change c = {
+        .kind = kind,
+        .path = must(strdup(path)),
+        .to = to == NULL ? NULL : must(strdup(to)),
+        .inode = inode,
+    };
+    d->changes = must(realloc(d->changes, (d->change_count + 1) * sizeof c));
+    d->changes[d->change_count++] = c;
+    change_apply(&c, &d->now);
+}
+
+static void change_free(struct change *c) {
+    free(c->path);
+    free(c->to);
+}
+
+/* ---- bytes ---- */
+
+static int inode_create(struct sim_disk *d, bool directory) {
+    d->inodes = must(realloc(d->inodes, ((size_t)d->inode_count + 1) * sizeof(void *)));
+    struct inode *n = must(calloc(1, sizeof *n));
+    n->directory = directory;
+    d->inodes[d->inode_count] = n;
+    return d->inode_count++;
+}
+
+static uint8_t *grown(uint8_t *bytes, size_t from, size_t to) {
+    bytes = must(realloc(bytes, to));
+    memset(bytes + from, 0, to - from);
+    return bytes;
+}
+
+static void inode_grow(struct inode *n, size_t size) {
+    if (size > n->allocated) {
+        n->now = grown(n->now, n->allocated, size);
+        n->synced = grown(n->synced, n->allocated, size);
+        n->dirty = grown(n->dirty, n->allocated, size);
+        n->allocated = size;
+    }
+    if (size > n->now_size) {
+        n->now_size = size;
+        n->size_dirty = true;
+    }
+}
+
+static void inode_write(struct inode *n, const void *data, size_t size, uint64_t offset) {
+    if (size > 0) {
+        inode_grow(n, (size_t)offset + size);
+        memcpy(n->now + offset, data, size);
+        for (size_t i = (size_t)offset; i < (size_t)offset + size; i++) {
+            if (n->now[i] != n->synced[i]) {
+                n->dirty[i] = DIRTY_WRITTEN;
+            }
+        }
+    }
+}
+
+static void inode_truncate(struct inode *n, size_t size) {
+    if (size < n->now_size) {
+        memset(n->now + size, 0, n->now_size - size);
+        memset(n->dirty + size, DIRTY_CUT, n->now_size - size);
+        n->now_size = size;
+        n->size_dirty = true;
+    } else {
+        inode_grow(n, size);
+    }
+}
+
+static void inode_flush(struct inode *n) {
+    for (size_t i = 0; i < n->allocated; i++) {
+        if (n->dirty[i] != 0) {
+            n->synced[i] = n->now[i];
+            n->dirty[i] = 0;
+        }
+    }
+    n->synced_size = n->now_size;
+    n->size_dirty = false;
+}
+
+/* After a failed flush: the kernel calls the pages clean, though they never arrived. */
+static void inode_forget_dirty(struct inode *n) {
+    if (n->allocated > 0) {
+        memset(n->dirty, 0, n->allocated);
+    }
+    n->size_dirty = false;
+}
+
+/* One sector at a restart: `arrives` makes its unflushed bytes durable, `garbles` makes them random. */
+static void sector_settle(struct sim_disk *d, struct inode *n, size_t at, bool arrives,
+                          bool garbles) {
+    size_t end = at + SIM_SECTOR_BYTES < n->allocated ? at + SIM_SECTOR_BYTES : n->allocated;
+    for (size_t i = at; i < end; i++) {
+        if (n->dirty[i] == DIRTY_WRITTEN && garbles) {
+            n->synced[i] = (uint8_t)rng_next(&d->rng);
+        } else if (n->dirty[i] != 0 && arrives) {
+            n->synced[i] = n->now[i];
+        }
+    }
+}
+
+static bool sector_is_dirty(const struct inode *n, size_t at) {
+    size_t end = at + SIM_SECTOR_BYTES < n->allocated ? at + SIM_SECTOR_BYTES : n->allocated;
+    for (size_t i = at; i < end; i++) {
+        if (n->dirty[i] != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void inode_settle(struct sim_disk *d, struct inode *n, enum sim_loss loss) {
+    size_t dirty_sectors = 0, seen = 0;
+    for (size_t at = 0; at < n->allocated; at += SIM_SECTOR_BYTES) {
+        dirty_sectors += sector_is_dirty(n, at) ? 1 : 0;
+    }
+    size_t kept = (size_t)rng_below(&d->rng, dirty_sectors + 1); /* of a torn write */
+    for (size_t at = 0; at < n->allocated; at += SIM_SECTOR_BYTES) {
+        if (sector_is_dirty(n, at)) {
+            bool arrives =
+                loss == SIM_TEAR ? seen < kept : loss != SIM_DROP && rng_below(&d->rng, 2) == 0;
+            bool garbles = loss == SIM_GARBLE && rng_below(&d->rng, 3) == 0;
+            sector_settle(d, n, at, arrives, garbles);
+            seen++;
+        }
+    }
+    bool size_arrives = n->size_dirty && loss != SIM_DROP && rng_below(&d->rng, 2) == 0;
+    if (size_arrives) {
+        n->synced_size = n->now_size;
+    }
+    if (n->allocated > 0) {
+        memset(n->synced + n->synced_size, 0, n->allocated - n->synced_size);
+        memcpy(n->now, n->synced, n->allocated);
+    }
+    n->now_size = n->synced_size;
+    inode_forget_dirty(n);
+}
+
+static void names_settle(struct sim_disk *d, enum sim_loss loss) {
+    size_t kept = loss == SIM_TEAR ? (size_t)rng_below(&d->rng, d->change_count + 1) : 0;
+    for (size_t i = 0; i < d->change_count; i++) {
+        bool any = loss == SIM_SCATTER || loss == SIM_GARBLE;
+        if (loss == SIM_TEAR ? i < kept : any && rng_below(&d->rng, 2) == 0) {
+            change_apply(&d->changes[i], &d->synced);
+        }
+        change_free(&d->changes[i]);
+    }
+    d->change_count = 0;
+    name_table_copy(&d->now, &d->synced);
+}
+
+/* ---- the operations; lock held from begin to end ---- */
+
+enum fate { FATE_RUN, FATE_FAIL, FATE_STOPPED };
+
+/* Counts a changing operation and says what becomes of it. */
+static enum fate begin_change(struct sim_disk *d, int *ret_error) {
+    if (d->crashed) {
+        *ret_error = -EIO;
+        return FATE_STOPPED;
+    }
+    d->operations++;
+    if (d->operations == d->crash_at) {
+        d->crashed = true;
+        *ret_error = -EIO;
+        return FATE_FAIL;
+    }
+    if (d->operations == d->fail_at) {
+        *ret_error = -d->fail_errno;
+        return FATE_FAIL;
+    }
+    return FATE_RUN;
+}
+
+static uint64_t used_bytes(const struct sim_disk *d) {
+    uint64_t used = 0;
+    for (size_t i = 0; i < NAMES_MAX; i++) {
+        if (d->now.names[i].path != NULL) {
+            used += d->inodes[d->now.names[i].inode]->now_size;
+        }
+    }
+    return used;
+}
+
+static bool has_room(const struct sim_disk *d, const struct inode *n, uint64_t end) {
+    uint64_t more = end > n->now_size ? end - n->now_size : 0;
+    return used_bytes(d) + more <= d->capacity;
+}
+
+static struct inode *inode_of(struct sim_disk *d, int file) {
+    assert(file >= 0 && (size_t)file < HANDLES_MAX);
+    return d->handles[file].inode == NO_INODE ? NULL : d->inodes[d->handles[file].inode];
+}
+
+static int handle_create(struct sim_disk *d, int inode) {
+    for (int i = 0; i < (int)HANDLES_MAX; i++) {
+        if (d->handles[i].inode == NO_INODE) {
+            d->handles[i] = (struct handle){.inode = inode};
+            return i;
+        }
+    }
+    return -EMFILE;
+}
+
+static int open_locked(struct sim_disk *d, const char *path, int flags) {
+    struct name *n = name_find(&d->now, path);
+    int error = 0;
+    if (d->crashed) {
+        return -EIO;
+    }
+    if (n != NULL) {
+        return (flags & O_EXCL) != 0 ? -EEXIST : handle_create(d, n->inode);
+    }
+    if ((flags & O_CREAT) == 0) {
+        return -ENOENT;
+    }
+    if (begin_change(d, &error) != FATE_RUN) {
+        return error;
+    }
+    int inode = inode_create(d, false);
+    change_names(d, CHANGE_CREATE, path, NULL, inode);
+    return handle_create(d, inode);
+}
+
+static int sim_open(void *context, const char *path, int flags, int mode) {
+    struct sim_disk *d = context;
+    (void)mode;
+    pthread_mutex_lock(&d->lock);
+    int rc = open_locked(d, path, flags);
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_close(void *context, int file) {
+    struct sim_disk *d = context;
+    pthread_mutex_lock(&d->lock);
+    d->handles[file] = (struct handle){.inode = NO_INODE};
+    pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+static int write_locked(struct sim_disk *d, struct inode *n, const void *data, size_t size,
+                        uint64_t offset) {
+    int error;
+    enum fate fate = begin_change(d, &error);
+    if (n == NULL) {
+        return -EBADF;
+    }
+    if (fate == FATE_FAIL) {
+        size_t sectors = size / SIM_SECTOR_BYTES + 1;
+        size_t arrived = (size_t)rng_below(&d->rng, sectors + 1) * SIM_SECTOR_BYTES;
+        inode_write(n, data, arrived < size ? arrived : size, offset);
+    }
+    if (fate != FATE_RUN) {
+        return error;
+    }
+    if (!has_room(d, n, offset + size)) {
+        return -ENOSPC;
+    }
+    inode_write(n, data, size, offset);
+    return 0;
+}
+
+static int sim_write_at(void *context, int file, const void *data, size_t size, uint64_t offset) {
+    struct sim_disk *d = context;
+    pthread_mutex_lock(&d->lock);
+    int rc = write_locked(d, inode_of(d, file), data, size, offset);
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static ssize_t sim_read_at(void *context, int file, void *data, size_t size, uint64_t offset) {
+    struct sim_disk *d = context;
+    pthread_mutex_lock(&d->lock);
+    const struct inode *n = inode_of(d, file);
+    ssize_t got = d->crashed ? -EIO : n == NULL ? -EBADF : 0;
+    if (got == 0 && offset < n->now_size) {
+        size_t left = n->now_size - (size_t)offset;
+        got = (ssize_t)(size < left ? size : left);
+        memcpy(data, n->now + offset, (size_t)got);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return got;
+}
+
+static int sim_flush(void *context, int file) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    struct inode *n = inode_of(d, file);
+    enum fate fate = begin_change(d, &rc);
+    if (n == NULL) {
+        rc = -EBADF;
+    } else if (fate == FATE_RUN) {
+        inode_flush(n);
+    } else if (fate == FATE_FAIL && !d->crashed) {
+        inode_forget_dirty(n);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_reserve(void *context, int file, uint64_t offset, uint64_t size) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    struct inode *n = inode_of(d, file);
+    enum fate fate = begin_change(d, &rc);
+    if (n == NULL) {
+        rc = -EBADF;
+    } else if (fate == FATE_RUN) {
+        rc = has_room(d, n, offset + size) ? 0 : -ENOSPC;
+        if (rc == 0) {
+            inode_grow(n, (size_t)(offset + size));
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_truncate(void *context, int file, uint64_t size) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    struct inode *n = inode_of(d, file);
+    enum fate fate = begin_change(d, &rc);
+    if (n == NULL) {
+        rc = -EBADF;
+    } else if (fate == FATE_RUN) {
+        inode_truncate(n, (size_t)size);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_size(void *context, int file, uint64_t *ret_size) {
+    struct sim_disk *d = context;
+    pthread_mutex_lock(&d->lock);
+    const struct inode *n = inode_of(d, file);
+    int rc = d->crashed ? -EIO : n == NULL ? -EBADF : 0;
+    if (rc == 0) {
+        *ret_size = n->now_size;
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_rename(void *context, const char *from, const char *to) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    if (begin_change(d, &rc) == FATE_RUN) {
+        struct name *n = name_find(&d->now, from);
+        rc = n == NULL ? -ENOENT : 0;
+        if (rc == 0) {
+            change_names(d, CHANGE_RENAME, from, to, n->inode);
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_unlink(void *context, const char *path) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    if (begin_change(d, &rc) == FATE_RUN) {
+        struct name *n = name_find(&d->now, path);
+        rc = n == NULL ? -ENOENT : 0;
+        if (rc == 0) {
+            change_names(d, CHANGE_UNLINK, path, NULL, n->inode);
+        }
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_make_directory(void *context, const char *path, int mode) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    (void)mode;
+    pthread_mutex_lock(&d->lock);
+    if (name_find(&d->now, path) != NULL) {
+        rc = -EEXIST;
+    } else if (begin_change(d, &rc) == FATE_RUN) {
+        change_names(d, CHANGE_CREATE, path, NULL, inode_create(d, true));
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+/* Where a change of names takes place; both paths of a rename are in one directory. */
+static void flush_changes_in(struct sim_disk *d, const char *directory) {
+    size_t left = 0;
+    for (size_t i = 0; i < d->change_count; i++) {
+        /* "." and "/" hold the top of what the tests make. */
+        bool top = strcmp(directory, ".") == 0 && strchr(d->changes[i].path, '/') == NULL;
+        if (top || in_directory(d->changes[i].path, directory)) {
+            change_apply(&d->changes[i], &d->synced);
+            change_free(&d->changes[i]);
+        } else {
+            d->changes[left++] = d->changes[i];
+        }
+    }
+    d->change_count = left;
+}
+
+static int sim_flush_directory(void *context, const char *path) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    if (begin_change(d, &rc) == FATE_RUN) {
+        flush_changes_in(d, path);
+    }
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_list(void *context, const char *path, void (*entry)(void *arg, const char *name),
+                    void *arg) {
+    struct sim_disk *d = context;
+    int rc = d->crashed ? -EIO : name_find(&d->now, path) == NULL ? -ENOENT : 0;
+    for (size_t i = 0; rc == 0 && i < NAMES_MAX; i++) {
+        /* Without the lock, because `entry` may call back; a test lists while nothing else runs. */
+        const char *name = d->now.names[i].path;
+        if (name != NULL && in_directory(name, path)) {
+            char copy[256];
+            snprintf(copy, sizeof copy, "%s", strrchr(name, '/') + 1);
+            entry(arg, copy);
+        }
+    }
+    return rc;
+}
+
+static int sim_lock(void *context, int file) {
+    struct sim_disk *d = context;
+    int rc = 0;
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i < HANDLES_MAX; i++) {
+        if (d->handles[i].inode == d->handles[file].inode && d->handles[i].locks) {
+            rc = -EWOULDBLOCK;
+        }
+    }
+    d->handles[file].locks = rc == 0;
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+static int sim_free_bytes(void *context, const char *path, uint64_t *ret_bytes) {
+    struct sim_disk *d = context;
+    (void)path;
+    pthread_mutex_lock(&d->lock);
+    uint64_t used = used_bytes(d);
+    *ret_bytes = used < d->capacity ? d->capacity - used : 0;
+    pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+/* ---- commands ---- */
+
+struct sim_disk *sim_disk_create(uint64_t seed) {
+    struct sim_disk *d = must(calloc(1, sizeof *d));
+    pthread_mutex_init(&d->lock, NULL);
+    rng_init(&d->rng, seed);
+    d->capacity = DEFAULT_CAPACITY;
+    d->ops = (struct file_ops){
+        .context = d,
+        .open = sim_open,
+        .close = sim_close,
+        .write_at = sim_write_at,
+        .read_at = sim_read_at,
+        .flush = sim_flush,
+        .reserve = sim_reserve,
+        .truncate = sim_truncate,
+        .size = sim_size,
+        .rename = sim_rename,
+        .unlink = sim_unlink,
+        .make_directory = sim_make_directory,
+        .flush_directory = sim_flush_directory,
+        .list = sim_list,
+        .lock = sim_lock,
+        .free_bytes = sim_free_bytes,
+    };
+    for (size_t i = 0; i < HANDLES_MAX; i++) {
+        d->handles[i].inode = NO_INODE;
+    }
+    return d;
+}
+
+void sim_disk_free(struct sim_disk *d) {
+    for (int i = 0; i < d->inode_count; i++) {
+        free(d->inodes[i]->now);
+        free(d->inodes[i]->synced);
+        free(d->inodes[i]->dirty);
+        free(d->inodes[i]);
+    }
+    for (size_t i = 0; i < d->change_count; i++) {
+        change_free(&d->changes[i]);
+    }
+    name_table_clear(&d->now);
+    name_table_clear(&d->synced);
+    free(d->changes);
+    free(d->inodes);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+const struct file_ops *sim_disk_ops(struct sim_disk *d) {
+    return &d->ops;
+}
+
+uint64_t sim_disk_operations(const struct sim_disk *d) {
+    return d->operations;
+}
+
+void sim_disk_fail_at(struct sim_disk *d, uint64_t nth, int error_number) {
+    d->fail_at = nth == 0 ? 0 : d->operations + nth;
+    d->fail_errno = error_number;
+}
+
+void sim_disk_crash_at(struct sim_disk *d, uint64_t nth) {
+    d->crash_at = nth == 0 ? 0 : d->operations + nth;
+}
+
+bool sim_disk_crashed(const struct sim_disk *d) {
+    return d->crashed;
+}
+
+void sim_disk_restart(struct sim_disk *d, enum sim_loss loss) {
+    d->crashed = false;
+    d->fail_at = d->crash_at = 0;
+    for (size_t i = 0; i < HANDLES_MAX; i++) {
+        d->handles[i] = (struct handle){.inode = NO_INODE};
+    }
+    if (loss != SIM_KEEP) {
+        for (int i = 0; i < d->inode_count; i++) {
+            inode_settle(d, d->inodes[i], loss);
+        }
+        names_settle(d, loss);
+    }
+}
+
+void sim_disk_set_capacity(struct sim_disk *d, uint64_t bytes) {
+    pthread_mutex_lock(&d->lock);
+    d->capacity = bytes;
+    pthread_mutex_unlock(&d->lock);
+}
+
+bool sim_disk_flip(struct sim_disk *d, const char *path, uint64_t offset, unsigned bit) {
+    struct name *n = name_find(&d->now, path);
+    if (n == NULL || offset >= d->inodes[n->inode]->now_size) {
+        return false;
+    }
+    d->inodes[n->inode]->now[offset] ^= (uint8_t)(1u << bit);
+    d->inodes[n->inode]->synced[offset] ^= (uint8_t)(1u << bit);
+    return true;
+}
+
+uint64_t sim_disk_file_size(const struct sim_disk *d, const char *path) {
+    struct name *n = name_find((struct name_table *)&d->now, path);
+    return n == NULL ? UINT64_MAX : d->inodes[n->inode]->now_size;
+}
