@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/compiler.h"
 #include "base/list.h"
 
 struct item {
@@ -12,7 +13,7 @@ struct item {
 };
 
 static int number_of(struct list_node *node) {
-    return ((struct item *)((char *)node - offsetof(struct item, node)))->n;
+    return CONTAINER_OF(node, struct item, node)->n;
 }
 
 static void keeps_order(void **state) {
