@@ -78,14 +78,14 @@ static bool prepare_next(struct log *log) {
     return true;
 }
 
-/* Lock not held. True when the free space is known to be under the minimum. */
-static bool under_minimum(struct log *log) {
+/* Lock not held. Free bytes above the minimum; negative under it. No minimum: always plenty. */
+static int64_t bytes_above_minimum(struct log *log) {
     uint64_t free_bytes;
     if (log->options.min_free_bytes == 0) {
-        return false;
+        return INT64_MAX;
     }
     int rc = log->files->free_bytes(log->files->context, log->directory, &free_bytes);
-    return rc == 0 && free_bytes < log->options.min_free_bytes;
+    return rc != 0 ? INT64_MAX : (int64_t)free_bytes - (int64_t)log->options.min_free_bytes;
 }
 
 /* Lock not held. Renamed, durably, to be used again; else a negative errno. */
@@ -151,11 +151,12 @@ void room_maintain(struct log *log) {
     log->maintaining = true;
     log->maintenance_due = false;
     log_unlock(log);
-    bool low = under_minimum(log);
+    int64_t above = bytes_above_minimum(log);
     log_lock(log);
-    bool good = dispose_released(log, low) && !low;
-    if (log->next_file < 0 && (!low || log->spare_count > 0)) {
-        good = prepare_next(log) && good;
+    bool good = dispose_released(log, above < 0) && above >= 0;
+    if (log->next_file < 0) {
+        bool may = log->spare_count > 0 || above >= (int64_t)log->options.segment_bytes;
+        good = may && prepare_next(log) && good;
     }
     log->short_of_room = !good;
     room_update(log);

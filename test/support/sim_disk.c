@@ -331,7 +331,7 @@ static uint64_t used_bytes(const struct sim_disk *d) {
 
 static bool has_room(const struct sim_disk *d, const struct inode *n, uint64_t end) {
     uint64_t more = end > n->now_size ? end - n->now_size : 0;
-    return used_bytes(d) + more <= d->capacity;
+    return more == 0 || used_bytes(d) + more <= d->capacity;
 }
 
 static struct inode *inode_of(struct sim_disk *d, int file) {
