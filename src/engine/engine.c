@@ -224,7 +224,7 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
         made = e->files->flush_directory(e->files->context, e->directory);
     if (made >= 0)
         return 0;
-    snprintf(error_text, 512, "%s: %s", path, strerror(-made));
+    snprintf(error_text, 512, "%.400s: %s", path, strerror(-made));
     return E_IO;
 }
 

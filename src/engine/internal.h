@@ -57,6 +57,7 @@ struct keeper {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool running, stopping;
+    bool compacting; /* only who compacts looks at it */
     bool snapshot_wanted;
     uint64_t snapshots_done; /* also failed ones: who waits compares */
     int snapshot_result;

@@ -216,7 +216,7 @@ static uint64_t oldest_kept(const struct keeper *k) {
     return k->kept_positions[1];
 }
 
-bool keeper_compact(struct engine *e) {
+static bool compact(struct engine *e) {
     struct keeper *k = &e->keeper;
     struct log_segment_info *infos = malloc(SEGMENTS_MAX * sizeof(*infos));
     if (infos == NULL)
@@ -241,6 +241,17 @@ bool keeper_compact(struct engine *e) {
         }
     }
     free(infos);
+    return progress;
+}
+
+/* In manual mode the calls that move bodies turn the engine, which comes by here again. */
+bool keeper_compact(struct engine *e) {
+    struct keeper *k = &e->keeper;
+    if (k->compacting)
+        return false;
+    k->compacting = true;
+    bool progress = compact(e);
+    k->compacting = false;
     return progress;
 }
 

@@ -318,7 +318,7 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
             remove_file(e, l.positions[i], ".tmp");
     *ret_position = *ret_time_ns = 0;
     if (list_snapshots(e, &l, list_entry) < 0) {
-        snprintf(error_text, 512, "%s/snapshot cannot be read", e->directory);
+        snprintf(error_text, 512, "%.400s/snapshot cannot be read", e->directory);
         return E_IO;
     }
     int error;

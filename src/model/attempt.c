@@ -75,7 +75,7 @@ static uint64_t attempt_hash(const void *owner, uint32_t slot) {
 }
 
 int attempts_init(struct destinations *s) {
-    slab_init(&s->attempt_cells, sizeof(struct attempt), UINT32_MAX);
+    slab_init(&s->attempt_cells, sizeof(struct attempt), UINT32_MAX - 1);
     list_init(&s->started);
     return map_init(&s->attempts, ATTEMPT_SHARDS, s, attempt_matches, attempt_hash);
 }
