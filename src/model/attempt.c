@@ -234,7 +234,7 @@ static bool may_retry(const struct retry_def *r, const struct message_view *v,
     if (r->max_attempts != 0 && a->attempt >= r->max_attempts) {
         return false;
     }
-    uint64_t first_ns = a->attempt == 1 ? a->started_ns : v->accepted_ns_hint;
+    uint64_t first_ns = v->first_attempt_ns != 0 ? v->first_attempt_ns : a->started_ns;
     return r->max_duration_ns == 0 || now_ns < first_ns + r->max_duration_ns;
 }
 

@@ -18,8 +18,8 @@
  * k oldest ends are one period old. pace_start then forgets those k. So ends are only forgotten when they
  * are spent and somebody needs the place, which leaves the ring holding the newest ones: when the
  * period becomes longer or the count sinks at run time, what the new promise needs is mostly still there.
- * What is not is covered by `forgotten_ns`, the latest forgotten end: tokens that would be free under
- * the new definition count as ended then, which errs on the slow side.
+ * What is not is covered by `forgotten_ns`, the latest forgotten end: a new definition fills the ring up
+ * to `count` with it, which errs on the slow side.
  *
  * Invariants:
  *   A1  theoretical_rest < count, or 0 without a rate.
@@ -147,11 +147,9 @@ static void ring_release(struct pace *p) {
     p->ends_first = p->ends_count = p->ends_capacity = 0;
 }
 
-/* The old ends in a new ring; tokens that would be free count as ended at forgotten_ns. */
-static void ring_move(struct pace *p, uint64_t *ends, uint32_t capacity, uint32_t count) {
+/* The old ends in a new ring, among them `filled` times forgotten_ns. */
+static void ring_move(struct pace *p, uint64_t *ends, uint32_t capacity, uint32_t filled) {
     uint32_t known = p->ends_count;
-    uint32_t out = p->in_flight + known;
-    uint32_t filled = p->forgotten_ns != 0 && out < count ? count - out : 0;
     uint32_t at = 0;
     uint32_t nth = 0;
     while (nth < known && ring_at(p, nth) <= p->forgotten_ns) {
@@ -178,13 +176,16 @@ static int define_ring(struct pace *p, const struct pace_def *def) {
         ring_release(p);
         return 0;
     }
-    uint32_t out = p->in_flight + p->ends_count;
+    /* As if every token without a known end had ended last of all that is forgotten. */
+    uint32_t known = p->ends_count;
+    uint32_t filled = p->forgotten_ns != 0 && known < def->count ? def->count - known : 0;
+    uint32_t out = p->in_flight + known + filled;
     uint32_t capacity = out > def->count ? out : def->count;
     uint64_t *ends = malloc(capacity * sizeof *ends);
     if (ends == NULL) {
         return E_NOMEM;
     }
-    ring_move(p, ends, capacity, def->count);
+    ring_move(p, ends, capacity, filled);
     return 0;
 }
 
