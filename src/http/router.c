@@ -214,30 +214,34 @@ static int capture_name(struct http_match *m, struct span raw) {
     return 0;
 }
 
-/* The child for a segment; of the last one, what follows a colon may be a verb. */
-static int step(const struct node **n, struct span segment, bool last, struct span *verb,
-                struct http_match *m) {
-    const struct node *child = find_literal(*n, segment);
-    struct span name = segment;
-    if (child == NULL && last && split_verb(&name, verb)) {
-        child = find_literal(*n, name);
-        if (child == NULL)
-            child = (*n)->capture;
-        if (child != NULL && !child->has_verbs) {
-            *verb = span_of(NULL, 0);
-            name = segment;
-            child = NULL;
-        } else if (verb->size == 0) {
-            return E_NOT_FOUND;
-        }
-    }
-    if (child == NULL)
-        child = (*n)->capture;
+static const struct node *child_of(const struct node *n, struct span segment) {
+    const struct node *child = find_literal(n, segment);
+    return child != NULL ? child : n->capture;
+}
+
+/*
+ * Takes the verb off the last segment, when what is before it leads to a node that has verbs. A
+ * literal with a colon of its own goes first.
+ */
+static int take_verb(const struct node *n, struct span *segment, struct span *ret_verb) {
+    struct span name = *segment, verb;
+    if (find_literal(n, *segment) != NULL || !split_verb(&name, &verb))
+        return 0;
+    const struct node *child = child_of(n, name);
+    if (child == NULL || !child->has_verbs)
+        return 0;
+    *segment = name;
+    *ret_verb = verb;
+    return verb.size == 0 ? E_NOT_FOUND : 0;
+}
+
+static int step(const struct node **n, struct span segment, struct http_match *m) {
+    const struct node *child = child_of(*n, segment);
     if (child == NULL)
         return E_NOT_FOUND;
     bool captured = child == (*n)->capture;
     *n = child;
-    return captured ? capture_name(m, name) : 0;
+    return captured ? capture_name(m, segment) : 0;
 }
 
 static void list_methods(const struct end *e, struct http_match *m) {
@@ -277,7 +281,9 @@ int http_router_match(const struct http_router *r, enum http_method method, stru
     if (path.size > 1) {
         while (path.size > 0) {
             struct span segment = next_segment(&path);
-            int rc = step(&n, segment, path.size == 0, &verb, ret_match);
+            int rc = path.size == 0 ? take_verb(n, &segment, &verb) : 0;
+            if (rc == 0)
+                rc = step(&n, segment, ret_match);
             if (rc != 0)
                 return rc;
         }
