@@ -26,9 +26,9 @@
 #include "dispatch/dispatch.h"
 #include "net/loop.h"
 
-#define IO_THREADS_MAX      64u
-#define DISPATCH_GRACE_MS   5000u
-#define HTTP_STOP_GRACE_MS  10000u
+#define IO_THREADS_MAX     64u
+#define DISPATCH_GRACE_MS  5000u
+#define HTTP_STOP_GRACE_MS 10000u
 
 struct io_thread {
     struct net_loop *loop;        /* owns */
@@ -222,8 +222,7 @@ static int start(struct server *s) {
     if (s->options->token_count > 0) {
         int error = auth_create(s->options->tokens, s->options->token_count, &s->auth);
         if (error != 0)
-            return start_failed("a token of the configuration is not readable",
-                                error_text(error));
+            return start_failed("a token of the configuration is not readable", error_text(error));
     }
     int code = start_engine(s);
     if (code == 0)

@@ -22,11 +22,11 @@ struct server_listener {
 };
 
 struct server_options {
-    struct engine_options engine; /* callbacks are filled in here */
+    struct engine_options engine;            /* callbacks are filled in here */
     const struct server_listener *listeners; /* borrows */
     size_t listener_count;
     struct http_limits http_limits;
-    uint32_t io_threads; /* 0: half the processors, at least 1 */
+    uint32_t io_threads;            /* 0: half the processors, at least 1 */
     const struct token_def *tokens; /* borrows */
     uint32_t token_count;
     bool open_loopback;

@@ -151,6 +151,7 @@ int snapshot_write(const struct engine *e, uint64_t position, uint64_t time_ns,
 }
 
 int snapshot_publish(const struct engine *e, uint64_t position) {
+    assert(log_durable_position(e->log) >= position);
     char from[PATH_BYTES], to[PATH_BYTES], directory[PATH_BYTES];
     snapshot_path(e, position, ".tmp", from);
     snapshot_path(e, position, ".snap", to);

@@ -1,0 +1,124 @@
+/*
+ * `sluice`: the server and its command line in one program. Commands that are calls of the API stand in
+ * commands.c; here is only the choice between them.
+ */
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/auth.h"
+#include "app/serve.h"
+#include "base/compiler.h"
+#include "cli/client.h"
+#include "cli/commands.h"
+#include "cli/log_tool.h"
+#include "cli/top.h"
+#include "version.h"
+
+enum { OPTION_URL = 256, OPTION_TOKEN, OPTION_JSON };
+
+static void help(FILE *out) {
+    fprintf(
+        out,
+        "sluice " SLUICE_VERSION ": accepts bursts durably, lets them out at a bearable pace\n\n"
+        "usage: sluice [--url URL] [--token TOKEN] [--json] COMMAND ...\n\n"
+        "  serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] [--paranoid] [--salvage]\n"
+        "  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n",
+        "config check FILE", "read a configuration, say what is wrong with it", "top",
+        "live figures in the terminal", "log verify|stat FOLDER",
+        "check or count the records of a data folder", "log dump FOLDER [POSITION]",
+        "print the records of a data folder", "token new",
+        "make a bearer token and the line to configure", "version", "print the version");
+    commands_help(out);
+}
+
+static int token_new(int argc, char **argv) {
+    if (argc != 2 || strcmp(argv[1], "new") != 0) {
+        fprintf(stderr, "usage: sluice token new\n");
+        return 2;
+    }
+    char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES];
+    token_make(token, hash);
+    printf("%s\n", token);
+    fprintf(stderr,
+            "\nThat is the token; it is not shown again. In the configuration file:\n\n"
+            "tokens:\n  - name: my-service\n    hash: \"%s\"\n    scopes: [produce]\n",
+            hash);
+    return 0;
+}
+
+static int top(const struct client *c, int argc, char **argv) {
+    struct top_options defaults = {.url = c->url, .token = c->token};
+    return top_main(argc, argv, &defaults);
+}
+
+static int run(const struct client *c, int argc, char **argv, bool as_json) {
+    const char *noun = argv[0];
+    if (strcmp(noun, "serve") == 0)
+        return serve_main(argc, argv);
+    if (strcmp(noun, "config") == 0)
+        return serve_config_main(argc, argv);
+    if (strcmp(noun, "top") == 0)
+        return top(c, argc, argv);
+    if (strcmp(noun, "log") == 0)
+        return log_tool_run(argc - 1, argv + 1);
+    if (strcmp(noun, "token") == 0)
+        return token_new(argc, argv);
+    if (strcmp(noun, "version") == 0) {
+        puts("sluice " SLUICE_VERSION);
+        return 0;
+    }
+    if (strcmp(noun, "help") == 0) {
+        help(stdout);
+        return 0;
+    }
+    return commands_run(c, argc, argv, as_json);
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"url", required_argument, NULL, OPTION_URL},
+        {"token", required_argument, NULL, OPTION_TOKEN},
+        {"json", no_argument, NULL, OPTION_JSON},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    const char *url = NULL, *token = NULL;
+    bool as_json = false;
+    int option;
+    /* '+': the options of a command stand behind it and are its own. */
+    while ((option = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
+        switch (option) {
+        case OPTION_URL:
+            url = optarg;
+            break;
+        case OPTION_TOKEN:
+            token = optarg;
+            break;
+        case OPTION_JSON:
+            as_json = true;
+            break;
+        case 'V':
+            puts("sluice " SLUICE_VERSION);
+            return 0;
+        case 'h':
+            help(stdout);
+            return 0;
+        default:
+            return 2;
+        }
+    }
+    if (optind == argc) {
+        help(stderr);
+        return 2;
+    }
+    struct client c;
+    client_init(&c, url, token);
+    int first = optind;
+    optind = 0; /* the commands parse their own options from the start */
+    return run(&c, argc - first, argv + first, as_json);
+}
