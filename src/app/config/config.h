@@ -11,7 +11,7 @@
  *      log: {segmentBytes: 67108864, minFreeBytes: 1073741824, snapshotEveryBytes: 268435456}
  *      limits: {...}                           # model_limits, http_limits, queueMax; lowerCamelCase
  *      logging: {level: info, format: logfmt}
- *      tokens: [{name: shop, hash: "blake2b:...", scopes: [produce], resources: ["campaigns/*"]}]
+ *      tokens: [{name: shop, hash: "blake2b:...", scopes: [produce], resources: ["queues/mail"]}]
  *      openLoopback: true                      # without tokens: whoever is on this machine may do all
  *      allowRemoteWithoutTls: false            # an address that is not loopback needs tokens and TLS ...
  *      allowRemoteWithoutTokens: false         # ... unless these say otherwise
