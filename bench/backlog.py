@@ -47,7 +47,7 @@ def start_seconds(server):
 
 
 def small_and_large(folder):
-    options = {"snapshots": {"everyBytes": 1 << 40}}
+    options = {"log": {"snapshotEveryBytes": 1 << 40}}
     small = common.Server(folder / "small", options).start()
     large = common.Server(folder / "large", options).start()
     for server in (small, large):
@@ -96,7 +96,7 @@ def snapshots(server):
 def measure_snapshot_latency(large, result):
     """p99.9 of entries at 64 connections while snapshots are taken, and while none is."""
     def during(every_bytes, prefix):
-        large.configure({"snapshots": {"everyBytes": every_bytes}})
+        large.configure({"log": {"snapshotEveryBytes": every_bytes}})
         large.stop(timeout=300)
         large.start(timeout=120)
         common.wrk(large.port, large.entries, "entry", prefix + "warm", 64, 1)

@@ -17,7 +17,7 @@ def main():
             common.wrk(server.port, entries, "entry", "warm", CONNECTIONS, 1)
             result = common.in_turns(
                 lambda turn: common.wrk(server.port, entries, "entry", f"t{turn}", CONNECTIONS)["rate"],
-                lambda turn: common.wrk(server.port, "/healthz", "get", "", CONNECTIONS)["rate"])
+                lambda turn: common.wrk(server.port, "/v1/noop", "noop", "n", CONNECTIONS)["rate"])
         finally:
             server.kill()
     result["rows"] = [common.row(

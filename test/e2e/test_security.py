@@ -8,13 +8,11 @@ from support.client import Client
 
 
 def new_token():
-    """(token, hash) as `sluice token new` prints them."""
+    """(token, hash): the token alone on standard output, what to configure beside it."""
     result = program.run("token", "new")
     assert result.returncode == 0, result
-    words = result.stdout.split()
-    token = next(word for word in words if word.startswith("slc_"))
-    kept = next(word.strip("'\"") for word in words if word.strip("'\"").startswith("blake2b:"))
-    return token, kept
+    kept = next(word.strip('"') for word in result.stderr.split() if word.startswith('"blake2b:'))
+    return result.stdout.strip(), kept
 
 
 def certificate(folder):
