@@ -505,12 +505,50 @@ static void a_full_disk_is_told_in_time_and_forgotten_when_over(void **state) {
     world_release(&w);
 }
 
+/* On a full disk a released segment is the next one at once: its old name must be gone for good. */
+static void recycle_and_stop_at(uint64_t operation, enum sim_loss loss) {
+    static struct world w;
+    struct log_recovery found;
+    char text[512];
+    struct log_segment_info first;
+    snprintf(doing, sizeof doing, "recycling, stop at %llu, loss %d", (unsigned long long)operation,
+             (int)loss);
+    world_init(&w, 31);
+    sim_disk_set_capacity(w.disk, 3 * SEGMENT_BYTES);
+    assert_int_equal(open_log(&w, false, &found, text), 0);
+    while (append_one(&w)) {
+        assert_int_equal(log_flush(w.log), 0);
+    }
+    assert_true(log_segments(w.log, &first, 1) >= 2);
+    sim_disk_crash_at(w.disk, operation);
+    for (uint64_t p = first.first_position; p <= first.last_position; p++) {
+        w.released[p] = true;
+    }
+    log_release(w.log, first.number);
+    while (append_one(&w) && log_flush(w.log) == 0) {
+    }
+    stop_log(&w);
+    sim_disk_restart(w.disk, loss);
+    open_and_judge(&w);
+    world_release(&w);
+}
+
+static void a_recycled_file_never_returns_under_its_old_name(void **state) {
+    (void)state;
+    for (uint64_t n = 1; n <= 20; n++) {
+        for (enum sim_loss loss = SIM_KEEP; loss < SIM_LOSSES; loss++) {
+            recycle_and_stop_at(n, loss);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(survives_a_stop_at_every_operation),
         cmocka_unit_test(survives_a_failure_of_every_operation),
         cmocka_unit_test(flipped_bits_are_refused_and_found),
         cmocka_unit_test(a_full_disk_is_told_in_time_and_forgotten_when_over),
+        cmocka_unit_test(a_recycled_file_never_returns_under_its_old_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
