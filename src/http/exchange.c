@@ -12,7 +12,7 @@ static struct http_exchange *exchange_new(void) {
     struct http_exchange *x = calloc(1, sizeof *x);
     if (x == NULL)
         return NULL;
-    request_init(&x->request);
+    http_request_init(&x->request);
     buffer_init(&x->reply, SIZE_MAX / 2);
     return x;
 }
@@ -44,7 +44,7 @@ void exchange_account(struct http_exchange *x) {
 }
 
 void exchange_free(struct http_exchange *x) {
-    request_release(&x->request);
+    http_request_release(&x->request);
     buffer_release(&x->reply);
     free(x);
 }

@@ -12,14 +12,14 @@
 #define HEADERS_AT_FIRST 16u
 #define RESERVE_BYTES    (64u * 1024)
 
-void request_init(struct request *r) {
+void http_request_init(struct request *r) {
     *r = (struct request){.phase = REQUEST_BEFORE};
     buffer_init(&r->head, UINT32_MAX);
     buffer_init(&r->body, SIZE_MAX / 2);
     gate_init(&r->gate);
 }
 
-void request_release(struct request *r) {
+void http_request_release(struct request *r) {
     buffer_release(&r->head);
     buffer_release(&r->body);
     free(r->headers);

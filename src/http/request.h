@@ -49,8 +49,8 @@ struct request {
     size_t header_room;
 };
 
-void request_init(struct request *r);
-void request_release(struct request *r);
+void http_request_init(struct request *r);
+void http_request_release(struct request *r);
 void request_clear(struct request *r);
 
 /*

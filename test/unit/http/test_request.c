@@ -37,7 +37,7 @@ static int set_limits(void **state) {
 static void whole_whatever_the_cuts(void **state) {
     (void)state;
     struct request r;
-    request_init(&r);
+    http_request_init(&r);
     for (size_t cut = 0; cut < sizeof POST_TEXT; cut++) {
         for (size_t cut2 = cut; cut2 < sizeof POST_TEXT - 1; cut2++) {
             assert_int_equal(feed(&r, POST_TEXT, cut, cut2), sizeof POST_TEXT - 1);
@@ -50,13 +50,13 @@ static void whole_whatever_the_cuts(void **state) {
             request_clear(&r);
         }
     }
-    request_release(&r);
+    http_request_release(&r);
 }
 
 static void chunked_whatever_the_cuts(void **state) {
     (void)state;
     struct request r;
-    request_init(&r);
+    http_request_init(&r);
     for (size_t cut = 0; cut < sizeof CHUNKED_TEXT; cut++) {
         for (size_t cut2 = cut; cut2 < sizeof CHUNKED_TEXT - 1; cut2++) {
             assert_int_equal(feed(&r, CHUNKED_TEXT, cut, cut2), sizeof CHUNKED_TEXT - 1);
@@ -65,29 +65,29 @@ static void chunked_whatever_the_cuts(void **state) {
             request_clear(&r);
         }
     }
-    request_release(&r);
+    http_request_release(&r);
 }
 
 static void leaves_what_follows(void **state) {
     (void)state;
     struct request r;
-    request_init(&r);
+    http_request_init(&r);
     const char *text = "GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /next";
     assert_int_equal(feed(&r, text, 0, 0), strlen(text) - 9);
     assert_int_equal(r.phase, REQUEST_DONE);
-    request_release(&r);
+    http_request_release(&r);
 }
 
 static void pauses_between_head_and_body(void **state) {
     (void)state;
     struct request r;
-    request_init(&r);
+    http_request_init(&r);
     struct span text = span_text(POST_TEXT);
     assert_int_equal(request_take(&r, &limits, text), text.size - 5);
     assert_true(request_in_body(&r));
     assert_int_equal(request_take(&r, &limits, span_of(text.data + text.size - 5, 5)), 5);
     assert_int_equal(r.phase, REQUEST_DONE);
-    request_release(&r);
+    http_request_release(&r);
 }
 
 static void body_limits(void **state) {
@@ -110,12 +110,12 @@ static void body_limits(void **state) {
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         for (size_t cut = 0; cut < strlen(rows[i].text); cut++) {
             struct request r;
-            request_init(&r);
+            http_request_init(&r);
             feed(&r, rows[i].text, cut, cut);
             assert_int_equal(r.phase, rows[i].status == 0 ? REQUEST_DONE : REQUEST_BAD);
             if (rows[i].status != 0)
                 assert_int_equal(r.status, rows[i].status);
-            request_release(&r);
+            http_request_release(&r);
         }
     }
     http_limits_default(&limits);
@@ -124,11 +124,11 @@ static void body_limits(void **state) {
 static void memory_follows_what_arrived(void **state) {
     (void)state;
     struct request r;
-    request_init(&r);
+    http_request_init(&r);
     const char *text = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nx";
     feed(&r, text, 0, 0);
     assert_in_range(request_memory_bytes(&r), 1, 4096);
-    request_release(&r);
+    http_request_release(&r);
 }
 
 static void empty_lines_before(void **state) {
@@ -144,10 +144,10 @@ static void empty_lines_before(void **state) {
     };
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         struct request r;
-        request_init(&r);
+        http_request_init(&r);
         feed(&r, rows[i].text, 1, 2);
         assert_int_equal(r.phase, rows[i].status == 0 ? REQUEST_DONE : REQUEST_BAD);
-        request_release(&r);
+        http_request_release(&r);
     }
 }
 
