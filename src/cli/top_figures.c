@@ -1,6 +1,8 @@
 #include "cli/top_figures.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
 
 #include "base/clock.h"
 
@@ -170,7 +172,7 @@ static const struct top_sample *sample_a_second_ago(const struct top_figures *f,
 
 static void rates_take(struct top_figures *f, const struct top_sample *now) {
     const struct top_sample *then = sample_a_second_ago(f, now->at_ns);
-    if (then == NULL || now->at_ns == then->at_ns)
+    if (then == NULL || now->at_ns <= then->at_ns)
         return;
     double seconds = (double)(now->at_ns - then->at_ns) / (double)NS_PER_SECOND;
     for (uint32_t i = 0; i < TOP_RATES; i++) {
@@ -182,11 +184,22 @@ static void rates_take(struct top_figures *f, const struct top_sample *now) {
         f->most_started = (uint64_t)f->rates[TOP_STARTED];
 }
 
+/* "2030-01-02T03:04:05.678Z"; what is heard may be a fraction of a second old. */
+static uint64_t time_read(const json_t *counters, uint64_t now_ns) {
+    struct tm t = {0};
+    const char *text = json_string_value(json_object_get(counters, "time"));
+    const char *rest = text == NULL ? NULL : strptime(text, "%Y-%m-%dT%H:%M:%S", &t);
+    if (rest == NULL)
+        return now_ns;
+    double fraction = *rest == '.' ? strtod(rest, NULL) : 0;
+    return (uint64_t)timegm(&t) * NS_PER_SECOND + (uint64_t)(fraction * 1e9);
+}
+
 void top_figures_add(struct top_figures *f, const json_t *counters, uint64_t now_ns) {
     server_read(f, counters);
     campaign_read(f, counters);
     queues_read(f, counters);
-    struct top_sample now = {now_ns, {0}};
+    struct top_sample now = {time_read(counters, now_ns), {0}};
     now.totals[TOP_ACCEPTED] = f->has_campaign ? f->entries : top_total_value(&f->accepted);
     now.totals[TOP_REFUSED] = top_figures_refused(f);
     now.totals[TOP_SENT] = f->sent;

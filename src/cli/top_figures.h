@@ -65,7 +65,7 @@ struct top_figures {
 };
 
 void top_figures_init(struct top_figures *f, const char *campaign);
-/* One `counters` event. Anything missing in it stays as it was. */
+/* One `counters` event, of its own `time`, else of now_ns. Anything missing in it stays as it was. */
 void top_figures_add(struct top_figures *f, const json_t *counters, uint64_t now_ns);
 /* The provider's /stats. */
 void top_figures_provider(struct top_figures *f, const json_t *stats);

@@ -63,6 +63,21 @@ static void a_reason_that_is_absent_keeps_its_total(void **state) {
     json_decref(none);
 }
 
+/* The events tell their own time: that the second one was late must not halve the rate. */
+static void the_server_tells_the_time(void **state) {
+    (void)state;
+    static struct top_figures f;
+    top_figures_init(&f, NULL);
+    for (int i = 0; i < 2; i++) {
+        json_t *json = json_pack("{s:s, s:i}", "time",
+                                 i == 0 ? "2030-01-02T03:04:05.250Z" : "2030-01-02T03:04:06.250Z",
+                                 "accepted", 100 * i);
+        top_figures_add(&f, json, (uint64_t)i * 2 * NS_PER_SECOND);
+        json_decref(json);
+    }
+    assert_int_equal((int)(f.rates[TOP_ACCEPTED] + 0.5), 100);
+}
+
 static void odd_json_is_survived(void **state) {
     (void)state;
     static const char *const odd[] = {
@@ -91,6 +106,7 @@ int main(void) {
         cmocka_unit_test(rates_are_over_a_second),
         cmocka_unit_test(a_restart_takes_nothing_away),
         cmocka_unit_test(a_reason_that_is_absent_keeps_its_total),
+        cmocka_unit_test(the_server_tells_the_time),
         cmocka_unit_test(odd_json_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
