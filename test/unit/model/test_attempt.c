@@ -1,0 +1,270 @@
+/*
+ * Attempts through the model: what a start takes, what an end decides, what a restart finds.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "model/destination_state.h"
+#include "push.h"
+
+static void set_up_with(struct world *w, struct pace_def pace, const struct retry_def *retry) {
+    world_init(w, NULL);
+    assert_int_equal(push_define_destination(w, "out", pace), REFUSAL_NONE);
+    assert_int_equal(push_define_queue(w, "q", "out", push_pace(0, 1), retry), REFUSAL_NONE);
+}
+
+static void tear_down(struct world *w) {
+    model_check(w->model);
+    world_check_replay(w);
+    world_reload(w);
+    world_release(w);
+}
+
+static void success_ends_the_message(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    struct attempt_start start;
+    assert_false(push_start(&w, &start));
+    uint64_t id = push_publish(&w, "q");
+    assert_true(push_start(&w, &start));
+    assert_true(start.message == id);
+    assert_int_equal(start.attempt, 1);
+    assert_string_equal(start.queue, "q");
+    assert_int_equal(start.timeout_ns, 30 * NS_PER_SECOND);
+    assert_int_equal(push_message(&w, id).state, MESSAGE_IN_FLIGHT);
+    assert_false(push_start(&w, &start));
+    push_finish(&w, &start, 200, 0);
+    assert_int_equal(push_message(&w, id).state, MESSAGE_DONE);
+    struct destination_info info = push_info(&w, "out");
+    assert_int_equal(info.attempts, 1);
+    assert_int_equal(info.succeeded, 1);
+    assert_int_equal(info.in_flight, 0);
+    tear_down(&w);
+}
+
+static void a_retriable_end_comes_again(void **state) {
+    (void)state;
+    struct world w;
+    struct retry_def retry = {.max_attempts = 3,
+                              .min_backoff_ns = NS_PER_SECOND,
+                              .max_backoff_ns = 60 * NS_PER_SECOND,
+                              .max_doublings = 5};
+    set_up_with(&w, push_pace(0, 1), &retry);
+    uint64_t id = push_publish(&w, "q");
+    for (uint32_t attempt = 1; attempt <= 3; attempt++) {
+        struct attempt_start start;
+        assert_true(push_start(&w, &start));
+        assert_int_equal(start.attempt, attempt);
+        push_finish(&w, &start, attempt == 2 ? 0 : 503, 0);
+        struct message_info info = push_message(&w, id);
+        assert_int_equal(info.state, attempt < 3 ? MESSAGE_DELAYED : MESSAGE_DEAD);
+        if (attempt < 3) {
+            assert_in_range(info.due_ns - w.now_ns, 0, NS_PER_SECOND << (attempt - 1));
+            w.now_ns = info.due_ns;
+            world_run_timers(&w);
+        } else {
+            assert_int_equal(info.dead_reason, DEAD_EXHAUSTED);
+            assert_int_equal(info.last_status, 503);
+        }
+    }
+    tear_down(&w);
+}
+
+static void a_refusal_is_final(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    uint64_t id = push_publish(&w, "q");
+    struct attempt_start start;
+    assert_true(push_start(&w, &start));
+    push_finish(&w, &start, 422, 0);
+    struct message_info info = push_message(&w, id);
+    assert_int_equal(info.state, MESSAGE_DEAD);
+    assert_int_equal(info.dead_reason, DEAD_REFUSED);
+    assert_int_equal(info.last_status, 422);
+    tear_down(&w);
+}
+
+static void age_ends_the_retries(void **state) {
+    (void)state;
+    struct world w;
+    struct retry_def retry = {.min_backoff_ns = NS_PER_MS,
+                              .max_backoff_ns = NS_PER_MS,
+                              .max_duration_ns = 10 * NS_PER_SECOND};
+    set_up_with(&w, push_pace(0, 1), &retry);
+    uint64_t id = push_publish(&w, "q");
+    w.now_ns +=
+        3600 * NS_PER_SECOND; /* waiting does not count, only what follows the first attempt */
+    struct attempt_start start;
+    for (int i = 0; i < 4; i++) {
+        assert_true(push_start(&w, &start));
+        w.now_ns += 3 * NS_PER_SECOND;
+        push_finish(&w, &start, 500, 0);
+        w.now_ns += NS_PER_MS;
+        world_run_timers(&w);
+    }
+    struct message_info info = push_message(&w, id);
+    assert_int_equal(info.state, MESSAGE_DEAD);
+    assert_int_equal(info.dead_reason, DEAD_EXHAUSTED);
+    assert_int_equal(info.attempts, 4);
+    tear_down(&w);
+}
+
+static void retry_after_closes_the_destination(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    uint64_t id = push_publish(&w, "q");
+    push_publish(&w, "q");
+    struct attempt_start start, other;
+    assert_true(push_start(&w, &start));
+    push_finish(&w, &start, 429, 7 * NS_PER_SECOND);
+    assert_true(push_message(&w, id).due_ns >= w.now_ns + 7 * NS_PER_SECOND);
+    assert_false(push_start(&w, &other));
+    assert_true(model_next_start_ns(w.model, w.now_ns) == w.now_ns + 7 * NS_PER_SECOND);
+    assert_true(push_info(&w, "out").closed_until_ns == w.now_ns + 7 * NS_PER_SECOND);
+    w.now_ns += 7 * NS_PER_SECOND;
+    assert_true(push_start(&w, &other));
+    push_finish(&w, &other, 500, 60 * NS_PER_SECOND); /* 500 says it of this message only */
+    push_publish(&w, "q");
+    assert_true(push_start(&w, &other));
+    push_finish(&w, &other, 503, UINT64_MAX); /* a day is the most that is believed */
+    assert_true(push_info(&w, "out").closed_until_ns == w.now_ns + 86400 * NS_PER_SECOND);
+    tear_down(&w);
+}
+
+static void a_stale_end_changes_nothing(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    uint64_t id = push_publish(&w, "q");
+    struct attempt_start start;
+    assert_true(push_start(&w, &start));
+    uint64_t position = w.position;
+    struct attempt_start other = start;
+    other.attempt = 2;
+    push_finish(&w, &other, 200, 0);
+    other = start;
+    other.message = id + 64;
+    push_finish(&w, &other, 200, 0);
+    assert_true(w.position == position);
+    assert_int_equal(push_message(&w, id).state, MESSAGE_IN_FLIGHT);
+    push_finish(&w, &start, 200, 0);
+    position = w.position;
+    push_finish(&w, &start, 422, 0);
+    assert_true(w.position == position);
+    tear_down(&w);
+}
+
+/* Strict: the token of an unknown outcome stays spent until its time-out is over, and a period more. */
+static void a_restart_finds_unknown_outcomes(void **state) {
+    (void)state;
+    struct world w;
+    struct pace_def pace = push_pace(2, 2);
+    pace.mode = PACE_STRICT;
+    set_up_with(&w, pace, NULL);
+    uint64_t first = push_publish(&w, "q");
+    uint64_t second = push_publish(&w, "q");
+    push_publish(&w, "q");
+    struct attempt_start start;
+    assert_true(push_start(&w, &start));
+    assert_true(push_start(&w, &start));
+    world_reload(&w);
+    w.now_ns += NS_PER_SECOND;
+    assert_int_equal(push_recover(&w), 2);
+    assert_int_equal(push_message(&w, first).state, MESSAGE_READY);
+    assert_int_equal(push_message(&w, second).attempts, 1);
+    assert_false(push_start(&w, &start));
+    uint64_t next_ns = model_next_start_ns(w.model, w.now_ns);
+    assert_true(next_ns == w.now_ns + (29 + 1) * NS_PER_SECOND);
+    w.now_ns = next_ns;
+    assert_true(push_start(&w, &start));
+    assert_true(start.message == first);
+    assert_int_equal(start.attempt, 2);
+    assert_true(start.outcome_unknown_before);
+    tear_down(&w);
+}
+
+static void pace_holds_over_all_queues(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(10, 1), NULL);
+    assert_int_equal(push_define_queue(&w, "p", "out", push_pace(0, 1), NULL), REFUSAL_NONE);
+    for (int i = 0; i < 10; i++) {
+        push_publish(&w, i % 2 ? "q" : "p");
+    }
+    uint64_t began_ns = w.now_ns;
+    struct attempt_start start;
+    for (uint32_t started = 0; started < 10; started++) {
+        assert_true(push_start(&w, &start));
+        push_finish(&w, &start, 200, 0);
+        assert_false(push_start(&w, &start));
+        uint64_t next_ns = model_next_start_ns(w.model, w.now_ns);
+        if (started < 9) {
+            assert_true(next_ns == w.now_ns + 100 * NS_PER_MS);
+            w.now_ns = next_ns;
+        } else {
+            assert_true(next_ns == UINT64_MAX);
+        }
+    }
+    assert_true(w.now_ns - began_ns == 900 * NS_PER_MS);
+    tear_down(&w);
+}
+
+/* The example in Cloud Tasks' own documentation. */
+static void backoff_doubles_then_grows_linearly(void **state) {
+    (void)state;
+    struct retry_def r = {.min_backoff_ns = 10 * NS_PER_SECOND,
+                          .max_backoff_ns = 300 * NS_PER_SECOND,
+                          .max_doublings = 3};
+    static const uint64_t seconds[] = {10, 20, 40, 80, 160, 240, 300, 300};
+    for (uint32_t attempt = 1; attempt <= 8; attempt++) {
+        assert_int_equal(retry_backoff_ns(&r, attempt), seconds[attempt - 1] * NS_PER_SECOND);
+    }
+    r.max_doublings = UINT32_MAX;
+    r.max_backoff_ns = UINT64_MAX;
+    assert_true(retry_backoff_ns(&r, 64) == UINT64_MAX); /* no wrap */
+    r.max_doublings = 0;
+    assert_int_equal(retry_backoff_ns(&r, 3), 30 * NS_PER_SECOND);
+}
+
+static void without_a_cap_ours_holds(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    for (uint32_t i = 0; i <= DESTINATION_IN_FLIGHT_MAX; i++) {
+        push_publish(&w, "q");
+    }
+    struct attempt_start start;
+    uint32_t started = 0;
+    while (push_start(&w, &start)) {
+        started++;
+    }
+    assert_int_equal(started, DESTINATION_IN_FLIGHT_MAX);
+    assert_true(model_next_start_ns(w.model, w.now_ns) == UINT64_MAX);
+    push_finish(&w, &start, 200, 0);
+    assert_true(push_start(&w, &start));
+    model_check(w.model);
+    world_reload(&w);
+    world_release(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(success_ends_the_message),
+        cmocka_unit_test(a_retriable_end_comes_again),
+        cmocka_unit_test(a_refusal_is_final),
+        cmocka_unit_test(age_ends_the_retries),
+        cmocka_unit_test(retry_after_closes_the_destination),
+        cmocka_unit_test(a_stale_end_changes_nothing),
+        cmocka_unit_test(a_restart_finds_unknown_outcomes),
+        cmocka_unit_test(pace_holds_over_all_queues),
+        cmocka_unit_test(backoff_doubles_then_grows_linearly),
+        cmocka_unit_test(without_a_cap_ours_holds),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
