@@ -326,7 +326,7 @@ static const struct option LONG_OPTIONS[] = {
 int top_main(int argc, char **argv, const struct top_options *defaults) {
     struct top_options o = *defaults;
     int c;
-    optind = 1;
+    optind = 0; /* from the start: main has read its own options */
     while ((c = getopt_long(argc, argv, "", LONG_OPTIONS, NULL)) != -1) {
         switch (c) {
         case 'u':
