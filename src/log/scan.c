@@ -5,7 +5,9 @@
 #include "base/error.h"
 
 #define WINDOW_BYTES (256u << 10)
-#define WINDOW_MAX   (RECORD_MAX_BYTES + WINDOW_BYTES)
+/* Behind a break we look at every byte, but by blocks, and pass by those that are all zero. */
+#define BLOCK_BYTES 4096u
+#define WINDOW_MAX  (RECORD_MAX_BYTES + WINDOW_BYTES)
 
 void scan_init(struct scan *s, const struct file_ops *files, int file, uint32_t seed,
                uint64_t end) {
@@ -69,11 +71,23 @@ int scan_record(struct scan *s, uint64_t offset, struct record *ret) {
     return rc != 0 ? rc : record_decode(in, s->seed, ret);
 }
 
-/* The first place in `in` that looks like a record, by its position and length alone. */
-static size_t candidate_in(struct span in, uint64_t distance, uint64_t position) {
+/* Allocated space that was never written. */
+static bool is_zero(struct span block) {
+    return block.data[0] == 0 && memcmp(block.data, block.data + 1, block.size - 1) == 0;
+}
+
+/*
+ * The first place in the block that looks like a record, by its position and length alone; where there
+ * is none, the place to go on from. In a block of zeros only a length whose low bytes are zero can begin,
+ * and only with its last bytes.
+ */
+static size_t candidate_in(struct span block, uint64_t distance, uint64_t position) {
+    if (is_zero(block)) {
+        return block.size - (sizeof(uint32_t) - 1);
+    }
     size_t i = 0;
-    for (; i + RECORD_HEADER_BYTES <= in.size; i++) {
-        struct span at = span_of(in.data + i, in.size - i);
+    for (; i + RECORD_HEADER_BYTES <= block.size; i++) {
+        struct span at = span_of(block.data + i, block.size - i);
         uint64_t ahead = record_position(at) - position;
         if (ahead - 1 < (distance + i) / RECORD_HEADER_BYTES && record_length(at) != 0) {
             break;
@@ -94,10 +108,11 @@ int scan_find(struct scan *s, uint64_t offset, uint64_t position, uint64_t *ret_
         if (in.size < RECORD_HEADER_BYTES) {
             break; /* the file is shorter than its end said */
         }
-        size_t skip = candidate_in(in, at - offset, position);
+        struct span block = span_of(in.data, in.size < BLOCK_BYTES ? in.size : BLOCK_BYTES);
+        size_t skip = candidate_in(block, at - offset, position);
         at += skip;
-        if (in.size - skip < RECORD_HEADER_BYTES) {
-            continue;
+        if (skip + RECORD_HEADER_BYTES > block.size) {
+            continue; /* none; on to the next block */
         }
         struct record r;
         rc = scan_record(s, at, &r);
