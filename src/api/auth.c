@@ -1,0 +1,222 @@
+#include "api/auth.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+
+#define ID_CHARS     8u
+#define SECRET_BYTES 32u
+#define KEY_BYTES    16u
+#define HASH_BYTES   32u
+#define PREFIX       "slc_"
+#define HASH_PREFIX  "blake2b:"
+#define VARIANT      sodium_base64_VARIANT_URLSAFE_NO_PADDING
+#define SECRET_CHARS 43u /* of 32 bytes */
+#define KEY_CHARS    22u /* of 16 bytes */
+#define TOKEN_CHARS  (sizeof PREFIX - 1 + ID_CHARS + 1 + SECRET_CHARS)
+
+struct auth_token {
+    char name[64];
+    char id[ID_CHARS];
+    uint8_t key[KEY_BYTES];
+    uint8_t hash[HASH_BYTES];
+    unsigned scopes;
+    char **resources; /* owns */
+    uint32_t resource_count;
+};
+
+struct auth {
+    struct auth_token *tokens; /* owns */
+    uint32_t count;
+};
+
+static void hash_token(struct span token, const uint8_t key[KEY_BYTES], uint8_t out[HASH_BYTES]) {
+    int failed = crypto_generichash(out, HASH_BYTES, token.data, token.size, key, KEY_BYTES);
+    (void)failed; /* only for sizes out of range, which these are not */
+}
+
+static bool take_base64(struct span text, uint8_t *out, size_t size) {
+    size_t got;
+    return sodium_base642bin(out, size, (const char *)text.data, text.size, NULL, &got, NULL,
+                             VARIANT) == 0 &&
+           got == size;
+}
+
+/* "blake2b:" id ":" key ":" hash */
+static bool parse_hash(struct span hash, struct auth_token *ret) {
+    const size_t prefix = sizeof HASH_PREFIX - 1;
+    const size_t key_at = prefix + ID_CHARS + 1, hash_at = key_at + KEY_CHARS + 1;
+    if (hash.size != hash_at + SECRET_CHARS || memcmp(hash.data, HASH_PREFIX, prefix) != 0 ||
+        hash.data[key_at - 1] != ':' || hash.data[hash_at - 1] != ':') {
+        return false;
+    }
+    memcpy(ret->id, hash.data + prefix, ID_CHARS);
+    return take_base64(span_of(hash.data + key_at, KEY_CHARS), ret->key, KEY_BYTES) &&
+           take_base64(span_of(hash.data + hash_at, SECRET_CHARS), ret->hash, HASH_BYTES);
+}
+
+bool token_hash_valid(struct span hash) {
+    struct auth_token t;
+    return parse_hash(hash, &t);
+}
+
+enum scope scope_parse(struct span name) {
+    return span_is(name, "produce")   ? SCOPE_PRODUCE
+           : span_is(name, "consume") ? SCOPE_CONSUME
+           : span_is(name, "admin")   ? SCOPE_ADMIN
+                                      : SCOPE_NONE;
+}
+
+static int copy_token(const struct token_def *from, struct auth_token *to) {
+    if (!parse_hash(span_text(from->hash), to)) {
+        return E_INVALID;
+    }
+    snprintf(to->name, sizeof to->name, "%s", from->name);
+    to->scopes = from->scopes;
+    to->resources = calloc(from->resource_count + 1u, sizeof *to->resources);
+    if (to->resources == NULL) {
+        return E_NOMEM;
+    }
+    for (uint32_t i = 0; i < from->resource_count; i++) {
+        to->resources[i] = strdup(from->resources[i]);
+        if (to->resources[i] == NULL) {
+            return E_NOMEM;
+        }
+        to->resource_count++;
+    }
+    return 0;
+}
+
+int auth_create(const struct token_def *tokens, uint32_t count, struct auth **ret) {
+    struct auth *a = calloc(1, sizeof *a);
+    if (a == NULL) {
+        return E_NOMEM;
+    }
+    a->tokens = calloc(count + 1u, sizeof *a->tokens);
+    int error = a->tokens == NULL ? E_NOMEM : sodium_init() < 0 ? E_UNSUPPORTED : 0;
+    for (uint32_t i = 0; i < count && error == 0; i++) {
+        a->count++;
+        error = copy_token(&tokens[i], &a->tokens[i]);
+    }
+    if (error != 0) {
+        auth_free(a);
+        return error;
+    }
+    *ret = a;
+    return 0;
+}
+
+void auth_free(struct auth *a) {
+    if (a == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        for (uint32_t k = 0; k < a->tokens[i].resource_count; k++) {
+            free(a->tokens[i].resources[k]);
+        }
+        free(a->tokens[i].resources);
+    }
+    free(a->tokens);
+    free(a);
+}
+
+bool auth_empty(const struct auth *a) {
+    return a->count == 0;
+}
+
+/* "Bearer slc_..." -> the token; empty when it is none. */
+static struct span bearer_of(struct span authorization) {
+    static const char scheme[] = "bearer ";
+    const size_t size = sizeof scheme - 1;
+    if (authorization.size != size + TOKEN_CHARS) {
+        return span_of(NULL, 0);
+    }
+    for (size_t i = 0; i < size; i++) {
+        uint8_t c = authorization.data[i];
+        if ((c >= 'A' && c <= 'Z' ? c | 0x20 : c) != scheme[i]) {
+            return span_of(NULL, 0);
+        }
+    }
+    return span_of(authorization.data + size, TOKEN_CHARS);
+}
+
+const struct auth_token *auth_find(const struct auth *a, struct span authorization) {
+    struct span token = bearer_of(authorization);
+    if (token.size == 0) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < a->count; i++) {
+        const struct auth_token *t = &a->tokens[i];
+        if (memcmp(token.data + sizeof PREFIX - 1, t->id, ID_CHARS) != 0) {
+            continue;
+        }
+        uint8_t hash[HASH_BYTES];
+        hash_token(token, t->key, hash);
+        if (sodium_memcmp(hash, t->hash, HASH_BYTES) == 0) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+/* '*' stands for any run of characters. Linear: only the last star is ever tried again. */
+static bool matches(const char *pattern, struct span text) {
+    const char *star = NULL;
+    size_t at = 0, retry = 0;
+    while (at < text.size) {
+        if (*pattern == '*') {
+            star = pattern++;
+            retry = at;
+        } else if (*pattern == (char)text.data[at]) {
+            pattern++;
+            at++;
+        } else if (star != NULL) {
+            pattern = star + 1;
+            at = ++retry;
+        } else {
+            return false;
+        }
+    }
+    while (*pattern == '*') {
+        pattern++;
+    }
+    return *pattern == '\0';
+}
+
+bool auth_allows(const struct auth_token *t, unsigned scope, struct span resource) {
+    if ((t->scopes & (scope | SCOPE_ADMIN)) == 0) {
+        return false;
+    }
+    if (t->resource_count == 0 || resource.size == 0) {
+        return true;
+    }
+    for (uint32_t i = 0; i < t->resource_count; i++) {
+        if (matches(t->resources[i], resource)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *auth_token_name(const struct auth_token *t) {
+    return t->name;
+}
+
+void token_make(char ret_token[TOKEN_TEXT_BYTES], char ret_hash[TOKEN_HASH_BYTES]) {
+    uint8_t id[ID_CHARS / 2], secret[SECRET_BYTES], key[KEY_BYTES], hash[HASH_BYTES];
+    char id_text[ID_CHARS + 1], secret_text[SECRET_CHARS + 1], key_text[KEY_CHARS + 1];
+    char hash_text[SECRET_CHARS + 1];
+    randombytes_buf(id, sizeof id);
+    randombytes_buf(secret, sizeof secret);
+    randombytes_buf(key, sizeof key);
+    sodium_bin2hex(id_text, sizeof id_text, id, sizeof id);
+    sodium_bin2base64(secret_text, sizeof secret_text, secret, sizeof secret, VARIANT);
+    sodium_bin2base64(key_text, sizeof key_text, key, sizeof key, VARIANT);
+    snprintf(ret_token, TOKEN_TEXT_BYTES, PREFIX "%s_%s", id_text, secret_text);
+    hash_token(span_text(ret_token), key, hash);
+    sodium_bin2base64(hash_text, sizeof hash_text, hash, sizeof hash, VARIANT);
+    snprintf(ret_hash, TOKEN_HASH_BYTES, HASH_PREFIX "%s:%s:%s", id_text, key_text, hash_text);
+    sodium_memzero(secret, sizeof secret);
+}

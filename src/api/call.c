@@ -1,0 +1,345 @@
+#include "api/call.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "api/json_tree.h"
+#include "api/routes.h"
+#include "api/units.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/logline.h"
+
+#define JSON_TYPE    "application/json"
+#define PROBLEM_TYPE "application/problem+json"
+#define REFUSED_BODY "{\"type\":\"/problems/internal\",\"status\":500}"
+
+/* ---- the pool ---- */
+
+struct call *call_take(struct api_loop *l) {
+    struct call *c = l->pool;
+    if (c != NULL) {
+        l->pool = c->next;
+    } else {
+        c = l->calls < l->calls_max ? malloc(sizeof *c) : NULL;
+        if (c == NULL) {
+            return NULL;
+        }
+        l->calls++;
+    }
+    c->loop = l;
+    c->x = NULL;
+    c->route = NULL;
+    c->gather = NULL;
+    c->has_definition = false;
+    c->tree = NULL;
+    c->tries = 0;
+    c->count = 0;
+    c->blocks = NULL;
+    c->arena_used = 0;
+    request_init(&c->request.r, REQUEST_NOTHING);
+    return c;
+}
+
+void call_give(struct call *c) {
+    if (c->has_definition) {
+        definition_release(&c->definition);
+    }
+    if (c->tree != NULL) {
+        json_decref(c->tree);
+    }
+    while (c->blocks != NULL) {
+        struct call_block *b = c->blocks;
+        c->blocks = b->next;
+        free(b);
+    }
+    request_release(&c->request.r);
+    c->next = c->loop->pool;
+    c->loop->pool = c;
+}
+
+void *call_alloc(struct call *c, size_t size) {
+    size_t rounded = (size + 15) & ~(size_t)15;
+    if (rounded <= CALL_ARENA_BYTES - c->arena_used) {
+        void *at = c->arena + c->arena_used;
+        c->arena_used += (uint32_t)rounded;
+        return at;
+    }
+    struct call_block *b = malloc(16 + rounded);
+    if (b == NULL) {
+        return NULL;
+    }
+    b->next = c->blocks;
+    c->blocks = b;
+    return (uint8_t *)b + 16;
+}
+
+struct span call_capture(const struct call *c, size_t i) {
+    assert(i < c->match.capture_count);
+    return c->match.captures[i];
+}
+
+/* ---- to the engine ---- */
+
+static void collect(struct call *c) {
+    struct api_loop *l = c->loop;
+    c->request.port = &l->port;
+    c->request.next = NULL;
+    if (l->last != NULL) {
+        l->last->next = &c->request;
+    } else {
+        l->first = &c->request;
+    }
+    l->last = &c->request;
+    l->collected++;
+}
+
+/* Between the quotes, if it has any. */
+static struct span unquoted(struct span key) {
+    bool quoted = key.size >= 2 && key.data[0] == '"' && key.data[key.size - 1] == '"';
+    return quoted ? span_of(key.data + 1, key.size - 2) : key;
+}
+
+static bool fill_idempotency(struct call *c) {
+    struct span key = unquoted(c->head.idempotency_key);
+    if (c->head.idempotency_key.data == NULL || c->x == NULL || http_method(c->x) != HTTP_POST_) {
+        return true;
+    }
+    if (key.size == 0 || key.size > KEY_MAX_BYTES) {
+        call_invalid(c, "", "Idempotency-Key: expected 1 to 255 characters");
+        return false;
+    }
+    struct hash_key hash = c->loop->api->hash;
+    struct hash_key typed = {hash.k0, hash.k1 ^ hash_bytes(hash, c->head.content_type)};
+    c->request.r.idempotency = (struct idempotency){
+        .key = key,
+        .scope = hash_bytes(hash, http_path(c->x)),
+        .fingerprint = hash_bytes(typed, http_body(c->x)),
+    };
+    return true;
+}
+
+void call_submit(struct call *c, void (*answer)(struct call *c)) {
+    c->answer = answer;
+    if (fill_idempotency(c)) {
+        collect(c);
+    }
+}
+
+void call_resubmit(struct call *c) {
+    struct request *r = &c->request.r;
+    buffer_clear(&r->out_bytes);
+    r->refusal = REFUSAL_NONE;
+    r->error_detail = NULL;
+    r->error_pointer[0] = '\0';
+    r->count = r->next = 0;
+    collect(c);
+}
+
+bool call_read_tree(struct call *c) {
+    char reason[JSON_REASON_BYTES];
+    int error = json_tree_read(http_body(c->x), reason, &c->tree);
+    if (error == E_INVALID) {
+        call_invalid(c, "", reason);
+    } else if (error != 0) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
+    }
+    return error == 0;
+}
+
+void call_envelope(struct call *c, struct envelope *e) {
+    e->content_type = c->head.content_type;
+    e->traceparent = c->head.traceparent;
+    e->tracestate = c->head.tracestate;
+    e->correlation_id = span_of(c->correlation, c->correlation_size);
+    e->body = http_body(c->x);
+}
+
+/* ---- answers ---- */
+
+void call_header(struct call *c, const char *name, struct span value) {
+    struct buffer *b = &c->loop->headers;
+    size_t before = b->size;
+    if (buffer_append_text(b, name) != 0 || buffer_append(b, ": ", 2) != 0 ||
+        buffer_append_span(b, value) != 0 || buffer_append(b, "\r\n", 2) != 0) {
+        b->size = before; /* no memory: the answer goes without this line */
+    }
+}
+
+static void note_latency(struct api_loop *l, uint64_t ns) {
+    pthread_mutex_lock(&l->lock);
+    histogram_add(&l->latency, ns);
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* Changes of definitions and failures are worth a line; the rest only when somebody asks for it. */
+static void log_call(const struct call *c, int status, uint64_t ns) {
+    bool change = c->route != NULL && c->route->scope == SCOPE_ADMIN &&
+                  c->route->method != HTTP_GET_ && status < 300;
+    enum logline_level level = status == 500 ? LOGLINE_ERROR
+                               : change      ? LOGLINE_INFO
+                                             : LOGLINE_DEBUG;
+    if (!logline_wanted(level)) {
+        return;
+    }
+    struct logline line;
+    logline_begin(&line, level, c->route != NULL ? c->route->id : "request");
+    logline_span(&line, "path", http_path(c->x));
+    logline_u64(&line, "status", (uint64_t)status);
+    logline_duration(&line, "duration", ns);
+    logline_span(&line, "peer", http_peer(c->x));
+    logline_span(&line, "correlation", span_of(c->correlation, c->correlation_size));
+    logline_end(&line);
+}
+
+static void finish(struct call *c, int status, const char *content_type, struct span body) {
+    uint64_t ns = clock_monotonic_ns() - c->started_ns;
+    call_header(c, "X-Correlation-Id", span_of(c->correlation, c->correlation_size));
+    log_call(c, status, ns);
+    note_latency(c->loop, ns);
+    http_reply(c->x, status, content_type, buffer_span(&c->loop->headers), body);
+    buffer_clear(&c->loop->headers);
+    call_give(c);
+}
+
+struct json_out call_json_begin(struct call *c) {
+    struct json_out out;
+    buffer_clear(&c->loop->text);
+    out_init(&out, &c->loop->text);
+    return out;
+}
+
+static void end_json(struct call *c, int status, const char *type, const struct json_out *out) {
+    if (out->failed) {
+        finish(c, 500, PROBLEM_TYPE, span_text(REFUSED_BODY));
+        return;
+    }
+    finish(c, status, type, buffer_span(&c->loop->text));
+}
+
+void call_json_end(struct call *c, int status, const struct json_out *out) {
+    end_json(c, status, JSON_TYPE, out);
+}
+
+void call_text(struct call *c, int status, const char *content_type, struct span body) {
+    finish(c, status, content_type, body);
+}
+
+void call_empty(struct call *c, int status) {
+    finish(c, status, NULL, span_of(NULL, 0));
+}
+
+/* ---- problems ---- */
+
+void call_problem_facts(struct call *c, struct problem_facts *facts) {
+    facts->instance = http_path(c->x);
+    facts->correlation_id = span_of(c->correlation, c->correlation_size);
+    uint64_t wait_s = problem_retry_after_s(facts, clock_real_ns());
+    if (wait_s > 0) {
+        char digits[20];
+        call_header(c, "Retry-After", span_of(digits, u64_format(wait_s, digits)));
+    }
+    struct json_out out = call_json_begin(c);
+    problem_write(facts, &out);
+    end_json(c, problem_types[facts->kind].status, PROBLEM_TYPE, &out);
+}
+
+void call_problem(struct call *c, enum problem kind, const char *detail) {
+    struct problem_facts facts = {.kind = kind, .detail = detail};
+    call_problem_facts(c, &facts);
+}
+
+void call_invalid(struct call *c, const char *pointer, const char *detail) {
+    struct problem_facts facts = {.kind = PROBLEM_INVALID, .detail = detail, .pointer = pointer};
+    call_problem_facts(c, &facts);
+}
+
+void call_errors(struct call *c) {
+    struct problem_facts facts = {.kind = PROBLEM_INVALID, .errors = c->loop->errors};
+    call_problem_facts(c, &facts);
+}
+
+struct field_reader call_reader(struct call *c) {
+    c->loop->errors->count = 0;
+    return (struct field_reader){.errors = c->loop->errors};
+}
+
+bool call_refused(struct call *c) {
+    const struct request *r = &c->request.r;
+    if (r->refusal == REFUSAL_NONE) {
+        return false;
+    }
+    struct problem_facts facts = {
+        .kind = problem_of_refusal(r->refusal),
+        .detail = r->error_detail,
+        .opens_ns = r->refusal == REFUSAL_NOT_OPEN ? r->opens_ns : 0,
+        .pointer = r->error_pointer,
+    };
+    if (r->refusal == REFUSAL_ALREADY_CLAIMED) {
+        facts.receipt = r->receipt.id;
+        facts.number = r->receipt.number;
+    }
+    call_problem_facts(c, &facts);
+    return true;
+}
+
+/* ---- lists ---- */
+
+void call_list(struct call *c, enum request_kind kind, void (*answer)(struct call *c)) {
+    struct request *r = &c->request.r;
+    r->kind = kind;
+    if (c->match.capture_count > 0) {
+        r->name = call_capture(c, 0);
+    }
+    r->in.list.state = c->query.filter;
+    r->in.list.after = c->query.after;
+    r->in.list.max = c->query.page_size;
+    call_submit(c, answer);
+}
+
+void call_page_token(struct call *c, struct json_out *out) {
+    if (c->request.r.next != 0) {
+        char token[20];
+        snprintf(token, sizeof token, "%016llx", (unsigned long long)c->request.r.next);
+        out_key(out, "nextPageToken");
+        out_text(out, token);
+    }
+}
+
+/* ---- receipts ---- */
+
+void call_receipt_members(struct call *c, struct json_out *out) {
+    const struct receipt *receipt = &c->request.r.receipt;
+    char id[18];
+    receipt_format(receipt->id, id);
+    out_key(out, "receipt");
+    out_text(out, id);
+    if (receipt->number != 0) {
+        out_key(out, "number");
+        out_u64(out, receipt->number);
+    }
+    out_key(out, "position");
+    out_u64(out, id_position(receipt->id));
+    out_key(out, "acceptedAt");
+    out_time(out, receipt->accepted_ns);
+    if (receipt->eta_ns != 0) {
+        out_key(out, "eta");
+        out_time(out, receipt->eta_ns);
+    }
+}
+
+void call_receipt_headers(struct call *c) {
+    static const char prefix[] = "/v1/receipts/";
+    const struct request *r = &c->request.r;
+    char location[sizeof prefix + 18];
+    memcpy(location, prefix, sizeof prefix - 1);
+    receipt_format(r->receipt.id, location + sizeof prefix - 1);
+    call_header(c, "Location", span_text(location));
+    if (r->replayed) {
+        call_header(c, "Idempotency-Replayed", span_text("true"));
+        atomic_fetch_add_explicit(&c->loop->api->counts.replayed, 1, memory_order_relaxed);
+    } else {
+        atomic_fetch_add_explicit(&c->loop->api->counts.accepted, 1, memory_order_relaxed);
+    }
+}

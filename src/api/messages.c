@@ -1,0 +1,214 @@
+/*
+ * What waits in a queue: listed and read without consuming, deleted, sent again.
+ */
+#include "api/info.h"
+#include "api/json_scan.h"
+#include "api/routes.h"
+#include "base/error.h"
+
+#define REDRIVE_STEP 1000u
+
+/* The id of the path, into the request. False: answered. */
+static bool take_id(struct call *c, size_t capture) {
+    c->request.r.name = call_capture(c, 0);
+    if (receipt_parse(call_capture(c, capture), &c->request.r.id) != 0) {
+        call_problem(c, PROBLEM_NOT_FOUND, "an id is 'r' and 16 hexadecimal digits");
+        return false;
+    }
+    return true;
+}
+
+static void listed(struct call *c) {
+    const struct request *r = &c->request.r;
+    if (call_refused(c)) {
+        return;
+    }
+    struct json_out out = call_json_begin(c);
+    out_open(&out, '{');
+    out_key(&out, "messages");
+    out_open(&out, '[');
+    for (uint64_t i = 0; (i + 1) * sizeof(struct message_info) <= r->out_bytes.size; i++) {
+        struct message_info m;
+        memcpy(&m, r->out_bytes.data + i * sizeof m, sizeof m);
+        out_open(&out, '{');
+        info_write_message(&m, &out);
+        out_close(&out, '}');
+    }
+    out_close(&out, ']');
+    call_page_token(c, &out);
+    out_close(&out, '}');
+    call_json_end(c, 200, &out);
+}
+
+void messages_list(struct call *c) {
+    call_list(c, REQUEST_QUEUE_MESSAGES, listed);
+}
+
+/* ---- one message ---- */
+
+static bool is_json(struct span body) {
+    struct json_fault fault;
+    return json_scan(body, NULL, NULL, &fault) == 0;
+}
+
+static void optional_span(struct json_out *out, const char *key, struct span value) {
+    if (value.size > 0) {
+        info_span(out, key, value);
+    }
+}
+
+static void write_stored(const struct stored_message *m, struct json_out *out) {
+    const struct envelope *e = &m->envelope;
+    info_time(out, "acceptedAt", m->accepted_ns);
+    info_time(out, "scheduleTime", m->schedule_ns);
+    optional_span(out, "contentType", e->content_type);
+    optional_span(out, "orderingKey", e->ordering_key);
+    optional_span(out, "traceparent", e->traceparent);
+    optional_span(out, "tracestate", e->tracestate);
+    optional_span(out, "correlationId", e->correlation_id);
+    optional_span(out, "headers", e->headers);
+    if (is_json(e->body)) {
+        out_key(out, "body");
+        out_raw(out, e->body);
+    } else {
+        out_key(out, "bodyBase64");
+        out_base64(out, e->body);
+    }
+}
+
+static void send_message(struct call *c, const struct stored_message *stored) {
+    struct json_out out = call_json_begin(c);
+    out_open(&out, '{');
+    info_span(&out, "queue", call_capture(c, 0));
+    info_write_message(&c->request.r.out.message, &out);
+    if (stored != NULL) {
+        write_stored(stored, &out);
+    }
+    out_close(&out, '}');
+    call_json_end(c, 200, &out);
+}
+
+/* A control character would end the line; such a type is not sent as one. */
+static bool type_sendable(struct span type) {
+    for (size_t i = 0; i < type.size; i++) {
+        if (type.data[i] < ' ' || type.data[i] > '~') {
+            return false;
+        }
+    }
+    return type.size > 0 && type.size < 256;
+}
+
+/*
+ * The payload as it was published. It came from outside and is shown under our own origin, so a
+ * browser is told not to run anything in it.
+ */
+static void send_body(struct call *c, const struct stored_message *stored) {
+    struct span type = stored->envelope.content_type;
+    char text[256] = "application/octet-stream";
+    if (type_sendable(type)) {
+        memcpy(text, type.data, type.size);
+        text[type.size] = '\0';
+    }
+    call_header(c, "X-Content-Type-Options", span_text("nosniff"));
+    call_header(c, "Content-Security-Policy", span_text("sandbox; default-src 'none'"));
+    call_text(c, 200, text, stored->envelope.body);
+}
+
+static void got(struct call *c) {
+    const struct message_info *m = &c->request.r.out.message;
+    if (call_refused(c)) {
+        return;
+    }
+    if (c->query.view == VIEW_BASIC) {
+        send_message(c, NULL);
+        return;
+    }
+    struct stored_message stored;
+    struct buffer bytes;
+    buffer_init(&bytes, RECORD_MAX_BYTES * 2u);
+    int error =
+        engine_read_message(c->loop->api->options.engine, m->id, m->address, &bytes, &stored);
+    if (error == E_NOT_FOUND) {
+        call_problem(c, PROBLEM_NOT_FOUND, "its body is no longer held");
+    } else if (error != 0) {
+        call_problem(c, PROBLEM_INTERNAL, error == E_CORRUPT ? "its stored body is damaged" : NULL);
+    } else if (c->query.view == VIEW_FULL) {
+        send_message(c, &stored);
+    } else {
+        send_body(c, &stored);
+    }
+    buffer_release(&bytes);
+}
+
+void message_get(struct call *c) {
+    c->request.r.kind = REQUEST_MESSAGE_GET;
+    if (take_id(c, 1)) {
+        call_submit(c, got);
+    }
+}
+
+static void deleted(struct call *c) {
+    if (!call_refused(c)) {
+        call_empty(c, 204);
+    }
+}
+
+void message_delete(struct call *c) {
+    c->request.r.kind = REQUEST_MESSAGE_DELETE;
+    if (take_id(c, 1)) {
+        call_submit(c, deleted);
+    }
+}
+
+/* ---- many messages, in steps, so that no step holds up the engine ---- */
+
+/*
+ * One step is done. Goes on at `next`; a refusal after some steps ends it, and the answer says how
+ * far it came.
+ */
+static void stepped(struct call *c) {
+    struct request *r = &c->request.r;
+    if (c->count == 0 && call_refused(c)) {
+        return;
+    }
+    bool refused = r->refusal != REFUSAL_NONE;
+    c->count += refused ? 0 : r->count;
+    if (!refused && r->next != 0) {
+        if (r->kind == REQUEST_QUEUE_REDRIVE) {
+            r->in.redrive.after = r->next;
+        }
+        call_resubmit(c);
+        return;
+    }
+    struct json_out out = call_json_begin(c);
+    out_open(&out, '{');
+    info_u64(&out, r->kind == REQUEST_QUEUE_PURGE ? "purged" : "redriven", c->count);
+    if (refused) {
+        info_text(&out, "stoppedBy", refusal_name(r->refusal));
+    }
+    out_close(&out, '}');
+    call_json_end(c, 200, &out);
+}
+
+void purge_queue(struct call *c) {
+    c->request.r.kind = REQUEST_QUEUE_PURGE;
+    c->request.r.name = call_capture(c, 0);
+    c->request.r.in.list.state = c->query.filter;
+    call_submit(c, stepped);
+}
+
+void queue_redrive(struct call *c) {
+    c->request.r.kind = REQUEST_QUEUE_REDRIVE;
+    c->request.r.name = call_capture(c, 0);
+    c->request.r.in.redrive.max = REDRIVE_STEP;
+    call_submit(c, stepped);
+}
+
+void message_redrive(struct call *c) {
+    c->request.r.kind = REQUEST_QUEUE_REDRIVE;
+    if (take_id(c, 1)) {
+        c->request.r.in.redrive.id = c->request.r.id;
+        c->request.r.in.redrive.max = 1;
+        call_submit(c, stepped);
+    }
+}

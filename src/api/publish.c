@@ -1,0 +1,167 @@
+/*
+ * POST /v1/queues/{queue}/messages: the body is the payload, stored as it came, whatever its content
+ * type. What is wished of the queue stands in Sluice-* fields, so that a payload needs no envelope.
+ */
+#include <stdio.h>
+
+#include "api/routes.h"
+#include "api/info.h"
+#include "api/units.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+#define FORWARD_PREFIX    "sluice-forward-"
+#define FORWARD_MAX_BYTES 4096u
+#define OPTION_NAME_BYTES 32u
+
+/* Reads one option; false: not what it expects. */
+typedef bool read_option(struct publish *p, struct span value);
+
+static bool read_delay(struct publish *p, struct span value) {
+    uint64_t ns;
+    if (duration_parse(value, &ns) != 0) {
+        return false;
+    }
+    p->schedule_ns = ns == 0 ? 0 : clock_real_ns() + ns;
+    return true;
+}
+
+static bool read_schedule(struct publish *p, struct span value) {
+    return time_parse(value, &p->schedule_ns) == 0;
+}
+
+static bool read_priority(struct publish *p, struct span value) {
+    uint64_t priority;
+    if (u64_parse(value, &priority) != 0 || priority > PRIORITY_MAX) {
+        return false;
+    }
+    p->priority = (uint8_t)priority;
+    return true;
+}
+
+static bool read_ttl(struct publish *p, struct span value) {
+    return duration_parse(value, &p->ttl_ns) == 0 && p->ttl_ns > 0;
+}
+
+static bool read_ordering_key(struct publish *p, struct span value) {
+    p->envelope.ordering_key = value;
+    return value.size > 0 && value.size <= KEY_MAX_BYTES;
+}
+
+static const struct {
+    const char *name; /* in lower case */
+    read_option *read;
+    const char *expects;
+} options[] = {
+    {"sluice-delay", read_delay, "Sluice-Delay: expected a duration such as 1.5s"},
+    {"sluice-schedule-time", read_schedule,
+     "Sluice-Schedule-Time: expected a time such as 2030-01-31T09:00:00Z"},
+    {"sluice-priority", read_priority, "Sluice-Priority: expected a number from 0 to 255"},
+    {"sluice-ttl", read_ttl, "Sluice-Ttl: expected a duration such as 10m"},
+    {"sluice-ordering-key", read_ordering_key, "Sluice-Ordering-Key: expected 1 to 255 characters"},
+};
+
+/* Name in lower case; empty when it is too long for any of ours. */
+static void lower_name(struct span name, char out[OPTION_NAME_BYTES]) {
+    size_t size = name.size < OPTION_NAME_BYTES ? name.size : 0;
+    for (size_t i = 0; i < size; i++) {
+        uint8_t c = name.data[i];
+        out[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+    }
+    out[size] = '\0';
+}
+
+/* "Sluice-Forward-X-Tenant: 7" is sent along as "X-Tenant: 7". */
+static const char *read_forward(struct call *c, const struct http_header *h, struct publish *p) {
+    const size_t prefix = sizeof FORWARD_PREFIX - 1;
+    struct span *lines = &p->envelope.headers;
+    size_t size = h->name.size - prefix + 2 + h->value.size + 1;
+    if (h->name.size == prefix) {
+        return "Sluice-Forward-...: expected the name of a header field";
+    }
+    if (lines->size + size > FORWARD_MAX_BYTES) {
+        return "Sluice-Forward-...: expected at most 4096 bytes in all";
+    }
+    uint8_t *text = call_alloc(c, lines->size + size);
+    if (text == NULL) {
+        return "no memory";
+    }
+    if (lines->size > 0) {
+        memcpy(text, lines->data, lines->size);
+    }
+    uint8_t *at = mempcpy(text + lines->size, h->name.data + prefix, h->name.size - prefix);
+    at = mempcpy(at, ": ", 2);
+    at = mempcpy(at, h->value.data, h->value.size);
+    *at = '\n';
+    *lines = span_of(text, lines->size + size);
+    return NULL;
+}
+
+/* NULL: fine or none of ours; else what is wrong. */
+static const char *read_field(struct call *c, const struct http_header *h, struct publish *p) {
+    char name[OPTION_NAME_BYTES], start[OPTION_NAME_BYTES];
+    const size_t prefix = sizeof FORWARD_PREFIX - 1;
+    lower_name(span_of(h->name.data, h->name.size < prefix ? h->name.size : prefix), start);
+    if (strcmp(start, FORWARD_PREFIX) == 0) {
+        return read_forward(c, h, p);
+    }
+    lower_name(h->name, name);
+    for (size_t i = 0; i < ARRAY_LENGTH(options); i++) {
+        if (strcmp(name, options[i].name) == 0) {
+            return options[i].read(p, h->value) ? NULL : options[i].expects;
+        }
+    }
+    return strncmp(start, "sluice-", 7) == 0
+               ? "unknown Sluice-* field; known are Sluice-Delay, Sluice-Schedule-Time, "
+                 "Sluice-Priority, Sluice-Ttl, Sluice-Ordering-Key and Sluice-Forward-<Name>"
+               : NULL;
+}
+
+static bool read_options(struct call *c, struct publish *p) {
+    size_t count;
+    const struct http_header *headers = http_headers(c->x, &count);
+    for (size_t i = 0; c->head.has_options && i < count; i++) {
+        const char *wrong = read_field(c, &headers[i], p);
+        if (wrong != NULL) {
+            call_invalid(c, "", wrong);
+            return false;
+        }
+    }
+    return true;
+}
+
+static void published(struct call *c) {
+    if (call_refused(c)) {
+        return;
+    }
+    char id[18];
+    receipt_format(c->request.r.receipt.id, id);
+    call_receipt_headers(c);
+    if (!c->request.r.replayed) {
+        atomic_fetch_add_explicit(&c->loop->api->counts.published, 1, memory_order_relaxed);
+    }
+    struct json_out out = call_json_begin(c);
+    out_open(&out, '{');
+    call_receipt_members(c, &out);
+    out_key(&out, "links");
+    out_open(&out, '{');
+    char link[NAME_MAX_BYTES + 64];
+    snprintf(link, sizeof link, "/v1/receipts/%s", id);
+    info_text(&out, "receipt", link);
+    snprintf(link, sizeof link, "/v1/queues/%.*s/messages/%s", SPAN_ARG(call_capture(c, 0)), id);
+    info_text(&out, "message", link);
+    out_close(&out, '}');
+    out_close(&out, '}');
+    call_json_end(c, 202, &out);
+}
+
+void queue_publish(struct call *c) {
+    struct request *r = &c->request.r;
+    struct publish *p = &r->in.publish;
+    r->kind = REQUEST_QUEUE_PUBLISH;
+    r->name = p->queue = call_capture(c, 0);
+    call_envelope(c, &p->envelope);
+    if (read_options(c, p)) {
+        call_submit(c, published);
+    }
+}
