@@ -8,7 +8,8 @@
  *
  *   /noop         200, empty object        /echo          the body back
  *   /what         method, path, query and number of headers and body bytes, as text
- *   /later?ms=N   answers after N ms       /hold, /release  answered when somebody asks /release
+ *   /later?ms=N   answers after N ms       /held          how many /hold wait, as text
+ *   /hold         answered when somebody asks /release
  *   /big?n=N      N bytes                  /close         200 and close
  *   /stream?n=N   N events, then the end   /endless       events until the client does not keep up
  */
@@ -30,7 +31,6 @@ struct held {
 struct endless {
     uv_timer_t timer;
     struct http_stream *stream;
-    int ticks;
 };
 
 struct tester {
@@ -41,6 +41,7 @@ struct tester {
     struct http_exchange *held[HELD_MAX];
     size_t held_count;
     unsigned closed_streams;
+    unsigned streams_over_limit;
 };
 
 static struct tester tester;
@@ -103,7 +104,9 @@ static void on_endless_tick(uv_timer_t *timer) {
     static char block[60000];
     memset(block, 'x', sizeof block);
     for (int i = 0; i < 4; i++) {
-        if (http_stream_write(e->stream, span_of(block, sizeof block)) != 0) {
+        int rc = http_stream_write(e->stream, span_of(block, sizeof block));
+        if (rc != 0) {
+            tester.streams_over_limit += rc == E_LIMIT;
             end_endless(e);
             return;
         }
@@ -170,6 +173,10 @@ static void on_request(void *context, struct http_exchange *x) {
         answer_later(x, number_after(http_query(x), "ms="));
     } else if (span_is(path, "/hold") && tester.held_count < HELD_MAX) {
         tester.held[tester.held_count++] = x;
+    } else if (span_is(path, "/held")) {
+        char text[16];
+        int size = snprintf(text, sizeof text, "%zu\n", tester.held_count);
+        http_reply(x, 200, "text/plain", NONE, span_of(text, (size_t)size));
     } else if (span_is(path, "/release")) {
         http_reply(x, 204, NULL, NONE, NONE);
         release_all();
@@ -199,10 +206,10 @@ static void finish(void *arg) {
     struct http_server_stats s;
     http_server_stats(tester.server, &s);
     printf("accepted %llu\nrequests %llu\nprotocol_errors %llu\ntimeouts %llu\nopen %u\n"
-           "closed_streams %u\n",
+           "closed_streams %u\nstreams_over_limit %u\n",
            (unsigned long long)s.accepted, (unsigned long long)s.requests,
            (unsigned long long)s.protocol_errors, (unsigned long long)s.timeouts,
-           s.open_connections, tester.closed_streams);
+           s.open_connections, tester.closed_streams, tester.streams_over_limit);
     http_server_free(tester.server);
     net_loop_stop(tester.loop);
 }

@@ -63,7 +63,7 @@ class Reader:
     """Answers out of a socket, one after the other."""
 
     def __init__(self, sock):
-        self.sock, self.data = sock, b""
+        self.sock, self.data = sock, bytearray()
 
     def more(self):
         part = self.sock.recv(1 << 16)
@@ -73,15 +73,16 @@ class Reader:
     def until(self, mark):
         while mark not in self.data:
             if not self.more():
-                raise EOFError(self.data[:200])
+                raise EOFError(bytes(self.data[:200]))
         head, _, self.data = self.data.partition(mark)
-        return head
+        return bytes(head)
 
     def exactly(self, count):
         while len(self.data) < count:
             if not self.more():
                 raise EOFError(f"{len(self.data)} of {count}")
-        part, self.data = self.data[:count], self.data[count:]
+        part = bytes(self.data[:count])
+        del self.data[:count]
         return part
 
     def answer(self, body=True):
@@ -393,6 +394,14 @@ class Messages(unittest.TestCase):
             bodies = [r.answer()[2] for _ in range(31)]
             self.assertEqual(bodies, [b"held\n"] * 30 + [b"GET /what?mine 1 0\n"])
 
+    def test_at_most_64_unanswered_requests(self):
+        with self.server.connect() as s, self.server.connect() as other:
+            s.sendall(get("/hold") * 200)
+            time.sleep(0.1)
+            other.sendall(get("/held"))
+            self.assertEqual(Reader(other).answer()[2], b"64\n")
+        self.ask(get("/release"))
+
     def test_full_line_stops_reading_and_goes_on(self):
         with self.server.connect() as s, self.server.connect() as other:
             s.sendall(b"".join(get("/hold") for _ in range(64)) + b"".join(get("/what?%d" % i) for i in range(200)))
@@ -434,9 +443,8 @@ class Messages(unittest.TestCase):
     def test_refusal_arrives_though_the_client_goes_on_sending(self):
         with self.server.connect() as s:
             s.sendall(head("POST /echo HTTP/1.1\nHost: h\nContent-Length: 3000000\n\n"))
-            with contextlib.suppress(ConnectionError):
-                for _ in range(30):
-                    s.sendall(b"x" * 100000)
+            for _ in range(30):
+                s.sendall(b"x" * 100000)  # no reset, which could overtake the answer
             self.assertEqual(Reader(s).answer()[0], 413)
 
     def test_half_closed_client_is_answered(self):
@@ -579,20 +587,20 @@ class Limits(unittest.TestCase):
 
     def test_peer_that_reads_slowly_is_kept(self):
         with serving(write_timeout_ms=400) as server, server.connect(receive_buffer=4096) as s:
-            s.sendall(get("/big?n=12000000"))
+            s.sendall(get("/big?n=6000000"))
             r = Reader(s)
             until = time.monotonic() + 1.5
             while time.monotonic() < until:
                 r.more()
                 time.sleep(0.02)
-            self.assertEqual(len(r.answer()[2]), 12000000)
+            self.assertEqual(len(r.answer()[2]), 6000000)
 
-    def test_stream_that_nobody_reads_is_bounded_and_closed(self):
-        with serving(graceful=True, write_timeout_ms=400) as server:
+    def test_stream_that_nobody_reads_is_bounded(self):
+        with serving(graceful=True) as server:
             with server.connect(receive_buffer=4096) as s:
                 s.sendall(get("/endless"))
-                time.sleep(1.2)
-        self.assertEqual(server.stats["closed_streams"], 1)
+                time.sleep(1)
+        self.assertEqual((server.stats["streams_over_limit"], server.stats["closed_streams"]), (1, 1))
 
     def test_stream_is_told_when_the_client_leaves(self):
         with serving(graceful=True) as server:
