@@ -28,9 +28,11 @@ static void bodies_trim(struct bodies *b) {
     while (dead < b->count && b->live_bytes[dead] == 0) {
         dead++;
     }
-    memmove(b->live_bytes, b->live_bytes + dead, (b->count - dead) * sizeof *b->live_bytes);
-    b->first += dead;
-    b->count -= dead;
+    if (dead > 0) {
+        memmove(b->live_bytes, b->live_bytes + dead, (b->count - dead) * sizeof *b->live_bytes);
+        b->first += dead;
+        b->count -= dead;
+    }
 }
 
 static int bodies_room(struct bodies *b, uint64_t count) {
@@ -70,8 +72,10 @@ static int bodies_cover(struct bodies *b, uint32_t segment) {
     if (rc != 0) {
         return rc;
     }
-    memmove(b->live_bytes + before, b->live_bytes, b->count * sizeof *b->live_bytes);
-    memset(b->live_bytes, 0, before * sizeof *b->live_bytes);
+    if (before > 0) {
+        memmove(b->live_bytes + before, b->live_bytes, b->count * sizeof *b->live_bytes);
+        memset(b->live_bytes, 0, before * sizeof *b->live_bytes);
+    }
     uint32_t known = before + b->count;
     memset(b->live_bytes + known, 0, (end - first - known) * sizeof *b->live_bytes);
     b->first = first;
