@@ -177,30 +177,35 @@ static void call_keep(struct call *c) {
 
 /* ---- the way out ---- */
 
-/* The address in a start may be out of date when compaction moved the body meanwhile: asked once more. */
-static int read_again(struct dispatch *d, struct call *c) {
+/* Where the body is by now. E_NOT_FOUND: where it was, or nowhere. */
+static int ask_address(struct dispatch *d, struct call *c) {
     struct request r;
     request_init(&r, REQUEST_MESSAGE_GET);
     r.id = c->start.message;
     int rc = engine_call(d->engine, &r);
-    if (rc == 0) {
-        rc = r.refusal == REFUSAL_NONE ? 0 : E_NOT_FOUND;
+    bool moved = rc == 0 && r.refusal == REFUSAL_NONE && r.out.message.address != 0 &&
+                 r.out.message.address != c->start.address;
+    if (moved) {
+        c->start.address = r.out.message.address;
     }
-    uint64_t address = r.out.message.address;
     request_release(&r);
-    if (rc != 0 || address == c->start.address) {
-        return rc != 0 ? rc : E_NOT_FOUND;
-    }
-    c->start.address = address;
-    buffer_clear(&c->record);
-    return engine_read_message(d->engine, c->start.message, address, &c->record, &c->stored);
+    return moved ? 0 : rc != 0 ? rc : E_NOT_FOUND;
 }
 
+/*
+ * Compaction may have moved the body after the start was decided; its old place may even hold something else
+ * by now. So before a body is called lost, the engine is asked where it is.
+ */
 static int read_body(struct dispatch *d, struct call *c) {
     buffer_clear(&c->record);
     int rc =
         engine_read_message(d->engine, c->start.message, c->start.address, &c->record, &c->stored);
-    return rc == E_NOT_FOUND ? read_again(d, c) : rc;
+    if ((rc == E_NOT_FOUND || rc == E_CORRUPT) && ask_address(d, c) == 0) {
+        buffer_clear(&c->record);
+        rc = engine_read_message(d->engine, c->start.message, c->start.address, &c->record,
+                                 &c->stored);
+    }
+    return rc;
 }
 
 static CURLcode set_message(struct call *c) {
