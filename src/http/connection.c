@@ -38,7 +38,7 @@ static void free_if_unused(struct http_connection *c) {
         return;
     struct http_server *s = c->server;
     free(c);
-    server_connection_freed(s);
+    http_server_connection_freed(s);
 }
 
 static void count_bytes(struct http_connection *c) {
@@ -62,7 +62,7 @@ static uint64_t due_ms(const struct http_connection *c) {
         return WHEEL_NEVER;
     if (!in_message(c))
         return c->waiting > 0 ? WHEEL_NEVER : c->since_ms + l->idle_timeout_ms;
-    if (!request_in_body(&c->reading->request))
+    if (!http_request_in_body(&c->reading->request))
         return c->since_ms + l->head_timeout_ms;
     return c->since_ms + l->body_timeout_ms;
 }
@@ -106,7 +106,7 @@ static void resume_reading(struct http_connection *c) {
     set_deadline(c);
 }
 
-void connection_feed(struct http_connection *c) {
+void http_connection_feed(struct http_connection *c) {
     resume_reading(c);
 }
 
@@ -134,22 +134,23 @@ static void leave_line(struct http_connection *c) {
     x->next = NULL;
 }
 
-struct buffer *connection_output(struct http_exchange *x) {
+struct buffer *http_connection_output(struct http_exchange *x) {
     struct http_connection *c = x->connection;
     if (c->gone || c->stream.state != NET_OPEN)
         return NULL;
     return x == c->first ? net_stream_out(&c->stream) : &x->reply;
 }
 
-void connection_drop(struct http_exchange *x) {
+void http_connection_drop(struct http_exchange *x) {
     struct http_connection *c = x->connection;
-    exchange_recycle(x);
+    http_exchange_recycle(x);
     free_if_unused(c);
 }
 
 static void send_continue(struct http_connection *c) {
     struct http_exchange *x = c->reading;
-    if (x == NULL || !x->request.wants_continue || c->waiting > 0 || !request_in_body(&x->request))
+    if (x == NULL || !x->request.wants_continue || c->waiting > 0 ||
+        !http_request_in_body(&x->request))
         return;
     x->request.wants_continue = false;
     struct buffer *out = net_stream_out(&c->stream);
@@ -177,7 +178,7 @@ static bool pop_first(struct http_connection *c) {
     struct http_exchange *x = c->first;
     bool last = x->close_after;
     leave_line(c);
-    exchange_recycle(x);
+    http_exchange_recycle(x);
     if (last || (c->waiting == 0 && c->half_closed)) {
         c->deaf = true;
         net_stream_finish(&c->stream);
@@ -186,7 +187,7 @@ static bool pop_first(struct http_connection *c) {
     return true;
 }
 
-void connection_answered(struct http_exchange *x) {
+void http_connection_answered(struct http_exchange *x) {
     struct http_connection *c = x->connection;
     assert(x == c->first && !c->gone);
     while (pop_first(c) && c->first != NULL) {
@@ -205,7 +206,7 @@ void connection_answered(struct http_exchange *x) {
 static void ask(struct http_connection *c, struct http_exchange *x) {
     struct http_server *s = c->server;
     join_line(c, x);
-    exchange_account(x);
+    http_exchange_account(x);
     x->close_after = !x->request.keep_alive;
     c->deaf = x->close_after;
     stat_add(&s->stats.requests, 1);
@@ -216,13 +217,13 @@ static void refuse(struct http_connection *c, int status, const char *detail) {
     struct http_exchange *x = c->reading;
     join_line(c, x);
     c->deaf = true;
-    server_refuse(x, status, detail);
+    http_server_refuse(x, status, detail);
 }
 
 static bool take_exchange(struct http_connection *c) {
     if (c->reading != NULL)
         return true;
-    c->reading = exchange_take(c->server, c);
+    c->reading = http_exchange_take(c->server, c);
     if (c->reading == NULL) {
         net_stream_close(&c->stream);
         return false;
@@ -242,8 +243,8 @@ static void begin_body(struct http_connection *c, bool invite) {
 
 static size_t take_some(struct http_connection *c, struct span bytes) {
     struct http_exchange *x = c->reading;
-    enum request_phase before = x->request.phase;
-    size_t used = request_take(&x->request, &c->server->options.limits, bytes);
+    enum http_request_phase before = x->request.phase;
+    size_t used = http_request_take(&x->request, &c->server->options.limits, bytes);
     if (before == REQUEST_BEFORE && x->request.phase != REQUEST_BEFORE)
         begin_wait(c);
     if (x->request.phase == REQUEST_DONE) {
@@ -252,8 +253,8 @@ static size_t take_some(struct http_connection *c, struct span bytes) {
         stat_add(&c->server->stats.protocol_errors, 1);
         refuse(c, x->request.status, x->request.detail);
     } else {
-        exchange_account(x);
-        if (before <= REQUEST_HEAD && request_in_body(&x->request))
+        http_exchange_account(x);
+        if (before <= REQUEST_HEAD && http_request_in_body(&x->request))
             begin_body(c, used == bytes.size);
     }
     return used;
@@ -280,7 +281,7 @@ static void drop_reading(struct http_connection *c) {
         return;
     struct http_exchange *x = c->reading;
     c->reading = NULL;
-    exchange_recycle(x);
+    http_exchange_recycle(x);
 }
 
 /* Streams have no end of their own, so a client that stops sending is taken to have left. */
@@ -313,9 +314,9 @@ static void on_drained(struct net_stream *stream) {
 
 /* Of a body, since the last look: then it gets as much time again. */
 static bool came_on(struct http_connection *c) {
-    const struct request *r = &c->reading->request;
+    const struct http_request *r = &c->reading->request;
     uint64_t least = (uint64_t)c->server->options.limits.body_timeout_ms * BODY_LEAST_BYTES_PER_S;
-    if (!request_in_body(r) || (r->body.size - c->body_seen) * 1000 < least)
+    if (!http_request_in_body(r) || (r->body.size - c->body_seen) * 1000 < least)
         return false;
     c->body_seen = r->body.size;
     begin_wait(c);
@@ -328,7 +329,7 @@ static void on_deadline(struct net_stream *stream) {
     if (!in_message(c)) {
         net_stream_finish(stream);
     } else if (!came_on(c)) {
-        bool body = request_in_body(&c->reading->request);
+        bool body = http_request_in_body(&c->reading->request);
         stat_add(&c->server->stats.timeouts, 1);
         refuse(c, 408, body ? "the body took too long" : "the head took too long");
     }
@@ -350,7 +351,7 @@ static void empty_line(struct http_connection *c) {
         struct http_exchange *x = c->first;
         leave_line(c);
         if (x->state == EXCHANGE_ANSWERED || (x->state == EXCHANGE_STREAMING && x->ended))
-            exchange_recycle(x);
+            http_exchange_recycle(x);
         else if (x->state == EXCHANGE_STREAMING)
             tell_stream_closed(x);
     }
@@ -371,7 +372,7 @@ static void on_closed(struct net_stream *stream) {
     drop_reading(c);
     empty_line(c);
     c->exchanges--;
-    server_feed_starved(s);
+    http_server_feed_starved(s);
     free_if_unused(c);
 }
 
@@ -380,7 +381,7 @@ static void wind_up_stream(struct http_exchange *x) {
     tell_stream_closed(x);
 }
 
-void connection_wind_up(struct http_connection *c) {
+void http_connection_wind_up(struct http_connection *c) {
     if (c->waiting == 0 && !in_message(c)) {
         net_stream_finish(&c->stream);
         return;
@@ -392,7 +393,7 @@ void connection_wind_up(struct http_connection *c) {
     }
 }
 
-const struct net_stream_handler CONNECTION_HANDLER = {
+const struct net_stream_handler HTTP_CONNECTION_HANDLER = {
     .input = on_input,
     .input_end = on_input_end,
     .drained = on_drained,
@@ -411,7 +412,7 @@ static void turn_away(struct http_connection *c) {
         net_stream_close(&c->stream);
 }
 
-void connection_accept(struct http_server *s, bool refused) {
+void http_connection_accept(struct http_server *s, bool refused) {
     bool closing;
     struct http_connection *c = calloc(1, sizeof *c);
     int rc = E_NOMEM;

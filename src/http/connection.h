@@ -36,20 +36,20 @@ struct http_connection {
     uint64_t counted_in, counted_out; /* of the stream's bytes, in the server's stats */
 };
 
-extern const struct net_stream_handler CONNECTION_HANDLER;
+extern const struct net_stream_handler HTTP_CONNECTION_HANDLER;
 
 /* Accepts what waits at the server's listener. `refused`: over the limit, answer 503 and close. */
-void connection_accept(struct http_server *s, bool refused);
+void http_connection_accept(struct http_server *s, bool refused);
 /* The server stops: close when nothing is under way, else after the last answer. */
-void connection_wind_up(struct http_connection *c);
+void http_connection_wind_up(struct http_connection *c);
 /* Memory may be had again. */
-void connection_feed(struct http_connection *c);
+void http_connection_feed(struct http_connection *c);
 
 /* The answer of x, the first in line, has been written completely: next ones get their turn. */
-void connection_answered(struct http_exchange *x);
+void http_connection_answered(struct http_exchange *x);
 /* Where an answer or a part of it goes: the socket when it is x's turn, else x's own buffer. NULL: drop it. */
-struct buffer *connection_output(struct http_exchange *x);
+struct buffer *http_connection_output(struct http_exchange *x);
 /* x is not held by its handler any more. */
-void connection_drop(struct http_exchange *x);
+void http_connection_drop(struct http_exchange *x);
 
 #endif

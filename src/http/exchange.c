@@ -17,7 +17,7 @@ static struct http_exchange *exchange_new(void) {
     return x;
 }
 
-struct http_exchange *exchange_take(struct http_server *s, struct http_connection *c) {
+struct http_exchange *http_exchange_take(struct http_server *s, struct http_connection *c) {
     struct http_exchange *x = s->pool;
     if (x != NULL) {
         s->pool = x->next;
@@ -37,29 +37,29 @@ struct http_exchange *exchange_take(struct http_server *s, struct http_connectio
     return x;
 }
 
-void exchange_account(struct http_exchange *x) {
-    size_t held = request_memory_bytes(&x->request) + x->reply.capacity;
+void http_exchange_account(struct http_exchange *x) {
+    size_t held = http_request_memory_bytes(&x->request) + x->reply.capacity;
     x->connection->server->budget.used_bytes += held - x->accounted;
     x->accounted = held;
 }
 
-void exchange_free(struct http_exchange *x) {
+void http_exchange_free(struct http_exchange *x) {
     http_request_release(&x->request);
     buffer_release(&x->reply);
     free(x);
 }
 
 /* Pooled exchanges are not in the budget: it is for what clients hold. */
-void exchange_recycle(struct http_exchange *x) {
+void http_exchange_recycle(struct http_exchange *x) {
     struct http_server *s = x->connection->server;
     s->budget.used_bytes -= x->accounted;
     x->accounted = 0;
     x->connection->exchanges--;
     x->connection = NULL;
     if (s->pooled == POOL_EXCHANGES) {
-        exchange_free(x);
+        http_exchange_free(x);
     } else {
-        request_clear(&x->request);
+        http_request_clear(&x->request);
         if (x->reply.capacity > KEEP_REPLY_BYTES)
             buffer_release(&x->reply);
         else
@@ -68,7 +68,7 @@ void exchange_recycle(struct http_exchange *x) {
         s->pool = x;
         s->pooled++;
     }
-    server_feed_starved(s);
+    http_server_feed_starved(s);
 }
 
 /* ---- what the handler sees ---- */
@@ -90,7 +90,7 @@ struct span http_body(const struct http_exchange *x) {
 }
 
 struct span http_header_find(const struct http_exchange *x, const char *name) {
-    return request_header(&x->request, name);
+    return http_request_header(&x->request, name);
 }
 
 const struct http_header *http_headers(const struct http_exchange *x, size_t *ret_count) {

@@ -19,13 +19,18 @@
 
 struct http_connection;
 
-enum exchange_state { EXCHANGE_READING, EXCHANGE_ASKED, EXCHANGE_ANSWERED, EXCHANGE_STREAMING };
+enum http_exchange_state {
+    EXCHANGE_READING,
+    EXCHANGE_ASKED,
+    EXCHANGE_ANSWERED,
+    EXCHANGE_STREAMING
+};
 
 struct http_exchange {
-    struct request request;
+    struct http_request request;
     struct http_connection *connection; /* borrows: counted there in `exchanges` */
     struct http_exchange *next;         /* link: the connection's line, or the pool */
-    enum exchange_state state;
+    enum http_exchange_state state;
     bool close_after;    /* the connection ends with this answer */
     struct buffer reply; /* owns: what is answered before its turn */
     size_t accounted;    /* bytes of it in the budget */
@@ -39,10 +44,10 @@ struct http_exchange {
 };
 
 /* NULL without memory. For a connection of `s`; state READING. */
-struct http_exchange *exchange_take(struct http_server *s, struct http_connection *c);
-void exchange_recycle(struct http_exchange *x);
-void exchange_free(struct http_exchange *x);
+struct http_exchange *http_exchange_take(struct http_server *s, struct http_connection *c);
+void http_exchange_recycle(struct http_exchange *x);
+void http_exchange_free(struct http_exchange *x);
 /* Brings the budget up to date with the memory of x. */
-void exchange_account(struct http_exchange *x);
+void http_exchange_account(struct http_exchange *x);
 
 #endif

@@ -69,7 +69,7 @@ static void put_head(struct writer *w, struct http_exchange *x, const struct ans
     PUT_LITERAL(w, " ");
     put_text(w, http_status_text(a->status));
     PUT_LITERAL(w, "\r\n");
-    put(w, server_date(x->connection->server), DATE_BYTES);
+    put(w, http_server_date(x->connection->server), DATE_BYTES);
     if (a->content_type != NULL) {
         PUT_LITERAL(w, "Content-Type: ");
         put_text(w, a->content_type);
@@ -90,7 +90,7 @@ static void put_head(struct writer *w, struct http_exchange *x, const struct ans
 
 /* False: dropped, as the client has gone or memory was short. */
 static bool send_answer(struct http_exchange *x, const struct answer *a) {
-    struct buffer *out = connection_output(x);
+    struct buffer *out = http_connection_output(x);
     if (out == NULL)
         return false;
     size_t type_size = a->content_type == NULL ? 0 : strlen(a->content_type);
@@ -122,14 +122,14 @@ static bool bodiless(const struct http_exchange *x, int status) {
 static void finish_answer(struct http_exchange *x, bool sent) {
     struct http_connection *c = x->connection;
     if (c->gone) { /* the client left before its answer: x was kept for the handler only */
-        connection_drop(x);
+        http_connection_drop(x);
     } else if (x == c->first) {
-        connection_answered(x);
+        http_connection_answered(x);
     } else {
         x->state = EXCHANGE_ANSWERED;
         if (!sent)
             x->close_after = true;
-        exchange_account(x);
+        http_exchange_account(x);
     }
 }
 
@@ -160,7 +160,7 @@ void http_reply_close(struct http_exchange *x, int status, const char *content_t
     reply(x, status, content_type, headers, body);
 }
 
-void server_refuse(struct http_exchange *x, int status, const char *detail) {
+void http_server_refuse(struct http_exchange *x, int status, const char *detail) {
     struct http_server *s = x->connection->server;
     char body[1024];
     size_t size = 0;
@@ -225,7 +225,7 @@ int http_stream_write(struct http_stream *s, struct span data) {
     if (data.size > HTTP_STREAM_UNSENT_MAX - unsent_bytes(x) ||
         unsent_bytes(x) > HTTP_STREAM_UNSENT_MAX)
         return E_LIMIT;
-    struct buffer *out = connection_output(x);
+    struct buffer *out = http_connection_output(x);
     if (out == NULL)
         return E_CLOSED;
     if (buffer_reserve(out, data.size + 32) != 0)
@@ -239,13 +239,13 @@ int http_stream_write(struct http_stream *s, struct span data) {
     if (x->chunked)
         PUT_LITERAL(&w, "\r\n");
     out->size = (size_t)(w.at - out->data);
-    exchange_account(x);
+    http_exchange_account(x);
     return 0;
 }
 
 /* An answer whose last chunk cannot be written has to end with the connection. */
 static void put_last_chunk(struct http_exchange *x) {
-    struct buffer *out = x->chunked && !x->silent ? connection_output(x) : NULL;
+    struct buffer *out = x->chunked && !x->silent ? http_connection_output(x) : NULL;
     if (out != NULL && buffer_append_text(out, "0\r\n\r\n") != 0)
         net_stream_close(&x->connection->stream);
 }
@@ -256,11 +256,11 @@ void http_stream_end(struct http_stream *s) {
     assert(x->state == EXCHANGE_STREAMING && !x->ended);
     x->closed = NULL;
     if (c->gone) {
-        connection_drop(x);
+        http_connection_drop(x);
         return;
     }
     put_last_chunk(x);
     x->ended = true;
     if (x == c->first)
-        connection_answered(x);
+        http_connection_answered(x);
 }

@@ -12,14 +12,14 @@
 #define HEADERS_AT_FIRST 16u
 #define RESERVE_BYTES    (64u * 1024)
 
-void http_request_init(struct request *r) {
-    *r = (struct request){.phase = REQUEST_BEFORE};
+void http_request_init(struct http_request *r) {
+    *r = (struct http_request){.phase = REQUEST_BEFORE};
     buffer_init(&r->head, UINT32_MAX);
     buffer_init(&r->body, SIZE_MAX / 2);
     gate_init(&r->gate);
 }
 
-void http_request_release(struct request *r) {
+void http_request_release(struct http_request *r) {
     buffer_release(&r->head);
     buffer_release(&r->body);
     free(r->headers);
@@ -34,7 +34,7 @@ static void clear_or_release(struct buffer *b) {
         buffer_clear(b);
 }
 
-void request_clear(struct request *r) {
+void http_request_clear(struct http_request *r) {
     clear_or_release(&r->head);
     clear_or_release(&r->body);
     r->phase = REQUEST_BEFORE;
@@ -43,17 +43,17 @@ void request_clear(struct request *r) {
     gate_init(&r->gate);
 }
 
-size_t request_memory_bytes(const struct request *r) {
+size_t http_request_memory_bytes(const struct http_request *r) {
     return r->head.capacity + r->body.capacity + r->header_room * sizeof *r->headers;
 }
 
-static void refuse(struct request *r, int status, const char *detail) {
+static void refuse(struct http_request *r, int status, const char *detail) {
     r->phase = REQUEST_BAD;
     r->status = status;
     r->detail = detail;
 }
 
-static size_t take_empty_lines(struct request *r, struct span bytes) {
+static size_t take_empty_lines(struct http_request *r, struct span bytes) {
     size_t i = 0;
     while (i < bytes.size) {
         uint8_t c = bytes.data[i];
@@ -74,7 +74,7 @@ static size_t take_empty_lines(struct request *r, struct span bytes) {
     return i;
 }
 
-static int make_header_room(struct request *r) {
+static int make_header_room(struct http_request *r) {
     size_t needed = r->gate.field_count;
     if (needed <= r->header_room)
         return 0;
@@ -89,7 +89,7 @@ static int make_header_room(struct request *r) {
 }
 
 /* The body is reserved in advance only where that is cheap: a promise of 1 MiB costs a client nothing. */
-static void start_body(struct request *r, const struct http_limits *limits,
+static void start_body(struct http_request *r, const struct http_limits *limits,
                        const struct head_facts *facts) {
     if (facts->chunked) {
         chunk_init(&r->chunk);
@@ -106,7 +106,7 @@ static void start_body(struct request *r, const struct http_limits *limits,
     }
 }
 
-static void finish_head(struct request *r, const struct http_limits *limits) {
+static void finish_head(struct http_request *r, const struct http_limits *limits) {
     struct head_facts facts;
     if (make_header_room(r) != 0) {
         refuse(r, 503, "out of memory");
@@ -128,7 +128,8 @@ static void finish_head(struct request *r, const struct http_limits *limits) {
     start_body(r, limits, &facts);
 }
 
-static size_t take_head(struct request *r, const struct http_limits *limits, struct span bytes) {
+static size_t take_head(struct http_request *r, const struct http_limits *limits,
+                        struct span bytes) {
     size_t used = gate_take(&r->gate, limits, bytes);
     if (buffer_append(&r->head, bytes.data, used) != 0)
         refuse(r, 503, "out of memory");
@@ -139,12 +140,12 @@ static size_t take_head(struct request *r, const struct http_limits *limits, str
     return used;
 }
 
-static void append_body(struct request *r, struct span data) {
+static void append_body(struct http_request *r, struct span data) {
     if (buffer_append_span(&r->body, data) != 0)
         refuse(r, 503, "out of memory");
 }
 
-static size_t take_length(struct request *r, struct span bytes) {
+static size_t take_length(struct http_request *r, struct span bytes) {
     size_t used = bytes.size < r->body_left ? bytes.size : (size_t)r->body_left;
     append_body(r, span_of(bytes.data, used));
     r->body_left -= used;
@@ -153,7 +154,8 @@ static size_t take_length(struct request *r, struct span bytes) {
     return used;
 }
 
-static size_t take_chunks(struct request *r, const struct http_limits *limits, struct span bytes) {
+static size_t take_chunks(struct http_request *r, const struct http_limits *limits,
+                          struct span bytes) {
     struct span data;
     size_t used = chunk_take(&r->chunk, bytes, &data);
     /* An announced chunk is judged before its data comes, as an announced length is. */
@@ -172,7 +174,8 @@ static size_t take_chunks(struct request *r, const struct http_limits *limits, s
     return used;
 }
 
-static size_t take_trailer(struct request *r, const struct http_limits *limits, struct span bytes) {
+static size_t take_trailer(struct http_request *r, const struct http_limits *limits,
+                           struct span bytes) {
     size_t used = gate_take(&r->gate, limits, bytes);
     if (r->gate.state == GATE_BAD)
         refuse(r, r->gate.status, r->gate.detail);
@@ -181,7 +184,8 @@ static size_t take_trailer(struct request *r, const struct http_limits *limits, 
     return used;
 }
 
-static size_t take_part(struct request *r, const struct http_limits *limits, struct span bytes) {
+static size_t take_part(struct http_request *r, const struct http_limits *limits,
+                        struct span bytes) {
     switch (r->phase) {
     case REQUEST_BEFORE:
         return take_empty_lines(r, bytes);
@@ -196,19 +200,20 @@ static size_t take_part(struct request *r, const struct http_limits *limits, str
     }
 }
 
-size_t request_take(struct request *r, const struct http_limits *limits, struct span bytes) {
+size_t http_request_take(struct http_request *r, const struct http_limits *limits,
+                         struct span bytes) {
     assert(r->phase < REQUEST_DONE);
     size_t used = 0;
     while (used < bytes.size && r->phase < REQUEST_DONE) {
         bool in_head = r->phase <= REQUEST_HEAD;
         used += take_part(r, limits, span_of(bytes.data + used, bytes.size - used));
-        if (in_head && request_in_body(r))
+        if (in_head && http_request_in_body(r))
             break;
     }
     return used;
 }
 
-struct span request_header(const struct request *r, const char *name) {
+struct span http_request_header(const struct http_request *r, const char *name) {
     size_t size = strlen(name);
     for (size_t i = 0; i < r->header_count; i++) {
         const struct http_header *h = &r->headers[i];

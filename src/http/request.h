@@ -3,7 +3,7 @@
  *
  * Promise: the same request or the same fault comes out however the bytes were cut. Memory is bounded
  *          by the limits and grows with what has arrived, not with what was announced.
- * Shape:   caller-owned; request_clear makes it ready for the next one and keeps modest memory.
+ * Shape:   caller-owned; http_request_clear makes it ready for the next one and keeps modest memory.
  *
  *      BEFORE ─► HEAD ─► LENGTH ───────────────► DONE
  *                   ├──► CHUNKS ─► TRAILER ──────►│
@@ -17,7 +17,7 @@
 #include "http/gate.h"
 #include "http/server.h"
 
-enum request_phase {
+enum http_request_phase {
     REQUEST_BEFORE, /* nothing but empty lines seen */
     REQUEST_HEAD,
     REQUEST_LENGTH, /* body of known length */
@@ -27,8 +27,8 @@ enum request_phase {
     REQUEST_BAD,
 };
 
-struct request {
-    enum request_phase phase;
+struct http_request {
+    enum http_request_phase phase;
     int status;         /* BAD: what to answer */
     const char *detail; /* BAD: static text for a person */
     struct gate gate;
@@ -49,21 +49,22 @@ struct request {
     size_t header_room;
 };
 
-void http_request_init(struct request *r);
-void http_request_release(struct request *r);
-void request_clear(struct request *r);
+void http_request_init(struct http_request *r);
+void http_request_release(struct http_request *r);
+void http_request_clear(struct http_request *r);
 
 /*
  * Takes bytes until the request changes phase to a body, DONE or BAD, or they are used up. Returns how
  * many were taken. Not to be called after DONE or BAD.
  */
-size_t request_take(struct request *r, const struct http_limits *limits, struct span bytes);
+size_t http_request_take(struct http_request *r, const struct http_limits *limits,
+                         struct span bytes);
 
-size_t request_memory_bytes(const struct request *r);
+size_t http_request_memory_bytes(const struct http_request *r);
 /* Value of the first field of that name, case ignored; data == NULL when absent. */
-struct span request_header(const struct request *r, const char *name);
+struct span http_request_header(const struct http_request *r, const char *name);
 
-static inline bool request_in_body(const struct request *r) {
+static inline bool http_request_in_body(const struct http_request *r) {
     return r->phase >= REQUEST_LENGTH && r->phase <= REQUEST_TRAILER;
 }
 

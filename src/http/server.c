@@ -39,7 +39,7 @@ static void free_server(struct http_server *s) {
     while (s->pool != NULL) {
         struct http_exchange *x = s->pool;
         s->pool = x->next;
-        exchange_free(x);
+        http_exchange_free(x);
     }
     tls_context_free(s->tls);
     free(s);
@@ -59,7 +59,7 @@ static void check_end(struct http_server *s) {
     }
 }
 
-void server_connection_freed(struct http_server *s) {
+void http_server_connection_freed(struct http_server *s) {
     assert(s->connection_count > 0);
     s->connection_count--;
     check_end(s);
@@ -84,7 +84,7 @@ void http_server_stop(struct http_server *s, void (*done)(void *arg), void *arg)
     struct list_node *next;
     for (struct list_node *n = list_first(&s->connections); n != NULL; n = next) {
         next = list_next(&s->connections, n);
-        connection_wind_up(CONTAINER_OF(n, struct http_connection, node));
+        http_connection_wind_up(CONTAINER_OF(n, struct http_connection, node));
     }
 }
 
@@ -111,7 +111,7 @@ static void on_ready(struct net_listener *l) {
     if (s->stats.open_connections >= limit + TURNED_AWAY_MAX)
         net_listener_reject(l);
     else
-        connection_accept(s, s->stats.open_connections >= limit);
+        http_connection_accept(s, s->stats.open_connections >= limit);
 }
 
 static int make_tls(struct http_server *s, const struct http_tls_options *o, char error_text[256]) {
@@ -188,7 +188,7 @@ int http_server_start(struct net_loop *loop, const struct http_server_options *o
         }
     }
     s->stream_options = (struct net_stream_options){
-        .handler = &CONNECTION_HANDLER,
+        .handler = &HTTP_CONNECTION_HANDLER,
         .tls = s->tls,
         .budget = &s->budget,
         .input_max_bytes = 2 * NET_READ_BYTES,
@@ -207,7 +207,7 @@ uint16_t http_server_port(const struct http_server *s) {
 
 /* ---- shared by connections ---- */
 
-const char *server_date(struct http_server *s) {
+const char *http_server_date(struct http_server *s) {
     uint64_t now_ms = net_loop_now_ms(s->loop);
     if (LIKELY(now_ms < s->date_until_ms))
         return s->date;
@@ -229,14 +229,14 @@ const char *server_date(struct http_server *s) {
 }
 
 /* Below three quarters, so that it does not start and stop with every request. */
-void server_feed_starved(struct http_server *s) {
+void http_server_feed_starved(struct http_server *s) {
     if (LIKELY(list_empty(&s->starved)) ||
         s->budget.used_bytes > s->options.limits.memory_bytes / 4 * 3)
         return;
     struct list_node *next;
     for (struct list_node *n = list_first(&s->starved); n != NULL; n = next) {
         next = list_next(&s->starved, n);
-        connection_feed(CONTAINER_OF(n, struct http_connection, starved));
+        http_connection_feed(CONTAINER_OF(n, struct http_connection, starved));
     }
 }
 

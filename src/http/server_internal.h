@@ -42,12 +42,12 @@ struct http_server {
                      __ATOMIC_RELAXED)
 
 /* The Date line for answers of this turn, DATE_BYTES long. */
-const char *server_date(struct http_server *s);
+const char *http_server_date(struct http_server *s);
 /* Called when a connection's memory has gone: the server may be done. */
-void server_connection_freed(struct http_server *s);
+void http_server_connection_freed(struct http_server *s);
 /* Lets starved connections read again when the budget has room. */
-void server_feed_starved(struct http_server *s);
+void http_server_feed_starved(struct http_server *s);
 /* Answers x with an error that the server found itself, and closes after it. */
-void server_refuse(struct http_exchange *x, int status, const char *detail);
+void http_server_refuse(struct http_exchange *x, int status, const char *detail);
 
 #endif

@@ -17,7 +17,7 @@ struct transcript {
     uint64_t digest;
     uint32_t requests;
     int status; /* of the refusal that ended it, or 0 */
-    enum request_phase phase;
+    enum http_request_phase phase;
 };
 
 static void note(struct transcript *t, struct span s) {
@@ -25,13 +25,13 @@ static void note(struct transcript *t, struct span s) {
     t->digest = hash_bytes(key, s);
 }
 
-static void check_inside(const struct request *r, struct span s) {
+static void check_inside(const struct http_request *r, struct span s) {
     assert(s.size == 0 ||
            (s.data >= r->head.data && s.data + s.size <= r->head.data + r->head.size) ||
            span_is(s, "/"));
 }
 
-static void note_request(struct transcript *t, const struct request *r) {
+static void note_request(struct transcript *t, const struct http_request *r) {
     t->requests++;
     t->digest ^= (uint64_t)r->method << 8 | (uint64_t)r->keep_alive;
     check_inside(r, r->path);
@@ -60,18 +60,18 @@ static size_t piece_size(struct rng *rng, size_t left) {
 /* Cuts where `rng` says, or nowhere without one. */
 static struct transcript read_stream(struct span s, struct rng *rng) {
     struct transcript t = {0};
-    struct request r;
-    request_init(&r);
+    struct http_request r;
+    http_request_init(&r);
     while (s.size > 0 && r.phase != REQUEST_BAD) {
         size_t size = piece_size(rng, s.size);
         struct span piece = span_of(s.data, size);
         while (piece.size > 0 && r.phase != REQUEST_BAD) {
-            size_t used = request_take(&r, &LIMITS, piece);
+            size_t used = http_request_take(&r, &LIMITS, piece);
             assert(used <= piece.size && (used > 0 || r.phase == REQUEST_BAD));
             piece = span_of(piece.data + used, piece.size - used);
             if (r.phase == REQUEST_DONE) {
                 note_request(&t, &r);
-                request_clear(&r);
+                http_request_clear(&r);
             }
         }
         s = span_of(s.data + size, s.size - size);
@@ -80,7 +80,7 @@ static struct transcript read_stream(struct span s, struct rng *rng) {
     t.status = r.phase == REQUEST_BAD ? r.status : 0;
     if (r.phase == REQUEST_BAD)
         note(&t, span_text(r.detail));
-    request_release(&r);
+    http_request_release(&r);
     return t;
 }
 

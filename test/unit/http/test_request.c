@@ -18,12 +18,12 @@ static const char CHUNKED_TEXT[] =
     "3\r\nabc\r\n2\r\nde\r\n0\r\nT: x\r\n\r\n";
 
 /* Feeds text in pieces that end at `cut` and at `cut2`. */
-static size_t feed(struct request *r, const char *text, size_t cut, size_t cut2) {
+static size_t feed(struct http_request *r, const char *text, size_t cut, size_t cut2) {
     size_t ends[3] = {cut, cut2, strlen(text)};
     size_t used = 0;
     for (int i = 0; i < 3; i++) {
         while (used < ends[i] && r->phase < REQUEST_DONE)
-            used += request_take(r, &limits, span_of(text + used, ends[i] - used));
+            used += http_request_take(r, &limits, span_of(text + used, ends[i] - used));
     }
     return used;
 }
@@ -36,7 +36,7 @@ static int set_limits(void **state) {
 
 static void whole_whatever_the_cuts(void **state) {
     (void)state;
-    struct request r;
+    struct http_request r;
     http_request_init(&r);
     for (size_t cut = 0; cut < sizeof POST_TEXT; cut++) {
         for (size_t cut2 = cut; cut2 < sizeof POST_TEXT - 1; cut2++) {
@@ -44,10 +44,10 @@ static void whole_whatever_the_cuts(void **state) {
             assert_int_equal(r.phase, REQUEST_DONE);
             assert_int_equal(r.method, HTTP_POST_);
             assert_true(span_is(r.path, "/a") && span_is(r.query, "b") && r.keep_alive);
-            assert_true(span_is(request_header(&r, "x-thing"), "some thing"));
-            assert_null(request_header(&r, "x-thin").data);
+            assert_true(span_is(http_request_header(&r, "x-thing"), "some thing"));
+            assert_null(http_request_header(&r, "x-thin").data);
             assert_true(span_is(buffer_span(&r.body), "hello"));
-            request_clear(&r);
+            http_request_clear(&r);
         }
     }
     http_request_release(&r);
@@ -55,14 +55,14 @@ static void whole_whatever_the_cuts(void **state) {
 
 static void chunked_whatever_the_cuts(void **state) {
     (void)state;
-    struct request r;
+    struct http_request r;
     http_request_init(&r);
     for (size_t cut = 0; cut < sizeof CHUNKED_TEXT; cut++) {
         for (size_t cut2 = cut; cut2 < sizeof CHUNKED_TEXT - 1; cut2++) {
             assert_int_equal(feed(&r, CHUNKED_TEXT, cut, cut2), sizeof CHUNKED_TEXT - 1);
             assert_int_equal(r.phase, REQUEST_DONE);
             assert_true(span_is(buffer_span(&r.body), "abcde"));
-            request_clear(&r);
+            http_request_clear(&r);
         }
     }
     http_request_release(&r);
@@ -70,7 +70,7 @@ static void chunked_whatever_the_cuts(void **state) {
 
 static void leaves_what_follows(void **state) {
     (void)state;
-    struct request r;
+    struct http_request r;
     http_request_init(&r);
     const char *text = "GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /next";
     assert_int_equal(feed(&r, text, 0, 0), strlen(text) - 9);
@@ -80,12 +80,12 @@ static void leaves_what_follows(void **state) {
 
 static void pauses_between_head_and_body(void **state) {
     (void)state;
-    struct request r;
+    struct http_request r;
     http_request_init(&r);
     struct span text = span_text(POST_TEXT);
-    assert_int_equal(request_take(&r, &limits, text), text.size - 5);
-    assert_true(request_in_body(&r));
-    assert_int_equal(request_take(&r, &limits, span_of(text.data + text.size - 5, 5)), 5);
+    assert_int_equal(http_request_take(&r, &limits, text), text.size - 5);
+    assert_true(http_request_in_body(&r));
+    assert_int_equal(http_request_take(&r, &limits, span_of(text.data + text.size - 5, 5)), 5);
     assert_int_equal(r.phase, REQUEST_DONE);
     http_request_release(&r);
 }
@@ -109,7 +109,7 @@ static void body_limits(void **state) {
     limits.body_bytes = 10;
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
         for (size_t cut = 0; cut < strlen(rows[i].text); cut++) {
-            struct request r;
+            struct http_request r;
             http_request_init(&r);
             feed(&r, rows[i].text, cut, cut);
             assert_int_equal(r.phase, rows[i].status == 0 ? REQUEST_DONE : REQUEST_BAD);
@@ -123,11 +123,11 @@ static void body_limits(void **state) {
 
 static void memory_follows_what_arrived(void **state) {
     (void)state;
-    struct request r;
+    struct http_request r;
     http_request_init(&r);
     const char *text = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\nx";
     feed(&r, text, 0, 0);
-    assert_in_range(request_memory_bytes(&r), 1, 4096);
+    assert_in_range(http_request_memory_bytes(&r), 1, 4096);
     http_request_release(&r);
 }
 
@@ -143,7 +143,7 @@ static void empty_lines_before(void **state) {
         {"\r\rGET / HTTP/1.1\r\nHost: h\r\n\r\n", 400},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
-        struct request r;
+        struct http_request r;
         http_request_init(&r);
         feed(&r, rows[i].text, 1, 2);
         assert_int_equal(r.phase, rows[i].status == 0 ? REQUEST_DONE : REQUEST_BAD);
