@@ -35,6 +35,7 @@ struct world {
     struct sim_disk *disk;
     struct engine *engine;
     uint64_t now_ns;
+    double share; /* compact_live_share: copies nearly everything forward, or nearly nothing */
     struct attempt_start started[64]; /* given out, not finished */
     size_t started_count;
     /* what the clients know */
@@ -69,7 +70,7 @@ static int world_open(struct world *w, char text[512]) {
         .files = sim_disk_ops(w->disk),
         .segment_bytes = 64u << 10,
         .snapshot_every_bytes = 1u << 30,
-        .compact_live_share = 0.9,
+        .compact_live_share = w->share,
         .paranoid = true,
         .manual = true,
         .real_ns = world_clock,
@@ -343,6 +344,7 @@ static void check_after_restart(struct world *w) {
 
 static void world_init(struct world *w, uint64_t seed) {
     *w = (struct world){.disk = sim_disk_create(seed), .now_ns = 1000 * NS_PER_SECOND};
+    w->share = seed % 2 == 0 ? 0.9 : 0.01;
     for (unsigned i = 0; i < BODY_BYTES; i++)
         w->body[i] = (char)('a' + i % 26);
 }
