@@ -1,0 +1,64 @@
+/*
+ * app/config/internal.h - what a configuration is made of. Internal to config/.
+ */
+#ifndef SLUICE_APP_CONFIG_INTERNAL_H
+#define SLUICE_APP_CONFIG_INTERNAL_H
+
+#include "api/definitions.h"
+#include "app/config/config.h"
+#include "app/config/yaml_tree.h"
+
+/* A listener as the file has it; struct config_listener borrows from it. */
+struct listener_tls {
+    char *certificate, *key, *client_ca; /* own; empty: none */
+};
+struct listener_texts {
+    char *host; /* owns */
+    uint16_t port;
+    struct listener_tls tls;
+};
+
+/* The file writes durations; http_limits counts ms. */
+struct config_timeouts {
+    uint64_t head_ns, body_ns, idle_ns, write_ns;
+};
+
+struct config_definition {
+    struct definition definition; /* owns */
+    uint64_t file_hash;           /* of its text in the file, "+10s" unresolved; never 0 */
+    char pointer[64];             /* where it stands in the file, for messages */
+    struct yaml_place place;
+};
+
+struct config {
+    char *file;           /* owns; as given, empty without one */
+    char *data_directory; /* owns */
+    struct config_settings settings;
+    struct config_timeouts timeouts;
+    bool allow_remote_without_tls, allow_remote_without_tokens;
+    struct listener_texts *texts;      /* owns */
+    struct config_listener *listeners; /* owns; settings.listeners */
+    uint32_t text_count;               /* of both */
+    struct token_def *tokens;          /* owns, and the texts in it; settings.tokens */
+    uint32_t token_count;
+    struct config_definition *definitions; /* owns; destinations, queues, stocks, campaigns */
+    uint32_t definition_count;
+};
+
+/* config_load of a text; `file` stands for it in messages. */
+MUST_CHECK int config_parse(const char *file, struct span text, struct buffer *errors,
+                            struct config **ret);
+
+/* Defaults of everything that is not a list. E_NOMEM. */
+MUST_CHECK int settings_init(struct config *c);
+/* `lists` are the names that the caller reads. E_INVALID: errors were added; E_NOMEM. */
+MUST_CHECK int settings_read(struct config *c, const json_t *root, const char *const *lists,
+                             struct field_reader *r);
+/* Listeners for other machines need TLS and tokens, unless told otherwise. E_INVALID. */
+MUST_CHECK int settings_check(const struct config *c, struct field_reader *r);
+
+/* "file:line:column: pointer: detail\n" */
+void config_error(struct buffer *errors, const char *file, struct yaml_place place,
+                  const char *pointer, const char *detail);
+
+#endif
