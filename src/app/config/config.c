@@ -162,27 +162,11 @@ static uint64_t hash_item(const json_t *item) {
     return hash != 0 ? hash : 1;
 }
 
-static int check_unique(const struct config *c, const struct definition *d,
-                        struct field_reader *r) {
-    for (uint32_t i = 0; i < c->definition_count; i++) {
-        const struct definition *other = &c->definitions[i].definition;
-        if (other != d && other->kind == d->kind &&
-            strcmp(definition_name(other), definition_name(d)) == 0) {
-            field_fault(r, "name", "\"%s\" is defined twice", definition_name(d));
-            return E_INVALID;
-        }
-    }
-    return 0;
-}
-
-static int read_definition(struct config *c, enum definition_kind kind, const json_t *item,
+static int read_definition(enum definition_kind kind, const json_t *item,
                            struct config_definition *at, struct field_reader *r) {
     int error = definition_init(&at->definition, kind);
     if (error == 0) {
         error = definition_read(&at->definition, item, span_of(NULL, 0), r);
-    }
-    if (error == 0) {
-        error = check_unique(c, &at->definition, r);
     }
     at->file_hash = hash_item(item);
     snprintf(at->pointer, sizeof at->pointer, "%.63s", r->pointer);
@@ -191,22 +175,45 @@ static int read_definition(struct config *c, enum definition_kind kind, const js
 
 static int read_destination(struct config *c, const json_t *item, void *at,
                             struct field_reader *r) {
-    return read_definition(c, DEFINITION_DESTINATION, item, at, r);
+    (void)c;
+    return read_definition(DEFINITION_DESTINATION, item, at, r);
 }
 static int read_queue(struct config *c, const json_t *item, void *at, struct field_reader *r) {
-    return read_definition(c, DEFINITION_QUEUE, item, at, r);
+    (void)c;
+    return read_definition(DEFINITION_QUEUE, item, at, r);
 }
 static int read_stock(struct config *c, const json_t *item, void *at, struct field_reader *r) {
-    return read_definition(c, DEFINITION_STOCK, item, at, r);
+    (void)c;
+    return read_definition(DEFINITION_STOCK, item, at, r);
 }
 static int read_campaign(struct config *c, const json_t *item, void *at, struct field_reader *r) {
-    return read_definition(c, DEFINITION_CAMPAIGN, item, at, r);
+    (void)c;
+    return read_definition(DEFINITION_CAMPAIGN, item, at, r);
 }
 
 /* ---- all of it ---- */
 
 static const char *const lists[] = {"listeners", "tokens", "destinations", "queues", "stocks",
                                     "campaigns", NULL};
+
+/* Each kind by itself may use a name only once. */
+static int check_unique(const struct config *c, struct field_reader *r) {
+    int error = 0;
+    for (uint32_t i = 0; i < c->definition_count; i++) {
+        const struct definition *d = &c->definitions[i].definition;
+        for (uint32_t k = 0; k < i; k++) {
+            const struct definition *other = &c->definitions[k].definition;
+            if (other->kind == d->kind && strcmp(definition_name(other), definition_name(d)) == 0) {
+                snprintf(r->pointer, sizeof r->pointer, "%s", c->definitions[i].pointer);
+                field_fault(r, "name", "\"%s\" is defined twice", definition_name(d));
+                error = E_INVALID;
+                break;
+            }
+        }
+    }
+    r->pointer[0] = '\0';
+    return error;
+}
 
 static int read_definitions(struct config *c, const json_t *root, struct field_reader *r) {
     static read_list_item *const readers[DEFINITION_KINDS] = {
@@ -223,7 +230,7 @@ static int read_definitions(struct config *c, const json_t *root, struct field_r
         c->definitions = items;
         error = one != 0 ? one : error;
     }
-    return error;
+    return error != 0 ? error : check_unique(c, r);
 }
 
 static int read_lists(struct config *c, const json_t *root, struct field_reader *r) {
