@@ -2,10 +2,11 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 
-/* One socket of curl's. Freed by the loop after it was closed. */
+/* Of the socket that has this file number at present. Freed by the loop after it was closed. */
 struct watch {
     uv_poll_t poll;
     curl_socket_t socket;
@@ -61,8 +62,33 @@ static void on_watch_closed(uv_handle_t *handle) {
     free(handle->data);
 }
 
-static struct watch *watch_create(struct transport *t, curl_socket_t socket) {
-    struct watch *w = malloc(sizeof *w);
+static int watches_cover(struct transport *t, uint32_t file) {
+    if (file < t->watch_count) {
+        return 0;
+    }
+    uint32_t count = t->watch_count == 0 ? 64 : t->watch_count;
+    while (count <= file) {
+        count *= 2;
+    }
+    struct watch **watches = realloc(t->watches, count * sizeof *watches);
+    if (watches == NULL) {
+        return E_NOMEM;
+    }
+    memset(watches + t->watch_count, 0, (count - t->watch_count) * sizeof *watches);
+    t->watches = watches;
+    t->watch_count = count;
+    return 0;
+}
+
+static struct watch *watch_of(struct transport *t, curl_socket_t socket) {
+    if (watches_cover(t, (uint32_t)socket) != 0) {
+        return NULL;
+    }
+    struct watch *w = t->watches[socket];
+    if (w != NULL) {
+        return w;
+    }
+    w = malloc(sizeof *w);
     if (w == NULL) {
         return NULL;
     }
@@ -73,7 +99,7 @@ static struct watch *watch_create(struct transport *t, curl_socket_t socket) {
     w->poll.data = w;
     w->socket = socket;
     w->transport = t;
-    curl_multi_assign(t->multi, socket, w);
+    t->watches[socket] = w;
     return w;
 }
 
@@ -82,16 +108,12 @@ static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *cont
     struct transport *t = context;
     struct watch *w = known;
     if (what == CURL_POLL_REMOVE) {
-        if (w != NULL) {
-            uv_poll_stop(&w->poll);
-            uv_close((uv_handle_t *)&w->poll, on_watch_closed);
-            curl_multi_assign(t->multi, socket, NULL);
-        }
-        return 0;
+        return w != NULL ? uv_poll_stop(&w->poll) : 0;
     }
-    if (w == NULL && (w = watch_create(t, socket)) == NULL) {
+    if (w == NULL && (w = watch_of(t, socket)) == NULL) {
         return -1;
     }
+    curl_multi_assign(t->multi, socket, w); /* until REMOVE: curl forgets it then */
     int events = what & CURL_POLL_IN ? UV_READABLE : 0;
     events |= what & CURL_POLL_OUT ? UV_WRITABLE : 0;
     return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
@@ -129,6 +151,14 @@ void transport_remove(struct transport *t, CURL *easy) {
 
 void transport_release(struct transport *t) {
     curl_multi_cleanup(t->multi);
-    uv_close((uv_handle_t *)&t->timer, NULL);
     t->multi = NULL;
+    uv_close((uv_handle_t *)&t->timer, NULL);
+    for (uint32_t i = 0; i < t->watch_count; i++) {
+        if (t->watches[i] != NULL) {
+            uv_close((uv_handle_t *)&t->watches[i]->poll, on_watch_closed);
+        }
+    }
+    free(t->watches);
+    t->watches = NULL;
+    t->watch_count = 0;
 }

@@ -4,7 +4,8 @@
  * Promise: each easy handle that was added is told to `done` once, unless it is removed before. `done` runs
  *          on the loop's thread, never inside transport_add; it may add and remove handles.
  * Shape:   caller-owned, all on the loop's thread. Sockets are watched by uv_poll, curl's one timer is a
- *          uv_timer; nothing is polled.
+ *          uv_timer; nothing is polled. curl stops and starts watching a kept connection with each request, so
+ *          a watch is kept for its file number until transport_release, whichever socket has it.
  * Errors:  E_NOMEM, E_IO (the loop took no handle).
  */
 #ifndef SLUICE_DISPATCH_TRANSPORT_H
@@ -19,10 +20,14 @@
 
 typedef void transport_done(void *context, CURL *easy, CURLcode result);
 
+struct watch;
+
 struct transport {
     uv_loop_t *loop; /* borrows */
     CURLM *multi;    /* owns */
     uv_timer_t timer;
+    struct watch **watches; /* owns the array; by file number; NULL: never watched */
+    uint32_t watch_count;
     transport_done *done;
     void *context; /* borrows */
 };

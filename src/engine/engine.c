@@ -86,7 +86,8 @@ int engine_submit(struct engine *e, struct engine_request *first, struct engine_
         if (q == last)
             break;
     }
-    if (count == 1 && !e->options.manual && work_in_place(e, first))
+    bool alone = count == 1 && !first->port->never_in_place && !e->options.manual;
+    if (alone && work_in_place(e, first))
         return 0;
     intake_push(&e->intake, first, last);
     return 0;

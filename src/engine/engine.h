@@ -32,6 +32,8 @@ struct engine_port {
      */
     void (*deliver)(struct engine_port *port, struct engine_request *first,
                     struct engine_request *last);
+    /* Its thread has better things to do than to wait for a flush: always handed to the engine thread. */
+    bool never_in_place;
 };
 
 struct engine_request {
