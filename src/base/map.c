@@ -12,11 +12,12 @@
  * Why the hash bits are kept: without them a rebuild asks the owner for each hash again, a cache
  * miss in a cell per entry, and growing cost more than all look-ups of a first-come entry together.
  *
- * I1  count + gone <= 7/8 of the length, so every walk meets an empty place.
+ * I1  count + gone <= 3/4 of the length, so every walk meets an empty place, and soon: a look-up that
+ *     finds nothing, as most of first-come members do, walks 8 places (one cache line) at that load, 32 at 7/8.
  * I2  an entry is reachable from its start place without crossing an empty one.
  *
- * When I1 would break the shard is rebuilt at 7/12 load (which also shrinks it after many removals).
- * So the usual load is 7/12..7/8, at 8 bytes a place: 9.1 to 13.7 bytes an entry. Only one shard is
+ * When I1 would break the shard is rebuilt at 1/2 load (which also shrinks it after many removals).
+ * So the usual load is 1/2..3/4, at 8 bytes a place: 10.7 to 16 bytes an entry. Only one shard is
  * rebuilt at a time; with 10 million entries in 4,096 shards that is about 2,500 entries.
  */
 #include "base/map.h"
@@ -124,7 +125,7 @@ static void shard_put(struct map_shard *s, uint32_t high, uint32_t slot) {
 
 /* With the load for `count` entries, of which those that are there are the first. */
 static int shard_rebuild(struct map_shard *s, uint64_t count) {
-    uint64_t length = count * 12 / 7 + 1;
+    uint64_t length = count * 2 + 1;
     if (length < LENGTH_MIN) {
         length = LENGTH_MIN;
     }
@@ -147,7 +148,7 @@ static int shard_rebuild(struct map_shard *s, uint64_t count) {
 int map_insert(struct map *m, uint64_t hash, uint32_t slot) {
     assert(slot != SLOT_EMPTY && slot != SLOT_GONE);
     struct map_shard *s = shard_of(m, hash);
-    if (((uint64_t)s->count + s->gone + 1) * 8 > (uint64_t)s->length * 7) {
+    if (((uint64_t)s->count + s->gone + 1) * 4 > (uint64_t)s->length * 3) {
         int rc = shard_rebuild(s, (uint64_t)s->count + 1);
         if (rc != 0) {
             return rc;
@@ -163,7 +164,7 @@ int map_reserve(struct map *m, uint64_t count) {
     int rc = 0;
     for (uint32_t i = 0; i < m->shard_count && share > LENGTH_MIN && rc == 0; i++) {
         struct map_shard *s = &m->shards[i];
-        if (share > s->count && share * 8 > (uint64_t)s->length * 7) {
+        if (share > s->count && share * 4 > (uint64_t)s->length * 3) {
             rc = shard_rebuild(s, share);
         }
     }

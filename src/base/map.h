@@ -2,7 +2,7 @@
  * base/map.h - hash map from a 64-bit hash to 32-bit slots, sharded so that growing never stalls.
  *
  * Promise: open addressing in up to 4,096 small shards which grow one at a time (a few microseconds),
- *          9 to 14 bytes per entry. Holds slots and hash bits: the key lives in the cell that the
+ *          11 to 16 bytes per entry. Holds slots and hash bits: the key lives in the cell that the
  *          slot names; the caller's `match` compares it.
  * Errors:  E_NOMEM.
  */
