@@ -121,7 +121,7 @@ def test_twice_and_sold_out(make_server):
     assert client.enter("open", 17).status == 202, "a member may be an integer"
     late = client.enter("open", "cid")
     assert (late.status, late.problem) == (410, "sold-out")
-    assert client.get(f"/v1/receipts/{first.json['id']}").status == 200
+    assert client.get(f"/v1/receipts/{first.json['receipt']}").status == 200
 
 
 def test_queue_with_a_limit_says_when_to_come_back(make_server):

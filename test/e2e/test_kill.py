@@ -123,7 +123,7 @@ def check_nothing_else(client, ledger, listed, messages):
 
 def test_kill_in_a_loop(make_server):
     # Small segments and frequent snapshots: every kind of file operation is under way at some kill.
-    server = make_server({"log": {"segmentBytes": 262144, "snapshotEveryBytes": 400000}}).start()
+    server = make_server({"log": {"segmentBytes": 262144, "snapshotEveryBytes": 1 << 20}}).start()
     client, ledger = server.client, Ledger()
     client.define("stocks", "entries", total=TOTAL)
     client.define("stocks", "units", total=TOTAL)

@@ -60,21 +60,22 @@ class Server:
 
     def start(self, *arguments, timeout=20):
         self.launch(*arguments)
-        self.wait_ready(timeout)
+        self.wait_for("/readyz", timeout)
         return self
 
-    def wait_ready(self, timeout=20):
+    def wait_for(self, path, timeout=20):
+        """Until a GET is answered 200."""
         end = time.monotonic() + timeout * SLOW
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.output()}")
             try:
-                if self.client.get("/readyz").status == 200:
+                if self.client.get(path).status == 200:
                     return
             except OSError:
                 self.client.close()
             time.sleep(0.01)
-        raise AssertionError(f"the server is not ready after {timeout} s:\n{self.output()}")
+        raise AssertionError(f"{path} is not 200 after {timeout} s:\n{self.output()}")
 
     def stop(self, timeout=20):
         """Asks it to end; its exit code."""
