@@ -10,7 +10,6 @@
 #include "base/error.h"
 #include "model/fact.h"
 
-#define MAP_SHARDS       4096u
 #define DEFINITION_BYTES (8u << 10)
 #define POINTER_MAX      255u
 #define RECLAIM_CELLS    32u
@@ -26,10 +25,10 @@ int campaigns_create(const struct model *m, struct campaigns **ret) {
     slab_init(&c->entries, sizeof(struct entry), UINT32_MAX - 1); /* limits bind decide only */
     int rc = roster_init(&c->roster, m->hash);
     if (rc == 0) {
-        rc = map_init(&c->by_member, MAP_SHARDS, c, entry_matches_member, entry_hash_member);
+        rc = map_init(&c->by_member, ENTRY_MAP_SHARDS, c, entry_matches_member, entry_hash_member);
     }
     if (rc == 0) {
-        rc = map_init(&c->by_id, MAP_SHARDS, c, entry_matches_id, entry_hash_id);
+        rc = map_init(&c->by_id, ENTRY_MAP_SHARDS, c, entry_matches_id, entry_hash_id);
     }
     if (rc != 0) {
         campaigns_free(c);

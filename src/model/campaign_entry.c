@@ -13,6 +13,7 @@
 #include "model/fact.h"
 
 #define FACT_HEADER_BYTES 8u
+#define ID_RUN_BITS       8u
 
 /* ---- look-up ---- */
 
@@ -40,18 +41,31 @@ bool entry_matches_id(const void *owner, uint32_t slot, const void *key) {
     return entry_at(owner, slot)->id == *(const uint64_t *)key;
 }
 
-/* Ids are made here, nobody chooses them: no secret is needed. */
+/*
+ * Ids are made here, nobody chooses them: no secret is needed. Neighbours share a shard, so that a run of
+ * entries finds it in the cache, and the high bits spread them in it.
+ */
+static uint64_t id_hash_of(uint64_t id) {
+    uint64_t shard = (id_position(id) >> ID_RUN_BITS) & (ENTRY_MAP_SHARDS - 1);
+    return (hash_u64(id) & ~(uint64_t)(ENTRY_MAP_SHARDS - 1)) | shard;
+}
+
 uint64_t entry_hash_id(const void *owner, uint32_t slot) {
-    return hash_u64(entry_at(owner, slot)->id);
+    return id_hash_of(entry_at(owner, slot)->id);
+}
+
+static uint32_t find_hashed(const struct campaigns *c, uint64_t hash, uint32_t campaign,
+                            struct span member) {
+    struct scoped_member k = {.campaign = campaign, .member = member};
+    return map_find(&c->by_member, hash, &k);
 }
 
 uint32_t entry_find_member(const struct campaigns *c, uint32_t campaign, struct span member) {
-    struct scoped_member k = {.campaign = campaign, .member = member};
-    return map_find(&c->by_member, member_hash_of(c, campaign, member), &k);
+    return find_hashed(c, member_hash_of(c, campaign, member), campaign, member);
 }
 
 uint32_t entry_find_id(const struct campaigns *c, uint64_t id) {
-    return map_find(&c->by_id, hash_u64(id), &id);
+    return map_find(&c->by_id, id_hash_of(id), &id);
 }
 
 struct entry_info entry_describe(const struct entry *e) {
@@ -94,13 +108,13 @@ static bool state_is_valid(uint8_t state, uint8_t flags) {
     return known && (flags == 0 || state == ENTRY_FAILED);
 }
 
-static int map_entry(struct campaigns *c, uint32_t slot) {
+static int map_entry(struct campaigns *c, uint32_t slot, uint64_t member_hash) {
     const struct entry *e = entry_at(c, slot);
     int rc = map_insert(&c->by_id, entry_hash_id(c, slot), slot);
     if (rc != 0 || e->flags & ENTRY_WITHDRAWN) {
         return rc;
     }
-    rc = map_insert(&c->by_member, entry_hash_member(c, slot), slot);
+    rc = map_insert(&c->by_member, member_hash, slot);
     if (rc != 0) {
         map_remove(&c->by_id, entry_hash_id(c, slot), slot);
     }
@@ -108,7 +122,7 @@ static int map_entry(struct campaigns *c, uint32_t slot) {
 }
 
 static int entry_make(struct campaigns *c, const struct campaign *k, const struct entry_value *v,
-                      uint32_t *ret_slot) {
+                      uint64_t member_hash, uint32_t *ret_slot) {
     uint32_t slot = 0;
     int rc = slab_take(&c->entries, &slot);
     if (rc != 0) {
@@ -123,7 +137,7 @@ static int entry_make(struct campaigns *c, const struct campaign *k, const struc
     e->flags = v->flags;
     rc = key_text_init(&e->member, v->member);
     if (rc == 0) {
-        rc = map_entry(c, slot);
+        rc = map_entry(c, slot, member_hash);
     }
     if (rc != 0) {
         key_text_release(&e->member);
@@ -138,13 +152,13 @@ static int entry_make(struct campaigns *c, const struct campaign *k, const struc
 int entry_add(struct campaigns *c, struct campaign *k, const struct entry_value *v) {
     bool in_order = k->last == 0 || entry_at(c, k->last)->id < v->id;
     bool stands = (v->flags & ENTRY_WITHDRAWN) == 0;
+    uint64_t hash = member_hash_of(c, k->index, v->member);
     if (!in_order || v->member.size == 0 || !state_is_valid(v->state, v->flags) ||
-        entry_find_id(c, v->id) != 0 ||
-        (stands && entry_find_member(c, k->index, v->member) != 0)) {
+        (stands && find_hashed(c, hash, k->index, v->member) != 0)) {
         return E_CORRUPT; /* C2 among others */
     }
     uint32_t slot = 0;
-    int rc = entry_make(c, k, v, &slot);
+    int rc = entry_make(c, k, v, hash, &slot);
     if (rc != 0) {
         return rc;
     }

@@ -20,6 +20,8 @@
 #include "model/state.h"
 #include "model/stock.h"
 
+#define ENTRY_MAP_SHARDS 4096u
+
 #define ENTRY_WITHDRAWN 1u /* failed, and the member may enter again: not in by_member */
 #define ENTRY_UNIT_KEPT 2u /* failed, and its unit stays used */
 #define ENTRY_FLAGS     3u
@@ -93,7 +95,7 @@ struct entry_value {
     uint32_t number;
     uint8_t state, flags;
 };
-/* At the end of the campaign's list. E_NOMEM; E_CORRUPT: known, out of order, or impossible. */
+/* At the end of the campaign's list. E_NOMEM; E_CORRUPT: the member stands already, out of order, or impossible. */
 MUST_CHECK int entry_add(struct campaigns *c, struct campaign *k, const struct entry_value *v);
 
 enum refusal campaign_decide_enter(const struct model *m, struct decision *d, struct request *r);

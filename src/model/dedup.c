@@ -30,6 +30,7 @@
 
 #define LANES      65u
 #define EXPIRE_MAX 2u
+#define KEY_BYTES  65u /* of one in a fact or snapshot */
 #define MAP_SHARDS 4096u
 
 /* Fixed: prints stand in the log. The digits of pi, as nobody's choice. */
@@ -305,18 +306,28 @@ static int dedup_save(const struct model *m, struct buffer *chunk,
     return out.rc;
 }
 
+static int load_lane(struct dedups *s, uint32_t lane, struct reader *section) {
+    uint32_t left = reader_u32(section);
+    if (left > section->left / KEY_BYTES) {
+        return E_CORRUPT;
+    }
+    int rc = map_reserve(&s->by_print, s->by_print.count + left);
+    for (; rc == 0 && left > 0; left--) {
+        struct stored_key k;
+        rc = key_decode(section, &k);
+        if (rc == 0) {
+            rc = k.lane != lane || find_print(s, &k.print) != 0 ? E_CORRUPT : key_add(s, &k);
+        }
+    }
+    return rc;
+}
+
 static int dedup_load(struct model *m, struct reader *section) {
     struct dedups *s = m->dedups;
     for (unsigned i = 0; i < LANES; i++) {
-        for (uint32_t left = reader_u32(section); left > 0; left--) {
-            struct stored_key k;
-            int rc = key_decode(section, &k);
-            if (rc == 0) {
-                rc = k.lane != i || find_print(s, &k.print) != 0 ? E_CORRUPT : key_add(s, &k);
-            }
-            if (rc != 0) {
-                return rc;
-            }
+        int rc = load_lane(s, i, section);
+        if (rc != 0) {
+            return rc;
         }
     }
     return section->failed ? E_CORRUPT : 0;

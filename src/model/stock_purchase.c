@@ -16,6 +16,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define ID_RUN_BITS 8u
+
 /* ---- look-up ---- */
 
 struct scoped_key {
@@ -27,6 +29,21 @@ static uint64_t scoped_hash(const struct stocks *s, uint32_t stock, struct span 
     return hash_u64(hash_bytes(s->hash, key) + stock * UINT64_C(0x9e3779b97f4a7c15));
 }
 
+/*
+ * Many purchases are named by receipts, which come one after the other: a run of them shares a shard of
+ * the map, and finds it in the cache. Clients may name such purchases too, hence the secret; what they
+ * can put into one shard is a run.
+ */
+static uint64_t purchase_hash_of(const struct stocks *s, uint32_t stock, struct span key) {
+    uint64_t id = 0;
+    if (receipt_parse(key, &id) != 0) {
+        return scoped_hash(s, stock, key);
+    }
+    uint64_t run = hash_u64(((id_position(id) >> ID_RUN_BITS) + stock) ^ s->hash.k0);
+    uint64_t spread = hash_u64(id ^ s->hash.k1 ^ (uint64_t)stock << 32);
+    return (spread & ~(uint64_t)(STOCK_MAP_SHARDS - 1)) | (run & (STOCK_MAP_SHARDS - 1));
+}
+
 bool purchase_matches(const void *owner, uint32_t slot, const void *key) {
     const struct purchase *p = purchase_at(owner, slot);
     const struct scoped_key *k = key;
@@ -35,7 +52,7 @@ bool purchase_matches(const void *owner, uint32_t slot, const void *key) {
 
 uint64_t purchase_hash(const void *owner, uint32_t slot) {
     const struct purchase *p = purchase_at(owner, slot);
-    return scoped_hash(owner, p->stock, key_text_span(&p->key));
+    return purchase_hash_of(owner, p->stock, key_text_span(&p->key));
 }
 
 bool member_matches(const void *owner, uint32_t slot, const void *key) {
@@ -49,24 +66,30 @@ uint64_t member_hash(const void *owner, uint32_t slot) {
     return scoped_hash(owner, b->stock, key_text_span(&b->key));
 }
 
-uint32_t purchase_find(const struct stocks *s, uint32_t stock, struct span key) {
+static uint32_t find_in(const struct map *map, uint64_t hash, uint32_t stock, struct span key) {
     struct scoped_key k = {.stock = stock, .key = key};
-    return map_find(&s->purchase_map, scoped_hash(s, stock, key), &k);
+    return map_find(map, hash, &k);
+}
+
+uint32_t purchase_find(const struct stocks *s, uint32_t stock, struct span key) {
+    return find_in(&s->purchase_map, purchase_hash_of(s, stock, key), stock, key);
 }
 
 uint32_t member_find(const struct stocks *s, uint32_t stock, struct span key) {
-    struct scoped_key k = {.stock = stock, .key = key};
-    return map_find(&s->member_map, scoped_hash(s, stock, key), &k);
+    return find_in(&s->member_map, scoped_hash(s, stock, key), stock, key);
 }
 
 /* ---- members ---- */
 
 static int member_join(struct stocks *s, uint32_t stock, struct span key, uint32_t *ret_slot) {
-    uint32_t slot = key.size == 0 ? 0 : member_find(s, stock, key);
-    if (key.size == 0 || slot != 0) {
-        if (slot != 0) {
-            member_at(s, slot)->purchases++;
-        }
+    if (key.size == 0) {
+        *ret_slot = 0;
+        return 0;
+    }
+    uint64_t hash = scoped_hash(s, stock, key);
+    uint32_t slot = find_in(&s->member_map, hash, stock, key);
+    if (slot != 0) {
+        member_at(s, slot)->purchases++;
         *ret_slot = slot;
         return 0;
     }
@@ -79,7 +102,7 @@ static int member_join(struct stocks *s, uint32_t stock, struct span key, uint32
     b->purchases = 1;
     rc = key_text_init(&b->key, key);
     if (rc == 0) {
-        rc = map_insert(&s->member_map, scoped_hash(s, stock, key), slot);
+        rc = map_insert(&s->member_map, hash, slot);
     }
     if (rc != 0) {
         key_text_release(&b->key);
@@ -210,7 +233,7 @@ static void purchase_drop(struct stocks *s, uint32_t slot) {
 
 /* Cell, key, member and map entry. */
 static int purchase_make(struct stocks *s, const struct stock *st, const struct purchase_value *v,
-                         uint32_t *ret_slot) {
+                         uint64_t hash, uint32_t *ret_slot) {
     uint32_t slot = 0;
     int rc = slab_take(&s->purchases, &slot);
     if (rc != 0) {
@@ -226,7 +249,7 @@ static int purchase_make(struct stocks *s, const struct stock *st, const struct 
         rc = key_text_init(&p->key, v->key);
     }
     if (rc == 0) {
-        rc = map_insert(&s->purchase_map, purchase_hash(s, slot), slot);
+        rc = map_insert(&s->purchase_map, hash, slot);
     }
     if (rc != 0) {
         member_leave(s, p->member);
@@ -241,7 +264,8 @@ static int purchase_make(struct stocks *s, const struct stock *st, const struct 
 
 int purchase_add(struct model *m, struct stock *st, const struct purchase_value *v) {
     struct stocks *s = m->stocks;
-    if (purchase_find(s, st->index, v->key) != 0) {
+    uint64_t hash = purchase_hash_of(s, st->index, v->key);
+    if (find_in(&s->purchase_map, hash, st->index, v->key) != 0) {
         return E_CORRUPT;
     }
     int rc = unit_take(st, v);
@@ -249,7 +273,7 @@ int purchase_add(struct model *m, struct stock *st, const struct purchase_value 
         return rc;
     }
     uint32_t slot = 0;
-    rc = purchase_make(s, st, v, &slot);
+    rc = purchase_make(s, st, v, hash, &slot);
     if (rc != 0) {
         return rc; /* out of memory: the model is not used any more */
     }
@@ -324,7 +348,10 @@ void stock_release_keys(struct stocks *s, struct stock *st) {
     for (unsigned i = 0; i < ARRAY_LENGTH(lists); i++) {
         for (uint32_t slot = lists[i]->first; slot != 0; slot = purchase_at(s, slot)->next) {
             struct purchase *p = purchase_at(s, slot);
-            member_leave(s, p->member);
+            struct member *b = p->member == 0 ? NULL : member_at(s, p->member);
+            if (b != NULL && --b->purchases == 0) {
+                key_text_release(&b->key); /* the map goes as a whole */
+            }
             key_text_release(&p->key);
         }
     }

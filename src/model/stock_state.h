@@ -25,6 +25,8 @@
 #include "model/stock.h"
 #include "model/stock_numbers.h"
 
+#define STOCK_MAP_SHARDS 4096u
+
 struct purchase {
     struct key_text key;
     uint64_t id; /* the receipt that it was reserved with; 0: none of its own */
