@@ -1,0 +1,259 @@
+/*
+ * Dispatch with an engine that is a stand-in: it is busy, refuses, and says that bodies are lost or moved, when a
+ * test wants it to. The far side is a port where nobody listens; test/proto/dispatch has real ones.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "dispatch/dispatch.h"
+
+#define ATTEMPTS_MAX 5000u
+
+/* The stand-in. Only the dispatch thread calls it, so a test looks after dispatch_stop. */
+struct engine {
+    uint16_t port;
+    uint32_t busy;      /* so many submits are E_BUSY first */
+    uint32_t refuse;    /* so many requests are refused first */
+    int read_result[2]; /* of the first and the second read */
+    uint64_t read_addresses[2];
+    uint32_t reads, calls, fetches;
+    uint64_t moved_to;
+    uint32_t seen[ATTEMPTS_MAX]; /* ends, by message */
+    struct attempt_finish last;
+    _Atomic uint32_t ended;
+};
+
+int engine_submit(struct engine *e, struct engine_request *first, struct engine_request *last,
+                  uint32_t count) {
+    if (e->busy > 0) {
+        e->busy--;
+        return E_BUSY;
+    }
+    uint32_t counted = 1;
+    for (struct engine_request *r = first; r != last; r = r->next) {
+        counted++;
+    }
+    assert_int_equal(counted, count);
+    for (struct engine_request *r = first;; r = r->next) {
+        assert_int_equal(r->r.kind, REQUEST_ATTEMPT_FINISH);
+        r->r.refusal = e->refuse > 0 ? REFUSAL_LIMIT : REFUSAL_NONE;
+        if (e->refuse > 0) {
+            e->refuse--;
+        } else {
+            e->seen[r->r.in.finish.message]++;
+            e->last = r->r.in.finish;
+            e->ended++;
+        }
+        if (r == last) {
+            break;
+        }
+    }
+    struct engine_port *port = first->port;
+    last->next = NULL;
+    port->deliver(port, first, last);
+    return 0;
+}
+
+int engine_call(struct engine *e, struct request *r) {
+    assert_int_equal(r->kind, REQUEST_MESSAGE_GET);
+    e->calls++;
+    r->refusal = e->moved_to != 0 ? REFUSAL_NONE : REFUSAL_NOT_FOUND;
+    r->out.message.address = e->moved_to;
+    return 0;
+}
+
+int engine_read_message(struct engine *e, uint64_t id, uint64_t address, struct buffer *bytes,
+                        struct stored_message *ret) {
+    uint32_t nth = e->reads++;
+    if (nth < 2) {
+        e->read_addresses[nth] = address;
+        if (e->read_result[nth] != 0) {
+            return e->read_result[nth];
+        }
+    }
+    *ret = (struct stored_message){.id = id, .envelope = {.body = span_text("body")}};
+    return 0;
+}
+
+int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
+                       struct buffer *ret_definition) {
+    e->fetches++;
+    if (destination == 99) {
+        return E_NOT_FOUND;
+    }
+    struct destination_def def;
+    char url[64];
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/", e->port);
+    assert_int_equal(destination_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text("out")), 0);
+    assert_int_equal(def_set_text(&def.url, span_text(url)), 0);
+    def.allow_private = true;
+    int rc = destination_def_encode(&def, ret_definition);
+    destination_def_release(&def);
+    *ret_generation = 1;
+    return rc;
+}
+
+struct fixture {
+    struct engine engine;
+    struct dispatch *dispatch;
+    int listener; /* bound, not listening: the port refuses */
+};
+
+static void set_up(struct fixture *f) {
+    *f = (struct fixture){0};
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof at;
+    f->listener = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(f->listener, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(f->listener, (struct sockaddr *)&at, &size), 0);
+    f->engine.port = ntohs(at.sin_port);
+    struct dispatch_options options = {.user_agent = "test"};
+    assert_int_equal(dispatch_create(&options, &f->dispatch), 0);
+}
+
+static void start(struct fixture *f, uint64_t message, uint32_t destination) {
+    struct attempt_start s = {.message = message,
+                              .address = 1000 + message,
+                              .attempt = 1,
+                              .destination = destination,
+                              .destination_generation = 1,
+                              .timeout_ns = NS_PER_SECOND,
+                              .queue = "q"};
+    dispatch_start(f->dispatch, &s, 1);
+}
+
+static void wait_ended(struct fixture *f, uint32_t count) {
+    uint64_t until_ns = clock_monotonic_ns() + 10 * NS_PER_SECOND;
+    while (f->engine.ended < count && clock_monotonic_ns() < until_ns) {
+        usleep(1000);
+    }
+}
+
+static void tear_down(struct fixture *f) {
+    dispatch_stop(f->dispatch, 1000);
+    dispatch_free(f->dispatch);
+    close(f->listener);
+}
+
+static void run_one(struct fixture *f, uint32_t destination) {
+    start(f, 1, destination);
+    assert_int_equal(dispatch_run(f->dispatch, &f->engine), 0);
+    wait_ended(f, 1);
+    tear_down(f);
+    assert_int_equal(f->engine.ended, 1);
+    assert_int_equal(f->engine.seen[1], 1);
+}
+
+static void starts_may_come_before_the_engine(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    run_one(&f, 1);
+    assert_int_equal(f.engine.last.error, ATTEMPT_CONNECT);
+    assert_true(f.engine.last.retriable);
+    assert_int_equal(f.engine.last.status, 0);
+}
+
+static void each_ends_once_however_busy_the_engine(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.engine.busy = 30;
+    f.engine.refuse = 100;
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    for (uint32_t i = 0; i < ATTEMPTS_MAX; i++) {
+        start(&f, i, 1);
+    }
+    wait_ended(&f, ATTEMPTS_MAX);
+    struct dispatch_stats stats;
+    dispatch_stats(f.dispatch, &stats);
+    tear_down(&f);
+    for (uint32_t i = 0; i < ATTEMPTS_MAX; i++) {
+        assert_int_equal(f.engine.seen[i], 1);
+    }
+    assert_int_equal(stats.started, ATTEMPTS_MAX);
+    assert_int_equal(stats.failed, ATTEMPTS_MAX);
+    assert_int_equal(f.engine.fetches, 1);
+}
+
+static void a_corrupt_body_is_lost(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.engine.read_result[0] = E_CORRUPT;
+    run_one(&f, 1);
+    assert_int_equal(f.engine.last.error, ATTEMPT_BODY_LOST);
+    assert_false(f.engine.last.retriable);
+    assert_int_equal(f.engine.calls, 1);
+}
+
+static void a_moved_body_is_found(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.engine.read_result[0] = E_NOT_FOUND;
+    f.engine.moved_to = 5555;
+    run_one(&f, 1);
+    assert_int_equal(f.engine.last.error, ATTEMPT_CONNECT);
+    assert_int_equal(f.engine.read_addresses[0], 1001);
+    assert_int_equal(f.engine.read_addresses[1], 5555);
+}
+
+static void a_body_that_is_nowhere_is_lost(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.engine.read_result[0] = E_NOT_FOUND;
+    f.engine.moved_to = 1001; /* where it was not */
+    run_one(&f, 1);
+    assert_int_equal(f.engine.last.error, ATTEMPT_BODY_LOST);
+    assert_int_equal(f.engine.reads, 1);
+}
+
+static void an_engine_in_trouble_is_not_the_end(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.engine.read_result[0] = E_NOMEM;
+    run_one(&f, 1);
+    assert_int_equal(f.engine.last.error, ATTEMPT_UNKNOWN);
+    assert_true(f.engine.last.retriable);
+    set_up(&f);
+    run_one(&f, 99);
+    assert_true(f.engine.last.retriable);
+}
+
+static void never_run_it_goes_quietly(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    start(&f, 1, 1);
+    tear_down(&f);
+    assert_int_equal(f.engine.ended, 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(starts_may_come_before_the_engine),
+        cmocka_unit_test(each_ends_once_however_busy_the_engine),
+        cmocka_unit_test(a_corrupt_body_is_lost),
+        cmocka_unit_test(a_moved_body_is_found),
+        cmocka_unit_test(a_body_that_is_nowhere_is_lost),
+        cmocka_unit_test(an_engine_in_trouble_is_not_the_end),
+        cmocka_unit_test(never_run_it_goes_quietly),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
