@@ -57,14 +57,16 @@ void message_emit(struct decision *d, uint16_t kind, uint64_t id) {
 /* ---- definitions ---- */
 
 static enum refusal check_pace(struct request *r, const struct pace_def *p) {
+    struct pace_def slow = *p;
+    slow.burst = 1;
     if (p->count > PACE_COUNT_MAX) {
         return request_invalid(r, "/rateLimits/maxDispatchesPerSecond", "at most 1,000,000");
     }
-    if (p->count > 0 && p->period_ns == 0) {
-        return request_invalid(r, "/rateLimits/maxDispatchesPerSecond", "a rate needs a period");
+    if (!pace_def_valid(&slow)) {
+        return request_invalid(r, "/rateLimits/maxDispatchesPerSecond", "a rate out of range");
     }
-    if (p->count > 0 && (p->burst == 0 || p->burst > PACE_COUNT_MAX)) {
-        return request_invalid(r, "/rateLimits/maxBurstSize", "1 to 1,000,000");
+    if (!pace_def_valid(p)) {
+        return request_invalid(r, "/rateLimits/maxBurstSize", "out of range for this rate");
     }
     return REFUSAL_NONE;
 }

@@ -280,6 +280,10 @@ static int queue_replace_def(struct queue *q, struct queue_def *def) {
 
 int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t file_hash,
               struct queue **ret) {
+    if (!name_valid(span_text(def->name)) || !pace_def_valid(&def->pace)) {
+        queue_def_release(def);
+        return E_CORRUPT; /* decide would have refused it */
+    }
     struct queue *q = queue_at(m->queues, index);
     int rc;
     if (q == NULL) {

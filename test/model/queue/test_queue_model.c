@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../world.h"
+#include "world.h"
 #include "base/clock.h"
 #include "model/queue.h"
 #include "twin.h"

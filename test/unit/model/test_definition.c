@@ -1,0 +1,192 @@
+/* Definitions are values: encode and decode are inverse, and one rule says which is taken. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "model/request.h"
+
+static struct buffer out;
+
+static int setup(void **state) {
+    buffer_init(&out, 1u << 20);
+    return 0;
+}
+
+static int teardown(void **state) {
+    buffer_release(&out);
+    return 0;
+}
+
+static void test_names(void **state) {
+    assert_true(name_valid(span_text("orders")));
+    assert_true(name_valid(span_text("0.A_b-c")));
+    assert_false(name_valid(span_text("")));
+    assert_false(name_valid(span_text(".hidden")));
+    assert_false(name_valid(span_text("-x")));
+    assert_false(name_valid(span_text("a/b")));
+    assert_false(name_valid(span_text("a b")));
+    assert_false(name_valid(span_of("a\0b", 3)));
+    char longest[NAME_MAX_BYTES + 1];
+    memset(longest, 'n', sizeof longest);
+    assert_true(name_valid(span_of(longest, NAME_MAX_BYTES)));
+    assert_false(name_valid(span_of(longest, NAME_MAX_BYTES + 1)));
+}
+
+static void test_defaults(void **state) {
+    struct queue_def q;
+    assert_int_equal(queue_def_init(&q), 0);
+    assert_string_equal(q.name, "");
+    assert_string_equal(q.destination, "");
+    assert_int_equal(q.max_priority, 9);
+    assert_true(q.dead_letters);
+    assert_int_equal(q.max_dead, 1000000);
+    assert_int_equal(q.retry.max_attempts, 100);
+    assert_int_equal(q.retry.min_backoff_ns, 100 * NS_PER_MS);
+    assert_int_equal(q.pace.period_ns, NS_PER_SECOND);
+    assert_int_equal(q.pace.burst, 1);
+    queue_def_release(&q);
+    struct destination_def d;
+    assert_int_equal(destination_def_init(&d), 0);
+    assert_string_equal(d.method, "POST");
+    assert_string_equal(d.retry_statuses, "408,425,429,500-599");
+    assert_int_equal(d.timeout_ns, 30 * NS_PER_SECOND);
+    destination_def_release(&d);
+    struct campaign_def zeroed = {0};
+    campaign_def_release(&zeroed);
+}
+
+/* Every field away from its default, there and back. */
+static void test_queue_round_trip(void **state) {
+    struct queue_def a = {.paused = true,
+                          .max_priority = 200,
+                          .max_messages = 1,
+                          .max_bytes = 2,
+                          .message_ttl_ns = 3,
+                          .max_dead = 4,
+                          .dispatch_deadline_ns = 5,
+                          .retry = {6, 7, 8, 9, 10},
+                          .pace = {PACE_STRICT, 11, 12, 13, 14}};
+    assert_int_equal(def_set_text(&a.name, span_text("orders")), 0);
+    assert_int_equal(def_set_text(&a.destination, span_text("out")), 0);
+    assert_int_equal(queue_def_encode(&a, &out), 0);
+    struct reader r;
+    struct queue_def b;
+    reader_init(&r, buffer_span(&out));
+    assert_int_equal(queue_def_decode(&r, &b), 0);
+    assert_true(reader_done(&r));
+    assert_string_equal(b.name, "orders");
+    assert_string_equal(b.destination, "out");
+    assert_true(b.paused && !b.dead_letters);
+    assert_int_equal(b.max_priority, 200);
+    assert_int_equal(b.max_messages, 1);
+    assert_int_equal(b.max_bytes, 2);
+    assert_int_equal(b.message_ttl_ns, 3);
+    assert_int_equal(b.max_dead, 4);
+    assert_int_equal(b.dispatch_deadline_ns, 5);
+    assert_int_equal(b.retry.max_attempts, 6);
+    assert_int_equal(b.retry.min_backoff_ns, 7);
+    assert_int_equal(b.retry.max_backoff_ns, 8);
+    assert_int_equal(b.retry.max_doublings, 9);
+    assert_int_equal(b.retry.max_duration_ns, 10);
+    assert_int_equal(b.pace.mode, PACE_STRICT);
+    assert_int_equal(b.pace.count, 11);
+    assert_int_equal(b.pace.period_ns, 12);
+    assert_int_equal(b.pace.burst, 13);
+    assert_int_equal(b.pace.concurrency, 14);
+    queue_def_release(&a);
+    queue_def_release(&b);
+}
+
+#define ROUND_TRIP(kind, set)                                                                      \
+    do {                                                                                           \
+        struct kind##_def a, b;                                                                    \
+        struct reader r;                                                                           \
+        struct buffer again;                                                                       \
+        buffer_init(&again, 1u << 20);                                                             \
+        assert_int_equal(kind##_def_init(&a), 0);                                                  \
+        set;                                                                                       \
+        buffer_clear(&out);                                                                        \
+        assert_int_equal(kind##_def_encode(&a, &out), 0);                                          \
+        reader_init(&r, buffer_span(&out));                                                        \
+        assert_int_equal(kind##_def_decode(&r, &b), 0);                                            \
+        assert_true(reader_done(&r));                                                              \
+        assert_int_equal(kind##_def_encode(&b, &again), 0);                                        \
+        assert_true(span_equal(buffer_span(&out), buffer_span(&again)));                           \
+        kind##_def_release(&a);                                                                    \
+        kind##_def_release(&b);                                                                    \
+        buffer_release(&again);                                                                    \
+    } while (0)
+
+static void test_other_round_trips(void **state) {
+    ROUND_TRIP(stock, (a.total = 7, a.per_member = 1, a.on_sale = true, a.hold_ns = 9));
+    ROUND_TRIP(campaign, (a.on_failure = CAMPAIGN_FAILURE_KEEP, a.priority = 3, a.closes_ns = 4));
+    ROUND_TRIP(destination, (a.http2 = true, a.max_response_bytes = 77, a.pace.count = 500));
+}
+
+static void test_damaged_is_refused(void **state) {
+    struct campaign_def a, b;
+    assert_int_equal(campaign_def_init(&a), 0);
+    assert_int_equal(campaign_def_encode(&a, &out), 0);
+    struct reader r;
+    for (size_t size = 0; size < out.size; size++) {
+        reader_init(&r, span_of(out.data, size));
+        assert_int_equal(campaign_def_decode(&r, &b), E_CORRUPT);
+    }
+    out.data[out.size - 5] = 3; /* on_failure has three values */
+    reader_init(&r, buffer_span(&out));
+    assert_int_equal(campaign_def_decode(&r, &b), E_CORRUPT);
+    out.data[0] = 2; /* a later version of the table */
+    reader_init(&r, buffer_span(&out));
+    assert_int_equal(campaign_def_decode(&r, &b), E_VERSION);
+    campaign_def_release(&a);
+}
+
+static enum refusal take(struct define *how, const char *present, const char *wanted,
+                         uint64_t known, bool *emit, uint64_t *hash) {
+    return definition_decide(how, span_text(present), span_text(wanted), known, emit, hash);
+}
+
+static void test_which_definition_wins(void **state) {
+    bool emit;
+    uint64_t hash;
+    struct define api = {0};
+    assert_int_equal(take(&api, "", "a", 0, &emit, &hash), REFUSAL_NONE);
+    assert_true(emit && api.ret_created && !api.ret_unchanged && hash == 0);
+    assert_int_equal(take(&api, "a", "a", 5, &emit, &hash), REFUSAL_NONE);
+    assert_true(!emit && !api.ret_created && api.ret_unchanged);
+    assert_int_equal(take(&api, "a", "b", 5, &emit, &hash), REFUSAL_NONE);
+    assert_true(emit && !api.ret_unchanged && hash == 5); /* what the file said stays known */
+
+    struct define post = {.create_only = true};
+    assert_int_equal(take(&post, "a", "a", 0, &emit, &hash), REFUSAL_CONFLICT);
+    assert_int_equal(take(&post, "", "a", 0, &emit, &hash), REFUSAL_NONE);
+
+    struct define file = {.from_file = true, .file_hash = 5};
+    assert_int_equal(take(&file, "changed since", "as in the file", 5, &emit, &hash), REFUSAL_NONE);
+    assert_true(!emit && file.ret_unchanged); /* run-time changes win ... */
+    file.file_hash = 6;
+    assert_int_equal(take(&file, "changed since", "new file", 5, &emit, &hash), REFUSAL_NONE);
+    assert_true(emit && hash == 6); /* ... until the file changes */
+    assert_int_equal(take(&file, "same", "same", 5, &emit, &hash), REFUSAL_NONE);
+    assert_true(emit && hash == 6 && file.ret_unchanged); /* else this file would win later */
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test_setup_teardown(test_queue_round_trip, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_other_round_trips, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_damaged_is_refused, setup, teardown),
+        cmocka_unit_test(test_which_definition_wins),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

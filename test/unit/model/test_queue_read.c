@@ -1,0 +1,55 @@
+/* What other modules see of queues and messages. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "mail.h"
+
+static void test_view_and_peek(void **state) {
+    mail_queue("orders");
+    uint32_t queue = queue_find(mail.model, span_text("orders"));
+    struct message_view view;
+    assert_false(queue_peek(mail.model, queue, &view));
+    assert_false(queue_peek(mail.model, 12345, &view));
+    assert_false(queue_message_view(mail.model, 12345, &view));
+    uint64_t low = mail_put((struct letter){.queue = "orders"});
+    uint64_t high = mail_put((struct letter){.queue = "orders", .priority = 5, .ttl_ns = 100});
+    assert_true(queue_peek(mail.model, queue, &view));
+    assert_true(view.id == high && view.queue == queue && view.state == MESSAGE_READY);
+    assert_true(view.expires_ns == mail.now_ns + 100 && view.due_ns == 0);
+    assert_true(view.tie.campaign == 0 && view.tie.purchase.size == 0);
+    assert_true(queue_message_view(mail.model, low, &view));
+    assert_true(view.accepted_ns_hint == mail.now_ns && view.expires_ns == 0);
+    assert_int_equal(queue_ready_count(mail.model, queue), 2);
+    push_ask_name(&mail, REQUEST_QUEUE_PAUSE, "orders");
+    assert_false(queue_peek(mail.model, queue, &view));
+}
+
+static void test_any_in_flight(void **state) {
+    assert_int_equal(queue_any_in_flight(mail.model), 0);
+    assert_int_equal(push_define_destination(&mail, "out", (struct pace_def){0}), REFUSAL_NONE);
+    struct queue_def def = mail_def("one", "out");
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    def = mail_def("two", "out");
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    uint64_t id = mail_put((struct letter){.queue = "two"});
+    struct attempt_start s;
+    assert_true(push_start(&mail, &s));
+    assert_int_equal(queue_any_in_flight(mail.model), id);
+    push_finish(&mail, &s, 200, 0);
+    mail_put((struct letter){.queue = "one"});
+    assert_true(push_start(&mail, &s));
+    assert_int_equal(queue_any_in_flight(mail.model), s.message);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_view_and_peek, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_any_in_flight, mail_setup, mail_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

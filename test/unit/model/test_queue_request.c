@@ -1,0 +1,256 @@
+/* Requests about messages that are there: list, delete, purge, redrive, move. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "mail.h"
+#include "model/fact.h"
+
+static struct request page(const char *queue, unsigned state, uint32_t max, uint64_t after) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_MESSAGES);
+    r.name = span_text(queue);
+    r.in.list.state = (enum message_state)state;
+    r.in.list.max = max;
+    r.in.list.after = after;
+    r.refusal = world_ask(&mail, &r);
+    return r;
+}
+
+static uint64_t item(const struct request *r, uint64_t i) {
+    struct message_info info;
+    assert_true(i < r->count && (i + 1) * sizeof info <= r->out_bytes.size);
+    memcpy(&info, r->out_bytes.data + i * sizeof info, sizeof info);
+    return info.id;
+}
+
+static void test_pages(void **state) {
+    mail_queue("orders");
+    uint64_t ids[10];
+    for (unsigned i = 0; i < 10; i++) {
+        ids[i] = mail_put((struct letter){.queue = "orders"});
+    }
+    uint64_t after = 0;
+    for (unsigned seen = 0; seen < 10; seen += 4) {
+        struct request r = page("orders", 0, 4, after);
+        assert_int_equal(r.count, seen < 8 ? 4 : 2);
+        for (uint64_t i = 0; i < r.count; i++) {
+            assert_int_equal(item(&r, i), ids[seen + i]);
+        }
+        after = r.next;
+        request_release(&r);
+    }
+    assert_int_equal(after, 0);
+}
+
+/* The last message of a page leaves before the next page is asked for. */
+static void test_pages_while_messages_leave(void **state) {
+    mail_queue("orders");
+    uint64_t ids[9];
+    for (unsigned i = 0; i < 9; i++) {
+        ids[i] = mail_put((struct letter){.queue = "orders"});
+    }
+    struct request r = page("orders", MESSAGE_READY, 3, 0);
+    uint64_t after = r.next;
+    request_release(&r);
+    mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", ids[2]);
+    mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", ids[3]);
+    r = page("orders", MESSAGE_READY, 3, after);
+    assert_int_equal(item(&r, 0), ids[4]);
+    assert_int_equal(item(&r, 2), ids[6]);
+    request_release(&r);
+}
+
+static void test_list_by_state(void **state) {
+    mail_queue("orders");
+    uint64_t a1 = mail_put((struct letter){.queue = "orders", .key = "a"});
+    uint64_t a2 = mail_put((struct letter){.queue = "orders", .key = "a"});
+    uint64_t b1 = mail_put((struct letter){.queue = "orders", .key = "b"});
+    uint64_t b2 = mail_put((struct letter){.queue = "orders", .key = "b"});
+    uint64_t later = mail_put((struct letter){.queue = "orders", .schedule_ns = mail.now_ns + 9});
+    struct request r = page("orders", MESSAGE_BLOCKED, 1, 0);
+    assert_int_equal(item(&r, 0), a2);
+    uint64_t after = r.next;
+    request_release(&r);
+    r = page("orders", MESSAGE_BLOCKED, 1, after);
+    assert_int_equal(item(&r, 0), b2);
+    request_release(&r);
+    r = page("orders", MESSAGE_DELAYED, 10, 0);
+    assert_true(r.count == 1 && r.next == 0);
+    assert_int_equal(item(&r, 0), later);
+    request_release(&r);
+    r = page("orders", 0, 10, 0);
+    assert_int_equal(r.count, 5);
+    assert_int_equal(item(&r, 0), a1);
+    assert_int_equal(item(&r, 1), b1);
+    request_release(&r);
+    r = page("orders", MESSAGE_DONE, 10, 0);
+    assert_int_equal(r.refusal, REFUSAL_INVALID);
+    request_release(&r);
+    r = page("orders", 0, 10, 7); /* no token of ours */
+    assert_int_equal(r.refusal, REFUSAL_INVALID);
+    request_release(&r);
+}
+
+static void test_delete(void **state) {
+    mail_queue("orders");
+    mail_queue("other");
+    uint64_t id = mail_put((struct letter){.queue = "orders"});
+    assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "other", id), REFUSAL_NOT_FOUND);
+    assert_int_equal(mail_ask_id(REQUEST_MESSAGE_GET, "other", id), REFUSAL_NOT_FOUND);
+    assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", id), REFUSAL_NONE);
+    assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", id), REFUSAL_NOT_FOUND);
+    assert_int_equal(mail_receipt(id).dead_reason, DEAD_DELETED);
+}
+
+static struct request purge(unsigned state) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PURGE);
+    r.name = span_text("orders");
+    r.in.list.state = (enum message_state)state;
+    r.refusal = world_ask(&mail, &r);
+    request_release(&r);
+    return r;
+}
+
+static void test_purge(void **state) {
+    mail_queue("orders");
+    for (unsigned i = 0; i < 5; i++) {
+        mail_put((struct letter){.queue = "orders", .key = i < 3 ? "a" : "", .priority = i});
+    }
+    mail_put((struct letter){.queue = "orders", .schedule_ns = mail.now_ns + 9});
+    assert_int_equal(purge(MESSAGE_IN_FLIGHT).refusal, REFUSAL_INVALID);
+    struct request r = purge(MESSAGE_READY);
+    assert_true(r.count == 3 && r.next == 0);
+    /* The next of the key became ready by it, and was not meant. */
+    assert_true(mail_info("orders").ready == 1 && mail_info("orders").blocked == 1);
+    r = purge(0);
+    assert_int_equal(r.count, 3);
+    assert_true(mail_info("orders").ready + mail_info("orders").delayed == 0);
+    assert_int_equal(mail_info("orders").deleted, 6);
+    r = purge(0);
+    assert_true(r.refusal == REFUSAL_NONE && r.count == 0);
+}
+
+static void kill_all(void) {
+    struct attempt_start s;
+    while (push_start(&mail, &s)) {
+        push_finish(&mail, &s, 422, 0);
+    }
+}
+
+static struct request redrive(uint64_t id, uint32_t max) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_REDRIVE);
+    r.name = span_text("orders");
+    r.in.redrive.id = id;
+    r.in.redrive.max = max;
+    r.refusal = world_ask(&mail, &r);
+    request_release(&r);
+    return r;
+}
+
+static void test_redrive(void **state) {
+    assert_int_equal(push_define_destination(&mail, "out", (struct pace_def){0}), REFUSAL_NONE);
+    struct queue_def def = mail_def("orders", "out");
+    def.message_ttl_ns = 1000;
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    uint64_t ids[5];
+    for (unsigned i = 0; i < 5; i++) {
+        ids[i] = mail_put((struct letter){.queue = "orders"});
+    }
+    assert_int_equal(redrive(ids[3], 0).refusal, REFUSAL_CONFLICT);
+    assert_int_equal(redrive(12345, 0).refusal, REFUSAL_NOT_FOUND);
+    kill_all();
+    mail.now_ns += 5000;
+    assert_int_equal(redrive(ids[3], 0).refusal, REFUSAL_NONE);
+    assert_int_equal(mail_get(ids[3]).state, MESSAGE_READY);
+    assert_int_equal(mail_get(ids[3]).attempts, 0);
+    assert_int_equal(mail_get(ids[3]).expires_ns, mail.now_ns + 1000);
+    struct request r = redrive(0, 2);
+    assert_true(r.count == 2 && r.next != 0);
+    r = redrive(0, 0);
+    assert_true(r.count == 2 && r.next == 0);
+    assert_int_equal(mail_info("orders").dead, 0);
+    world_run_timers(&mail);
+    assert_int_equal(mail_info("orders").ready, 5);
+}
+
+/* Compaction: the fact has the bytes of the first, the body is accounted for at the new place. */
+static uint32_t by_ten(uint64_t address) {
+    return (uint32_t)(address / 10);
+}
+
+static void test_move(void **state) {
+    model_set_segment_of(mail.model, by_ten);
+    mail_queue("orders");
+    uint64_t ids[8], addresses[8];
+    for (unsigned i = 0; i < 8; i++) {
+        ids[i] = mail_put((struct letter){.queue = "orders", .body = "body"});
+    }
+    uint64_t live = model_segment_live_bytes(mail.model, 0);
+    assert_true(live > 0);
+    uint64_t found[8];
+    assert_int_equal(model_segment_live_ids(mail.model, 0, found, addresses, 3), 3);
+    assert_int_equal(model_segment_live_ids(mail.model, 5, found, addresses, 8), 0);
+    assert_int_equal(model_segment_live_ids(mail.model, 0, found, addresses, 8), 8);
+    /* The payloads, out of the log that the world keeps. */
+    struct span payloads[9];
+    uint64_t asked[9];
+    struct reader log;
+    reader_init(&log, buffer_span(&mail.log));
+    uint32_t count = 0;
+    while (log.left > 0) {
+        (void)reader_u64(&log);
+        (void)reader_u64(&log);
+        struct span facts = reader_bytes(&log);
+        struct stored_message stored;
+        if (count < 8 && stored_message_find(facts, ids[count], &stored) == 0) {
+            payloads[count] = stored.payload;
+            asked[count++] = stored.id;
+        }
+    }
+    assert_int_equal(count, 8);
+    payloads[8] = payloads[0];
+    asked[8] = 999; /* gone meanwhile */
+    mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", ids[7]);
+    mail.position = 57;
+    static uint8_t copy[1 << 16]; /* the log grows while it is asked */
+    size_t used = 0;
+    for (unsigned i = 0; i < 9; i++) {
+        memcpy(copy + used, payloads[i].data, payloads[i].size);
+        payloads[i].data = copy + used;
+        used += payloads[i].size;
+    }
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_MOVE);
+    r.in.move.ids = asked;
+    r.in.move.payloads = payloads;
+    r.in.move.count = 9;
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    assert_int_equal(r.count, 7);
+    request_release(&r);
+    assert_int_equal(model_segment_live_bytes(mail.model, 0), 0);
+    assert_int_equal(model_segment_live_bytes(mail.model, 5), live / 8 * 7);
+    assert_int_equal(model_segment_live_ids(mail.model, 0, found, addresses, 8), 0);
+    assert_int_equal(model_segment_live_ids(mail.model, 5, found, addresses, 8), 7);
+    assert_int_equal(mail_get(ids[0]).address, 57);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_pages, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_pages_while_messages_leave, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_list_by_state, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_delete, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_purge, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_redrive, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_move, mail_setup, mail_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
