@@ -106,6 +106,13 @@ uint32_t map_find(const struct map *m, uint64_t hash, const void *key) {
     return 0;
 }
 
+void map_prefetch(const struct map *m, uint64_t hash) {
+    const struct map_shard *s = shard_of(m, hash);
+    if (s->count > 0) {
+        __builtin_prefetch(&s->places[start_of(s, high_of(hash))]);
+    }
+}
+
 static inline bool place_taken(const struct place *p) {
     return p->slot != SLOT_EMPTY && p->slot != SLOT_GONE;
 }

@@ -35,6 +35,8 @@ MUST_CHECK int map_init(struct map *m, uint32_t shard_count, const void *owner, 
 void map_release(struct map *m);
 /* The slot whose cell matches, or 0. */
 uint32_t map_find(const struct map *m, uint64_t hash, const void *key);
+/* Starts to bring the place of a hash into the cache; worth it some hundred instructions ahead. */
+void map_prefetch(const struct map *m, uint64_t hash);
 /* The key must not be there yet. */
 MUST_CHECK int map_insert(struct map *m, uint64_t hash, uint32_t slot);
 /* Room for `count` entries in all, spread evenly: loading them then rebuilds little. E_NOMEM. */

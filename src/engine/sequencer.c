@@ -117,8 +117,16 @@ static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request 
     e->stats.refused[r->refusal]++;
 }
 
+/* A run of members is a run of cache misses: all at once instead of one by one. */
+static void prefetch_run(const struct engine *e, const struct engine_request *first) {
+    const struct engine_request *q = first->next == NULL ? NULL : first;
+    for (uint32_t n = 0; q != NULL && n < NOW_EVERY; n++, q = q->next)
+        model_prefetch(e->model, &q->r);
+}
+
 static void decide_chain(struct engine *e, struct engine_request *first) {
     while (first != NULL && !e->broken) {
+        prefetch_run(e, first);
         uint64_t now_ns = engine_now_ns(e);
         struct engine_request *last = first;
         for (uint32_t n = 1;; n++) {

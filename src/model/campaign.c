@@ -458,6 +458,7 @@ static int campaign_apply(struct model *m, const struct applied *w, uint16_t kin
 const struct module campaign_module = {
     .name = "campaign",
     .decide = campaign_decide,
+    .prefetch = entry_prefetch,
     .apply = campaign_apply,
     .save = campaign_save,
     .load = campaign_load,

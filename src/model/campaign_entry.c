@@ -68,6 +68,20 @@ uint32_t entry_find_id(const struct campaigns *c, uint64_t id) {
     return map_find(&c->by_id, id_hash_of(id), &id);
 }
 
+void entry_prefetch(const struct model *m, const struct request *r) {
+    if (r->kind != REQUEST_CAMPAIGN_ENTER) {
+        return;
+    }
+    const struct campaigns *c = m->campaigns;
+    uint32_t index = roster_find(&c->roster, r->name);
+    if (index == 0) {
+        return;
+    }
+    struct span member = r->in.enter.member;
+    map_prefetch(&c->by_member, member_hash_of(c, index, member));
+    stock_prefetch_member(m, campaign_at(m, index)->stock, member);
+}
+
 struct entry_info entry_describe(const struct entry *e) {
     struct entry_info info;
     memset(&info, 0, sizeof info); /* the bytes go out in pages, padding too */

@@ -73,6 +73,9 @@ static inline uint64_t campaign_units(const struct campaign *c) {
     return c->accepted + c->sent + c->kept;
 }
 
+/* See module.h. */
+void entry_prefetch(const struct model *m, const struct request *r);
+
 /* A definition for `k`, which enters the roster when it is new. `def` is taken over, whatever comes out,
  * and so is a new `k`. */
 MUST_CHECK int campaign_install(struct model *m, struct campaign *k, struct campaign_def *def);

@@ -134,6 +134,13 @@ static enum refusal module_decide(const struct model *m, struct decision *d, str
     return modules[id]->decide(m, d, r);
 }
 
+void model_prefetch(const struct model *m, const struct request *r) {
+    const struct module *module = modules[MODULE_OF((unsigned)r->kind)];
+    if (module->prefetch != NULL) {
+        module->prefetch(m, r);
+    }
+}
+
 /* The key first: what it knows is answered as it was, whatever the state is now. */
 static enum refusal decide_keyed(const struct model *m, struct decision *d, struct request *r) {
     uint64_t fingerprint = 0;

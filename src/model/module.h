@@ -80,6 +80,8 @@ struct applied {
 struct module {
     const char *name;
     enum refusal (*decide)(const struct model *m, struct decision *d, struct request *r);
+    /* Optional: brings into the cache what decide of `r` will look up. Changes nothing. */
+    void (*prefetch)(const struct model *m, const struct request *r);
     /* 0, E_CORRUPT (undecodable or impossible), E_VERSION (newer than this program), E_NOMEM. */
     int (*apply)(struct model *m, const struct applied *where, uint16_t kind, uint16_t version,
                  struct reader *payload);

@@ -30,6 +30,8 @@ void stocks_free(struct stocks *s);
 uint64_t stocks_memory_bytes(const struct model *m);
 
 /* Index of a stock (with a generation: see roster.h); 0: there is none. */
+/* See module.h. */
+void stock_prefetch_member(const struct model *m, uint32_t stock, struct span member);
 uint32_t stock_find(const struct model *m, struct span name);
 /* NULL: no such stock, or it was deleted. */
 const struct stock_def *stock_definition(const struct model *m, uint32_t stock);

@@ -79,6 +79,10 @@ uint32_t member_find(const struct stocks *s, uint32_t stock, struct span key) {
     return find_in(&s->member_map, scoped_hash(s, stock, key), stock, key);
 }
 
+void stock_prefetch_member(const struct model *m, uint32_t stock, struct span member) {
+    map_prefetch(&m->stocks->member_map, scoped_hash(m->stocks, stock, member));
+}
+
 /* ---- members ---- */
 
 static int member_join(struct stocks *s, uint32_t stock, struct span key, uint32_t *ret_slot) {
