@@ -242,6 +242,108 @@ static void test_move(void **state) {
     assert_int_equal(mail_get(ids[0]).address, 57);
 }
 
+/* ---- tied messages: what was reserved for them comes back with their end, once ---- */
+
+static uint64_t used(void) {
+    struct request r;
+    request_init(&r, REQUEST_STOCK_GET);
+    r.name = span_text("gifts");
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    uint64_t n = r.out.stock.used;
+    request_release(&r);
+    return n;
+}
+
+/* Reserves `purchase`, queues a message that gives it back when it dies. */
+static uint64_t put_tied(const char *purchase, uint64_t ttl_ns) {
+    struct operation operations[2] = {
+        {.kind = OPERATION_RESERVE,
+         .reserve = {.stock = span_text("gifts"), .purchase = span_text(purchase)}},
+        {.kind = OPERATION_ENQUEUE,
+         .enqueue = {.queue = span_text("orders"), .ttl_ns = ttl_ns},
+         .compensate_stock = span_text("gifts"),
+         .compensate_purchase = span_text(purchase)},
+    };
+    struct request r;
+    request_init(&r, REQUEST_TRANSACTION);
+    r.in.transaction.operations = operations;
+    r.in.transaction.count = 2;
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&r);
+    return operations[1].receipt.id;
+}
+
+static void setup_tied(void) {
+    assert_int_equal(push_define_destination(&mail, "out", (struct pace_def){0}), REFUSAL_NONE);
+    struct queue_def def = mail_def("orders", "out");
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    assert_int_equal(world_define_stock(&mail, "gifts", 10, 0, 0), REFUSAL_NONE);
+}
+
+static void test_tied_deleted_and_expired(void **state) {
+    setup_tied();
+    uint64_t deleted = put_tied("p1", 0);
+    put_tied("p2", 100);
+    put_tied("p3", 0);
+    assert_int_equal(used(), 3);
+    world_reload(&mail);
+    assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", deleted), REFUSAL_NONE);
+    assert_int_equal(used(), 2);
+    mail.now_ns += 100;
+    assert_int_equal(world_run_timers(&mail), 1);
+    assert_int_equal(used(), 1);
+}
+
+static void test_tied_purged(void **state) {
+    setup_tied();
+    put_tied("p1", 0);
+    put_tied("p2", 0);
+    mail_put((struct letter){.queue = "orders"});
+    struct request r = purge(0);
+    assert_true(r.count == 3 && r.next == 0);
+    assert_int_equal(used(), 0);
+    assert_int_equal(mail_info("orders").deleted, 3);
+}
+
+/* The dead gave their units back when they died: their removal gives back nothing more. */
+static void test_tied_dead(void **state) {
+    setup_tied();
+    uint64_t id = put_tied("p1", 0);
+    kill_all();
+    assert_int_equal(used(), 0);
+    assert_int_equal(mail_get(id).state, MESSAGE_DEAD);
+    put_tied("p2", 0);
+    assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", id), REFUSAL_NONE);
+    assert_int_equal(used(), 1);
+}
+
+/* Each takes its unit again before it goes; one a record, so that each sees what the one before took. */
+static void test_tied_redriven(void **state) {
+    setup_tied();
+    put_tied("p1", 0);
+    put_tied("p2", 0);
+    put_tied("p3", 0);
+    kill_all();
+    assert_int_equal(used(), 0);
+    uint64_t next = 0, redriven = 0;
+    for (unsigned calls = 0; calls < 10; calls++) {
+        struct request r;
+        request_init(&r, REQUEST_QUEUE_REDRIVE);
+        r.name = span_text("orders");
+        r.in.redrive.after = next;
+        assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+        redriven += r.count;
+        next = r.next;
+        request_release(&r);
+        if (next == 0) {
+            break;
+        }
+    }
+    assert_int_equal(next, 0);
+    assert_int_equal(mail_info("orders").ready, redriven);
+    assert_int_equal(used(), redriven);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pages, mail_setup, mail_teardown),
@@ -251,6 +353,10 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_purge, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_redrive, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_move, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_tied_deleted_and_expired, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_tied_purged, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_tied_dead, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_tied_redriven, mail_setup, mail_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
