@@ -189,6 +189,7 @@ static void put_engine(struct metrics *m) {
     gauge(m, "sluice_engine_waiting_requests", "Requests not answered yet.", s->waiting);
     gauge(m, "sluice_memory_bytes", "Memory held by the state.", s->memory_bytes);
     counter(m, "sluice_log_records_total", "Records appended since start.", s->records);
+    counter(m, "sluice_log_appended_bytes_total", "Bytes of those records.", s->log.appended_bytes);
     counter(m, "sluice_log_written_bytes_total", "Bytes written to the log.", s->log.written_bytes);
     counter(m, "sluice_log_flushes_total", "Flushes of the log.", s->log.flushes);
     gauge(m, "sluice_log_disk_bytes", "Disk space of the log.", s->log.disk_bytes);
