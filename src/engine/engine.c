@@ -286,13 +286,16 @@ static int check_end(struct engine *e, const struct log_recovery *log, char erro
 }
 
 static int restore(struct engine *e, struct engine_recovery *recovery, char error_text[512]) {
-    uint64_t snapshot_ns;
+    uint64_t snapshot_ns, begun_ns = clock_monotonic_ns();
     int error = snapshot_load(e, &recovery->snapshot_position, &snapshot_ns, error_text);
     if (error != 0)
         return error;
     e->last_position = recovery->snapshot_position;
+    uint64_t loaded_ns = clock_monotonic_ns();
+    recovery->snapshot_ns = loaded_ns - begun_ns;
     if (e->last_position + 1 < log_next_position(e->log))
         error = replay(e, &recovery->replayed_records, error_text);
+    recovery->replay_ns = clock_monotonic_ns() - loaded_ns;
     if (error == 0)
         error = check_end(e, &recovery->log, error_text);
     if (error != 0)
@@ -330,6 +333,7 @@ int engine_open(const struct engine_options *options, struct engine_recovery *re
     if (error != 0)
         return error;
     error = open_log(e, &ret_recovery->log, error_text);
+    ret_recovery->log_ns = clock_monotonic_ns() - started_ns;
     if (error == 0)
         error = restore(e, ret_recovery, error_text);
     if (error == 0) {

@@ -77,7 +77,8 @@ struct engine_recovery {
     uint64_t snapshot_position; /* 0: none was used */
     uint64_t replayed_records;
     uint64_t unknown_attempts; /* under way when the program ended */
-    uint64_t duration_ns;
+    uint64_t duration_ns; /* of the whole; of it: */
+    uint64_t log_ns, snapshot_ns, replay_ns;
 };
 
 /*
