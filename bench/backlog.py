@@ -19,9 +19,16 @@ def fill(server, wanted):
     """Loads until at least `wanted` messages wait in all; how many do."""
     while (waiting := sum(queue["stats"]["ready"] for queue in backlogs(server))) < wanted:
         missing = wanted - waiting
-        seconds = 0.2 if missing < 10000 else 1 if missing < 1000000 else 4
-        common.wrk(server.port, "/v1/transactions", "batch", "backlog", 16, seconds)
+        if missing < 10000:
+            put_one_each(server)
+        else:
+            common.wrk(server.port, "/v1/transactions", "batch", "backlog", 16, 1 if missing < 1000000 else 4)
     return waiting
+
+
+def put_one_each(server):
+    operations = [{"enqueue": {"queue": f"backlog-{n}", "body": {"n": 1}}} for n in range(QUEUES)]
+    assert server.client.post("/v1/transactions", {"operations": operations}).status == 202
 
 
 def backlogs(server):

@@ -3,7 +3,7 @@
 
 PostgreSQL: a cluster of its own with default settings (an answer follows the flush, like ours); insert the entry unless it
 is there, take a unit while some are left, insert the outbox row, commit. Loaded by pgbench. Ours: entries of a campaign with a
-queue, loaded by wrk, with the same number of connections.
+queue, loaded by wrk, with the same number of connections; in the end each at the number that suits it.
 """
 import os
 import pathlib
@@ -75,18 +75,20 @@ def main():
         postgres, server = Postgres(folder / "postgres"), common.Server(folder / "sluice").start()
         try:
             entries = common.campaign(server.client, queue="sent")
-            best = {"a": 0.0, "b": 0.0}
             for clients in CLIENTS:
                 one = common.in_turns(
                     lambda turn: common.wrk(server.port, entries, "entry", f"c{clients}t{turn}", clients)["rate"],
                     lambda turn: postgres.rate(clients))
                 result[str(clients)] = one
-                best = {side: max(best[side], one[side]) for side in best}
                 text = f"claims/s {one['a']:,.0f}, PostgreSQL {one['b']:,.0f}, at {clients} connections"
                 result["rows"].append(common.row(text, f"{one['ratio']:.1f} x", "-", True))
-            ratio = best["a"] / best["b"]
-            result["best"] = dict(best, ratio=ratio)
-            result["rows"].append(common.row("claims/s, the best of each", f"{ratio:.1f} x", ">= 40 x", ratio >= 40))
+            clients = max(CLIENTS, key=lambda count: result[str(count)]["b"])
+            one = result["best"] = common.in_turns(
+                lambda turn: common.wrk(server.port, entries, "entry", f"best{turn}", 256)["rate"],
+                lambda turn: postgres.rate(clients))
+            result["rows"].append(common.row(
+                f"claims/s {one['a']:,.0f} at 256, PostgreSQL {one['b']:,.0f} at {clients}, where it is best",
+                f"{one['ratio']:.1f} x", ">= 40 x", one["ratio"] >= 40))
         finally:
             server.kill()
             postgres.stop()

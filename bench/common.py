@@ -38,10 +38,10 @@ class Folder:
 
 def wrk(port, path, kind, prefix, connections, seconds=None, threads=None):
     """One run of wrk; its figures, with "rate" in requests/s. A refused request fails the run."""
-    seconds = seconds or SECONDS
+    seconds = max(1, round(seconds or SECONDS))  # wrk takes whole ones
     threads = threads or (1 if connections < 2 else 2)
     output = subprocess.run(
-        ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds:g}s", "--timeout", "10s",
+        ["wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s",
          "-s", str(ROOT / "bench/requests.lua"), f"http://127.0.0.1:{port}{path}", "--", kind, prefix],
         capture_output=True, text=True, check=True).stdout
     figures = json.loads(next(line for line in output.splitlines() if line.startswith("JSON "))[5:])

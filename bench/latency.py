@@ -20,7 +20,7 @@ def bare(folder, size, mode):
 
 def record_bytes(server):
     """Mean size of the records that a number of entries made, by the log's own counters."""
-    names = ("sluice_log_appended_bytes_total", "sluice_log_appended_records_total")
+    names = ("sluice_log_appended_bytes_total", "sluice_log_records_total")
     before = [common.metric(server.client, name) for name in names]
     common.wrk(server.port, "/v1/campaigns/bench/entries", "entry", "size", 1, 1)
     size, records = (common.metric(server.client, name) - old for name, old in zip(names, before))
