@@ -87,8 +87,9 @@ static const char *const pace_words[] = {"smooth", "strict", NULL};
 static const struct field pace_fields[] = {
     {"maxDispatchesPerSecond", FIELD_RATE, 0, 0,
      .about = "Most attempts started in a second; may be a fraction. 0: no limit."},
-    {"maxBurstSize", FIELD_INTEGER, FIELD_AT(struct pace_def, burst), .min = 1,
-     .max = PACE_COUNT_MAX, .about = "Attempts that may start at once after a pause."},
+    {"maxBurstSize", FIELD_INTEGER, FIELD_AT(struct pace_def, burst), .max = PACE_COUNT_MAX,
+     .about = "Attempts that may start at once after a pause. 0: what 8 ms (smooth) or 100 ms "
+              "(strict) let pass."},
     {"maxConcurrentDispatches", FIELD_INTEGER, FIELD_AT(struct pace_def, concurrency),
      .max = PACE_COUNT_MAX, .about = "Most attempts under way at a time. 0: no limit."},
     {"mode", FIELD_WORD, FIELD_AT(struct pace_def, mode), .words = pace_words,

@@ -243,7 +243,7 @@ static int table_decode(const struct table *t, struct reader *r, void *def) {
 }
 
 static struct pace_def pace_def_default(void) {
-    return (struct pace_def){.mode = PACE_SMOOTH, .period_ns = NS_PER_SECOND, .burst = 1};
+    return (struct pace_def){.mode = PACE_SMOOTH, .period_ns = NS_PER_SECOND};
 }
 
 int queue_def_init(struct queue_def *d) {

@@ -233,19 +233,16 @@ static enum refusal decide_define_valid(const struct model *m, struct decision *
 }
 
 static enum refusal decide_define(const struct model *m, struct decision *d, struct request *r) {
-    struct destination_def wanted = *r->in.define.destination; /* texts stay the caller's */
-    if (wanted.pace.burst == 0) {
-        wanted.pace.burst = pace_default_burst(wanted.pace.count);
-    }
-    if (r->name.size > 0 && !span_is(r->name, wanted.name)) {
+    const struct destination_def *wanted = r->in.define.destination;
+    if (r->name.size > 0 && !span_is(r->name, wanted->name)) {
         return request_invalid(r, "/name", "differs from the name in the path");
     }
     const char *pointer;
-    const char *problem = destination_def_problem(&wanted, &pointer);
+    const char *problem = destination_def_problem(wanted, &pointer);
     if (problem != NULL) {
         return request_invalid(r, pointer, problem);
     }
-    return decide_define_valid(m, d, r, &wanted);
+    return decide_define_valid(m, d, r, wanted);
 }
 
 static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r,

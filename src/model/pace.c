@@ -54,14 +54,23 @@ bool pace_def_valid(const struct pace_def *def) {
     if (def->count == 0) {
         return true;
     }
-    if (def->burst < 1 || def->burst > PACE_COUNT_MAX || def->period_ns < 1) {
+    if (def->burst > PACE_COUNT_MAX || def->period_ns < 1) {
         return false;
     }
-    return def->period_ns / def->count < ALLOWANCE_MAX_NS / def->burst;
+    return def->period_ns / def->count < ALLOWANCE_MAX_NS / pace_burst(def);
 }
 
-uint32_t pace_default_burst(uint32_t count) {
-    return count < 125 ? 1 : count / 125;
+/*
+ * An allowance of one makes every start that comes a little late a start lost for ever: at 500/s on a busy
+ * machine 15 % of the limit went unused. Smooth can give 8 ms without being seen (1 %); strict does not rest
+ * on GCRA, so there it is only as small as evenness wants.
+ */
+uint32_t pace_burst(const struct pace_def *def) {
+    if (def->burst != 0) {
+        return def->burst;
+    }
+    uint32_t burst = def->count / (def->mode == PACE_STRICT ? 10 : 125);
+    return burst > 1 ? burst : 1;
 }
 
 /* What `starts` starts cost: starts * period / count. */
@@ -81,7 +90,7 @@ static uint64_t earliest_ns(const struct pace *p) {
     if (p->def.count == 0) {
         return p->theoretical_ns;
     }
-    struct exact allowance = cost_of(&p->def, p->def.burst - 1);
+    struct exact allowance = cost_of(&p->def, pace_burst(&p->def) - 1);
     uint64_t at_ns = p->theoretical_ns + (p->theoretical_rest > allowance.rest);
     return at_ns > allowance.ns ? at_ns - allowance.ns : 0;
 }
@@ -196,7 +205,7 @@ static int define_ring(struct pace *p, const struct pace_def *def) {
 static void define_theoretical(struct pace *p, const struct pace_def *def) {
     uint64_t floor_ns = p->theoretical_ns + (p->theoretical_rest > 0);
     if (floor_ns > 0 && def->count > 0) {
-        struct exact allowance = cost_of(def, def->burst - 1);
+        struct exact allowance = cost_of(def, pace_burst(def) - 1);
         uint64_t kept_ns = earliest_ns(p) + allowance.ns + (allowance.rest > 0);
         floor_ns = kept_ns > floor_ns ? kept_ns : floor_ns;
     }

@@ -27,9 +27,9 @@ enum pace_mode { PACE_SMOOTH = 0, PACE_STRICT = 1 };
 
 struct pace_def {
     enum pace_mode mode;
-    uint32_t count;       /* per period; 0: unlimited */
-    uint64_t period_ns;   /* 1 s unless the rate is a fraction */
-    uint32_t burst;       /* >= 1; GCRA allowance in requests */
+    uint32_t count;     /* per period; 0: unlimited */
+    uint64_t period_ns; /* 1 s unless the rate is a fraction */
+    uint32_t burst;     /* GCRA allowance in requests; 0: chosen by rate and mode, see pace_burst */
     uint32_t concurrency; /* 0: unlimited */
 };
 
@@ -47,8 +47,8 @@ struct pace {
 
 /* count, period and burst in their ranges: what pace_define may be given. */
 bool pace_def_valid(const struct pace_def *def);
-/* The burst to take when none was given: what 8 ms may pass at once, so max(1, count / 125). */
-uint32_t pace_default_burst(uint32_t count);
+/* The burst that holds: the one given, or what 8 ms (smooth) or 100 ms (strict) let pass, at least 1. */
+uint32_t pace_burst(const struct pace_def *def);
 
 void pace_init(struct pace *p);
 void pace_release(struct pace *p);

@@ -116,7 +116,7 @@ static void all_errors_at_once(void **state) {
                   "\"maxBytes\":1.5,\"deadLetters\":\"yes\",\"messageTtl\":\"5\",\"destination\":7,"
                   "\"retryConfig\":{\"minBackoff\":\"0s\",\"maxAttempts\":4294967296},"
                   "\"rateLimits\":{\"maxDispatchesPerSecond\":1000001,\"mode\":\"fast\","
-                  "\"maxBurstSize\":0,\"burst\":3},\"completelyDifferent\":null}",
+                  "\"maxBurstSize\":-1,\"burst\":3},\"completelyDifferent\":null}",
                   &d),
         E_INVALID);
     assert_error("/name", "expected a name");
@@ -131,7 +131,7 @@ static void all_errors_at_once(void **state) {
     assert_error("/retryConfig/maxAttempts", "to 4294967295, found 4294967296");
     assert_error("/rateLimits/maxDispatchesPerSecond", "found 1000001");
     assert_error("/rateLimits/mode", "expected one of \"smooth\", \"strict\", found \"fast\"");
-    assert_error("/rateLimits/maxBurstSize", "from 1 to");
+    assert_error("/rateLimits/maxBurstSize", "from 0 to");
     assert_error("/rateLimits/burst", "unknown field");
     assert_error("/completelyDifferent", "unknown field");
     assert_int_equal(errors->count, 15);

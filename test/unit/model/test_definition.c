@@ -51,7 +51,7 @@ static void test_defaults(void **state) {
     assert_int_equal(q.retry.max_attempts, 100);
     assert_int_equal(q.retry.min_backoff_ns, 100 * NS_PER_MS);
     assert_int_equal(q.pace.period_ns, NS_PER_SECOND);
-    assert_int_equal(q.pace.burst, 1);
+    assert_int_equal(q.pace.burst, 0); /* chosen by the rate */
     queue_def_release(&q);
     struct destination_def d;
     assert_int_equal(destination_def_init(&d), 0);

@@ -229,8 +229,8 @@ static void impossible_rates_are_refused(void **state) {
     (void)state;
     struct pace_def def = rate(PACE_SMOOTH, 500, 4);
     assert_true(pace_def_valid(&def));
-    def.burst = 0;
-    assert_false(pace_def_valid(&def));
+    def.burst = 0; /* chosen by the rate */
+    assert_true(pace_def_valid(&def));
     def = rate(PACE_SMOOTH, PACE_COUNT_MAX + 1, 1);
     assert_false(pace_def_valid(&def));
     def = rate(PACE_SMOOTH, 1, PACE_COUNT_MAX);
@@ -241,8 +241,10 @@ static void impossible_rates_are_refused(void **state) {
     assert_false(pace_def_valid(&def));
     def = rate(PACE_SMOOTH, 0, 0);
     assert_true(pace_def_valid(&def));
-    assert_int_equal(pace_default_burst(500), 4);
-    assert_int_equal(pace_default_burst(10), 1);
+    assert_int_equal(pace_burst(&(struct pace_def){.count = 500}), 4);
+    assert_int_equal(pace_burst(&(struct pace_def){.count = 500, .mode = PACE_STRICT}), 50);
+    assert_int_equal(pace_burst(&(struct pace_def){.count = 10}), 1);
+    assert_int_equal(pace_burst(&(struct pace_def){.count = 500, .burst = 7}), 7);
 }
 
 int main(void) {
@@ -260,6 +262,7 @@ int main(void) {
         cmocka_unit_test(fewer_while_many_are_under_way),
         cmocka_unit_test(a_snapshot_brings_it_back),
         cmocka_unit_test(impossible_rates_are_refused),
+        cmocka_unit_test(without_a_burst_one_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
