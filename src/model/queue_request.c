@@ -281,10 +281,7 @@ static enum refusal redrive_one(const struct model *m, struct decision *d, const
     return REFUSAL_NONE;
 }
 
-/*
- * Oldest death first. A record redrives one tied message at most: what it takes from a stock shows to
- * the next only when it is applied.
- */
+/* Oldest death first. What cannot have its unit again stays dead, and `next` leads past it. */
 static enum refusal redrive_all(const struct model *m, struct decision *d, struct request *r,
                                 const struct queue *q) {
     const struct queues *s = m->queues;
@@ -295,12 +292,10 @@ static enum refusal redrive_all(const struct model *m, struct decision *d, struc
                   message_at(s, after)->queue == q->index;
     uint32_t slot = stands ? message_at(s, after)->next : q->dead.first;
     uint64_t last_left = stands ? r->in.redrive.after : 0; /* stays dead: a place to go on from */
-    bool tied = false;
-    for (uint32_t seen = 0; slot != 0 && seen < max && !tied; seen++) {
+    for (uint32_t seen = 0; slot != 0 && seen < max; seen++) {
         const struct message *g = message_at(s, slot);
         bool done = redrive_one(m, d, q, slot) == REFUSAL_NONE;
         r->count += done;
-        tied = done && g->tie != 0;
         last_left = done ? last_left : g->id;
         slot = g->next;
     }

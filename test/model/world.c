@@ -11,7 +11,8 @@
 
 static struct hash_key next_hash_key(void) {
     static uint64_t n = 1;
-    return (struct hash_key){.k0 = n, .k1 = hash_u64(n++)};
+    n++;
+    return (struct hash_key){.k0 = n, .k1 = hash_u64(n)};
 }
 
 void world_init(struct world *w, const struct model_limits *limits) {

@@ -119,6 +119,31 @@ static void churn_does_not_grow_it(void **state) {
     free(c.keys);
 }
 
+/* Entries that are there stay, whether room is asked for early, late or twice. */
+static void reserved_room_keeps_entries(void **state) {
+    (void)state;
+    const uint32_t count = 100000;
+    struct cells c = {malloc((count + 1) * sizeof(uint64_t)), false};
+    struct map m;
+    assert_int_equal(map_init(&m, 16, &c, cells_match, cells_hash_of), 0);
+    for (uint32_t slot = 1; slot <= count; slot++) {
+        if (slot == 1000) {
+            assert_int_equal(map_reserve(&m, count), 0);
+        }
+        c.keys[slot] = slot;
+        assert_int_equal(map_insert(&m, key_hash(&c, slot), slot), 0);
+    }
+    size_t bytes = map_memory_bytes(&m);
+    assert_int_equal(map_reserve(&m, 10), 0);
+    assert_int_equal(map_reserve(&m, count), 0);
+    assert_true(map_memory_bytes(&m) == bytes && bytes <= 10 * (size_t)count);
+    for (uint64_t key = 1; key <= count; key++) {
+        assert_int_equal(map_find(&m, key_hash(&c, key), &key), key);
+    }
+    map_release(&m);
+    free(c.keys);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_shard_agrees_with_an_array),
@@ -126,6 +151,7 @@ int main(void) {
         cmocka_unit_test(colliding_hashes_agree_with_an_array),
         cmocka_unit_test(memory_stays_at_sixteen_bytes_an_entry),
         cmocka_unit_test(churn_does_not_grow_it),
+        cmocka_unit_test(reserved_room_keeps_entries),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

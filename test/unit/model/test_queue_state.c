@@ -119,6 +119,7 @@ static void test_unknown_outcome(void **state) {
     world_reload(&mail);
     assert_int_equal(push_recover(&mail), 1);
     assert_int_equal(mail_get(id).state, MESSAGE_READY);
+    world_reload(&mail);
     mail.now_ns += 60 * NS_PER_SECOND;
     struct attempt_start s = start();
     assert_true(s.outcome_unknown_before && s.attempt == 2);
