@@ -39,15 +39,15 @@ def run(folder, mode):
         client = server.client
         client.define("destinations", "far", url=f"http://127.0.0.1:{provider.port}/vouchers",
                       allowPrivateAddresses=True, rateLimits={"maxDispatchesPerSecond": LIMIT, "mode": mode})
-        client.define("queues", "work", destination="far")
+        client.define("queues", "jobs", destination="far")
         client.define("stocks", "units", total=10**9)
-        client.define("campaigns", "bench", stock="units", queue="work", memberPointer="/member")
+        client.define("campaigns", "bench", stock="units", queue="jobs", memberPointer="/member")
         common.wrk(server.port, "/v1/campaigns/bench/entries", "entry", mode, 64, 1)
         time.sleep(2)
         first, started = provider.stats()["seen"], time.monotonic()
         time.sleep(SECONDS)
         last, ended = provider.stats(), time.monotonic()
-        assert client.queue("work")["stats"]["ready"] > 0, "the backlog ran out: the figure means nothing"
+        assert client.queue("jobs")["stats"]["ready"] > 0, "the backlog ran out: the figure means nothing"
         return last["maxInAnySecond"], (last["seen"] - first) / (ended - started) / LIMIT
     finally:
         server.kill()

@@ -22,11 +22,11 @@ def main():
             client = server.client
             client.define("destinations", "far", url=f"http://127.0.0.1:{port}/vouchers", allowPrivateAddresses=True,
                           rateLimits={"maxConcurrentDispatches": 200})
-            client.define("queues", "work", destination="far")
+            client.define("queues", "jobs", destination="far")
             names = ("sluice_log_written_bytes_total", "sluice_log_appended_bytes_total")
             before = [common.metric(client, name) for name in names]
-            load = common.wrk(server.port, "/v1/queues/work/messages", "publish", "w", 64)
-            while any(client.queue("work")["stats"][state] for state in ("ready", "delayed", "inFlight")):
+            load = common.wrk(server.port, "/v1/queues/jobs/messages", "publish", "w", 64)
+            while any(client.queue("jobs")["stats"][state] for state in ("ready", "delayed", "inFlight")):
                 time.sleep(0.1)
             written, appended = (common.metric(client, name) - old for name, old in zip(names, before))
             accepted = load["requests"] * 1024
