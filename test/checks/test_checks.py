@@ -75,8 +75,10 @@ class Checks(unittest.TestCase):
         self.write("test/untested.txt", "src/app/main.c:\n")
         self.assert_found("check-tests", "no reason")
         self.write("test/untested.txt", "src/app/main.c: test/e2e starts it\n")
+        self.assert_found("check-tests", "test/e2e does not exist")
+        self.write("test/e2e/test_start.py", "")
         self.assert_clean("check-tests")
-        self.write("test/untested.txt", "src/app/main.c: e2e\nsrc/app/gone.c: e2e\n")
+        self.write("test/untested.txt", "src/app/main.c: test/e2e\nsrc/app/gone.c: test/e2e\n")
         self.assert_found("check-tests", "does not exist")
 
     def test_length_of_functions(self):
