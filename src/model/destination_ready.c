@@ -4,7 +4,8 @@
  * Each destination has a ring of the queues that have a ready message; a queue that had its turn goes to
  * the end, so queues share a destination fairly. A queue with a pace of its own that waits leaves the
  * ring until its time (parked, in a heap) or until one of its attempts ends (blocked), so that a thousand
- * slow queues cost a fast one nothing. Destinations with a ring or parked queues are in one list, which
+ * slow queues cost a fast one nothing; from the heap it returns to where its last turn puts it, ahead
+ * of those that had theirs meanwhile. Destinations with a ring or parked queues are in one list, which
  * is all that is walked; those without ready work cost nothing.
  *
  *                 ready(true)                 turn, its pace waits for a time
@@ -48,17 +49,30 @@ static void note_active(struct destinations *s, struct destination *t) {
     }
 }
 
-static void ring_append(struct destinations *s, struct destination *t, uint32_t queue) {
+/* Before `next`, 0: at the end. */
+static void ring_insert(struct destinations *s, struct destination *t, uint32_t next,
+                        uint32_t queue) {
     struct ready_node *n = node_at(s, queue);
     n->place = READY_RING;
-    n->next = 0;
-    n->prev = t->ring_tail;
-    if (t->ring_tail != 0) {
-        node_at(s, t->ring_tail)->next = queue;
-    } else {
-        t->ring_head = queue;
+    n->next = next;
+    n->prev = next != 0 ? node_at(s, next)->prev : t->ring_tail;
+    *(n->prev != 0 ? &node_at(s, n->prev)->next : &t->ring_head) = queue;
+    *(next != 0 ? &node_at(s, next)->prev : &t->ring_tail) = queue;
+}
+
+static void ring_append(struct destinations *s, struct destination *t, uint32_t queue) {
+    node_at(s, queue)->turn = ++s->turns;
+    ring_insert(s, t, 0, queue);
+}
+
+/* To its old place: who waited for its own pace has not had a turn since. A short walk, it is among the first. */
+static void ring_return(struct destinations *s, struct destination *t, uint32_t queue) {
+    uint64_t turn = node_at(s, queue)->turn;
+    uint32_t next = t->ring_head;
+    while (next != 0 && node_at(s, next)->turn < turn) {
+        next = node_at(s, next)->next;
     }
-    t->ring_tail = queue;
+    ring_insert(s, t, next, queue);
 }
 
 static void ring_remove(struct destinations *s, struct destination *t, uint32_t queue) {
@@ -94,6 +108,7 @@ static void place_by_pace(struct model *m, struct destination *t, uint32_t queue
     const struct pace *pace = queue_pace_view(m, queue);
     uint64_t wait_ns = pace != NULL ? pace_wait_ns(pace, now_ns) : 0;
     take_out(s, t, queue);
+    node_at(s, queue)->turn = ++s->turns;
     if (wait_ns == PACE_WAIT_FOR_END) {
         node_at(s, queue)->place = READY_BLOCKED;
         return;
@@ -111,7 +126,7 @@ static void unpark_due(struct destinations *s, struct destination *t, uint64_t n
     while ((first = heap_first(&t->parked)) != NULL && first->due_ns <= now_ns) {
         uint32_t queue = first->ref;
         take_out(s, t, queue);
-        ring_append(s, t, queue);
+        ring_return(s, t, queue);
     }
 }
 
@@ -249,6 +264,7 @@ void destination_ready_check(const struct model *m) {
         for (uint32_t q = t->ring_head; q != 0; q = node_at(s, q)->next) {
             const struct ready_node *n = node_at(s, q);
             assert(n->place == READY_RING && n->destination == i && n->prev == prev);
+            assert(prev == 0 || node_at(s, prev)->turn < n->turn);
             prev = q;
         }
         assert(prev == t->ring_tail);

@@ -50,6 +50,7 @@ struct ready_node {
     uint32_t next, prev; /* in the ring */
     uint32_t heap_index;
     enum ready_place place;
+    uint64_t turn; /* when it last had its turn or got ready; a ring is ascending by it */
 };
 
 /* One attempt under way. */
@@ -68,6 +69,7 @@ struct destinations {
     struct list active;       /* destinations with queues in a ring or parked */
     struct ready_node *ready; /* owns; by slot of the queue's index */
     uint32_t ready_slots;
+    uint64_t turns; /* given so far, for order only */
     struct slab attempt_cells;
     struct map attempts; /* by message */
     struct list started; /* struct attempt, oldest first */

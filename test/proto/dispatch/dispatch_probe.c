@@ -249,7 +249,7 @@ static uint64_t count_open(struct probe *p) {
 static void wait_until_done(struct probe *p) {
     uint64_t until_ns = clock_monotonic_ns() + p->wait_ms * NS_PER_MS;
     while (count_open(p) > 0 && clock_monotonic_ns() < until_ns) {
-        usleep(5000);
+        usleep(20000); /* each look is a request that waits for a flush */
     }
 }
 

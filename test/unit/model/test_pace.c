@@ -262,7 +262,6 @@ int main(void) {
         cmocka_unit_test(fewer_while_many_are_under_way),
         cmocka_unit_test(a_snapshot_brings_it_back),
         cmocka_unit_test(impossible_rates_are_refused),
-        cmocka_unit_test(without_a_burst_one_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

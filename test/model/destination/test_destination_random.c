@@ -1,0 +1,270 @@
+/*
+ * Destinations under random use: several destinations and queues, publishes, starts, ends of all kinds,
+ * crashes, definitions and pauses at run time. The naive twin is the history of starts and ends:
+ *
+ *   P1  strict destinations: of all attempts at it, fewer than `count` are under way or ended less than a
+ *       period ago at any start (as in test/model/pace, here through the whole model);
+ *   P2  in_flight as the history counts it;
+ *   P3  nothing starts while paused or before closed_until.
+ *
+ * Every message ends done or dead, and never has two attempts under way. All invariants are checked on the
+ * way; the log replayed and the snapshot reloaded give the same bytes. SEED=n repeats a run.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "push.h"
+
+#define HISTORY_MAX  4000u
+#define DESTINATIONS 3u
+#define QUEUES       6u
+#define UNDER_WAY    UINT64_MAX
+
+struct past {
+    struct attempt_start start;
+    uint64_t started_ns, end_ns;
+    uint32_t destination; /* ours, 0.. */
+};
+
+struct twin {
+    struct world w;
+    struct past history[HISTORY_MAX];
+    uint32_t count;
+    struct pace_def paces[DESTINATIONS];
+    bool paused[DESTINATIONS];
+    uint32_t indices[DESTINATIONS];
+    uint64_t published;
+};
+
+static const char *const destination_names[DESTINATIONS] = {"d0", "d1", "d2"};
+static const char *const queue_names[QUEUES] = {"q0", "q1", "q2", "q3", "q4", "q5"};
+
+static uint64_t below(struct twin *t, uint64_t bound) {
+    return rng_below(&t->w.rng, bound);
+}
+
+static struct pace_def random_pace(struct twin *t) {
+    struct pace_def pace = push_pace((uint32_t)below(t, 20), 1 + (uint32_t)below(t, 5));
+    pace.mode = below(t, 2) ? PACE_STRICT : PACE_SMOOTH;
+    pace.concurrency = (uint32_t)below(t, 3) ? 0 : 1 + (uint32_t)below(t, 4);
+    return pace;
+}
+
+static void define_destination(struct twin *t, uint32_t d) {
+    t->paces[d] = random_pace(t);
+    assert_int_equal(push_define_destination(&t->w, destination_names[d], t->paces[d]),
+                     REFUSAL_NONE);
+    t->indices[d] = destination_find(t->w.model, span_text(destination_names[d]));
+}
+
+static void define_queue(struct twin *t, uint32_t q) {
+    struct pace_def own = below(t, 2) ? push_pace(0, 1) : random_pace(t);
+    struct retry_def retry = {.max_attempts = 1 + (uint32_t)below(t, 6),
+                              .min_backoff_ns = 10 * NS_PER_MS,
+                              .max_backoff_ns = NS_PER_SECOND,
+                              .max_doublings = 3,
+                              .max_duration_ns = below(t, 2) ? 0 : 3 * NS_PER_SECOND};
+    const char *destination = destination_names[below(t, DESTINATIONS)];
+    assert_int_equal(push_define_queue(&t->w, queue_names[q], destination, own, &retry),
+                     REFUSAL_NONE);
+}
+
+/* ---- the promises ---- */
+
+static void check_start(const struct twin *t, const struct past *now) {
+    uint32_t d = now->destination;
+    uint32_t spent = 0, open = 0;
+    for (uint32_t i = 0; i + 1 < t->count; i++) {
+        const struct past *p = &t->history[i];
+        assert_true(p->end_ns != UNDER_WAY || p->start.message != now->start.message);
+        if (p->destination == d) {
+            open += p->end_ns == UNDER_WAY;
+            spent += p->end_ns == UNDER_WAY || p->end_ns + t->paces[d].period_ns > now->started_ns;
+        }
+    }
+    if (t->paces[d].mode == PACE_STRICT && t->paces[d].count > 0) {
+        assert_true(spent < t->paces[d].count); /* P1 */
+    }
+    assert_true(t->paces[d].concurrency == 0 || open < t->paces[d].concurrency);
+    assert_false(t->paused[d]); /* P3 */
+}
+
+static void check_info(struct twin *t, uint32_t d) {
+    struct destination_info info = push_info(&t->w, destination_names[d]);
+    uint64_t open = 0;
+    for (uint32_t i = 0; i < t->count; i++) {
+        open += t->history[i].destination == d && t->history[i].end_ns == UNDER_WAY;
+    }
+    assert_int_equal(info.in_flight, open); /* P2 */
+}
+
+/* ---- steps ---- */
+
+static void step_start(struct twin *t) {
+    if (t->count == HISTORY_MAX) {
+        return;
+    }
+    struct past *p = &t->history[t->count];
+    uint64_t next_ns = model_next_start_ns(t->w.model, t->w.now_ns);
+    if (!push_start(&t->w, &p->start)) {
+        uint64_t due_ns = model_next_due_ns(t->w.model);
+        assert_true(due_ns > t->w.now_ns);
+        assert_true(model_next_start_ns(t->w.model, t->w.now_ns) > t->w.now_ns);
+        if (next_ns != UINT64_MAX && next_ns < due_ns && next_ns > t->w.now_ns && below(t, 2)) {
+            t->w.now_ns = next_ns; /* as the engine sleeps until then: it must have been worth it */
+        }
+        return;
+    }
+    p->started_ns = t->w.now_ns;
+    p->end_ns = UNDER_WAY;
+    for (uint32_t d = 0; d < DESTINATIONS; d++) {
+        p->destination = t->indices[d] == p->start.destination ? d : p->destination;
+    }
+    t->count++;
+    assert_true(push_info(&t->w, destination_names[p->destination]).closed_until_ns <= t->w.now_ns);
+    check_start(t, p);
+}
+
+static void step_finish(struct twin *t, bool any) {
+    static const uint16_t statuses[] = {200, 200, 200, 503, 429, 422, 0};
+    for (uint32_t i = 0; i < t->count; i++) {
+        struct past *p = &t->history[i];
+        if (p->end_ns == UNDER_WAY && (any || below(t, 3) == 0)) {
+            uint64_t after_ns = below(t, 10) == 0 ? below(t, 2 * NS_PER_SECOND) : 0;
+            push_finish(&t->w, &p->start, statuses[below(t, 7)], after_ns);
+            p->end_ns = t->w.now_ns;
+        } else if (p->end_ns != UNDER_WAY && below(t, 500) == 0) {
+            push_finish(&t->w, &p->start, 200, 0); /* stale: nothing may come of it */
+        }
+    }
+}
+
+static void step_crash(struct twin *t) {
+    world_reload(&t->w);
+    if (below(t, 2)) {
+        t->w.now_ns += below(t, 2 * NS_PER_SECOND);
+        uint32_t open = 0;
+        for (uint32_t i = 0; i < t->count; i++) {
+            struct past *p = &t->history[i];
+            if (p->end_ns == UNDER_WAY) {
+                uint64_t over_ns = p->started_ns + p->start.timeout_ns;
+                p->end_ns = over_ns > t->w.now_ns ? over_ns : t->w.now_ns;
+                open++;
+            }
+        }
+        assert_int_equal(push_recover(&t->w), open);
+    }
+}
+
+static void step_definition(struct twin *t) {
+    uint32_t d = (uint32_t)below(t, DESTINATIONS);
+    switch (below(t, 3)) {
+    case 0:
+        define_destination(t, d);
+        break;
+    case 1:
+        define_queue(t, (uint32_t)below(t, QUEUES));
+        break;
+    default:
+        t->paused[d] = !t->paused[d];
+        push_ask_name(&t->w, t->paused[d] ? REQUEST_DESTINATION_PAUSE : REQUEST_DESTINATION_RESUME,
+                      destination_names[d]);
+    }
+}
+
+static void step(struct twin *t) {
+    uint64_t what = below(t, 1000);
+    t->w.now_ns += below(t, 60 * NS_PER_MS);
+    if (what < 300) {
+        push_publish(&t->w, queue_names[below(t, QUEUES)]);
+        t->published++;
+    } else if (what < 800) {
+        step_start(t);
+    } else if (what < 960) {
+        step_finish(t, false);
+    } else if (what < 975) {
+        step_crash(t);
+    } else if (what < 990) {
+        step_definition(t);
+    } else {
+        model_check(t->w.model);
+        check_info(t, (uint32_t)below(t, DESTINATIONS));
+    }
+}
+
+/* With all doors open the backlog runs dry. */
+static void drain(struct twin *t) {
+    for (uint32_t d = 0; d < DESTINATIONS; d++) {
+        t->paces[d] = push_pace(0, 1);
+        assert_int_equal(push_define_destination(&t->w, destination_names[d], t->paces[d]),
+                         REFUSAL_NONE);
+        push_ask_name(&t->w, REQUEST_DESTINATION_RESUME, destination_names[d]);
+        t->paused[d] = false;
+    }
+    for (int i = 0; i < 20000 && t->count < HISTORY_MAX; i++) {
+        uint32_t before = t->count;
+        step_start(t);
+        step_finish(t, true);
+        uint64_t next_ns = model_next_start_ns(t->w.model, t->w.now_ns);
+        uint64_t due_ns = model_next_due_ns(t->w.model);
+        next_ns = due_ns < next_ns ? due_ns : next_ns;
+        if (next_ns == UINT64_MAX) {
+            break;
+        }
+        if (t->count == before && next_ns > t->w.now_ns) {
+            t->w.now_ns = next_ns;
+        }
+    }
+    uint64_t succeeded = 0;
+    for (uint32_t d = 0; d < DESTINATIONS; d++) {
+        struct destination_info info = push_info(&t->w, destination_names[d]);
+        assert_int_equal(info.in_flight, 0);
+        assert_true(info.waiting == 0 || t->count == HISTORY_MAX);
+        succeeded += info.succeeded;
+    }
+    assert_true(succeeded > 0 && succeeded <= t->published);
+}
+
+static void run(uint64_t seed) {
+    static struct twin t;
+    memset(&t, 0, sizeof t);
+    world_init(&t.w, NULL);
+    rng_init(&t.w.rng, seed);
+    for (uint32_t d = 0; d < DESTINATIONS; d++) {
+        define_destination(&t, d);
+    }
+    for (uint32_t q = 0; q < QUEUES; q++) {
+        define_queue(&t, q);
+    }
+    for (int i = 0; i < 3000; i++) {
+        step(&t);
+    }
+    model_check(t.w.model);
+    drain(&t);
+    model_check(t.w.model);
+    world_check_replay(&t.w);
+    world_reload(&t.w);
+    world_release(&t.w);
+}
+
+static void promises_hold(void **state) {
+    (void)state;
+    const char *text = getenv("SEED");
+    uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
+    uint64_t last = text != NULL ? first : first + 14;
+    for (uint64_t seed = first; seed <= last; seed++) {
+        print_message("seed %llu\n", (unsigned long long)seed);
+        run(seed);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(promises_hold)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,196 @@
+/*
+ * Whose turn it is: fairness between queues and between destinations, queues with a pace of their own.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <string.h>
+
+#include "model/destination_state.h"
+#include "push.h"
+
+#define NAMES_MAX 8u
+
+static void release(struct world *w) {
+    model_check(w->model);
+    world_check_replay(w);
+    world_reload(w);
+    world_release(w);
+}
+
+static void publish_many(struct world *w, const char *queue, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        push_publish(w, queue);
+    }
+}
+
+/* Starts and ends whatever may start; how often each of q0..q7 had its turn. */
+static uint32_t run_for(struct world *w, uint64_t duration_ns, uint32_t turns[NAMES_MAX]) {
+    uint64_t until_ns = w->now_ns + duration_ns;
+    uint32_t started = 0;
+    while (w->now_ns < until_ns) {
+        struct attempt_start start;
+        if (push_start(w, &start)) {
+            turns[start.queue[1] - '0']++;
+            started++;
+            push_finish(w, &start, 200, 0);
+            continue;
+        }
+        uint64_t next_ns = model_next_start_ns(w->model, w->now_ns);
+        assert_true(next_ns > w->now_ns); /* else the engine would spin */
+        w->now_ns = next_ns < until_ns ? next_ns : until_ns;
+    }
+    return started;
+}
+
+static void queues_share_fairly(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(100, 1));
+    for (int i = 0; i < 4; i++) {
+        char name[] = {'q', (char)('0' + i), '\0'};
+        push_define_queue(&w, name, "out", push_pace(0, 1), NULL);
+        publish_many(&w, name, i == 3 ? 5 : 100);
+    }
+    uint32_t turns[NAMES_MAX] = {0};
+    assert_int_equal(run_for(&w, NS_PER_SECOND, turns), 100);
+    assert_int_equal(turns[3], 5); /* all it had */
+    for (int i = 0; i < 3; i++) {
+        assert_in_range(turns[i], 31, 32);
+    }
+    release(&w);
+}
+
+/* q0 may do 10 a second, q1 as much as is left; neither waits for the other. */
+static void a_slow_queue_holds_up_nobody(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(100, 1));
+    push_define_queue(&w, "q0", "out", push_pace(10, 1), NULL);
+    push_define_queue(&w, "q1", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 300);
+    publish_many(&w, "q1", 300);
+    uint32_t turns[NAMES_MAX] = {0};
+    assert_int_equal(run_for(&w, 2 * NS_PER_SECOND, turns), 200);
+    assert_in_range(turns[0], 19, 20);
+    release(&w);
+}
+
+/* Two with a pace of their own that together want more than there is starve neither each other nor a third. */
+static void nobody_starves(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(90, 1));
+    push_define_queue(&w, "q0", "out", push_pace(80, 1), NULL);
+    push_define_queue(&w, "q1", "out", push_pace(80, 1), NULL);
+    push_define_queue(&w, "q2", "out", push_pace(0, 1), NULL);
+    for (int i = 0; i < 3; i++) {
+        char name[] = {'q', (char)('0' + i), '\0'};
+        publish_many(&w, name, 200);
+    }
+    uint32_t turns[NAMES_MAX] = {0};
+    assert_int_equal(run_for(&w, 2 * NS_PER_SECOND, turns), 180);
+    for (int i = 0; i < 3; i++) {
+        assert_in_range(turns[i], 59, 61);
+    }
+    release(&w);
+}
+
+static void a_queue_blocked_by_its_own_cap_comes_back(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(0, 1));
+    struct pace_def one = push_pace(0, 1);
+    one.concurrency = 1;
+    push_define_queue(&w, "q0", "out", one, NULL);
+    publish_many(&w, "q0", 3);
+    struct attempt_start start, none;
+    for (int i = 0; i < 3; i++) {
+        assert_true(push_start(&w, &start));
+        assert_false(push_start(&w, &none));
+        assert_true(model_next_start_ns(w.model, w.now_ns) == UINT64_MAX);
+        model_check(w.model);
+        push_finish(&w, &start, 200, 0);
+    }
+    assert_false(push_start(&w, &none));
+    release(&w);
+}
+
+static void a_new_pace_of_the_queue_counts_at_once(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(0, 1));
+    struct pace_def slow = push_pace(1, 1);
+    slow.period_ns = 3600 * NS_PER_SECOND;
+    push_define_queue(&w, "q0", "out", slow, NULL);
+    publish_many(&w, "q0", 100);
+    uint32_t turns[NAMES_MAX] = {0};
+    assert_int_equal(run_for(&w, NS_PER_SECOND, turns), 1);
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    w.now_ns += 3600 * NS_PER_SECOND; /* what was spent stays spent, then it is free */
+    assert_int_equal(run_for(&w, NS_PER_SECOND, turns), 99);
+    release(&w);
+}
+
+static void destinations_take_turns(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "a", push_pace(0, 1));
+    push_define_destination(&w, "b", push_pace(0, 1));
+    push_define_queue(&w, "q0", "a", push_pace(0, 1), NULL);
+    push_define_queue(&w, "q1", "b", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 10);
+    publish_many(&w, "q1", 10);
+    for (int i = 0; i < 20; i++) {
+        struct attempt_start start;
+        assert_true(push_start(&w, &start));
+        assert_int_equal(start.queue[1] - '0', i % 2);
+    }
+    release(&w);
+}
+
+static void pausing_and_turning_queues(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "a", push_pace(0, 1));
+    push_define_destination(&w, "b", push_pace(0, 1));
+    push_define_queue(&w, "q0", "a", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 3);
+    assert_int_equal(push_ask_name(&w, REQUEST_QUEUE_PAUSE, "q0"), REFUSAL_NONE);
+    struct attempt_start start;
+    assert_false(push_start(&w, &start));
+    assert_true(model_next_start_ns(w.model, w.now_ns) == UINT64_MAX);
+    model_check(w.model);
+    assert_int_equal(push_ask_name(&w, REQUEST_QUEUE_RESUME, "q0"), REFUSAL_NONE);
+    assert_true(push_start(&w, &start));
+    push_define_queue(&w, "q0", "b", push_pace(0, 1), NULL);
+    assert_true(push_start(&w, &start));
+    assert_int_equal(start.destination, destination_find(w.model, span_text("b")));
+    push_define_queue(&w, "q0", "", push_pace(0, 1), NULL);
+    assert_false(push_start(&w, &start));
+    release(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(queues_share_fairly),
+        cmocka_unit_test(a_slow_queue_holds_up_nobody),
+        cmocka_unit_test(nobody_starves),
+        cmocka_unit_test(a_queue_blocked_by_its_own_cap_comes_back),
+        cmocka_unit_test(a_new_pace_of_the_queue_counts_at_once),
+        cmocka_unit_test(destinations_take_turns),
+        cmocka_unit_test(pausing_and_turning_queues),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
