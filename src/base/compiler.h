@@ -11,6 +11,7 @@
 #define ARRAY_LENGTH(a)          (sizeof(a) / sizeof((a)[0]))
 
 /* The struct that holds `member`, from a pointer to that member. */
-#define CONTAINER_OF(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
+#define CONTAINER_OF(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

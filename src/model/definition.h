@@ -18,8 +18,8 @@
 struct define; /* request.h */
 
 #define NAME_MAX_BYTES 128u
-#define KEY_MAX_BYTES 255u /* member keys, purchase numbers, ordering keys, idempotency keys */
-#define PRIORITY_MAX 255u
+#define KEY_MAX_BYTES  255u /* member keys, purchase numbers, ordering keys, idempotency keys */
+#define PRIORITY_MAX   255u
 
 bool name_valid(struct span name);
 
@@ -33,16 +33,16 @@ struct retry_def {
 
 struct queue_def {
     char *name;
-    char *destination;        /* empty: not pushed */
+    char *destination; /* empty: not pushed */
     bool paused;
-    uint8_t max_priority;     /* 9; higher numbers leave first */
-    uint64_t max_messages;    /* 0; publish beyond it: QUEUE_FULL */
-    uint64_t max_bytes;       /* 0 */
-    uint64_t message_ttl_ns;  /* 0; the smaller of this and the message's own wins */
-    bool dead_letters;        /* true: refused, exhausted and expired messages are kept as dead */
-    uint64_t max_dead;        /* 1,000,000; above it the oldest dead one goes */
+    uint8_t max_priority;    /* 9; higher numbers leave first */
+    uint64_t max_messages;   /* 0; publish beyond it: QUEUE_FULL */
+    uint64_t max_bytes;      /* 0 */
+    uint64_t message_ttl_ns; /* 0; the smaller of this and the message's own wins */
+    bool dead_letters;       /* true: refused, exhausted and expired messages are kept as dead */
+    uint64_t max_dead;       /* 1,000,000; above it the oldest dead one goes */
     struct retry_def retry;
-    struct pace_def pace;     /* of this queue alone; the destination's comes on top */
+    struct pace_def pace;          /* of this queue alone; the destination's comes on top */
     uint64_t dispatch_deadline_ns; /* 0: the destination's timeout; whole attempt */
 };
 
@@ -62,28 +62,28 @@ enum campaign_failure {
 
 struct campaign_def {
     char *name;
-    uint64_t opens_ns;    /* 0: open from the start */
-    uint64_t closes_ns;   /* 0: never */
-    char *stock;          /* must exist */
-    char *queue;          /* what an accepted entry is queued on; empty: nothing is sent */
-    char *member_pointer; /* RFC 6901, into the JSON body; string or integer there */
+    uint64_t opens_ns;     /* 0: open from the start */
+    uint64_t closes_ns;    /* 0: never */
+    char *stock;           /* must exist */
+    char *queue;           /* what an accepted entry is queued on; empty: nothing is sent */
+    char *member_pointer;  /* RFC 6901, into the JSON body; string or integer there */
     uint64_t safety_stock; /* units of the stock that this campaign leaves untouched */
     enum campaign_failure on_failure;
-    uint8_t priority;     /* of the queued message */
+    uint8_t priority; /* of the queued message */
 };
 
 struct destination_def {
     char *name;
-    char *url;             /* http:// or https:// */
-    char *method;          /* "POST" */
-    char *headers;         /* "Name: value\n" lines added to each request; may hold secrets: never logged */
-    char *ca_file;         /* empty: the system's */
+    char *url;     /* http:// or https:// */
+    char *method;  /* "POST" */
+    char *headers; /* "Name: value\n" lines added to each request; may hold secrets: never logged */
+    char *ca_file; /* empty: the system's */
     struct pace_def pace;
     uint64_t connect_timeout_ns; /* 5 s */
     uint64_t timeout_ns;         /* 30 s, whole attempt */
-    char *retry_statuses;  /* "408,425,429,500-599" */
-    bool http2;            /* try it (ALPN on https) */
-    bool allow_private;    /* loopback, link-local and private addresses may be called */
+    char *retry_statuses;        /* "408,425,429,500-599" */
+    bool http2;                  /* try it (ALPN on https) */
+    bool allow_private;          /* loopback, link-local and private addresses may be called */
     uint32_t max_response_bytes; /* 64 KiB read and thrown away beyond the excerpt */
 };
 

@@ -47,8 +47,8 @@ static inline uint64_t id_position(uint64_t id) {
 
 /* The arguments of one decide, and the facts it emits. */
 struct decision {
-    uint64_t now_ns;   /* time of the record, never less than any before */
-    uint64_t position; /* that the record will get */
+    uint64_t now_ns;    /* time of the record, never less than any before */
+    uint64_t position;  /* that the record will get */
     struct rng *random; /* borrows */
     bool may_grow;      /* false: the disk is nearly full; refuse what adds bodies or state */
     uint32_t operation; /* index for id_make, advanced by whoever creates an id; < 64 */

@@ -32,8 +32,8 @@ const struct queue_def *queue_definition(const struct model *m, uint32_t queue);
 
 /* What is settled when a message ends. Zero: nothing. `purchase` is copied by the fact. */
 struct tie {
-    uint32_t campaign;    /* index, 0: none */
-    uint32_t stock;       /* index, 0: none: release `purchase` when the message dies */
+    uint32_t campaign; /* index, 0: none */
+    uint32_t stock;    /* index, 0: none: release `purchase` when the message dies */
     struct span purchase;
 };
 

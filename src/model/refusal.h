@@ -9,22 +9,22 @@
 
 #define REFUSAL_TABLE(X)                                                                           \
     X(NONE, "none")                                                                                \
-    X(NOT_FOUND, "not-found")             /* the resource in the path */                           \
-    X(REFERENCE, "unknown-reference")     /* a resource that a definition or body names */         \
-    X(INVALID, "invalid")                 /* a value outside its range; request.error_pointer */   \
-    X(NOT_OPEN, "not-open-yet")           /* + opens_ns */                                         \
+    X(NOT_FOUND, "not-found")         /* the resource in the path */                               \
+    X(REFERENCE, "unknown-reference") /* a resource that a definition or body names */             \
+    X(INVALID, "invalid")             /* a value outside its range; request.error_pointer */       \
+    X(NOT_OPEN, "not-open-yet")       /* + opens_ns */                                             \
     X(CLOSED, "closed")                                                                            \
     X(ALREADY_CLAIMED, "already-claimed") /* + receipt of the first entry */                       \
     X(MEMBER_LIMIT, "member-limit")                                                                \
     X(SOLD_OUT, "sold-out")                                                                        \
-    X(CANCELLED, "cancelled")             /* a cancel of this purchase came first */               \
+    X(CANCELLED, "cancelled") /* a cancel of this purchase came first */                           \
     X(QUEUE_FULL, "queue-full")                                                                    \
     X(DISK_FULL, "disk-full")                                                                      \
     X(KEY_REUSED, "idempotency-key-reused")                                                        \
-    X(STALE, "stale")                     /* caller used an older definition; retried inside */    \
-    X(CONFLICT, "conflict")               /* the state does not allow it: see error_detail */      \
-    X(LIMIT, "limit")                     /* a limit of the limits table; see error_detail */      \
-    X(BUSY, "busy")                       /* engine queue full */                                  \
+    X(STALE, "stale")       /* caller used an older definition; retried inside */                  \
+    X(CONFLICT, "conflict") /* the state does not allow it: see error_detail */                    \
+    X(LIMIT, "limit")       /* a limit of the limits table; see error_detail */                    \
+    X(BUSY, "busy")         /* engine queue full */                                                \
     X(STOPPING, "stopping")
 
 enum refusal {

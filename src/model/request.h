@@ -72,10 +72,10 @@ struct idempotency {
 
 /* The durable proof. `id` names it outside (receipt_format). */
 struct receipt {
-    uint64_t id;          /* 0: none */
+    uint64_t id; /* 0: none */
     uint64_t accepted_ns;
-    uint64_t number;      /* of the stock unit, 0 without */
-    uint64_t eta_ns;      /* absolute; 0: not known */
+    uint64_t number; /* of the stock unit, 0 without */
+    uint64_t eta_ns; /* absolute; 0: not known */
 };
 
 enum message_state {
@@ -148,9 +148,9 @@ struct operation {
 struct attempt_finish {
     uint64_t message;
     uint32_t attempt;
-    uint16_t status;     /* 0: no response */
-    uint8_t error;       /* enum attempt_error */
-    bool retriable;      /* by the destination's list; the queue's policy then decides */
+    uint16_t status; /* 0: no response */
+    uint8_t error;   /* enum attempt_error */
+    bool retriable;  /* by the destination's list; the queue's policy then decides */
     bool success;
     uint64_t duration_ns;
     uint64_t retry_after_ns; /* relative; 0: not said */
@@ -173,10 +173,10 @@ const char *attempt_error_name(enum attempt_error e);
 /* Everything that dispatch needs to make one attempt; made by model_decide_start. */
 struct attempt_start {
     uint64_t message;
-    uint64_t address; /* where its body is */
-    uint32_t attempt; /* from 1 */
+    uint64_t address;            /* where its body is */
+    uint32_t attempt;            /* from 1 */
     bool outcome_unknown_before; /* an earlier attempt's outcome is not known */
-    uint32_t destination; /* index and generation: dispatch keeps definitions by them */
+    uint32_t destination;        /* index and generation: dispatch keeps definitions by them */
     uint32_t destination_generation;
     uint64_t timeout_ns;
     uint64_t scheduled_ns;
@@ -272,7 +272,7 @@ struct request {
         struct publish publish;
         struct reserve reserve;
         struct {
-            struct span member; /* taken from the body by the campaign's pointer */
+            struct span member;  /* taken from the body by the campaign's pointer */
             uint32_t generation; /* of the definition that was used to take it; else STALE */
             struct envelope envelope;
         } enter;
@@ -292,7 +292,7 @@ struct request {
             uint64_t after; /* with id 0: `next` of the call before, 0 at first */
         } redrive;
         struct {
-            uint64_t *ids;        /* borrows */
+            uint64_t *ids;         /* borrows */
             struct span *payloads; /* borrows: each the PUT payload as read from the log */
             uint32_t count;
         } move;
@@ -300,14 +300,14 @@ struct request {
 
     /* ---- answer ---- */
     enum refusal refusal;
-    bool replayed;              /* the stored answer of this idempotency key */
+    bool replayed; /* the stored answer of this idempotency key */
     struct receipt receipt;
-    const char *error_detail;   /* static text for people, or NULL */
-    char error_pointer[64];     /* JSON pointer of the field, or empty */
-    uint64_t opens_ns;          /* NOT_OPEN */
-    uint32_t generation;        /* STALE, and CAMPAIGN_GET: of the present definition */
-    uint64_t next;              /* lists: `after` of the next page, 0 at the end */
-    uint64_t count;             /* purge, redrive: how many; lists: how many items in out_bytes */
+    const char *error_detail; /* static text for people, or NULL */
+    char error_pointer[64];   /* JSON pointer of the field, or empty */
+    uint64_t opens_ns;        /* NOT_OPEN */
+    uint32_t generation;      /* STALE, and CAMPAIGN_GET: of the present definition */
+    uint64_t next;            /* lists: `after` of the next page, 0 at the end */
+    uint64_t count;           /* purge, redrive: how many; lists: how many items in out_bytes */
     union {
         struct queue_info queue;
         struct message_info message;

@@ -21,8 +21,8 @@ struct receipts;
 
 /* Module in the high byte, as everywhere. `ref` of the heap entry is a slot of that module. */
 enum timer_kind {
-    TIMER_MESSAGE = 0x0101, /* delay over or time to live over */
-    TIMER_HOLD = 0x0201,    /* a hold or tombstone ends */
+    TIMER_MESSAGE = 0x0101,     /* delay over or time to live over */
+    TIMER_HOLD = 0x0201,        /* a hold or tombstone ends */
     TIMER_DESTINATION = 0x0501, /* reserved: nothing is decided by it, pacing is asked by start */
 };
 

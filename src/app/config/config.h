@@ -41,7 +41,7 @@ struct config_listener {
 /* What the file says about the program itself; defaults where it says nothing. */
 struct config_settings {
     const struct config_listener *listeners;
-    size_t listener_count; /* at least 1: 127.0.0.1:8080 without a word in the file */
+    size_t listener_count;      /* at least 1: 127.0.0.1:8080 without a word in the file */
     const char *data_directory; /* "sluice-data" without a word in the file */
     uint32_t io_threads;        /* 0: chosen by the program */
     uint64_t segment_bytes, min_free_bytes, snapshot_every_bytes;

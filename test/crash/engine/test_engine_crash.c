@@ -26,9 +26,9 @@
 #include "engine/engine.h"
 #include "sim_disk.h"
 
-#define MEMBERS 24u
-#define NOTES   12u
-#define TOTAL   20u
+#define MEMBERS    24u
+#define NOTES      12u
+#define TOTAL      20u
 #define BODY_BYTES 3000u
 
 struct world {
@@ -322,9 +322,8 @@ static void check_notes(struct world *w) {
             struct buffer bytes;
             buffer_init(&bytes, RECORD_MAX_BYTES);
             struct stored_message stored;
-            assert_int_equal(engine_read_message(w->engine, r.id, r.out.message.address, &bytes,
-                                                 &stored),
-                             0);
+            assert_int_equal(
+                engine_read_message(w->engine, r.id, r.out.message.address, &bytes, &stored), 0);
             assert_true(span_equal(stored.envelope.body, span_of(w->body, BODY_BYTES - n)));
             buffer_release(&bytes);
         }
