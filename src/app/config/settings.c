@@ -99,7 +99,7 @@ int settings_read(struct config *c, const json_t *root, const char *const *lists
 
 static bool is_loopback(const char *host) {
     return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
-           strncmp(host, "127.", 4) == 0;
+           (strncmp(host, "127.", 4) == 0 && host[strspn(host, "0123456789.")] == '\0');
 }
 
 int settings_check(const struct config *c, struct field_reader *r) {

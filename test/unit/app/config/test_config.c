@@ -1,0 +1,280 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "app/config/internal.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+static struct buffer errors;
+static char folder[64];
+
+static int begin(void **state) {
+    (void)state;
+    buffer_init(&errors, 1 << 20);
+    strcpy(folder, "/tmp/sluice-config-XXXXXX");
+    return mkdtemp(folder) == NULL;
+}
+
+static int end(void **state) {
+    (void)state;
+    char command[128];
+    buffer_release(&errors);
+    snprintf(command, sizeof command, "rm -r %s", folder);
+    return system(command);
+}
+
+static struct config *good(const char *text) {
+    struct config *c = NULL;
+    int error = config_parse("x.yaml", span_text(text), &errors, &c);
+    if (error != 0) {
+        fail_msg("%.*s", SPAN_ARG(buffer_span(&errors)));
+    }
+    return c;
+}
+
+static void bad(const char *text) {
+    struct config *c = NULL;
+    buffer_clear(&errors);
+    assert_int_equal(config_parse("x.yaml", span_text(text), &errors, &c), E_INVALID);
+    assert_int_equal(buffer_put_u8(&errors, 0), 0);
+}
+
+static void assert_line(const char *line) {
+    if (strstr((const char *)errors.data, line) == NULL) {
+        fail_msg("no \"%s\" in:\n%s", line, errors.data);
+    }
+}
+
+static void nothing_is_a_good_file(void **state) {
+    (void)state;
+    struct config *c;
+    assert_int_equal(config_load(NULL, &errors, &c), 0);
+    const struct config_settings *s = config_settings(c);
+    assert_int_equal(s->listener_count, 1);
+    assert_string_equal(s->listeners[0].host, "127.0.0.1");
+    assert_int_equal(s->listeners[0].port, 8080);
+    assert_false(s->listeners[0].has_tls);
+    assert_true(s->open_loopback);
+    assert_string_equal(s->data_directory, "sluice-data");
+    assert_int_equal(s->http_limits.idle_timeout_ms, 60000);
+    assert_int_equal(s->log_level, LOGLINE_INFO);
+    config_free(c);
+}
+
+static void everything_is_read(void **state) {
+    (void)state;
+    struct config *c = good(
+        "listeners:\n"
+        "  - {host: 127.0.0.1, port: 0}\n"
+        "  - {host: 0.0.0.0, port: 8443, tls: {certificate: c.pem, key: k.pem, clientCa: a.pem}}\n"
+        "dataDirectory: /var/lib/sluice\n"
+        "ioThreads: 3\n"
+        "log: {segmentBytes: 65536, minFreeBytes: 7, snapshotEveryBytes: 2097152}\n"
+        "limits: {queues: 5, dedupTtl: 1h, bodyBytes: 2048, idleTimeout: 1.5s, queueMax: 9}\n"
+        "logging: {level: debug, format: json}\n"
+        "allowRemoteWithoutTokens: true\n");
+    const struct config_settings *s = config_settings(c);
+    assert_int_equal(s->listener_count, 2);
+    assert_int_equal(s->listeners[0].port, 0);
+    assert_true(s->listeners[1].has_tls);
+    assert_string_equal(s->listeners[1].tls.client_ca_file, "a.pem");
+    assert_string_equal(s->data_directory, "/var/lib/sluice");
+    assert_int_equal(s->io_threads, 3);
+    assert_int_equal(s->segment_bytes, 65536);
+    assert_int_equal(s->min_free_bytes, 7);
+    assert_int_equal(s->model_limits.queues, 5);
+    assert_int_equal(s->model_limits.dedup_ttl_ns, 3600 * NS_PER_SECOND);
+    assert_int_equal(s->http_limits.body_bytes, 2048);
+    assert_int_equal(s->http_limits.idle_timeout_ms, 1500);
+    assert_int_equal(s->queue_max, 9);
+    assert_int_equal(s->log_level, LOGLINE_DEBUG);
+    assert_int_equal(s->log_format, LOGLINE_JSON);
+    config_free(c);
+}
+
+static void all_errors_with_their_places(void **state) {
+    (void)state;
+    bad("listeners:\n"
+        "  - host: 127.0.0.1\n"
+        "    prot: 80\n"
+        "ioThread: 1\n"
+        "queues:\n"
+        "  - name: q\n"
+        "    rateLimits:\n"
+        "      maxBurstSize: many\n"
+        "  - nam: r\n"
+        "stocks:\n"
+        "  s: 1\n"
+        "logging: {level: loud}\n");
+    assert_line("x.yaml:3:5: /listeners/0/prot: unknown field; did you mean \"port\"?");
+    assert_line("x.yaml:2:5: /listeners/0/port: expected a port number, found nothing");
+    assert_line("x.yaml:4:1: /ioThread: unknown field; did you mean \"ioThreads\"?");
+    assert_line("x.yaml:8:7: /queues/0/rateLimits/maxBurstSize: expected a whole number from 0 to "
+                "1000000, found \"many\"");
+    assert_line("x.yaml:9:5: /queues/1/nam: unknown field; did you mean \"name\"?");
+    assert_line("x.yaml:10:1: /stocks: expected a list, found an object");
+    assert_line("x.yaml:12:11: /logging/level: expected one of");
+    bad("queues:\n  - name: q\n  - name: q\n");
+    assert_line("x.yaml:3:5: /queues/1/name: \"q\" is defined twice");
+    bad("a: [\n");
+    assert_line("x.yaml:2:1: ");
+}
+
+static void other_machines_need_tls_and_tokens(void **state) {
+    (void)state;
+    char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES], text[512];
+    token_make(token, hash);
+    static const char open[] = "listeners:\n  - {host: 0.0.0.0, port: 80}\n";
+    bad(open);
+    assert_line("expected tls, or allowRemoteWithoutTls: true");
+    assert_line("expected tokens, or allowRemoteWithoutTokens: true");
+    bad("listeners: [{host: 127.0.0.1.example.com, port: 80}]\n");
+    assert_line("expected tls");
+    snprintf(text, sizeof text,
+             "%sallowRemoteWithoutTls: true\ntokens:\n  - name: shop\n    hash: \"%s\"\n"
+             "    scopes: [produce, consume]\n    resources: [\"queues/*\"]\n",
+             open, hash);
+    struct config *c = good(text);
+    const struct config_settings *s = config_settings(c);
+    assert_int_equal(s->token_count, 1);
+    assert_int_equal(s->tokens[0].scopes, SCOPE_PRODUCE | SCOPE_CONSUME);
+    assert_string_equal(s->tokens[0].resources[0], "queues/*");
+    assert_false(s->open_loopback); /* once there are tokens */
+    config_free(c);
+    bad("tokens:\n  - {name: a, hash: b, scopes: [x]}\n  - {name: c}\n");
+    assert_line("x.yaml:2:15: /tokens/0/hash: expected a hash");
+    assert_line("/tokens/0/scopes: expected a list of produce, consume and admin");
+    assert_line("/tokens/1/hash: expected a hash");
+}
+
+/* "+10s" counts from now, and is the same text at every start. */
+static void relative_times(void **state) {
+    (void)state;
+    static const char text[] = "campaigns:\n"
+                               "  - {name: c, stock: s, memberPointer: /m, opensAt: \"+1h\"}\n";
+    uint64_t before = clock_real_ns();
+    struct config *first = good(text), *second = good(text);
+    uint64_t opens = first->definitions[0].definition.u.campaign.opens_ns;
+    assert_in_range(opens, before + 3600 * NS_PER_SECOND, clock_real_ns() + 3600 * NS_PER_SECOND);
+    assert_int_equal(first->definitions[0].file_hash, second->definitions[0].file_hash);
+    config_free(second);
+    second = good("campaigns:\n  - {name: c, stock: s, memberPointer: /m, opensAt: +2h}\n");
+    assert_int_not_equal(first->definitions[0].file_hash, second->definitions[0].file_hash);
+    config_free(first);
+    config_free(second);
+}
+
+/* ---- on a real engine ---- */
+
+static void failed(void *context, const char *message) {
+    (void)context;
+    fail_msg("%s", message);
+}
+
+static struct engine *open_engine(void) {
+    char text[512];
+    struct engine *e;
+    struct engine_recovery recovery;
+    struct engine_options options = {
+        .directory = folder, .segment_bytes = 1 << 20, .failed = failed};
+    assert_int_equal(engine_open(&options, &recovery, text, &e), 0);
+    return e;
+}
+
+static uint64_t total_of(struct engine *e) {
+    struct request r;
+    request_init(&r, REQUEST_STOCK_GET);
+    r.name = span_text("s");
+    assert_int_equal(engine_call(e, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    uint64_t total = r.out.stock.total;
+    request_release(&r);
+    return total;
+}
+
+static void set_total(struct engine *e, uint64_t total) {
+    struct stock_def def;
+    struct request r;
+    assert_int_equal(stock_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text("s")), 0);
+    def.total = total;
+    request_init(&r, REQUEST_STOCK_DEFINE);
+    r.name = span_text("s");
+    r.in.define.stock = &def;
+    assert_int_equal(engine_call(e, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    request_release(&r);
+    stock_def_release(&def);
+}
+
+static const char world[] = "campaigns: [{name: c, stock: s, queue: q, memberPointer: /m}]\n"
+                            "queues: [{name: q, destination: d}]\n"
+                            "destinations: [{name: d, url: \"http://example.com/\"}]\n"
+                            "stocks: [{name: s, total: %d}]\n";
+
+static void apply(struct engine *e, int total) {
+    char text[512];
+    snprintf(text, sizeof text, world, total);
+    struct config *c = good(text);
+    if (config_apply(c, e, &errors) != 0) {
+        fail_msg("%.*s", SPAN_ARG(buffer_span(&errors)));
+    }
+    config_free(c);
+}
+
+/* Whatever the order in the file; run-time changes win until the file says something new. */
+static void definitions_are_applied_once(void **state) {
+    (void)state;
+    struct engine *e = open_engine();
+    apply(e, 5);
+    assert_int_equal(total_of(e), 5);
+    set_total(e, 8);
+    apply(e, 5);
+    assert_int_equal(total_of(e), 8);
+    apply(e, 6);
+    assert_int_equal(total_of(e), 6);
+    engine_close(e, false);
+}
+
+static void a_refusal_names_its_place(void **state) {
+    (void)state;
+    struct engine *e = open_engine();
+    struct config *c = good("queues:\n  - name: q\n    destination: nowhere\n");
+    assert_int_equal(config_apply(c, e, &errors), E_CONFLICT);
+    assert_int_equal(buffer_put_u8(&errors, 0), 0);
+    assert_line("x.yaml:2:5: /queues/0");
+    assert_line("queue \"q\" was refused");
+    config_free(c);
+    engine_close(e, false);
+}
+
+static void a_file_that_is_not_there(void **state) {
+    (void)state;
+    struct config *c;
+    assert_int_equal(config_load("/nonexistent/x.yaml", &errors, &c), E_IO);
+    assert_int_equal(buffer_put_u8(&errors, 0), 0);
+    assert_line("/nonexistent/x.yaml: cannot be read: No such file");
+}
+
+#define CONFIG_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        CONFIG_TEST(nothing_is_a_good_file),
+        CONFIG_TEST(everything_is_read),
+        CONFIG_TEST(all_errors_with_their_places),
+        CONFIG_TEST(other_machines_need_tls_and_tokens),
+        CONFIG_TEST(relative_times),
+        CONFIG_TEST(definitions_are_applied_once),
+        CONFIG_TEST(a_refusal_names_its_place),
+        CONFIG_TEST(a_file_that_is_not_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
