@@ -3,8 +3,8 @@
  *
  * Promise: live bytes of a segment = sum over the messages whose body stands in it; derived from the
  *          messages, therefore not part of a snapshot.
- * Shape:   an array indexed by segment number - first known, each entry counts only; finding the
- *          messages of a segment is a walk over all messages (compaction is rare and runs in steps).
+ * Shape:   an array indexed by segment number - first known, each entry counts only; the
+ *          messages of a segment are found by queue_segment_ids.
  */
 #ifndef SLUICE_MODEL_BODIES_H
 #define SLUICE_MODEL_BODIES_H

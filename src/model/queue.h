@@ -68,8 +68,6 @@ uint64_t queue_ready_count(const struct model *m, uint32_t queue);
 /* The queue's own pace, to be asked and told beside the destination's. */
 struct pace *queue_pace(struct model *m, uint32_t queue);
 const struct pace *queue_pace_view(const struct model *m, uint32_t queue);
-/* Any message in flight, for recovery after a restart; 0: none. */
-uint64_t queue_any_in_flight(const struct model *m);
 
 /* For model_segment_live_ids. */
 size_t queue_segment_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,

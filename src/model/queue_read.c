@@ -107,19 +107,6 @@ uint64_t queue_ready_count(const struct model *m, uint32_t queue) {
     return q == NULL ? 0 : q->counts[MESSAGE_READY];
 }
 
-uint64_t queue_any_in_flight(const struct model *m) {
-    struct queues *s = m->queues;
-    if (s->in_flight == 0) {
-        return 0;
-    }
-    struct queue *q = queue_at(s, s->in_flight_queue);
-    for (uint32_t i = 0; q == NULL || q->in_flight.first == 0; q = queue_at(s, i)) {
-        i = roster_after(&s->roster, i);
-        s->in_flight_queue = i;
-    }
-    return message_at(s, q->in_flight.first)->id;
-}
-
 /* ---- compaction ---- */
 
 /*

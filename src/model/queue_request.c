@@ -65,7 +65,7 @@ static bool page_take_keys(struct page *p, uint32_t key) {
     return more;
 }
 
-/* Levels from `level` down to 0; section_take(.., 0) after the last. */
+/* The levels below `level`, from the highest down. */
 static bool page_take_levels(struct page *p, const struct queue *q, uint32_t level) {
     bool more = true;
     for (uint32_t i = level; more && i > 0; i--) {

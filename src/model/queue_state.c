@@ -146,7 +146,6 @@ static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum mes
     q->counts[to]++;
     q->tied[to] += g->tie != 0;
     q->bytes += to != MESSAGE_DEAD ? g->body_bytes : 0;
-    s->in_flight += to == MESSAGE_IN_FLIGHT;
     return 0;
 }
 
@@ -162,7 +161,6 @@ static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
     q->counts[from]--;
     q->tied[from] -= g->tie != 0;
     q->bytes -= from != MESSAGE_DEAD ? g->body_bytes : 0;
-    s->in_flight -= from == MESSAGE_IN_FLIGHT;
     if (from == MESSAGE_READY && l->count == 0) {
         level_bit_set(q, g->priority, false);
     } else if (from == MESSAGE_BLOCKED) {

@@ -121,8 +121,6 @@ struct queues {
     struct hash_key hash;
     struct chunk_segments *chunks; /* owns */
     size_t chunk_count;
-    uint64_t in_flight;       /* in all queues */
-    uint32_t in_flight_queue; /* where queue_any_in_flight found the last one */
 };
 
 static inline struct message *message_at(const struct queues *s, uint32_t slot) {

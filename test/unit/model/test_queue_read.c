@@ -29,27 +29,9 @@ static void test_view_and_peek(void **state) {
     assert_false(queue_peek(mail.model, queue, &view));
 }
 
-static void test_any_in_flight(void **state) {
-    assert_int_equal(queue_any_in_flight(mail.model), 0);
-    assert_int_equal(push_define_destination(&mail, "out", (struct pace_def){0}), REFUSAL_NONE);
-    struct queue_def def = mail_def("one", "out");
-    assert_int_equal(mail_define(&def), REFUSAL_NONE);
-    def = mail_def("two", "out");
-    assert_int_equal(mail_define(&def), REFUSAL_NONE);
-    uint64_t id = mail_put((struct letter){.queue = "two"});
-    struct attempt_start s;
-    assert_true(push_start(&mail, &s));
-    assert_int_equal(queue_any_in_flight(mail.model), id);
-    push_finish(&mail, &s, 200, 0);
-    mail_put((struct letter){.queue = "one"});
-    assert_true(push_start(&mail, &s));
-    assert_int_equal(queue_any_in_flight(mail.model), s.message);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_view_and_peek, mail_setup, mail_teardown),
-        cmocka_unit_test_setup_teardown(test_any_in_flight, mail_setup, mail_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
