@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <time.h>
@@ -14,6 +15,7 @@
 #define QUEUE_MAX_DEFAULT            65536u
 #define SNAPSHOT_EVERY_BYTES_DEFAULT (256ull << 20)
 #define COMPACT_LIVE_SHARE_DEFAULT   0.3
+#define CALL_LOOK_NS                 (50 * NS_PER_MS) /* how soon a waiting call sees that the log died */
 
 /* ---- the way in ---- */
 
@@ -71,7 +73,7 @@ static bool work_in_place(struct engine *e, struct engine_request *r) {
     return true;
 }
 
-int engine_submit(struct engine *e, struct engine_request *first, struct engine_request *last,
+static int submit(struct engine *e, struct engine_request *first, struct engine_request *last,
                   uint32_t count) {
     if (!atomic_load(&e->accepting))
         return e->held.dead ? E_IO : E_CLOSED;
@@ -93,13 +95,21 @@ int engine_submit(struct engine *e, struct engine_request *first, struct engine_
     return 0;
 }
 
+/* Counted, so that engine_close frees nothing under a thread that came in just before. */
+int engine_submit(struct engine *e, struct engine_request *first, struct engine_request *last,
+                  uint32_t count) {
+    atomic_fetch_add(&e->inside, 1);
+    int error = submit(e, first, last, count);
+    atomic_fetch_sub(&e->inside, 1);
+    return error;
+}
+
 /* ---- the engine thread ---- */
 
 /* Sleeps until there is a request, a nudge, the planned time, or the end. False: the end. */
 static bool wait_for_work(struct engine *e, uint64_t wake_ns) {
     struct intake *in = &e->intake;
-    struct timespec until = {.tv_sec = (time_t)(wake_ns / NS_PER_SECOND),
-                             .tv_nsec = (long)(wake_ns % NS_PER_SECOND)};
+    struct timespec until = engine_timespec(wake_ns);
     pthread_mutex_lock(&in->lock);
     in->sleeping = true;
     while (in->first == NULL && !in->nudged && !in->stopping) {
@@ -136,13 +146,8 @@ void engine_turn(struct engine *e) {
     pthread_mutex_lock(&e->lock);
     sequencer_work(e, first);
     pthread_mutex_unlock(&e->lock);
-    if (log_flush(e->log) != 0 || e->held.dead)
-        return;
-    if (e->keeper.snapshot_wanted) {
-        e->keeper.snapshot_wanted = false;
-        e->keeper.snapshot_result = keeper_snapshot(e, false);
-    }
-    keeper_compact(e);
+    if (log_flush(e->log) == 0 && !e->held.dead)
+        keeper_turn(e, false);
 }
 
 /* ---- opening ---- */
@@ -208,6 +213,7 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
         .segment_bytes = e->options.segment_bytes,
         .min_free_bytes = e->options.min_free_bytes,
         .salvage = e->options.salvage,
+        .trust_sealed = true,
         .no_thread = e->options.manual,
         .context = e,
         .on_durable = replies_on_durable,
@@ -219,9 +225,8 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
     char path[4096];
     snprintf(path, sizeof(path), "%s/snapshot", e->directory);
     int made = e->files->make_directory(e->files->context, path, 0750);
-    if (made == -EEXIST)
-        return 0;
-    if (made >= 0)
+    /* Flushed also when it was there: whoever made it may have ended before its own flush. */
+    if (made >= 0 || made == -EEXIST)
         made = e->files->flush_directory(e->files->context, e->directory);
     if (made >= 0)
         return 0;
@@ -246,7 +251,19 @@ static int replay_record(struct engine *e, const struct record *r, uint64_t addr
                                     : "its facts make no sense",
                  error == E_VERSION ? "" : "; run `sluice log verify`");
     e->last_position = r->position;
+    e->keeper.replayed_bytes += r->size_bytes;
     return error;
+}
+
+static void cannot_replay(struct engine *e, char error_text[512]) {
+    char damage[512];
+    if (checker_describe(e, e->last_position + 1, damage))
+        snprintf(error_text, 512, "%.400s; run `sluice log verify`; `--salvage` gives it up",
+                 damage);
+    else
+        snprintf(error_text, 512,
+                 "the log cannot be read behind position %" PRIu64 ": run `sluice log verify`",
+                 e->last_position);
 }
 
 static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
@@ -267,9 +284,7 @@ static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
     if (error == E_END)
         return 0;
     if (error_text[0] == '\0')
-        snprintf(error_text, 512,
-                 "the log cannot be read behind position %" PRIu64 ": run `sluice log verify`",
-                 e->last_position);
+        cannot_replay(e, error_text);
     return error;
 }
 
@@ -305,22 +320,27 @@ static int restore(struct engine *e, struct engine_recovery *recovery, char erro
     uint64_t real_ns =
         e->options.real_ns != NULL ? e->options.real_ns(e->options.context) : clock_real_ns();
     timekeeper_init(&e->timekeeper, last_ns, real_ns, engine_monotonic_ns(e));
-    snapshot_prune(e, e->keeper.kept_positions);
+    snapshot_prune(e, recovery->snapshot_position, e->keeper.kept_positions);
     e->stats.snapshot_position = recovery->snapshot_position;
+    e->recovering = true;
     error = sequencer_recover(e, &recovery->unknown_attempts);
-    if (error == 0 && e->options.paranoid)
+    if (error != 0)
+        snprintf(error_text, 512, "attempts that were under way could not be recorded: %s",
+                 error_name(error));
+    else if (e->options.paranoid)
         model_check(e->model);
     return error;
 }
 
-static int start_threads(struct engine *e) {
+static int start_threads(struct engine *e, uint64_t snapshot_position) {
     if (e->options.manual)
         return 0;
     if (pthread_create(&e->thread, NULL, engine_main, e) != 0)
         return E_NOMEM;
     e->thread_runs = true;
     pthread_setname_np(e->thread, "sluice-engine");
-    return keeper_start(e);
+    int error = keeper_start(e);
+    return error != 0 ? error : checker_start(e, snapshot_position);
 }
 
 int engine_open(const struct engine_options *options, struct engine_recovery *ret_recovery,
@@ -338,7 +358,7 @@ int engine_open(const struct engine_options *options, struct engine_recovery *re
         error = restore(e, ret_recovery, error_text);
     if (error == 0) {
         atomic_store(&e->accepting, true);
-        error = start_threads(e);
+        error = start_threads(e, ret_recovery->snapshot_position);
     }
     if (error != 0) {
         engine_close(e, false);
@@ -383,12 +403,15 @@ static void drain(struct engine *e) {
 
 void engine_close(struct engine *e, bool snapshot) {
     atomic_store(&e->accepting, false);
+    checker_stop(e);
     keeper_stop(e);
     stop_engine_thread(e);
+    while (atomic_load(&e->inside) > 0)
+        sched_yield();
     if (e->log != NULL && e->model != NULL) {
         drain(e);
         if (snapshot && !e->held.dead && keeper_snapshot(e, false) == 0)
-            keeper_compact(e);
+            keeper_compact(e); /* what it may give back; nothing can be moved any more */
     }
     destroy(e);
 }
@@ -414,22 +437,34 @@ static void call_deliver(struct engine_port *port, struct engine_request *first,
     pthread_mutex_unlock(&c->lock);
 }
 
+/* A dead log answers nothing: then the request is taken back from where it would wait for ever. */
 static void call_wait(struct engine *e, struct call *c) {
     if (e->options.manual) {
-        while (!c->done && !e->held.dead)
+        while (!c->done && !(e->held.dead && replies_withdraw(e, &c->request)))
             engine_turn(e);
         return;
     }
     pthread_mutex_lock(&c->lock);
-    while (!c->done)
-        pthread_cond_wait(&c->done_wake, &c->lock);
+    while (!c->done) {
+        pthread_mutex_unlock(&c->lock);
+        bool withdrawn = e->held.dead && replies_withdraw(e, &c->request);
+        pthread_mutex_lock(&c->lock);
+        if (withdrawn)
+            break;
+        struct timespec until = engine_timespec(clock_monotonic_ns() + CALL_LOOK_NS);
+        pthread_cond_timedwait(&c->done_wake, &c->lock, &until);
+    }
     pthread_mutex_unlock(&c->lock);
 }
 
 int engine_call(struct engine *e, struct request *r) {
     struct call c = {.port = {.deliver = call_deliver}};
     pthread_mutex_init(&c.lock, NULL);
-    pthread_cond_init(&c.done_wake, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&c.done_wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     c.request.r = *r;
     c.request.port = &c.port;
     int error = engine_submit(e, &c.request, &c.request, 1);
@@ -470,17 +505,14 @@ int engine_snapshot(struct engine *e) {
     if (e->options.manual)
         return keeper_snapshot(e, false);
     pthread_mutex_lock(&k->lock);
-    /* One that is being written now began before this call: wait for the one after it. */
-    uint64_t done = k->snapshots_done;
-    k->snapshot_wanted = true;
+    /* One that is being written now began before this call and answers only tickets given before it. */
+    uint64_t ticket = ++k->snapshots_wanted;
     pthread_cond_broadcast(&k->wake);
-    while ((k->snapshot_wanted || k->snapshots_done == done) && !k->stopping && !e->held.dead) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec++;
+    while (k->snapshots_done < ticket && !k->stopping && !e->held.dead) {
+        struct timespec until = engine_timespec(clock_monotonic_ns() + CALL_LOOK_NS);
         pthread_cond_timedwait(&k->wake, &k->lock, &until);
     }
-    int error = e->held.dead ? E_IO : k->snapshot_result;
+    int error = k->snapshots_done >= ticket ? k->snapshot_result : e->held.dead ? E_IO : E_CLOSED;
     pthread_mutex_unlock(&k->lock);
     return error;
 }
@@ -491,6 +523,7 @@ void engine_stats(struct engine *e, struct engine_stats *ret) {
     ret->memory_bytes = model_memory_bytes(e->model);
     pthread_mutex_unlock(&e->lock);
     ret->answered = ret->refused[REFUSAL_NONE];
+    ret->damaged = atomic_load(&e->checker.damaged);
     ret->waiting = atomic_load(&e->waiting);
     ret->next_position = log_next_position(e->log);
     ret->durable_position = log_durable_position(e->log);

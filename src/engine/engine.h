@@ -24,7 +24,10 @@
 struct engine;
 struct engine_request;
 
-/* Where answers go: one per I/O loop (and one for dispatch, tools, tests). */
+/*
+ * Where answers go: one per I/O loop (and one for dispatch, tools, tests). A chain is in order of the
+ * decisions; two chains may overtake one another.
+ */
 struct engine_port {
     /*
      * A chain of answered requests, linked by `next`. Runs on the log thread, the engine thread or, when
@@ -66,7 +69,10 @@ struct engine_options {
     void *context; /* borrows: for the callbacks */
     /* Durable starts. Runs on the log thread; must only hand over. NULL: nothing is ever started. */
     void (*start_attempts)(void *context, const struct attempt_start *starts, size_t count);
-    /* The log failed. One line for a person. The process must end with a non-zero code. */
+    /*
+     * The log failed. One line for a person; called once. The process must end with a non-zero code. May run
+     * on any thread and with the engine's lock held: must not call the engine.
+     */
     void (*failed)(void *context, const char *message);
     /* Remarkable moments (snapshot taken, compaction, room): one line each, for the program's log. */
     void (*note)(void *context, const char *message);
@@ -77,7 +83,7 @@ struct engine_recovery {
     uint64_t snapshot_position; /* 0: none was used */
     uint64_t replayed_records;
     uint64_t unknown_attempts; /* under way when the program ended */
-    uint64_t duration_ns; /* of the whole; of it: */
+    uint64_t duration_ns;      /* of the whole; of it: */
     uint64_t log_ns, snapshot_ns, replay_ns;
 };
 
@@ -90,13 +96,14 @@ MUST_CHECK int engine_open(const struct engine_options *options,
                            struct engine **ret_engine);
 /*
  * Takes no more requests (E_CLOSED), answers those it has, flushes, snapshots (unless told not to), frees.
- * The ports must still be able to take deliveries until it returns.
+ * The ports must still be able to take deliveries until it returns. Of the other functions only engine_submit
+ * may be under way in other threads meanwhile, and none may be called afterwards.
  */
 void engine_close(struct engine *e, bool snapshot);
 
 /*
  * A chain of `count` requests in order, from any thread. On success all will be delivered to their ports. E_BUSY: too
- * many are waiting, none was taken; E_CLOSED: stopping; E_IO: the log is dead.
+ * many are waiting, or more than queue_max at once, none was taken; E_CLOSED: stopping; E_IO: the log is dead.
  */
 MUST_CHECK int engine_submit(struct engine *e, struct engine_request *first,
                              struct engine_request *last, uint32_t count);
@@ -104,7 +111,10 @@ MUST_CHECK int engine_submit(struct engine *e, struct engine_request *first,
 /* With options.manual: one turn of the engine, the log and the housekeeper. */
 void engine_turn(struct engine *e);
 
-/* For command line, start-up and tests: submits one and waits for its answer. */
+/*
+ * For command line, start-up and tests: submits one and waits for its answer. Errors of engine_submit; E_IO
+ * also when the log dies meanwhile: whether it happened is then not known.
+ */
 MUST_CHECK int engine_call(struct engine *e, struct request *r);
 
 /* A stored message by id and address (request outputs): reads the log and checks it. `ret` borrows `bytes`. */
@@ -117,7 +127,10 @@ MUST_CHECK int engine_destination(struct engine *e, uint32_t destination, uint32
 
 enum log_room engine_room(const struct engine *e);
 
-/* Asks for a snapshot soon (also for tests); returns when it stands on disk. E_IO, E_FULL. */
+/*
+ * A snapshot of now or later stands on disk when this returns. E_IO, E_FULL, E_NOMEM; E_CLOSED: the engine
+ * stops before.
+ */
 MUST_CHECK int engine_snapshot(struct engine *e);
 
 struct engine_stats {
@@ -127,6 +140,8 @@ struct engine_stats {
     uint64_t waiting;  /* submitted, not answered */
     uint64_t snapshots, snapshot_ns_last, snapshot_fork_ns_last, snapshot_position;
     uint64_t moved_messages, released_segments;
+    uint64_t
+        damaged; /* stretches of the log that do not read: found by the check after the start */
     uint64_t memory_bytes;
     uint64_t next_position, durable_position;
     struct log_stats log;

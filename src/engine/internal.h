@@ -15,7 +15,10 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/types.h>
+#include <time.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "engine/timekeeper.h"
@@ -48,7 +51,7 @@ struct held {
     struct engine_request *last;  /* link */
     struct held_start *starts;    /* owns; ring */
     uint32_t starts_first, starts_count, starts_capacity;
-    bool dead; /* the log failed: nothing leaves any more */
+    _Atomic bool dead; /* the log failed: nothing leaves any more. Set under the lock */
 };
 
 /* The housekeeper: snapshots, compaction, release of segments. */
@@ -57,13 +60,28 @@ struct keeper {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool running, stopping;
-    bool compacting; /* only who compacts looks at it */
-    bool snapshot_wanted;
-    uint64_t snapshots_done; /* also failed ones: who waits compares */
+    pid_t child;               /* writes a snapshot; 0: none */
+    uint64_t snapshots_wanted; /* tickets given by engine_snapshot */
+    uint64_t snapshots_done;   /* the highest ticket that a snapshot, good or not, has answered */
     int snapshot_result;
+    /* The rest is the housekeeper's own; before it starts and after it ended, the caller's. */
+    bool compacting;
+    bool segments_wait;         /* for a newer snapshot, and nothing else, before they may go */
+    uint32_t unreadable;        /* segment of which a body could not be read; said once */
     uint64_t kept_positions[2]; /* of the snapshots on disk, newest first; 0: none */
-    uint64_t bytes_at_snapshot; /* log's appended_bytes when the last one was taken */
+    uint64_t replayed_bytes;    /* of log when opening: a snapshot would spare them */
+    uint64_t bytes_at_snapshot; /* log written and replayed when the last one was taken */
     uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
+};
+
+/* Reads, after the start, the sealed segments that the replay did not need (checker.c). */
+struct checker {
+    pthread_t thread;
+    bool running;
+    _Atomic bool stopping;
+    _Atomic uint64_t damaged; /* stretches found */
+    uint64_t up_to;           /* position: what is behind was read by the replay */
+    uint64_t unpaused_bytes;
 };
 
 struct engine {
@@ -81,15 +99,25 @@ struct engine {
     struct engine_stats stats;
     uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
     bool broken;              /* apply failed after append: the process must end */
+    bool recovering;          /* there may be attempts of unknown outcome: nothing starts */
+    bool short_of_room;       /* timers and starts wait for room */
 
     struct intake intake;
     struct held held;
     struct keeper keeper;
+    struct checker checker;
     pthread_t thread;
     bool thread_runs;
     _Atomic uint64_t waiting; /* submitted, not delivered */
+    _Atomic uint64_t inside;  /* threads in engine_submit */
     _Atomic bool accepting;
 };
+
+/* For waits until a time, and for pauses. */
+static inline struct timespec engine_timespec(uint64_t ns) {
+    return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SECOND),
+                             .tv_nsec = (long)(ns % NS_PER_SECOND)};
+}
 
 /* ---- sequencer.c ---- */
 /* Decides a chain and whatever else is due; lock held. Answers go to `held` or, if durable, out at once. */
@@ -99,7 +127,10 @@ uint64_t sequencer_next_wake_ns(struct engine *e);
 /* Facts gathered in e->facts become a record; returns 0 or a negative error (fatal). Lock held. */
 MUST_CHECK int sequencer_append(struct engine *e, uint64_t now_ns, uint16_t fact_count,
                                 uint64_t *ret_address);
-/* After a restart: attempts of unknown outcome. Lock held. */
+/*
+ * After a restart: attempts of unknown outcome. Without room it ends early and `recovering` stays set; it goes
+ * on when there is some. Lock held.
+ */
 MUST_CHECK int sequencer_recover(struct engine *e, uint64_t *ret_count);
 uint64_t engine_now_ns(struct engine *e);
 uint64_t engine_monotonic_ns(struct engine *e);
@@ -114,6 +145,8 @@ void replies_hold(struct engine *e, struct engine_request *first, struct engine_
 MUST_CHECK int replies_hold_start(struct engine *e, const struct attempt_start *start,
                                   uint64_t wait_position);
 void replies_release(struct engine *e, uint64_t durable_position);
+/* Takes back a request that waits; only after the log died. False: it does not wait here (yet). */
+bool replies_withdraw(struct engine *e, struct engine_request *q);
 /* Hands a chain to its ports, runs of the same port in one call. */
 void replies_deliver(struct engine *e, struct engine_request *first);
 /* For log_options. */
@@ -128,8 +161,13 @@ MUST_CHECK int snapshot_write(const struct engine *e, uint64_t position, uint64_
                               uint64_t pause_per_mib_ns);
 /* .tmp -> .snap, directory flushed; the position must be durable in the log. */
 MUST_CHECK int snapshot_publish(const struct engine *e, uint64_t position);
-/* Removes all but the two newest; fills kept (newest first). */
-void snapshot_prune(const struct engine *e, uint64_t ret_kept[2]);
+/* One that was not published: gone. */
+void snapshot_discard(const struct engine *e, uint64_t position);
+/*
+ * Removes all but the two newest that are not newer than `newest` (those were not readable, or they would
+ * be in use); fills kept (newest first).
+ */
+void snapshot_prune(const struct engine *e, uint64_t newest, uint64_t ret_kept[2]);
 /* Loads the newest good one into e->model; 0 and position 0 when there is none. */
 MUST_CHECK int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_ns,
                              char error_text[512]);
@@ -137,10 +175,22 @@ MUST_CHECK int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t 
 /* ---- keeper.c ---- */
 MUST_CHECK int keeper_start(struct engine *e);
 void keeper_stop(struct engine *e);
-/* One snapshot now, in a forked child if `forked`. */
+/* One snapshot now, in a forked child if `forked`. Nothing to do when nothing happened since the last. */
 MUST_CHECK int keeper_snapshot(struct engine *e, bool forked);
-/* One round of releasing and copying forward; true when something moved or went. */
-bool keeper_compact(struct engine *e);
+/* A snapshot if one is due, then one round of releasing and copying forward. */
+void keeper_turn(struct engine *e, bool forked);
+/* One round of releasing and copying forward. */
+void keeper_compact(struct engine *e);
+
+/* ---- checker.c ---- */
+/* Up to `up_to`: what a snapshot covers. Nothing happens when that is 0, nor in manual mode. */
+MUST_CHECK int checker_start(struct engine *e, uint64_t up_to);
+void checker_stop(struct engine *e);
+/* The work of its thread. */
+void checker_run(struct engine *e);
+/* The first damage at or behind `from`, as one line with file and offset. False: there is none to be seen. */
+bool checker_describe(struct engine *e, uint64_t from, char text[512]);
+
 void engine_note(struct engine *e, const char *format, ...) PRINTF_LIKE(2, 3);
 
 #endif

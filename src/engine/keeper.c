@@ -6,12 +6,14 @@
  * parent publishes the file when the log is durable up to its position (snapshot.c says why).
  *
  * A sealed segment may go when
- *   G1 no live body stands in it, and
+ *   G1 no live body stands in it by what is durable (a delete that a crash takes back needs its body), and
  *   G2 its last record is not after the older one of the two kept snapshots (whichever is loaded, replay
- *      does not need the segment).
+ *      does not need the segment). When nothing can be appended any more, not even for another snapshot
+ *      to differ, the newest one must do.
  * A sealed segment that is covered by the newest snapshot and of which only a small share lives is copied
  * forward: each body is read back, checked, and written again by a MESSAGE_MOVED fact through the
- * same sequencer as everything else. The next two snapshots then let it go.
+ * same sequencer as everything else. The next two snapshots then let it go; on a disk without room they are
+ * taken for that alone.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -33,8 +35,7 @@
 #define SNAPSHOT_PAUSE_PER_MIB (12 * NS_PER_MS) /* about 60 MiB/s at most */
 #define CHILD_NICENESS         10
 #define MOVE_AT_ONCE           32u
-#define MOVE_ROUNDS            64u /* per look, so that the disk has time for others */
-#define SEGMENTS_MAX           4096u
+#define MOVE_ROUNDS            64u        /* per look, so that the disk has time for others */
 #define SNAPSHOT_MIN_LOG_BYTES (1u << 20) /* under room pressure: not for less than this */
 
 void engine_note(struct engine *e, const char *format, ...) {
@@ -48,17 +49,36 @@ void engine_note(struct engine *e, const char *format, ...) {
     e->options.note(e->options.context, text);
 }
 
+static bool keeper_stopping(struct engine *e) {
+    struct keeper *k = &e->keeper;
+    pthread_mutex_lock(&k->lock);
+    bool stopping = k->stopping;
+    pthread_mutex_unlock(&k->lock);
+    return stopping;
+}
+
 /* ---- snapshots ---- */
 
-/* Exit code of the child: the error, positive. */
-static int wait_for_child(pid_t child) {
-    int status;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            return E_IO;
-    if (!WIFEXITED(status))
-        return E_IO;
-    return -WEXITSTATUS(status);
+/*
+ * Exit code of the child: the error, positive. It is seen first and reaped later, under the lock: while
+ * keeper.child names it, the number is not given to another process.
+ */
+static int wait_for_child(struct keeper *k, pid_t child) {
+    siginfo_t info;
+    int status = 0;
+    while (waitid(P_PID, (id_t)child, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        ;
+    pthread_mutex_lock(&k->lock);
+    k->child = 0;
+    bool reaped = waitpid(child, &status, 0) == child;
+    pthread_mutex_unlock(&k->lock);
+    return reaped && WIFEXITED(status) ? -WEXITSTATUS(status) : E_IO;
+}
+
+/* Whoever stops does not wait for seconds of paced writing. */
+static void kill_child(struct keeper *k) {
+    if (k->child > 0)
+        kill(k->child, SIGKILL);
 }
 
 /*
@@ -74,27 +94,37 @@ static void child_main(struct engine *e, uint64_t position, uint64_t time_ns) {
     _exit(-error);
 }
 
-/* The state of now, written by a child; *ret_position is what it covers. */
-static int write_forked(struct engine *e, uint64_t *ret_position) {
-    pthread_mutex_lock(&e->lock);
+/* Engine's lock held. The child exists, or -1. */
+static pid_t start_child(struct engine *e) {
     uint64_t started_ns = clock_monotonic_ns();
-    uint64_t position = e->last_position;
-    uint64_t time_ns = e->timekeeper.time_ns;
     pid_t child = fork();
     if (child == 0)
-        child_main(e, position, time_ns);
+        child_main(e, e->last_position, e->timekeeper.time_ns);
     e->stats.snapshot_fork_ns_last = clock_monotonic_ns() - started_ns;
+    return child;
+}
+
+/* The state of now, written by a child; *ret_position is what it covers. */
+static int write_forked(struct engine *e, uint64_t *ret_position) {
+    struct keeper *k = &e->keeper;
+    pthread_mutex_lock(&e->lock);
+    *ret_position = e->last_position;
+    pid_t child = e->broken ? -1 : start_child(e);
     pthread_mutex_unlock(&e->lock);
     if (child < 0)
-        return E_NOMEM;
-    *ret_position = position;
-    return wait_for_child(child);
+        return e->held.dead ? E_IO : E_NOMEM;
+    pthread_mutex_lock(&k->lock);
+    k->child = child;
+    if (k->stopping)
+        kill_child(k);
+    pthread_mutex_unlock(&k->lock);
+    return wait_for_child(k, child);
 }
 
 static int write_here(struct engine *e, uint64_t *ret_position) {
     pthread_mutex_lock(&e->lock);
     *ret_position = e->last_position;
-    int error = snapshot_write(e, e->last_position, e->timekeeper.time_ns, 0);
+    int error = e->broken ? E_IO : snapshot_write(e, e->last_position, e->timekeeper.time_ns, 0);
     pthread_mutex_unlock(&e->lock);
     return error;
 }
@@ -115,27 +145,47 @@ static int wait_until_durable(struct engine *e, uint64_t position) {
     return 0;
 }
 
-int keeper_snapshot(struct engine *e, bool forked) {
-    struct keeper *k = &e->keeper;
-    struct log_stats before;
-    log_stats(e->log, &before);
-    uint64_t started_ns = clock_monotonic_ns();
-    uint64_t position = 0;
-    int error = forked ? write_forked(e, &position) : write_here(e, &position);
+static uint64_t log_bytes(struct engine *e) {
+    struct log_stats stats;
+    log_stats(e->log, &stats);
+    return stats.appended_bytes + e->keeper.replayed_bytes;
+}
+
+static bool nothing_new(struct engine *e) {
+    pthread_mutex_lock(&e->lock);
+    uint64_t position = e->last_position;
+    pthread_mutex_unlock(&e->lock);
+    return position == e->keeper.kept_positions[0];
+}
+
+static int write_and_publish(struct engine *e, bool forked, uint64_t *ret_position) {
+    int error = forked ? write_forked(e, ret_position) : write_here(e, ret_position);
     if (error == 0)
-        error = wait_until_durable(e, position);
+        error = wait_until_durable(e, *ret_position);
     if (error == 0)
-        error = snapshot_publish(e, position);
-    if (error != 0) {
+        error = snapshot_publish(e, *ret_position);
+    if (error == 0)
+        return 0;
+    snapshot_discard(e, *ret_position);
+    if (!keeper_stopping(e))
         engine_note(e, "snapshot failed: %s; the log keeps everything, starting takes longer",
                     error_text(error));
+    return error;
+}
+
+int keeper_snapshot(struct engine *e, bool forked) {
+    struct keeper *k = &e->keeper;
+    if (nothing_new(e))
+        return 0;
+    uint64_t bytes_before = log_bytes(e);
+    uint64_t started_ns = clock_monotonic_ns();
+    uint64_t position = 0;
+    int error = write_and_publish(e, forked, &position);
+    if (error != 0)
         return error;
-    }
-    uint64_t kept[2];
-    snapshot_prune(e, kept);
+    snapshot_prune(e, position, k->kept_positions);
+    k->bytes_at_snapshot = bytes_before;
     pthread_mutex_lock(&e->lock);
-    memcpy(k->kept_positions, kept, sizeof(kept));
-    k->bytes_at_snapshot = before.appended_bytes;
     e->stats.snapshots++;
     e->stats.snapshot_ns_last = clock_monotonic_ns() - started_ns;
     e->stats.snapshot_position = position;
@@ -152,6 +202,19 @@ struct mover {
     struct span payloads[MOVE_AT_ONCE];
 };
 
+/* The body stays where it is, for a person to look at, and so does its segment. */
+static void tell_unreadable(struct engine *e, uint32_t segment, uint64_t id, int error) {
+    char receipt[18];
+    if (e->keeper.unreadable == segment || error == E_NOT_FOUND) /* deleted meanwhile */
+        return;
+    e->keeper.unreadable = segment;
+    receipt_format(id, receipt);
+    engine_note(e,
+                "the body of %s, and maybe others of log segment %" PRIu32
+                ", cannot be read: %s; run `sluice log verify`",
+                receipt, segment, error_text(error));
+}
+
 /* Bodies of one segment, read back; those that went meanwhile are left out. Returns how many. */
 static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m) {
     pthread_mutex_lock(&e->lock);
@@ -162,8 +225,10 @@ static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m)
         struct stored_message stored;
         buffer_clear(&m->bytes[i]);
         int error = engine_read_message(e, m->ids[i], m->addresses[i], &m->bytes[i], &stored);
-        if (error != 0)
+        if (error != 0) {
+            tell_unreadable(e, segment, m->ids[i], error);
             continue;
+        }
         m->ids[count] = m->ids[i];
         m->payloads[count++] = stored.payload;
     }
@@ -204,88 +269,100 @@ static void copy_forward(struct engine *e, uint32_t segment) {
     free(m);
 }
 
-/* What the loop below needs to know of a segment, taken under the engine's lock. */
-static uint64_t live_bytes(struct engine *e, uint32_t segment) {
+/* As of *ret_position, which need not be durable yet. */
+static uint64_t live_bytes(struct engine *e, uint32_t segment, uint64_t *ret_position) {
     pthread_mutex_lock(&e->lock);
     uint64_t live = model_segment_live_bytes(e->model, segment);
+    *ret_position = e->last_position;
     pthread_mutex_unlock(&e->lock);
     return live;
 }
 
-static uint64_t oldest_kept(const struct keeper *k) {
-    return k->kept_positions[1];
+/* G1 and G2; `as_of` is where no body in it was live any more. */
+static void release_dead(struct engine *e, const struct log_segment_info *s, uint64_t as_of) {
+    struct keeper *k = &e->keeper;
+    bool last_resort = log_room(e->log) == LOG_ROOM_NONE;
+    if (s->last_position > k->kept_positions[last_resort ? 0 : 1]) {
+        k->segments_wait = true;
+        return;
+    }
+    if (wait_until_durable(e, as_of) != 0)
+        return;
+    log_release(e->log, s->number);
+    pthread_mutex_lock(&e->lock);
+    e->stats.released_segments++;
+    pthread_mutex_unlock(&e->lock);
 }
 
-static bool compact(struct engine *e) {
-    struct keeper *k = &e->keeper;
-    struct log_segment_info *infos = malloc(SEGMENTS_MAX * sizeof(*infos));
+static void compact_segment(struct engine *e, const struct log_segment_info *s) {
+    if (!s->sealed || s->last_position > e->keeper.kept_positions[0])
+        return;
+    uint64_t as_of;
+    uint64_t live = live_bytes(e, s->number, &as_of);
+    if (live == 0)
+        release_dead(e, s, as_of);
+    else if ((double)live < e->options.compact_live_share * (double)s->size_bytes &&
+             log_room(e->log) != LOG_ROOM_NONE)
+        copy_forward(e, s->number);
+}
+
+static void compact(struct engine *e) {
+    size_t max = log_segments(e->log, NULL, 0);
+    struct log_segment_info *infos = malloc(max * sizeof(*infos));
     if (infos == NULL)
-        return false;
-    size_t count = log_segments(e->log, infos, SEGMENTS_MAX);
-    if (count > SEGMENTS_MAX)
-        count = SEGMENTS_MAX;
-    double share = e->options.compact_live_share;
-    bool progress = false;
-    for (size_t i = 0; i < count; i++) {
-        if (!infos[i].sealed || infos[i].last_position > k->kept_positions[0])
-            continue;
-        uint64_t live = live_bytes(e, infos[i].number);
-        if (live == 0 && infos[i].last_position <= oldest_kept(k)) {
-            log_release(e->log, infos[i].number);
-            e->stats.released_segments++;
-            progress = true;
-        } else if (live > 0 && (double)live < share * (double)infos[i].size_bytes &&
-                   log_room(e->log) != LOG_ROOM_NONE) {
-            copy_forward(e, infos[i].number);
-            progress = true;
-        }
-    }
+        return; /* another time */
+    size_t count = log_segments(e->log, infos, max);
+    e->keeper.segments_wait = false;
+    for (size_t i = 0; i < count && i < max && !e->held.dead && !keeper_stopping(e); i++)
+        compact_segment(e, &infos[i]);
     free(infos);
-    return progress;
 }
 
 /* In manual mode the calls that move bodies turn the engine, which comes by here again. */
-bool keeper_compact(struct engine *e) {
+void keeper_compact(struct engine *e) {
     struct keeper *k = &e->keeper;
     if (k->compacting)
-        return false;
+        return;
     k->compacting = true;
-    bool progress = compact(e);
+    compact(e);
     k->compacting = false;
-    return progress;
 }
 
 /* ---- the thread ---- */
 
-static uint64_t bytes_since_snapshot(struct engine *e) {
-    struct log_stats stats;
-    log_stats(e->log, &stats);
-    return stats.appended_bytes - e->keeper.bytes_at_snapshot;
-}
-
 static bool snapshot_due(struct engine *e) {
-    if (e->keeper.snapshot_wanted)
-        return true;
-    if (clock_monotonic_ns() < e->keeper.retry_at_ns)
+    const struct keeper *k = &e->keeper;
+    if (engine_monotonic_ns(e) < k->retry_at_ns)
         return false;
-    uint64_t bytes = bytes_since_snapshot(e);
-    bool pressed = log_room(e->log) != LOG_ROOM_OK && bytes >= SNAPSHOT_MIN_LOG_BYTES;
+    uint64_t bytes = log_bytes(e) - k->bytes_at_snapshot;
+    bool pressed = log_room(e->log) != LOG_ROOM_OK &&
+                   (bytes >= SNAPSHOT_MIN_LOG_BYTES || (bytes > 0 && k->segments_wait));
     return pressed || bytes >= e->options.snapshot_every_bytes;
 }
 
-static void take_snapshot(struct engine *e) {
+static void take_snapshot(struct engine *e, uint64_t ticket, bool forked) {
     struct keeper *k = &e->keeper;
-    pthread_mutex_lock(&k->lock);
-    k->snapshot_wanted = false;
-    pthread_mutex_unlock(&k->lock);
-    int error = keeper_snapshot(e, true);
+    int error = keeper_snapshot(e, forked);
+    if (error != 0)
+        k->retry_at_ns = engine_monotonic_ns(e) + SNAPSHOT_RETRY_NS;
     pthread_mutex_lock(&k->lock);
     k->snapshot_result = error;
-    k->snapshots_done++;
-    if (error != 0)
-        k->retry_at_ns = clock_monotonic_ns() + SNAPSHOT_RETRY_NS;
+    k->snapshots_done = ticket;
     pthread_cond_broadcast(&k->wake);
     pthread_mutex_unlock(&k->lock);
+}
+
+void keeper_turn(struct engine *e, bool forked) {
+    struct keeper *k = &e->keeper;
+    if (k->compacting)
+        return; /* in manual mode, a call of its own */
+    pthread_mutex_lock(&k->lock);
+    uint64_t ticket = k->snapshots_wanted;
+    bool wanted = ticket > k->snapshots_done;
+    pthread_mutex_unlock(&k->lock);
+    if (wanted || snapshot_due(e))
+        take_snapshot(e, ticket, forked);
+    keeper_compact(e);
 }
 
 static void *keeper_main(void *arg) {
@@ -294,21 +371,12 @@ static void *keeper_main(void *arg) {
     pthread_mutex_lock(&k->lock);
     while (!k->stopping) {
         pthread_mutex_unlock(&k->lock);
-        if (!e->held.dead) {
-            if (snapshot_due(e))
-                take_snapshot(e);
-            keeper_compact(e);
-        }
+        if (!e->held.dead)
+            keeper_turn(e, true);
         pthread_mutex_lock(&k->lock);
-        if (k->stopping || k->snapshot_wanted)
+        if (k->stopping || (k->snapshots_wanted > k->snapshots_done && !e->held.dead))
             continue;
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += (long)(LOOK_EVERY_MS * NS_PER_MS);
-        if (until.tv_nsec >= (long)NS_PER_SECOND) {
-            until.tv_nsec -= (long)NS_PER_SECOND;
-            until.tv_sec++;
-        }
+        struct timespec until = engine_timespec(clock_monotonic_ns() + LOOK_EVERY_MS * NS_PER_MS);
         pthread_cond_timedwait(&k->wake, &k->lock, &until);
     }
     pthread_mutex_unlock(&k->lock);
@@ -332,8 +400,9 @@ void keeper_stop(struct engine *e) {
         return;
     pthread_mutex_lock(&k->lock);
     k->stopping = true;
+    kill_child(k);
     pthread_cond_broadcast(&k->wake);
     pthread_mutex_unlock(&k->lock);
     pthread_join(k->thread, NULL);
-    k->running = false;
+    k->running = k->stopping = false;
 }

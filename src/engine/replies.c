@@ -26,7 +26,11 @@ int held_init(struct held *h) {
         return E_NOMEM;
     h->starts_capacity = STARTS_CAPACITY_FIRST;
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->progress, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&h->progress, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     return 0;
 }
 
@@ -119,6 +123,23 @@ void replies_hold(struct engine *e, struct engine_request *first, struct engine_
     replies_release(e, log_durable_position(e->log));
 }
 
+bool replies_withdraw(struct engine *e, struct engine_request *q) {
+    struct held *h = &e->held;
+    pthread_mutex_lock(&h->lock);
+    assert(h->dead);
+    struct engine_request *before = NULL, *at = h->first;
+    for (; at != NULL && at != q; at = at->next)
+        before = at;
+    if (at != NULL && before == NULL)
+        h->first = q->next;
+    else if (at != NULL)
+        before->next = q->next;
+    if (at != NULL && h->last == q)
+        h->last = before;
+    pthread_mutex_unlock(&h->lock);
+    return at != NULL;
+}
+
 /* The ring doubles; its order starts at index 0 again. Lock held. */
 static int grow_starts(struct held *h) {
     uint32_t capacity = h->starts_capacity * 2;
@@ -157,22 +178,17 @@ void replies_on_failed(void *engine, const char *message) {
     struct engine *e = engine;
     atomic_store(&e->accepting, false);
     pthread_mutex_lock(&e->held.lock);
+    bool first = !e->held.dead;
     e->held.dead = true;
     pthread_cond_broadcast(&e->held.progress);
     pthread_mutex_unlock(&e->held.lock);
-    if (e->options.failed != NULL)
+    if (first && e->options.failed != NULL)
         e->options.failed(e->options.context, message);
 }
 
 void replies_wait_progress(struct engine *e, uint64_t position) {
     struct held *h = &e->held;
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += (long)(PROGRESS_WAIT_MS * NS_PER_MS);
-    if (until.tv_nsec >= (long)NS_PER_SECOND) {
-        until.tv_nsec -= (long)NS_PER_SECOND;
-        until.tv_sec++;
-    }
+    struct timespec until = engine_timespec(clock_monotonic_ns() + PROGRESS_WAIT_MS * NS_PER_MS);
     pthread_mutex_lock(&h->lock);
     if (!h->dead && log_durable_position(e->log) <= position)
         pthread_cond_timedwait(&h->progress, &h->lock, &until);

@@ -7,7 +7,8 @@
  *
  * In 2 and 3 each decision is applied before the next is taken, so that the next one sees it; the facts
  * are appended once, behind. That is sound because these facts carry no bodies (apply needs no address) and
- * because the room for them is made sure of before: after an apply, a failing append ends the process.
+ * because the room for them is made sure of before (log_ensure_room): after an apply, a failing append ends
+ * the process.
  */
 #include <stdlib.h>
 
@@ -15,8 +16,14 @@
 #include "engine/internal.h"
 
 #define NOW_EVERY 32u /* requests decided at one reading of the clock, then handed to the log */
-#define PACE_IDLE_NS                                                                               \
-    (200 * NS_PER_MS) /* look again at least this often while starts are held back */
+#define LOOK_AGAIN_NS                                                                              \
+    (200 * NS_PER_MS) /* nothing tells when the disk has room, or the clock is trusted, again */
+
+/* Room asked for is twice what a gathered record stops at: its last decision may pass that. */
+#define GATHER_BYTES(e)                                                                            \
+    ((e)->options.segment_bytes == 0 || (e)->options.segment_bytes / 8 > SNAPSHOT_CHUNK_BYTES      \
+         ? SNAPSHOT_CHUNK_BYTES                                                                    \
+         : (size_t)(e)->options.segment_bytes / 8)
 
 uint64_t engine_monotonic_ns(struct engine *e) {
     return e->options.monotonic_ns != NULL ? e->options.monotonic_ns(e->options.context)
@@ -56,7 +63,7 @@ int sequencer_append(struct engine *e, uint64_t now_ns, uint16_t fact_count,
         }
         log_commit(e->log);
         replies_wait_progress(e, log_durable_position(e->log));
-        if (!atomic_load(&e->accepting) && e->held.dead)
+        if (e->held.dead)
             return E_IO;
     }
     e->last_position = position;
@@ -124,6 +131,17 @@ static void prefetch_run(const struct engine *e, const struct engine_request *fi
         model_prefetch(e->model, &q->r);
 }
 
+/* Never to be answered, but kept where whoever waits for one of them can take it back. */
+static void abandon(struct engine *e, struct engine_request *first) {
+    struct engine_request *last = first;
+    for (struct engine_request *q = first; q != NULL; q = q->next) {
+        q->wait_position = UINT64_MAX;
+        last = q;
+    }
+    if (first != NULL)
+        replies_hold(e, first, last);
+}
+
 static void decide_chain(struct engine *e, struct engine_request *first) {
     while (first != NULL && !e->broken) {
         prefetch_run(e, first);
@@ -141,6 +159,7 @@ static void decide_chain(struct engine *e, struct engine_request *first) {
         if (first != NULL)
             log_commit(e->log);
     }
+    abandon(e, first);
 }
 
 /* Facts that were applied already become a record; to fail here is to end. */
@@ -149,6 +168,12 @@ static void append_gathered(struct engine *e, uint64_t now_ns, uint16_t fact_cou
     int error = sequencer_append(e, now_ns, fact_count, &address);
     if (error != 0 && !e->held.dead)
         engine_break(e, "a record could not be appended", error);
+}
+
+/* Else what was applied could not be appended, and the process would have to end for want of room. */
+static bool has_room_to_gather(struct engine *e) {
+    e->short_of_room = log_ensure_room(e->log, 2 * GATHER_BYTES(e)) != 0;
+    return !e->short_of_room;
 }
 
 typedef bool decide_next(struct engine *e, struct decision *d);
@@ -162,7 +187,7 @@ static uint32_t gather(struct engine *e, uint64_t now_ns, decide_next *next,
     buffer_clear(&e->facts);
     struct decision d = begin(e, now_ns);
     uint32_t n = 0;
-    while (n < GATHER_MAX && e->facts.size < SNAPSHOT_CHUNK_BYTES && !e->broken) {
+    while (n < GATHER_MAX && e->facts.size < GATHER_BYTES(e) && !e->broken) {
         size_t begun = e->facts.size;
         d.operation = 0;
         if (!next(e, &d) || d.failed)
@@ -182,8 +207,7 @@ static bool next_timer(struct engine *e, struct decision *d) {
 }
 
 static void run_timers(struct engine *e, uint64_t now_ns) {
-    while (!e->broken && model_next_due_ns(e->model) <= now_ns &&
-           log_room(e->log) != LOG_ROOM_NONE) {
+    while (!e->broken && model_next_due_ns(e->model) <= now_ns && has_room_to_gather(e)) {
         uint16_t facts;
         if (gather(e, now_ns, next_timer, &facts) == 0 || e->broken)
             return;
@@ -204,8 +228,8 @@ static bool next_start(struct engine *e, struct decision *d) {
 
 static bool may_start(struct engine *e) {
     return e->options.start_attempts != NULL && atomic_load(&e->accepting) && !e->broken &&
-           log_room(e->log) != LOG_ROOM_NONE &&
-           engine_monotonic_ns(e) >= e->timekeeper.starts_after_ns;
+           !e->recovering && engine_monotonic_ns(e) >= e->timekeeper.starts_after_ns &&
+           has_room_to_gather(e);
 }
 
 static void run_starts(struct engine *e, uint64_t now_ns) {
@@ -225,7 +249,10 @@ void sequencer_work(struct engine *e, struct engine_request *first) {
     decide_chain(e, first);
     if (e->broken)
         return;
-    uint64_t now_ns = engine_now_ns(e);
+    e->short_of_room = false;
+    uint64_t now_ns = engine_now_ns(e), unknown;
+    if (e->recovering && sequencer_recover(e, &unknown) != 0)
+        return; /* the log is dead */
     run_timers(e, now_ns);
     run_starts(e, now_ns);
 }
@@ -237,14 +264,16 @@ uint64_t sequencer_next_wake_ns(struct engine *e) {
     if (e->options.start_attempts != NULL && atomic_load(&e->accepting)) {
         uint64_t start_ns = model_next_start_ns(e->model, now_ns);
         if (start_ns != UINT64_MAX && e->timekeeper.starts_after_ns > monotonic_ns)
-            start_ns = now_ns + PACE_IDLE_NS;
+            start_ns = now_ns + LOOK_AGAIN_NS;
         if (start_ns < due_ns)
             due_ns = start_ns;
     }
+    if (e->recovering)
+        due_ns = now_ns;
     if (due_ns == UINT64_MAX)
         return UINT64_MAX;
-    if (log_room(e->log) == LOG_ROOM_NONE && due_ns < now_ns + PACE_IDLE_NS)
-        due_ns = now_ns + PACE_IDLE_NS;
+    if (e->short_of_room && due_ns < now_ns + LOOK_AGAIN_NS)
+        due_ns = now_ns + LOOK_AGAIN_NS;
     return due_ns <= now_ns ? monotonic_ns : monotonic_ns + (due_ns - now_ns);
 }
 
@@ -254,19 +283,21 @@ static bool next_recovery(struct engine *e, struct decision *d) {
 
 int sequencer_recover(struct engine *e, uint64_t *ret_count) {
     *ret_count = 0;
-    for (;;) {
+    while (has_room_to_gather(e)) {
         uint64_t now_ns = engine_now_ns(e);
         uint16_t facts;
         uint32_t n = gather(e, now_ns, next_recovery, &facts);
         if (e->broken)
             return E_CORRUPT;
-        if (n == 0)
+        if (n == 0) {
+            e->recovering = false;
             return 0;
-        uint64_t address;
-        int error = sequencer_append(e, now_ns, facts, &address);
-        if (error != 0)
-            return error;
+        }
+        append_gathered(e, now_ns, facts);
+        if (e->held.dead)
+            return E_IO;
         log_commit(e->log);
         *ret_count += n;
     }
+    return e->held.dead ? E_IO : 0;
 }

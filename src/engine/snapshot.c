@@ -88,8 +88,7 @@ static int sink_write(void *context, struct span bytes) {
     uint64_t pause_ns = s->pause_per_mib_ns * (s->unflushed >> 20);
     int error = sink_flush(s);
     if (error == 0 && pause_ns > 0) {
-        struct timespec pause = {.tv_sec = (time_t)(pause_ns / NS_PER_SECOND),
-                                 .tv_nsec = (long)(pause_ns % NS_PER_SECOND)};
+        struct timespec pause = engine_timespec(pause_ns);
         nanosleep(&pause, NULL);
     }
     return error;
@@ -219,14 +218,19 @@ static int list_snapshots(const struct engine *e, struct listing *l,
     return e->files->list(e->files->context, directory, entry, l);
 }
 
-void snapshot_prune(const struct engine *e, uint64_t ret_kept[2]) {
+void snapshot_discard(const struct engine *e, uint64_t position) {
+    remove_file(e, position, ".tmp");
+}
+
+void snapshot_prune(const struct engine *e, uint64_t newest, uint64_t ret_kept[2]) {
     struct listing l;
+    size_t kept = 0;
     ret_kept[0] = ret_kept[1] = 0;
     if (list_snapshots(e, &l, list_entry) < 0)
         return;
     for (size_t i = 0; i < l.count; i++) {
-        if (i < 2)
-            ret_kept[i] = l.positions[i];
+        if (kept < 2 && l.positions[i] <= newest)
+            ret_kept[kept++] = l.positions[i];
         else
             remove_file(e, l.positions[i], ".snap");
     }

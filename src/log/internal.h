@@ -123,6 +123,8 @@ MUST_CHECK int recovery_run(struct log *log, struct log_recovery *ret_recovery,
 
 /* Lock held, and dropped meanwhile: disposes of released segments, prepares the next one. */
 void room_maintain(struct log *log);
+/* What must be left in the current segment for more than LOG_ROOM_NONE when no next one is prepared. */
+uint64_t room_margin_bytes(const struct log *log);
 /* Lock held: what log_room says now. */
 void room_update(struct log *log);
 

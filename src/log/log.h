@@ -90,6 +90,12 @@ enum log_room log_room(const struct log *log);
 MUST_CHECK int log_append(struct log *log, uint64_t time_ns, uint16_t fact_count, struct span facts,
                           uint64_t *ret_position, uint64_t *ret_address);
 
+/*
+ * Makes sure that the next log_append of up to `facts_bytes` will not say E_FULL, whatever becomes of the
+ * room meanwhile. For facts that take effect before they are appended. E_FULL, E_TOO_LARGE, E_IO.
+ */
+MUST_CHECK int log_ensure_room(struct log *log, size_t facts_bytes);
+
 /* Hands what was appended to the log thread. Cheap when there is nothing or it is busy already. */
 void log_commit(struct log *log);
 

@@ -23,7 +23,7 @@
 #include "log/internal.h"
 
 /* Nearly nothing: what is left is kept for records that are being decided already. */
-static uint64_t margin_bytes(const struct log *log) {
+uint64_t room_margin_bytes(const struct log *log) {
     return log->options.segment_bytes / 64;
 }
 
@@ -31,7 +31,7 @@ void room_update(struct log *log) {
     enum log_room room = LOG_ROOM_OK;
     if (log->short_of_room) {
         uint64_t left = log->current->capacity - log->current->end;
-        bool some = log->next_file >= 0 || left > margin_bytes(log);
+        bool some = log->next_file >= 0 || left > room_margin_bytes(log);
         room = some ? LOG_ROOM_RESERVE : LOG_ROOM_NONE;
     }
     atomic_store_explicit(&log->room, (int)room, memory_order_release);

@@ -193,6 +193,31 @@ int log_append(struct log *log, uint64_t time_ns, uint16_t fact_count, struct sp
     return rc;
 }
 
+/* Only this thread appends, so a prepared segment stays, and so does what is left of the current one. */
+static int ensure_room_locked(struct log *log, size_t size) {
+    if (size > RECORD_MAX_BYTES || size > log->options.segment_bytes / 2) {
+        return E_TOO_LARGE;
+    }
+    uint64_t wanted = size + room_margin_bytes(log);
+    while (log->next_file < 0 && log->current->capacity - log->current->end < wanted) {
+        if (log->failed) {
+            return E_IO;
+        }
+        if (log->short_of_room) {
+            return E_FULL;
+        }
+        room_maintain(log); /* the log thread has not come to it yet */
+    }
+    return log->failed ? E_IO : 0;
+}
+
+int log_ensure_room(struct log *log, size_t facts_bytes) {
+    log_lock(log);
+    int rc = ensure_room_locked(log, RECORD_HEADER_BYTES + facts_bytes);
+    log_unlock(log);
+    return rc;
+}
+
 /* ---- flushing ---- */
 
 struct io_failure {
