@@ -116,7 +116,8 @@ enum refusal stock_check_plus(const struct model *m, const struct decision *d, u
         return REFUSAL_MEMBER_LIMIT;
     }
     uint64_t left = st->def.total - stock_used(st);
-    if (left <= pending.units || left - pending.units <= keep_back) {
+    assert(pending.units <= left); /* each of them was checked here */
+    if (left - pending.units <= keep_back) {
         return REFUSAL_SOLD_OUT;
     }
     bool full = m->stocks->purchase_count + pending.units >= m->limits.purchases;
