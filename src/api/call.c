@@ -102,10 +102,11 @@ static struct span unquoted(struct span key) {
 }
 
 static bool fill_idempotency(struct call *c) {
-    struct span key = unquoted(c->head.idempotency_key);
-    if (c->head.idempotency_key.data == NULL || c->x == NULL || http_method(c->x) != HTTP_POST_) {
+    /* A call of the program's own has no head to look at. */
+    if (c->x == NULL || c->head.idempotency_key.data == NULL || http_method(c->x) != HTTP_POST_) {
         return true;
     }
+    struct span key = unquoted(c->head.idempotency_key);
     if (key.size == 0 || key.size > KEY_MAX_BYTES) {
         call_invalid(c, "", "Idempotency-Key: expected 1 to 255 characters");
         return false;
