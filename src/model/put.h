@@ -53,17 +53,6 @@ static inline void decision_put_key(struct decision *d, struct span key) {
     d->failed |= put_key(d->facts, key) != 0;
 }
 
-/* Short names for encoders that are long. */
-static inline void fact_u8(struct decision *d, uint8_t v) {
-    decision_put_u8(d, v);
-}
-static inline void fact_u32(struct decision *d, uint32_t v) {
-    decision_put_u32(d, v);
-}
-static inline void fact_u64(struct decision *d, uint64_t v) {
-    decision_put_u64(d, v);
-}
-
 /* ---- a section of a snapshot ---- */
 
 struct saver {
