@@ -62,11 +62,10 @@ static void set_text(char **field, const char *value) {
     must(def_set_text(field, span_text(value)), "setting");
 }
 
-/* "\n" written as backslash n, so that lines fit into an argument. */
-static struct span unescape(const char *value) {
-    char *text = strdup(value);
+/* "\n" written as backslash n, so that lines fit into an argument; done in place. */
+static char *unescape(char *text) {
     char *out = text;
-    for (const char *p = value; *p != '\0'; p++) {
+    for (const char *p = text; *p != '\0'; p++) {
         if (p[0] == '\\' && p[1] == 'n') {
             *out++ = '\n';
             p++;
@@ -75,14 +74,14 @@ static struct span unescape(const char *value) {
         }
     }
     *out = '\0';
-    return span_text(text);
+    return text;
 }
 
-static bool set_destination(struct destination_def *d, const char *name, const char *value) {
+static bool set_destination(struct destination_def *d, const char *name, char *value) {
     if (strcmp(name, "method") == 0) {
         set_text(&d->method, value);
     } else if (strcmp(name, "headers") == 0) {
-        set_text(&d->headers, (const char *)unescape(value).data);
+        set_text(&d->headers, unescape(value));
     } else if (strcmp(name, "ca_file") == 0) {
         set_text(&d->ca_file, value);
     } else if (strcmp(name, "retry_statuses") == 0) {
@@ -110,7 +109,7 @@ static bool set_destination(struct destination_def *d, const char *name, const c
     return true;
 }
 
-static bool set_envelope(struct envelope *e, const char *name, const char *value) {
+static bool set_envelope(struct envelope *e, const char *name, char *value) {
     if (strcmp(name, "content_type") == 0) {
         e->content_type = span_text(value);
     } else if (strcmp(name, "traceparent") == 0) {
@@ -120,7 +119,7 @@ static bool set_envelope(struct envelope *e, const char *name, const char *value
     } else if (strcmp(name, "correlation_id") == 0) {
         e->correlation_id = span_text(value);
     } else if (strcmp(name, "message_headers") == 0) {
-        e->headers = unescape(value);
+        e->headers = span_text(unescape(value));
     } else {
         return false;
     }
