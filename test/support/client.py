@@ -33,7 +33,7 @@ class Client:
 
     def connect(self):
         if self.tls is not None:
-            return http.client.HTTPSConnection("localhost", self.port, timeout=self.timeout, context=self.tls)
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=self.timeout, context=self.tls)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.timeout)
         connection.connect()
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
