@@ -62,8 +62,7 @@ static inline struct map_shard *shard_of(const struct map *m, uint64_t hash) {
     return &m->shards[hash & (m->shard_count - 1)];
 }
 
-int map_init(struct map *m, uint32_t shard_count, const void *owner, map_match *match,
-             map_hash_of *hash_of) {
+int map_init(struct map *m, uint32_t shard_count, const void *owner, map_match *match) {
     assert(shard_count > 0 && shard_count <= SHARDS_MAX);
     assert((shard_count & (shard_count - 1)) == 0);
     struct map_shard *shards = calloc(shard_count, sizeof *shards);
@@ -75,7 +74,6 @@ int map_init(struct map *m, uint32_t shard_count, const void *owner, map_match *
         .shard_count = shard_count,
         .owner = owner,
         .match = match,
-        .hash_of = hash_of,
     };
     return 0;
 }

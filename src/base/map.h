@@ -16,7 +16,6 @@
 #include "base/compiler.h"
 
 typedef bool map_match(const void *owner, uint32_t slot, const void *key);
-typedef uint64_t map_hash_of(const void *owner, uint32_t slot);
 
 struct map_shard;
 
@@ -24,14 +23,12 @@ struct map {
     struct map_shard *shards; /* owns */
     uint32_t shard_count;     /* power of two */
     uint64_t count;
-    const void *owner; /* borrows: passed to match and hash_of */
+    const void *owner; /* borrows: passed to match */
     map_match *match;
-    map_hash_of *hash_of;
 };
 
 /* shard_count: a power of two up to 4096; 1 suits a map of a few thousand entries. */
-MUST_CHECK int map_init(struct map *m, uint32_t shard_count, const void *owner, map_match *match,
-                        map_hash_of *hash_of);
+MUST_CHECK int map_init(struct map *m, uint32_t shard_count, const void *owner, map_match *match);
 void map_release(struct map *m);
 /* The slot whose cell matches, or 0. */
 uint32_t map_find(const struct map *m, uint64_t hash, const void *key);

@@ -14,14 +14,9 @@ static bool target_matches(const void *owner, uint32_t slot, const void *key) {
     return t->cells[slot]->index == *(const uint32_t *)key;
 }
 
-static uint64_t target_hash(const void *owner, uint32_t slot) {
-    const struct targets *t = owner;
-    return hash_u64(t->cells[slot]->index);
-}
-
 int targets_init(struct targets *t) {
     *t = (struct targets){.slots = 1};
-    return map_init(&t->by_index, TARGET_SHARDS, t, target_matches, target_hash);
+    return map_init(&t->by_index, TARGET_SHARDS, t, target_matches);
 }
 
 static void target_free(struct target *t) {

@@ -68,16 +68,10 @@ static bool attempt_matches(const void *owner, uint32_t slot, const void *key) {
     return a->message == *(const uint64_t *)key;
 }
 
-static uint64_t attempt_hash(const void *owner, uint32_t slot) {
-    const struct destinations *s = owner;
-    const struct attempt *a = slab_at(&s->attempt_cells, slot);
-    return hash_u64(a->message);
-}
-
 int attempts_init(struct destinations *s) {
     slab_init(&s->attempt_cells, sizeof(struct attempt), UINT32_MAX - 1);
     list_init(&s->started);
-    return map_init(&s->attempts, ATTEMPT_SHARDS, s, attempt_matches, attempt_hash);
+    return map_init(&s->attempts, ATTEMPT_SHARDS, s, attempt_matches);
 }
 
 void attempts_release(struct destinations *s) {

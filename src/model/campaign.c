@@ -25,10 +25,10 @@ int campaigns_create(const struct model *m, struct campaigns **ret) {
     slab_init(&c->entries, sizeof(struct entry), UINT32_MAX - 1); /* limits bind decide only */
     int rc = roster_init(&c->roster, m->hash);
     if (rc == 0) {
-        rc = map_init(&c->by_member, ENTRY_MAP_SHARDS, c, entry_matches_member, entry_hash_member);
+        rc = map_init(&c->by_member, ENTRY_MAP_SHARDS, c, entry_matches_member);
     }
     if (rc == 0) {
-        rc = map_init(&c->by_id, ENTRY_MAP_SHARDS, c, entry_matches_id, entry_hash_id);
+        rc = map_init(&c->by_id, ENTRY_MAP_SHARDS, c, entry_matches_id);
     }
     if (rc != 0) {
         campaigns_free(c);

@@ -32,7 +32,7 @@ bool entry_matches_member(const void *owner, uint32_t slot, const void *key) {
     return e->campaign == k->campaign && span_equal(key_text_span(&e->member), k->member);
 }
 
-uint64_t entry_hash_member(const void *owner, uint32_t slot) {
+static uint64_t entry_hash_member(const void *owner, uint32_t slot) {
     const struct entry *e = entry_at(owner, slot);
     return member_hash_of(owner, e->campaign, key_text_span(&e->member));
 }
@@ -50,7 +50,7 @@ static uint64_t id_hash_of(uint64_t id) {
     return (hash_u64(id) & ~(uint64_t)(ENTRY_MAP_SHARDS - 1)) | shard;
 }
 
-uint64_t entry_hash_id(const void *owner, uint32_t slot) {
+static uint64_t entry_hash_id(const void *owner, uint32_t slot) {
     return id_hash_of(entry_at(owner, slot)->id);
 }
 

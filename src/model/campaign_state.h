@@ -83,9 +83,7 @@ MUST_CHECK int campaign_install(struct model *m, struct campaign *k, struct camp
 /* ---- campaign_entry.c: the set of entries, and what is decided about one ---- */
 
 bool entry_matches_member(const void *owner, uint32_t slot, const void *key);
-uint64_t entry_hash_member(const void *owner, uint32_t slot);
 bool entry_matches_id(const void *owner, uint32_t slot, const void *key);
-uint64_t entry_hash_id(const void *owner, uint32_t slot);
 
 /* Slots, 0 when there is none. */
 uint32_t entry_find_member(const struct campaigns *c, uint32_t campaign, struct span member);

@@ -96,7 +96,7 @@ int dedups_create(const struct model *m, struct dedups **ret) {
     }
     s->hash = m->hash;
     slab_init(&s->keys, sizeof(struct stored_key), UINT32_MAX - 1); /* limits bind decide only */
-    int rc = map_init(&s->by_print, MAP_SHARDS, s, key_matches, key_hash);
+    int rc = map_init(&s->by_print, MAP_SHARDS, s, key_matches);
     if (rc != 0) {
         free(s);
         return rc;

@@ -20,19 +20,9 @@ static bool id_matches(const void *owner, uint32_t slot, const void *key) {
     return message_at(s, slot)->id == *(const uint64_t *)key;
 }
 
-static uint64_t id_hash_of(const void *owner, uint32_t slot) {
-    const struct queues *s = owner;
-    return id_hash(message_at(s, slot)->id);
-}
-
 static bool key_matches(const void *owner, uint32_t slot, const void *key) {
     const struct queues *s = owner;
     return key_at(s, slot)->hash == *(const uint64_t *)key;
-}
-
-static uint64_t key_hash_of(const void *owner, uint32_t slot) {
-    const struct queues *s = owner;
-    return key_map_hash(s, key_at(s, slot)->hash);
 }
 
 static bool target_matches(const void *owner, uint32_t slot, const void *key) {
@@ -63,13 +53,13 @@ int queues_create(const struct model *m, struct queues **ret) {
     queues_init_slabs(s);
     int rc = roster_init(&s->roster, m->hash);
     if (rc == 0) {
-        rc = map_init(&s->by_id, ID_MAP_SHARDS, s, id_matches, id_hash_of);
+        rc = map_init(&s->by_id, ID_MAP_SHARDS, s, id_matches);
     }
     if (rc == 0) {
-        rc = map_init(&s->by_key, KEY_SHARDS, s, key_matches, key_hash_of);
+        rc = map_init(&s->by_key, KEY_SHARDS, s, key_matches);
     }
     if (rc == 0) {
-        rc = map_init(&s->by_target, TARGET_SHARDS, s, target_matches, target_hash_of);
+        rc = map_init(&s->by_target, TARGET_SHARDS, s, target_matches);
     }
     if (rc != 0) {
         queues_free(s);

@@ -48,17 +48,13 @@ static bool id_matches(const void *owner, uint32_t slot, const void *key) {
     return cell_at(owner, slot)->id == *(const uint64_t *)key;
 }
 
-static uint64_t id_hash_of(const void *owner, uint32_t slot) {
-    return hash_u64(cell_at(owner, slot)->id);
-}
-
 int receipts_create(const struct model *m, struct receipts **ret) {
     struct receipts *s = calloc(1, sizeof *s);
     if (s == NULL) {
         return E_NOMEM;
     }
     slab_init(&s->cells, sizeof(struct receipt_cell), UINT32_MAX - 1);
-    int rc = map_init(&s->by_id, RECEIPT_SHARDS, s, id_matches, id_hash_of);
+    int rc = map_init(&s->by_id, RECEIPT_SHARDS, s, id_matches);
     if (rc != 0) {
         free(s);
         return rc;

@@ -33,7 +33,7 @@ static uint64_t name_hash(const void *owner, uint32_t slot) {
 
 int roster_init(struct roster *r, struct hash_key hash) {
     *r = (struct roster){.hash = hash};
-    return map_init(&r->by_name, NAME_SHARDS, r, name_matches, name_hash);
+    return map_init(&r->by_name, NAME_SHARDS, r, name_matches);
 }
 
 void roster_release(struct roster *r) {

@@ -27,10 +27,10 @@ int stocks_create(const struct model *m, struct stocks **ret) {
     slab_init(&s->members, sizeof(struct member), UINT32_MAX - 1);
     int rc = roster_init(&s->roster, m->hash);
     if (rc == 0) {
-        rc = map_init(&s->purchase_map, STOCK_MAP_SHARDS, s, purchase_matches, purchase_hash);
+        rc = map_init(&s->purchase_map, STOCK_MAP_SHARDS, s, purchase_matches);
     }
     if (rc == 0) {
-        rc = map_init(&s->member_map, STOCK_MAP_SHARDS, s, member_matches, member_hash);
+        rc = map_init(&s->member_map, STOCK_MAP_SHARDS, s, member_matches);
     }
     if (rc != 0) {
         stocks_free(s);

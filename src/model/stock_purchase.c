@@ -50,7 +50,7 @@ bool purchase_matches(const void *owner, uint32_t slot, const void *key) {
     return p->stock == k->stock && span_equal(key_text_span(&p->key), k->key);
 }
 
-uint64_t purchase_hash(const void *owner, uint32_t slot) {
+static uint64_t purchase_hash(const void *owner, uint32_t slot) {
     const struct purchase *p = purchase_at(owner, slot);
     return purchase_hash_of(owner, p->stock, key_text_span(&p->key));
 }
@@ -61,7 +61,7 @@ bool member_matches(const void *owner, uint32_t slot, const void *key) {
     return b->stock == k->stock && span_equal(key_text_span(&b->key), k->key);
 }
 
-uint64_t member_hash(const void *owner, uint32_t slot) {
+static uint64_t member_hash(const void *owner, uint32_t slot) {
     const struct member *b = member_at(owner, slot);
     return scoped_hash(owner, b->stock, key_text_span(&b->key));
 }

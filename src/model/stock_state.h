@@ -98,9 +98,7 @@ void stock_on_timer(const struct model *m, struct decision *d, uint32_t timer_ki
 
 /* For the two maps. */
 bool purchase_matches(const void *owner, uint32_t slot, const void *key);
-uint64_t purchase_hash(const void *owner, uint32_t slot);
 bool member_matches(const void *owner, uint32_t slot, const void *key);
-uint64_t member_hash(const void *owner, uint32_t slot);
 
 /* Slots, 0 when there is none. */
 uint32_t purchase_find(const struct stocks *s, uint32_t stock, struct span key);

@@ -22,17 +22,12 @@ static bool fate_matches(const void *owner, uint32_t slot, const void *key) {
     return span_equal(span_of(f->cells[slot].key, f->cells[slot].key_size), *wanted);
 }
 
-static uint64_t fate_hash(const void *owner, uint32_t slot) {
-    const struct fates *f = owner;
-    return hash_bytes(PLACE_KEY, span_of(f->cells[slot].key, f->cells[slot].key_size));
-}
-
 int fates_create(struct fates **ret) {
     struct fates *f = calloc(1, sizeof(*f));
     if (f == NULL)
         return E_NOMEM;
     f->count = 1;
-    int rc = map_init(&f->map, 64, f, fate_matches, fate_hash);
+    int rc = map_init(&f->map, 64, f, fate_matches);
     if (rc != 0) {
         free(f);
         return rc;

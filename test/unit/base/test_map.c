@@ -28,11 +28,6 @@ static bool cells_match(const void *owner, uint32_t slot, const void *key) {
     return c->keys[slot] == *(const uint64_t *)key;
 }
 
-static uint64_t cells_hash_of(const void *owner, uint32_t slot) {
-    const struct cells *c = owner;
-    return key_hash(c, c->keys[slot]);
-}
-
 /* Random inserts, look-ups, removals against an array "slot of key". */
 static void run_against_array(uint64_t seed, uint32_t shards, uint32_t key_count, bool poor_hash) {
     print_message("seed %llu\n", (unsigned long long)seed);
@@ -41,7 +36,7 @@ static void run_against_array(uint64_t seed, uint32_t shards, uint32_t key_count
     struct cells c = {calloc(key_count + 1, sizeof(uint64_t)), poor_hash};
     bool *there = calloc(key_count + 1, sizeof *there);
     struct map m;
-    assert_int_equal(map_init(&m, shards, &c, cells_match, cells_hash_of), 0);
+    assert_int_equal(map_init(&m, shards, &c, cells_match), 0);
     uint64_t live = 0;
     for (int step = 0; step < 60000; step++) {
         /* Key k lives in slot k+1; phases of mostly inserting and mostly removing. */
@@ -89,7 +84,7 @@ static void memory_stays_at_sixteen_bytes_an_entry(void **state) {
     const uint32_t count = 1000000;
     struct cells c = {malloc((count + 1) * sizeof(uint64_t)), false};
     struct map m;
-    assert_int_equal(map_init(&m, 256, &c, cells_match, cells_hash_of), 0);
+    assert_int_equal(map_init(&m, 256, &c, cells_match), 0);
     for (uint32_t slot = 1; slot <= count; slot++) {
         c.keys[slot] = slot;
         assert_int_equal(map_insert(&m, key_hash(&c, slot), slot), 0);
@@ -104,7 +99,7 @@ static void churn_does_not_grow_it(void **state) {
     (void)state;
     struct cells c = {calloc(KEYS + 1, sizeof(uint64_t)), false};
     struct map m;
-    assert_int_equal(map_init(&m, 1, &c, cells_match, cells_hash_of), 0);
+    assert_int_equal(map_init(&m, 1, &c, cells_match), 0);
     for (uint64_t key = 0; key < 200000; key++) {
         uint32_t slot = (uint32_t)(key % 100) + 1;
         if (key >= 100) {
@@ -125,7 +120,7 @@ static void reserved_room_keeps_entries(void **state) {
     const uint32_t count = 100000;
     struct cells c = {malloc((count + 1) * sizeof(uint64_t)), false};
     struct map m;
-    assert_int_equal(map_init(&m, 16, &c, cells_match, cells_hash_of), 0);
+    assert_int_equal(map_init(&m, 16, &c, cells_match), 0);
     for (uint32_t slot = 1; slot <= count; slot++) {
         if (slot == 1000) {
             assert_int_equal(map_reserve(&m, count), 0);
