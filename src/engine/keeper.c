@@ -8,8 +8,8 @@
  * A sealed segment may go when
  *   G1 no live body stands in it by what is durable (a delete that a crash takes back needs its body), and
  *   G2 its last record is not after the older one of the two kept snapshots (whichever is loaded, replay
- *      does not need the segment). When nothing can be appended any more, not even for another snapshot
- *      to differ, the newest one must do.
+ *      does not need the segment). On a disk without room the newest one must do: nothing is
+ *      accepted, so perhaps nothing will ever be appended that a second one could differ by.
  * A sealed segment that is covered by the newest snapshot and of which only a small share lives is copied
  * forward: each body is read back, checked, and written again by a MESSAGE_MOVED fact through the
  * same sequencer as everything else. The next two snapshots then let it go; on a disk without room they are
@@ -278,14 +278,8 @@ static uint64_t live_bytes(struct engine *e, uint32_t segment, uint64_t *ret_pos
     return live;
 }
 
-/* G1 and G2; `as_of` is where no body in it was live any more. */
-static void release_dead(struct engine *e, const struct log_segment_info *s, uint64_t as_of) {
-    struct keeper *k = &e->keeper;
-    bool last_resort = log_room(e->log) == LOG_ROOM_NONE;
-    if (s->last_position > k->kept_positions[last_resort ? 0 : 1]) {
-        k->segments_wait = true;
-        return;
-    }
+/* `as_of` is where no body in it was live any more: G1. */
+static void release(struct engine *e, const struct log_segment_info *s, uint64_t as_of) {
     if (wait_until_durable(e, as_of) != 0)
         return;
     log_release(e->log, s->number);
@@ -295,14 +289,18 @@ static void release_dead(struct engine *e, const struct log_segment_info *s, uin
 }
 
 static void compact_segment(struct engine *e, const struct log_segment_info *s) {
-    if (!s->sealed || s->last_position > e->keeper.kept_positions[0])
-        return;
+    struct keeper *k = &e->keeper;
     uint64_t as_of;
     uint64_t live = live_bytes(e, s->number, &as_of);
-    if (live == 0)
-        release_dead(e, s, as_of);
-    else if ((double)live < e->options.compact_live_share * (double)s->size_bytes &&
-             log_room(e->log) != LOG_ROOM_NONE)
+    enum log_room room = log_room(e->log);
+    uint64_t covered = k->kept_positions[live > 0 || room != LOG_ROOM_OK ? 0 : 1]; /* G2 */
+    if (!s->sealed || (double)live >= e->options.compact_live_share * (double)s->size_bytes)
+        return;
+    if (s->last_position > covered)
+        k->segments_wait = true;
+    else if (live == 0)
+        release(e, s, as_of);
+    else if (room != LOG_ROOM_NONE)
         copy_forward(e, s->number);
 }
 

@@ -1,0 +1,156 @@
+/* Giving segments back: only what is dead by what is durable, and also on a disk that is full. */
+#include "world.h"
+
+#include <errno.h>
+
+#include "engine/internal.h"
+
+#define BODY 3000u
+
+static struct engine_stats stats_of(struct world *w) {
+    struct engine_stats stats;
+    engine_stats(w->engine, &stats);
+    return stats;
+}
+
+/* The first messages fill the first segment; it is sealed and both snapshots cover it. */
+static void fill_and_cover(struct world *w, uint64_t *ids, unsigned count) {
+    world_define_queue(w, "q", "");
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(world_publish(w, "q", BODY, 0, &ids[i]), REFUSAL_NONE);
+    assert_int_equal(engine_snapshot(w->engine), 0);
+    uint64_t more;
+    assert_int_equal(world_publish(w, "q", BODY, 0, &more), REFUSAL_NONE);
+    assert_int_equal(engine_snapshot(w->engine), 0);
+}
+
+static void ignore_delivery(struct engine_port *port, struct engine_request *first,
+                            struct engine_request *last) {
+    (void)port;
+    (void)first;
+    (void)last;
+}
+
+/* Decided; not flushed. */
+static void delete_without_flush(struct world *w, struct engine_request *q, uint64_t id) {
+    static struct engine_port port = {.deliver = ignore_delivery};
+    *q = (struct engine_request){.port = &port};
+    request_init(&q->r, REQUEST_MESSAGE_DELETE);
+    q->r.name = span_text("q");
+    q->r.id = id;
+    atomic_fetch_add(&w->engine->waiting, 1);
+    pthread_mutex_lock(&w->engine->lock);
+    sequencer_work(w->engine, q);
+    pthread_mutex_unlock(&w->engine->lock);
+}
+
+static void a_segment_stays_until_its_deletes_are_durable(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t ids[30];
+    struct engine_request deletes[30];
+    world_init(&w);
+    world_open(&w);
+    fill_and_cover(&w, ids, 30);
+    uint32_t first_segment = log_segment_of(world_address(&w, "q", ids[0]));
+    unsigned in_first = 0;
+    while (log_segment_of(world_address(&w, "q", ids[in_first])) == first_segment)
+        in_first++;
+    assert_in_range(in_first, 5, 29);
+    for (unsigned i = 0; i < in_first; i++)
+        delete_without_flush(&w, &deletes[i], ids[i]);
+    /* The flush fails, so the deletes never happened: their bodies must be there. */
+    sim_disk_fail_at(w.disk, 1, EIO);
+    keeper_compact(w.engine);
+    world_crash(&w, SIM_DROP);
+    world_open(&w);
+    assert_int_equal(world_queue(&w, "q").ready, 31);
+    for (unsigned i = 0; i < 30; i++)
+        assert_int_equal(world_read(&w, "q", ids[i]), 0);
+    world_release(&w);
+}
+
+static void dead_segments_are_given_back(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t ids[30];
+    world_init(&w);
+    world_open(&w);
+    fill_and_cover(&w, ids, 30);
+    for (unsigned i = 0; i < 30; i++)
+        assert_int_equal(world_delete(&w, "q", ids[i]), REFUSAL_NONE);
+    engine_turn(w.engine);
+    assert_true(stats_of(&w).released_segments > 0);
+    world_release(&w);
+}
+
+/*
+ * Full: what adds is refused, what consumes goes on until nothing may be appended any more, and the
+ * housekeeper makes room out of what was consumed, so that accepting resumes by itself.
+ */
+static void a_full_disk_empties_itself(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    w.options.min_free_bytes = 3 * WORLD_SEGMENT_BYTES; /* for snapshots */
+    sim_disk_set_capacity(w.disk, 12 * WORLD_SEGMENT_BYTES);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    uint64_t ids[400];
+    unsigned count = 0;
+    enum refusal refusal = REFUSAL_NONE;
+    while (count < 400 && (refusal = world_publish(&w, "q", BODY, 0, &ids[count])) == REFUSAL_NONE)
+        count++;
+    assert_int_equal(refusal, REFUSAL_DISK_FULL);
+    assert_int_not_equal(engine_room(w.engine), LOG_ROOM_OK);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(world_delete(&w, "q", ids[i]), REFUSAL_NONE);
+        w.now_ns += 100 * NS_PER_MS;
+    }
+    for (unsigned i = 0; i < 20; i++) {
+        engine_turn(w.engine);
+        w.now_ns += NS_PER_SECOND;
+    }
+    assert_int_equal(engine_room(w.engine), LOG_ROOM_OK);
+    assert_int_equal(world_publish(&w, "q", BODY, 0, NULL), REFUSAL_NONE);
+    assert_int_equal(w.failures, 0);
+    world_close(&w);
+    world_open(&w);
+    assert_int_equal(world_queue(&w, "q").ready, 1);
+    world_release(&w);
+}
+
+static void a_body_that_cannot_be_read_stays_and_is_told_once(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t ids[30];
+    world_init(&w);
+    w.options.compact_live_share = 0.9; /* copies nearly everything forward */
+    world_open(&w);
+    fill_and_cover(&w, ids, 3);
+    for (unsigned i = 3; i < 30; i++)
+        assert_int_equal(world_publish(&w, "q", BODY, 0, &ids[i]), REFUSAL_NONE);
+    uint64_t address = world_address(&w, "q", ids[0]);
+    assert_true(sim_disk_flip(w.disk, "/data/log/0000000000000001.seg",
+                              (address & UINT32_MAX) + 500, 3));
+    for (unsigned i = 1; i < 12; i++)
+        assert_int_equal(world_delete(&w, "q", ids[i]), REFUSAL_NONE);
+    assert_int_equal(engine_snapshot(w.engine), 0);
+    w.notes = 0;
+    for (unsigned i = 0; i < 5; i++)
+        engine_turn(w.engine);
+    assert_int_equal(w.notes, 1);
+    assert_int_equal(world_read(&w, "q", ids[0]), E_CORRUPT);
+    assert_int_equal(world_address(&w, "q", ids[0]), address);
+    world_release(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_segment_stays_until_its_deletes_are_durable),
+        cmocka_unit_test(dead_segments_are_given_back),
+        cmocka_unit_test(a_full_disk_empties_itself),
+        cmocka_unit_test(a_body_that_cannot_be_read_stays_and_is_told_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
