@@ -76,7 +76,8 @@ void call_headers(struct call *c) {
     header_list_add_text(l, "Sluice-Queue", c->start.queue);
     header_list_add_text(l, "Sluice-Message", id);
     header_list_add_text(l, "Sluice-Attempt", attempt);
-    uint64_t wanted_ns = c->stored.schedule_ns; /* what the publisher asked for, else when it came */
+    uint64_t wanted_ns =
+        c->stored.schedule_ns; /* what the publisher asked for, else when it came */
     add_time(l, "Sluice-Scheduled-For", wanted_ns != 0 ? wanted_ns : c->start.scheduled_ns);
     if (e->correlation_id.size > 0) {
         header_list_add(l, "X-Correlation-Id", e->correlation_id);
