@@ -70,11 +70,6 @@ static int parse_listen(char *text, struct server_listener *ret) {
 }
 
 /* An address given by hand is for trying things out: this machine only, the file says more. */
-static bool is_loopback(const char *host) {
-    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
-           strcmp(host, "localhost") == 0;
-}
-
 static int wrong_listen(const char *text) {
     fprintf(
         stderr,
@@ -167,7 +162,8 @@ int serve_main(int argc, char **argv) {
     }
     struct server_listener listener = {0};
     char *listen = arguments.listen != NULL ? strdup(arguments.listen) : NULL;
-    if (listen != NULL && (parse_listen(listen, &listener) != 0 || !is_loopback(listener.host))) {
+    if (listen != NULL &&
+        (parse_listen(listen, &listener) != 0 || !config_is_loopback(listener.host))) {
         free(listen);
         return wrong_listen(arguments.listen);
     }

@@ -242,7 +242,9 @@ static enum refusal decide_define(const struct model *m, struct decision *d, str
     if (problem != NULL) {
         return request_invalid(r, pointer, problem);
     }
-    return decide_define_valid(m, d, r, wanted);
+    struct destination_def settled = *wanted; /* texts stay the caller's */
+    settled.pace.burst = pace_burst(&wanted->pace);
+    return decide_define_valid(m, d, r, &settled);
 }
 
 static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r,

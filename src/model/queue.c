@@ -90,11 +90,12 @@ static enum refusal check_definition(const struct model *m, struct request *r) {
 
 static enum refusal decide_define_with(const struct model *m, struct decision *d, struct request *r,
                                        struct buffer *present, struct buffer *wanted) {
-    const struct queue_def *def = r->in.define.queue;
-    uint32_t index = queue_find(m, span_text(def->name));
+    struct queue_def def = *r->in.define.queue; /* texts stay the caller's */
+    def.pace.burst = pace_burst(&def.pace);
+    uint32_t index = queue_find(m, span_text(def.name));
     const struct queue *q = queue_at(m->queues, index);
     if ((q != NULL && queue_def_encode(&q->def, present) != 0) ||
-        queue_def_encode(def, wanted) != 0) {
+        queue_def_encode(&def, wanted) != 0) {
         d->failed = true;
         return REFUSAL_NONE;
     }

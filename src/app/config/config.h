@@ -63,6 +63,9 @@ MUST_CHECK int config_load(const char *path, struct buffer *errors, struct confi
 void config_free(struct config *c);
 const struct config_settings *config_settings(const struct config *c);
 
+/* Does a listener's host name this machine only: 127.0.0.0/8, ::1, localhost. */
+bool config_is_loopback(const char *host);
+
 /*
  * Defines destinations, queues, stocks and campaigns, in this order, as coming from the file: one that is as
  * this file said it the last time is left as it is now (changes at run time win until the file changes).

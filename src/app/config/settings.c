@@ -97,7 +97,7 @@ int settings_read(struct config *c, const json_t *root, const char *const *lists
     return error;
 }
 
-static bool is_loopback(const char *host) {
+bool config_is_loopback(const char *host) {
     return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
            (strncmp(host, "127.", 4) == 0 && host[strspn(host, "0123456789.")] == '\0');
 }
@@ -107,7 +107,7 @@ int settings_check(const struct config *c, struct field_reader *r) {
     size_t outer = field_enter(r, "listeners");
     for (uint32_t i = 0; i < c->text_count; i++) {
         const struct listener_texts *l = &c->texts[i];
-        if (is_loopback(l->host)) {
+        if (config_is_loopback(l->host)) {
             continue;
         }
         size_t inner = field_enter_index(r, i);
