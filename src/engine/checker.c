@@ -78,10 +78,9 @@ static void *checker_main(void *arg) {
     return NULL;
 }
 
-int checker_start(struct engine *e, uint64_t up_to) {
+int checker_start(struct engine *e) {
     struct checker *c = &e->checker;
-    c->up_to = up_to;
-    if (up_to == 0 || e->options.manual)
+    if (c->up_to == 0)
         return 0;
     c->running = true;
     if (pthread_create(&c->thread, NULL, checker_main, e) != 0) {

@@ -321,7 +321,7 @@ static int restore(struct engine *e, struct engine_recovery *recovery, char erro
         e->options.real_ns != NULL ? e->options.real_ns(e->options.context) : clock_real_ns();
     timekeeper_init(&e->timekeeper, last_ns, real_ns, engine_monotonic_ns(e));
     snapshot_prune(e, recovery->snapshot_position, e->keeper.kept_positions);
-    e->stats.snapshot_position = recovery->snapshot_position;
+    e->stats.snapshot_position = e->checker.up_to = recovery->snapshot_position;
     e->recovering = true;
     error = sequencer_recover(e, &recovery->unknown_attempts);
     if (error != 0)
@@ -332,7 +332,7 @@ static int restore(struct engine *e, struct engine_recovery *recovery, char erro
     return error;
 }
 
-static int start_threads(struct engine *e, uint64_t snapshot_position) {
+static int start_threads(struct engine *e) {
     if (e->options.manual)
         return 0;
     if (pthread_create(&e->thread, NULL, engine_main, e) != 0)
@@ -340,7 +340,7 @@ static int start_threads(struct engine *e, uint64_t snapshot_position) {
     e->thread_runs = true;
     pthread_setname_np(e->thread, "sluice-engine");
     int error = keeper_start(e);
-    return error != 0 ? error : checker_start(e, snapshot_position);
+    return error != 0 ? error : checker_start(e);
 }
 
 int engine_open(const struct engine_options *options, struct engine_recovery *ret_recovery,
@@ -358,7 +358,7 @@ int engine_open(const struct engine_options *options, struct engine_recovery *re
         error = restore(e, ret_recovery, error_text);
     if (error == 0) {
         atomic_store(&e->accepting, true);
-        error = start_threads(e, ret_recovery->snapshot_position);
+        error = start_threads(e);
     }
     if (error != 0) {
         engine_close(e, false);

@@ -183,8 +183,8 @@ void keeper_turn(struct engine *e, bool forked);
 void keeper_compact(struct engine *e);
 
 /* ---- checker.c ---- */
-/* Up to `up_to`: what a snapshot covers. Nothing happens when that is 0, nor in manual mode. */
-MUST_CHECK int checker_start(struct engine *e, uint64_t up_to);
+/* Up to what the loaded snapshot covers; nothing happens when there was none. */
+MUST_CHECK int checker_start(struct engine *e);
 void checker_stop(struct engine *e);
 /* The work of its thread. */
 void checker_run(struct engine *e);

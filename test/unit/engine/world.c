@@ -1,6 +1,5 @@
 #include "world.h"
 
-
 #include <string.h>
 
 static uint64_t world_clock(void *context) {
@@ -87,9 +86,7 @@ void world_define_destination(struct world *w, uint32_t rate) {
     assert_int_equal(destination_def_init(&def), 0);
     assert_int_equal(def_set_text(&def.name, span_text("provider")), 0);
     assert_int_equal(def_set_text(&def.url, span_text("http://127.0.0.1:1/")), 0);
-    def.pace = (struct pace_def){.mode = PACE_STRICT,
-                                 .count = rate,
-                                 .period_ns = NS_PER_SECOND};
+    def.pace = (struct pace_def){.mode = PACE_STRICT, .count = rate, .period_ns = NS_PER_SECOND};
     struct request r;
     request_init(&r, REQUEST_DESTINATION_DEFINE);
     r.name = span_text("provider");
@@ -155,8 +152,7 @@ int world_read(struct world *w, const char *queue, uint64_t id) {
     struct buffer bytes;
     buffer_init(&bytes, RECORD_MAX_BYTES);
     struct stored_message stored;
-    int error =
-        engine_read_message(w->engine, id, world_address(w, queue, id), &bytes, &stored);
+    int error = engine_read_message(w->engine, id, world_address(w, queue, id), &bytes, &stored);
     buffer_release(&bytes);
     return error;
 }

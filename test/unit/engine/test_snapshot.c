@@ -1,0 +1,152 @@
+/* Snapshots: which are kept, what a failed one leaves behind, and that they change nothing. */
+#include "world.h"
+
+#include <errno.h>
+#include <inttypes.h>
+
+#define BODY 2000u
+
+static void publish_some(struct world *w, unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(world_publish(w, "q", BODY, 0, NULL), REFUSAL_NONE);
+}
+
+static void snapshot_name(uint64_t position, const char *suffix, char path[64]) {
+    snprintf(path, 64, "/data/snapshot/%016" PRIx64 "%s", position, suffix);
+}
+
+static bool exists(struct world *w, uint64_t position, const char *suffix) {
+    char path[64];
+    snapshot_name(position, suffix, path);
+    return sim_disk_file_size(w->disk, path) != UINT64_MAX;
+}
+
+static uint64_t snapshot_now(struct world *w) {
+    assert_int_equal(engine_snapshot(w->engine), 0);
+    return w->engine->last_position;
+}
+
+static void damage(struct world *w, uint64_t position) {
+    char path[64];
+    snapshot_name(position, ".snap", path);
+    assert_true(sim_disk_flip(w->disk, path, 70, 1));
+}
+
+static void the_two_newest_are_kept(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    uint64_t positions[4];
+    for (unsigned i = 0; i < 4; i++) {
+        publish_some(&w, 1);
+        positions[i] = snapshot_now(&w);
+        assert_int_equal(snapshot_now(&w), positions[i]); /* nothing new: nothing done */
+    }
+    for (unsigned i = 0; i < 4; i++)
+        assert_int_equal(exists(&w, positions[i], ".snap"), i >= 2);
+    assert_int_equal(w.engine->keeper.kept_positions[0], positions[3]);
+    assert_int_equal(w.engine->keeper.kept_positions[1], positions[2]);
+    world_release(&w);
+}
+
+/* Else segments would be given back on its account, which the older one needs. */
+static void one_that_does_not_read_is_not_counted(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    uint64_t good = snapshot_now(&w);
+    publish_some(&w, 3);
+    uint64_t bad = snapshot_now(&w);
+    world_close(&w);
+    damage(&w, bad);
+    world_open(&w);
+    assert_int_equal(w.recovery.snapshot_position, good);
+    assert_int_equal(w.recovery.replayed_records, 3);
+    assert_int_equal(w.engine->keeper.kept_positions[0], good);
+    assert_int_equal(w.engine->keeper.kept_positions[1], 0);
+    assert_false(exists(&w, bad, ".snap"));
+    assert_int_equal(world_queue(&w, "q").ready, 3);
+    world_release(&w);
+}
+
+static void a_failed_one_leaves_nothing_behind(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    for (uint64_t nth = 1; nth <= 6; nth++) {
+        publish_some(&w, 1);
+        uint64_t kept = w.engine->keeper.kept_positions[0];
+        sim_disk_fail_at(w.disk, nth, ENOSPC);
+        int error = engine_snapshot(w.engine);
+        sim_disk_fail_at(w.disk, 0, 0);
+        assert_false(exists(&w, w.engine->last_position, ".tmp"));
+        if (error != 0) {
+            assert_int_equal(error, E_FULL);
+            assert_int_equal(w.engine->keeper.kept_positions[0], kept);
+        }
+    }
+    assert_int_equal(w.failures, 0);
+    world_close(&w);
+    world_open(&w);
+    assert_int_equal(world_queue(&w, "q").ready, 6);
+    world_release(&w);
+}
+
+static void run_a_while(struct world *w, unsigned rounds) {
+    uint64_t ids[64];
+    for (unsigned i = 0; i < rounds; i++) {
+        uint64_t later = i % 3 == 0 ? w->now_ns + 5 * NS_PER_MS : 0;
+        assert_int_equal(world_publish(w, "q", 100 + i * 7 % BODY, later, &ids[i % 64]),
+                         REFUSAL_NONE);
+        if (i % 2 == 1)
+            assert_int_equal(world_delete(w, "q", ids[i / 2 % 64]), REFUSAL_NONE);
+        w->now_ns += NS_PER_MS;
+    }
+}
+
+static void expect_same(struct buffer *a, struct buffer *b) {
+    assert_int_equal(a->size, b->size);
+    assert_memory_equal(a->data, b->data, a->size);
+    buffer_release(a);
+}
+
+static void replay_with_or_without_snapshot_gives_the_same_bytes(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    w.options.paranoid = false;
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    run_a_while(&w, 60);
+    struct buffer ran = world_state(&w);
+    world_close(&w);
+    world_open(&w);
+    assert_int_equal(w.recovery.snapshot_position, 0);
+    struct buffer replayed = world_state(&w);
+    expect_same(&replayed, &ran);
+    uint64_t position = snapshot_now(&w);
+    world_close(&w);
+    world_open(&w);
+    assert_int_equal(w.recovery.snapshot_position, position);
+    assert_int_equal(w.recovery.replayed_records, 0);
+    struct buffer loaded = world_state(&w);
+    expect_same(&loaded, &ran);
+    buffer_release(&ran);
+    world_release(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_two_newest_are_kept),
+        cmocka_unit_test(one_that_does_not_read_is_not_counted),
+        cmocka_unit_test(a_failed_one_leaves_nothing_behind),
+        cmocka_unit_test(replay_with_or_without_snapshot_gives_the_same_bytes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
