@@ -9,7 +9,7 @@
 struct sink {
     struct engine_port port;
     unsigned delivered;
-    uint64_t positions[WAITING];
+    uint64_t positions[WAITING + 1];
 };
 
 static void take(struct engine_port *port, struct engine_request *first,
