@@ -204,6 +204,7 @@ static void put_engine(struct metrics *m) {
             s->moved_messages);
     counter(m, "sluice_compaction_released_segments_total", "Segments given back.",
             s->released_segments);
+    gauge(m, "sluice_log_damaged", "Stretches of the log that do not read as written.", s->damaged);
 }
 
 int metrics_write(const struct gather *g, struct buffer *out) {
