@@ -16,7 +16,7 @@
 #define HEADERS_MAX_BYTES  8192u
 #define OPENAPI_MAX_BYTES  ((size_t)1 << 20)
 #define COUNTERS_MAX_BYTES ((size_t)8 << 20)
-#define SUBMIT_MAX         1024u /* requests given to the engine at once */
+#define SUBMIT_AT          32u /* requests collected: the engine may begin while the turn goes on */
 #define CONTEXT_BYTES      256u
 
 /* ---- the process's ---- */
@@ -192,33 +192,22 @@ static void refuse_chain(struct api_loop *l, struct engine_request *first, enum 
     run_answers(first);
 }
 
-/* Cuts at most SUBMIT_MAX requests off the chain, so that one full chain does not refuse all. */
-static uint32_t cut(struct engine_request *first, struct engine_request **ret_last,
-                    struct engine_request **ret_rest) {
-    uint32_t count = 1;
-    struct engine_request *last = first;
-    while (last->next != NULL && count < SUBMIT_MAX) {
-        last = last->next;
-        count++;
+static void submit(struct api_loop *l) {
+    struct engine_request *first = l->first, *last = l->last;
+    uint32_t count = l->collected;
+    l->first = l->last = NULL;
+    l->collected = 0;
+    int error = engine_submit(l->api->options.engine, first, last, count);
+    if (error != 0) {
+        refuse_chain(l, first, refusal_of(error));
     }
-    *ret_rest = last->next;
-    *ret_last = last;
-    last->next = NULL;
-    return count;
 }
 
 void api_before_wait(void *context, struct net_loop *loop) {
     struct api_loop *l = context;
     (void)loop;
-    struct engine_request *first = l->first, *last, *rest;
-    l->first = l->last = NULL;
-    l->collected = 0;
-    for (; first != NULL; first = rest) {
-        uint32_t count = cut(first, &last, &rest);
-        int error = engine_submit(l->api->options.engine, first, last, count);
-        if (error != 0) {
-            refuse_chain(l, first, refusal_of(error));
-        }
+    if (l->first != NULL) {
+        submit(l);
     }
 }
 
@@ -265,6 +254,9 @@ void api_handle(void *context, struct http_exchange *x) {
     c->route = &api_routes[c->match.route];
     if (head_rights(c) && head_query(c) && head_body_type(c)) {
         c->route->handle(c);
+    }
+    if (l->collected >= SUBMIT_AT) {
+        submit(l);
     }
 }
 

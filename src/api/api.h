@@ -18,7 +18,7 @@
  *      api_stop(api), http_server_stop of all servers, engine_close, net_loop_free of all loops,
  *      api_loop_free of all, api_free
  *
- * What is collected during a turn of a loop goes to the engine as one chain (api_before_wait); answers
+ * What is collected during a turn of a loop goes to the engine in chains (api_before_wait); answers
  * come back as one item on the loop and are rendered there.
  */
 #ifndef SLUICE_API_API_H
