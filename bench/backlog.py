@@ -108,7 +108,7 @@ def measure_snapshot_latency(large, result):
         large.start(timeout=120)
         common.wrk(large.port, large.entries, "entry", prefix + "warm", 64, 1)
         before = snapshots(large)
-        load = common.wrk(large.port, large.entries, "entry", prefix, 64, 6)
+        load = common.wrk(large.port, large.entries, "entry", prefix, 64, 12)
         return load["p999"], snapshots(large) - before
 
     with_p999, taken = during(20 << 20, "snap")

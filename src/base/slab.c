@@ -1,9 +1,13 @@
 #include "base/slab.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/error.h"
+
+#define REGION_BYTES ((size_t)2 << 20) /* a huge page */
 
 void slab_init(struct slab *s, size_t cell_bytes, uint32_t max_cells) {
     assert(cell_bytes >= sizeof(uint32_t));
@@ -15,12 +19,45 @@ void slab_init(struct slab *s, size_t cell_bytes, uint32_t max_cells) {
     };
 }
 
+static size_t chunk_bytes(const struct slab *s) {
+    return SLAB_CHUNK_CELLS * s->cell_bytes;
+}
+
+/* Chunks that share a region; the first chunk stands alone, so that a small slab stays small. */
+static size_t chunks_in_region(const struct slab *s) {
+    return chunk_bytes(s) < REGION_BYTES ? REGION_BYTES / chunk_bytes(s) : 1;
+}
+
+static size_t region_bytes(const struct slab *s) {
+    size_t bytes = chunks_in_region(s) * chunk_bytes(s);
+    return (bytes + REGION_BYTES - 1) / REGION_BYTES * REGION_BYTES;
+}
+
+static bool begins_region(const struct slab *s, size_t chunk) {
+    return chunk > 0 && (chunk - 1) % chunks_in_region(s) == 0;
+}
+
 void slab_release(struct slab *s) {
     for (size_t i = 0; i < s->chunk_count; i++) {
-        free(s->chunks[i]);
+        if (i == 0 || begins_region(s, i)) {
+            free(s->chunks[i]);
+        }
     }
     free(s->chunks);
     slab_init(s, s->cell_bytes, s->max_cells);
+}
+
+/*
+ * Huge pages where the system gives them: a fork then copies one entry where it copied 512 (18 ms for
+ * 800 MB of small pages, below 1 ms for huge ones that nobody wrote to), and look-ups miss the TLB less.
+ */
+static uint8_t *region_create(const struct slab *s) {
+    uint8_t *region = aligned_alloc(REGION_BYTES, region_bytes(s));
+    if (region != NULL) {
+        (void)madvise(region, region_bytes(s),
+                      MADV_HUGEPAGE); /* a hint; without it nothing breaks */
+    }
+    return region;
 }
 
 static int slab_add_chunk(struct slab *s) {
@@ -29,7 +66,10 @@ static int slab_add_chunk(struct slab *s) {
         return E_NOMEM;
     }
     s->chunks = chunks;
-    uint8_t *chunk = malloc(SLAB_CHUNK_CELLS * s->cell_bytes);
+    size_t n = s->chunk_count;
+    uint8_t *chunk = n == 0                ? malloc(chunk_bytes(s))
+                     : begins_region(s, n) ? region_create(s)
+                                           : chunks[n - 1] + chunk_bytes(s);
     if (chunk == NULL) {
         return E_NOMEM;
     }
@@ -68,5 +108,9 @@ void slab_give(struct slab *s, uint32_t slot) {
 }
 
 size_t slab_memory_bytes(const struct slab *s) {
-    return s->chunk_count * (sizeof *s->chunks + SLAB_CHUNK_CELLS * s->cell_bytes);
+    size_t bytes = s->chunk_count * sizeof *s->chunks;
+    bytes += s->chunk_count > 0 ? chunk_bytes(s) : 0;
+    size_t in_regions = s->chunk_count > 0 ? s->chunk_count - 1 : 0;
+    size_t regions = (in_regions + chunks_in_region(s) - 1) / chunks_in_region(s);
+    return bytes + regions * region_bytes(s);
 }

@@ -1,7 +1,8 @@
 /*
  * base/slab.h - fixed-size cells named by a 32-bit slot.
  *
- * Promise: cells never move and growing never copies: memory grows by chunks of 4,096 cells. Slot 0
+ * Promise: cells never move and growing never copies: memory grows by chunks of 4,096
+ *          cells, and behind the first of them by regions of a huge page that hold several. Slot 0
  *          is never handed out, so 0 can mean "none". A freed slot is reused (last freed, first
  *          reused), zeroed when handed out.
  * Errors:  E_NOMEM; E_LIMIT above `max_cells`.
@@ -18,7 +19,7 @@
 #define SLAB_CHUNK_CELLS 4096u
 
 struct slab {
-    uint8_t **chunks; /* owns the array and each chunk */
+    uint8_t **chunks; /* owns the array and what it points into */
     size_t chunk_count;
     size_t cell_bytes;   /* >= 4, rounded up to 8 */
     uint32_t used_limit; /* slots 1..used_limit-1 were handed out at some time */
