@@ -33,7 +33,7 @@
 #define LOOK_EVERY_MS          250u
 #define SNAPSHOT_RETRY_NS      (10 * NS_PER_SECOND)
 #define SNAPSHOT_PAUSE_PER_MIB (12 * NS_PER_MS) /* about 60 MiB/s at most */
-#define CHILD_NICENESS         10
+#define CHILD_NICENESS         19
 #define MOVE_AT_ONCE           32u
 #define MOVE_ROUNDS            64u        /* per look, so that the disk has time for others */
 #define SNAPSHOT_MIN_LOG_BYTES (1u << 20) /* under room pressure: not for less than this */
