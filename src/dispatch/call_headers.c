@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 
+#define KEY_BYTES           40u /* receipt, '-', 16 hex digits */
 #define TRACEPARENT_BYTES   55u /* 00-<32>-<16>-<2> */
 #define TRACEPARENT_SPAN_AT 36u
 
@@ -62,9 +63,11 @@ static void add_time(struct header_list *l, const char *name, uint64_t ns) {
 void call_headers(struct call *c) {
     struct header_list *l = &c->headers;
     const struct envelope *e = &c->stored.envelope;
-    char id[18], attempt[12];
+    char id[18], key[KEY_BYTES], attempt[12];
     header_list_clear(l);
     receipt_format(c->start.message, id);
+    /* Receipts count from 1 in each data folder; whoever is called must not take one for another's. */
+    snprintf(key, sizeof key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
     snprintf(attempt, sizeof attempt, "%" PRIu32, c->start.attempt);
     header_list_suppress(l, "Expect"); /* no round trip of 100-continue before a large body */
     if (e->content_type.size > 0) {
@@ -72,7 +75,7 @@ void call_headers(struct call *c) {
     } else {
         header_list_suppress(l, "Content-Type"); /* curl would call it a form */
     }
-    header_list_add_text(l, "Idempotency-Key", id);
+    header_list_add_text(l, "Idempotency-Key", key);
     header_list_add_text(l, "Sluice-Queue", c->start.queue);
     header_list_add_text(l, "Sluice-Message", id);
     header_list_add_text(l, "Sluice-Attempt", attempt);

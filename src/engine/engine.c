@@ -496,6 +496,10 @@ int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_gen
     return found ? 0 : E_NOT_FOUND;
 }
 
+uint64_t engine_folder_id(const struct engine *e) {
+    return log_folder_id(e->log);
+}
+
 enum log_room engine_room(const struct engine *e) {
     return log_room(e->log);
 }

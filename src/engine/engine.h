@@ -74,7 +74,7 @@ struct engine_options {
      * on any thread and with the engine's lock held: must not call the engine.
      */
     void (*failed)(void *context, const char *message);
-    /* Remarkable moments (snapshot taken, compaction, room): one line each, for the program's log. */
+    /* What a person should look at (damage, a failed snapshot, room that ends or comes back): one line each. */
     void (*note)(void *context, const char *message);
 };
 
@@ -124,6 +124,9 @@ MUST_CHECK int engine_read_message(struct engine *e, uint64_t id, uint64_t addre
 /* Encoded definition of a destination by index. E_NOT_FOUND. */
 MUST_CHECK int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
                                   struct buffer *ret_definition);
+
+/* Of the data folder: makes what is told to others unique beyond this history. */
+uint64_t engine_folder_id(const struct engine *e);
 
 enum log_room engine_room(const struct engine *e);
 

@@ -302,6 +302,10 @@ void log_close(struct log *log) {
 
 /* ---- asking ---- */
 
+uint64_t log_folder_id(const struct log *log) {
+    return log->folder_id;
+}
+
 uint64_t log_next_position(const struct log *log) {
     return atomic_load_explicit(&log->next_position, memory_order_acquire);
 }

@@ -77,6 +77,8 @@ MUST_CHECK int log_open(const struct log_options *options, struct log_recovery *
  */
 void log_close(struct log *log);
 
+/* Random, made with the data folder: tells positions of one history from those of another. */
+uint64_t log_folder_id(const struct log *log);
 uint64_t log_next_position(const struct log *log);
 uint64_t log_durable_position(const struct log *log);
 enum log_room log_room(const struct log *log);

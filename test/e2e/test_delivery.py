@@ -24,7 +24,7 @@ def test_what_the_provider_is_told(client, make_provider):
     until(lambda: provider.seen, 10, "the message")
     seen = provider.seen[0]
     assert seen.body == b"<letter/>" and seen.headers["Content-Type"] == "application/xml"
-    assert seen.key == reply.json["receipt"]
+    assert seen.receipt == reply.json["receipt"] and len(seen.key) == 17 + 1 + 16
     assert seen.headers["X-Api-Key"] == "open sesame" and seen.headers["X-Tenant"] == "7"
     assert seen.headers["traceparent"].split("-")[1] == trace.split("-")[1]
     assert (seen.headers["Sluice-Queue"], seen.headers["Sluice-Attempt"]) == ("mail", "1")
@@ -37,7 +37,8 @@ def test_retry_with_the_same_key(client, make_provider):
     define(client, provider, queue={"retryConfig": {"minBackoff": "0.01s", "maxBackoff": "0.1s"}})
     receipt = client.publish("mail", {"n": 1}).json["receipt"]
     until(lambda: provider.effects, 10, "success")
-    assert [seen.key for seen in provider.seen] == [receipt] * 3
+    assert [seen.receipt for seen in provider.seen] == [receipt] * 3
+    assert len({seen.key for seen in provider.seen}) == 1
     assert [seen.headers["Sluice-Attempt"] for seen in provider.seen] == ["1", "2", "3"]
 
 

@@ -15,6 +15,11 @@ class Seen:
         return self.headers.get("Idempotency-Key", "").strip('"')
 
     @property
+    def receipt(self):
+        """The key is the receipt and, behind it, the data folder that it counts in."""
+        return self.key.split("-")[0]
+
+    @property
     def json(self):
         return json.loads(self.body)
 

@@ -137,7 +137,7 @@ class Requests(Case):
         self.assertEqual((request["method"], request["path"]), ("POST", "/a/../b?c=%20d"))
         self.assertEqual(request["body"], b"b" * 3000)
         self.assertEqual(headers["content-type"], "application/json")
-        self.assertEqual(headers["idempotency-key"], result.one["id"])
+        self.assertRegex(headers["idempotency-key"], "^" + result.one["id"] + "-[0-9a-f]{16}$")
         self.assertEqual(headers["sluice-message"], result.one["id"])
         self.assertEqual((headers["sluice-queue"], headers["sluice-attempt"]), ("q", "1"))
         self.assertRegex(headers["sluice-scheduled-for"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
