@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/logline.h"
 #include "dispatch/dispatch.h"
+#include "net/listener.h"
 #include "net/loop.h"
 
 #define IO_THREADS_MAX     64u
@@ -72,7 +73,7 @@ static void server_failed(void *context, const char *message) {
 
 static void server_note(void *context, const char *message) {
     (void)context;
-    logline_event(LOGLINE_INFO, message);
+    logline_event(LOGLINE_WARN, message);
 }
 
 /* ---- start ---- */
@@ -178,6 +179,15 @@ static uint32_t io_thread_count(const struct server_options *o) {
     return count < IO_THREADS_MAX ? count : IO_THREADS_MAX;
 }
 
+static int probe_listeners(const struct server_options *o) {
+    for (size_t i = 0; i < o->listener_count; i++) {
+        char text[256];
+        if (net_listener_probe(o->listeners[i].host, o->listeners[i].port, text) != 0)
+            return start_failed("cannot listen", text);
+    }
+    return 0;
+}
+
 static int start_io(struct server *s) {
     struct api_options options = {
         .engine = s->engine,
@@ -224,7 +234,9 @@ static int start(struct server *s) {
         if (error != 0)
             return start_failed("a token of the configuration is not readable", error_text(error));
     }
-    int code = start_engine(s);
+    int code = probe_listeners(s->options);
+    if (code == 0)
+        code = start_engine(s);
     if (code == 0)
         code = start_io(s);
     if (code == 0 && dispatch_run(s->dispatch, s->engine) != 0)

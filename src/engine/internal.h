@@ -72,6 +72,7 @@ struct keeper {
     uint64_t replayed_bytes;    /* of log when opening: a snapshot would spare them */
     uint64_t bytes_at_snapshot; /* log written and replayed when the last one was taken */
     uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
+    enum log_room room;         /* as it was told last */
 };
 
 /* Reads, after the start, the sealed segments that the replay did not need (checker.c). */

@@ -350,10 +350,24 @@ static void take_snapshot(struct engine *e, uint64_t ticket, bool forked) {
     pthread_mutex_unlock(&k->lock);
 }
 
+static void tell_room(struct engine *e) {
+    static const char *const texts[] = {
+        [LOG_ROOM_OK] = "there is room on the disk again: everything is accepted",
+        [LOG_ROOM_RESERVE] =
+            "the disk is nearly full: what would grow the store is refused with 507",
+        [LOG_ROOM_NONE] = "the disk is full: nothing is accepted or sent until there is room",
+    };
+    enum log_room room = log_room(e->log);
+    if (room != e->keeper.room)
+        engine_note(e, "%s", texts[room]);
+    e->keeper.room = room;
+}
+
 void keeper_turn(struct engine *e, bool forked) {
     struct keeper *k = &e->keeper;
     if (k->compacting)
         return; /* in manual mode, a call of its own */
+    tell_room(e);
     pthread_mutex_lock(&k->lock);
     uint64_t ticket = k->snapshots_wanted;
     bool wanted = ticket > k->snapshots_done;

@@ -1,11 +1,13 @@
 #include "net/listener.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -24,6 +26,33 @@ static int resolve(const char *host, uint16_t port, char error_text[256],
     memcpy(ret_address, found->ai_addr, found->ai_addrlen);
     freeaddrinfo(found);
     return 0;
+}
+
+static int try_bind(const struct sockaddr_storage *address) {
+    int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    const int on =
+        1; /* connections of a server that ended may linger; a listening one still refuses */
+    int rc = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (rc == 0)
+        rc = bind(fd, (const struct sockaddr *)address, sizeof *address);
+    if (rc != 0)
+        rc = -errno;
+    close(fd);
+    return rc;
+}
+
+int net_listener_probe(const char *host, uint16_t port, char error_text[256]) {
+    struct sockaddr_storage address;
+    int rc = port == 0 ? 0 : resolve(host, port, error_text, &address);
+    if (rc != 0 || port == 0)
+        return rc;
+    rc = try_bind(&address);
+    if (rc == 0)
+        return 0;
+    snprintf(error_text, 256, "listen on %.100s port %u: %.100s", host, port, strerror(-rc));
+    return E_IO;
 }
 
 static void on_connection(uv_stream_t *stream, int status) {

@@ -33,6 +33,12 @@ struct net_listener_options {
     void (*closed)(struct net_listener *l);
 };
 
+/*
+ * Is the address free? SO_REUSEPORT lets two servers share a port without either noticing; this binds
+ * without it, and lets go. Port 0: always. E_INVALID, E_IO; error_text says why.
+ */
+MUST_CHECK int net_listener_probe(const char *host, uint16_t port, char error_text[256]);
+
 /* After a failure the storage is still in use until `closed`, when *ret_closing is set. */
 MUST_CHECK int net_listener_open(struct net_listener *l, struct net_loop *loop,
                                  const struct net_listener_options *options, char error_text[256],

@@ -83,6 +83,14 @@ def test_listener_that_is_taken(make_server):
         assert str(port) in server.output()
 
 
+def test_a_second_server_on_the_same_address_is_refused(server, make_server):
+    """Each listens with SO_REUSEPORT for its own threads: without care the two would share the connections."""
+    second = make_server({"listeners": [{"host": "127.0.0.1", "port": server.port}]})
+    second.launch()
+    assert second.wait_end() != 0
+    assert str(server.port) in second.output()
+
+
 def test_full_disk_refuses_growth_and_goes_on_by_itself(make_server):
     """Pretended by asking for more free room than the disk has; a restart with less asks for none."""
     server = make_server().start()
