@@ -123,7 +123,7 @@ void api_loop_attach(struct api_loop *l, struct net_loop *loop) {
 
 int api_loop_watch(struct api_loop *l, struct http_server *server) {
     unsigned count = atomic_load(&l->server_count);
-    if (count == LOOP_SERVERS_MAX) {
+    if (count == API_SERVERS_MAX) {
         return E_LIMIT;
     }
     l->servers[count] = server;

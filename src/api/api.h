@@ -53,6 +53,7 @@ void api_loop_attach(struct api_loop *l, struct net_loop *loop);
  * Counts the server's requests and connections in, until api_stop: servers may be freed only after
  * that. At most 8 servers a loop: E_LIMIT.
  */
+#define API_SERVERS_MAX 8u /* listeners of the program */
 MUST_CHECK int api_loop_watch(struct api_loop *l, struct http_server *server);
 /* When its net_loop runs no more. */
 void api_loop_free(struct api_loop *l);

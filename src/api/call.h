@@ -29,7 +29,6 @@
 
 #define CALL_ARENA_BYTES  512u
 #define CORRELATION_BYTES 64u
-#define LOOP_SERVERS_MAX  8u
 
 struct route;
 struct gather;
@@ -101,7 +100,7 @@ struct api_loop {
     struct campaign_hints *hints; /* owns */
     struct events *events;        /* owns */
     uint64_t correlation_seed;
-    struct http_server *servers[LOOP_SERVERS_MAX]; /* borrow */
+    struct http_server *servers[API_SERVERS_MAX]; /* borrow */
     atomic_uint server_count;
     /* Under `lock`, so that another loop may read it. */
     pthread_mutex_t lock;

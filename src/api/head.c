@@ -230,14 +230,19 @@ static bool is_json_type(struct span type) {
            (size > 5 && same_name(span_of(type.data + size - 5, 5), "+json"));
 }
 
+/* Some clients cannot POST without a body and send an empty object. */
+static bool says_nothing(struct span body) {
+    return body.size == 0 || span_is(body, "{}");
+}
+
 bool head_body_type(struct call *c) {
     if (c->route->body == BODY_JSON && c->head.content_type.size > 0 &&
         !is_json_type(c->head.content_type)) {
         call_problem(c, PROBLEM_UNSUPPORTED, "expected Content-Type: application/json");
         return false;
     }
-    if (c->route->body == BODY_NONE && c->route->method != HTTP_POST_ && http_body(c->x).size > 0) {
-        call_invalid(c, "", "expected no body");
+    if (c->route->body == BODY_NONE && !says_nothing(http_body(c->x))) {
+        call_invalid(c, "", "expected no body: what this route can be told stands in the query");
         return false;
     }
     return true;

@@ -27,6 +27,7 @@ static const enum problem of_refusal[REFUSAL_COUNT] = {
     [REFUSAL_LIMIT] = PROBLEM_LIMIT,
     [REFUSAL_BUSY] = PROBLEM_BUSY,
     [REFUSAL_STOPPING] = PROBLEM_STOPPING,
+    [REFUSAL_TOO_LARGE] = PROBLEM_TOO_LARGE,
 };
 
 enum problem problem_of_refusal(enum refusal r) {

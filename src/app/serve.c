@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/api.h"
 #include "app/config/config.h"
 #include "app/server.h"
 #include "base/error.h"
@@ -12,7 +13,6 @@
 
 #define EXIT_WRONG_USE   2
 #define ERRORS_MAX_BYTES (1u << 20)
-#define LISTENERS_MAX    16u
 
 struct serve_arguments {
     const char *config;
@@ -91,9 +91,9 @@ static int define(void *context, struct engine *engine) {
 }
 
 static size_t fill_listeners(const struct config_settings *settings,
-                             struct server_listener listeners[LISTENERS_MAX]) {
+                             struct server_listener listeners[API_SERVERS_MAX]) {
     size_t count = 0;
-    for (; count < settings->listener_count && count < LISTENERS_MAX; count++) {
+    for (; count < settings->listener_count && count < API_SERVERS_MAX; count++) {
         const struct config_listener *from = &settings->listeners[count];
         listeners[count] = (struct server_listener){
             .host = from->host, .port = from->port, .tls = from->has_tls ? &from->tls : NULL};
@@ -104,7 +104,7 @@ static size_t fill_listeners(const struct config_settings *settings,
 static int run(const struct serve_arguments *arguments, struct config *config,
                const struct server_listener *listener) {
     const struct config_settings *settings = config_settings(config);
-    struct server_listener listeners[LISTENERS_MAX] = {0};
+    struct server_listener listeners[API_SERVERS_MAX] = {0};
     size_t count = fill_listeners(settings, listeners);
     if (listener != NULL) {
         listeners[0] = *listener;

@@ -94,8 +94,8 @@ static enum refusal refusal_of_append(struct engine *e, struct request *r, int e
     if (error == E_FULL)
         return REFUSAL_DISK_FULL;
     if (error == E_TOO_LARGE) {
-        r->error_detail = "larger than one log record may be";
-        return REFUSAL_LIMIT;
+        r->error_detail = "larger than one log record may be (half a segment, at most 32 MiB)";
+        return REFUSAL_TOO_LARGE;
     }
     if (!e->held.dead)
         engine_break(e, "a record could not be appended", error);

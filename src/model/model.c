@@ -157,7 +157,7 @@ static enum refusal decide_keyed(const struct model *m, struct decision *d, stru
         return REFUSAL_NONE;
     }
     if (!dedup_has_room(m, d->now_ns)) {
-        return request_refuse(r, REFUSAL_LIMIT, "no more idempotency keys: limits.dedup_keys");
+        return request_refuse(r, REFUSAL_LIMIT, "no more idempotency keys: limits.dedupKeys");
     }
     enum refusal refusal = module_decide(m, d, r);
     if (refusal == REFUSAL_NONE && r->receipt.id != 0 && !r->replayed) {

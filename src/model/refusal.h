@@ -25,7 +25,8 @@
     X(CONFLICT, "conflict") /* the state does not allow it: see error_detail */                    \
     X(LIMIT, "limit")       /* a limit of the limits table; see error_detail */                    \
     X(BUSY, "busy")         /* engine queue full */                                                \
-    X(STOPPING, "stopping")
+    X(STOPPING, "stopping")                                                                        \
+    X(TOO_LARGE, "too-large") /* it can never fit */
 
 enum refusal {
 #define X(name, text) REFUSAL_##name,

@@ -75,7 +75,7 @@ def test_wrong_content_type(client):
     ("POST", "/v1/stocks/nothing/reservations"), ("DELETE", "/v1/queues/nothing"), ("GET", "/nothing"),
     ("POST", "/v1/queues/nothing:pause")])
 def test_unknown_resource(client, method, path):
-    body = {} if path.endswith("messages") else {"purchase": "p"} if method == "POST" else None
+    body = {} if path.endswith("messages") else {"purchase": "p"} if path.endswith("reservations") else None
     reply = client.request(method, path, body)
     assert (reply.status, reply.problem) == (404, "not-found"), reply
 
@@ -207,3 +207,28 @@ def test_transaction_is_all_or_nothing(make_server):
     assert client.post("/v1/transactions", {"operations": []}).status == 400
     many = {"operations": [{"enqueue": {"queue": "mail", "body": {}}}] * 65}
     assert client.post("/v1/transactions", many).status == 400
+
+
+def test_a_route_without_body_refuses_one(server):
+    """A filter in the body was once taken for no filter, and all was purged."""
+    client = server.client
+    client.define("queues", "mail")
+    client.publish("mail", {"n": 1})
+    refused = client.post("/v1/queues/mail:purge", {"filter": "dead"})
+    assert (refused.status, refused.problem) == (400, "invalid")
+    assert client.queue("mail")["stats"]["ready"] == 1
+    assert client.post("/v1/queues/mail:purge?filter=dead").json["purged"] == 0
+
+
+def test_a_message_that_can_never_fit_is_too_large(make_server):
+    server = make_server({"log": {"segmentBytes": 65536}}).start()
+    server.client.define("queues", "mail")
+    refused = server.client.publish("mail", {"text": "x" * 40000})
+    assert (refused.status, refused.problem) == (413, "too-large")
+
+
+def test_too_many_listeners_are_refused_by_the_check(tmp_path):
+    path = tmp_path / "many.yaml"
+    path.write_text("listeners:\n" + "".join(f"  - port: {20000 + n}\n" for n in range(9)))
+    result = program.run("config", "check", path)
+    assert result.returncode == 2 and "at most 8 listeners" in result.stderr, result

@@ -1,5 +1,6 @@
 #include <stdlib.h>
 
+#include "api/api.h"
 #include "app/config/internal.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -104,6 +105,11 @@ bool config_is_loopback(const char *host) {
 
 int settings_check(const struct config *c, struct field_reader *r) {
     int error = 0;
+    if (c->text_count > API_SERVERS_MAX) {
+        field_fault(r, "listeners", "expected at most %u listeners, found %u", API_SERVERS_MAX,
+                    c->text_count);
+        error = E_INVALID;
+    }
     size_t outer = field_enter(r, "listeners");
     for (uint32_t i = 0; i < c->text_count; i++) {
         const struct listener_texts *l = &c->texts[i];

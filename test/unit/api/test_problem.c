@@ -51,6 +51,7 @@ static void every_refusal_has_its_status(void **state) {
         {REFUSAL_LIMIT, 503, "/problems/limit"},
         {REFUSAL_BUSY, 503, "/problems/busy"},
         {REFUSAL_STOPPING, 503, "/problems/stopping"},
+        {REFUSAL_TOO_LARGE, 413, "/problems/too-large"},
     };
     assert_int_equal(ARRAY_LENGTH(rows), REFUSAL_COUNT - 1);
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
