@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """One entry on one idle connection beside a bare write and fdatasync of the same number of bytes on the same disk.
 
-The record's size is taken from the log itself. A bare write appends to a plain file: that is what the budget is against. The one
-into an allocated range is what a fresh segment costs, the one into a range that was written before is the floor of any log. The
+The record's size is taken from the log itself. Of the bare writes, the one into an allocated range is what a fresh segment costs, and what
+the budget is against. Appending is what a plain file costs, the one into a range that was written before is the floor of any log. The
 no-op row is what asking over HTTP costs without any disk.
 """
 import json
@@ -41,7 +41,7 @@ def main():
                     lambda turn: common.wrk(server.port, entries, "entry", f"{mode}{turn}", 1, 2)["p50"],
                     lambda turn: bare(folder, size, mode)["p50"])
                 result[mode] = one
-                headline = mode == "append"
+                headline = mode == "allocated"
                 result["rows"].append(common.row(
                     f"one entry {one['a']:.0f} us, bare {mode} of {size} B {one['b']:.0f} us (p50)",
                     f"{one['ratio']:.2f} x", "<= 1.6 x" if headline else "-",

@@ -13,7 +13,7 @@ def main():
     with common.Folder() as folder:
         server = common.Server(folder).start()
         try:
-            entries = common.campaign(server.client)
+            entries = common.campaign(server.client, queue="sent")  # the main job: each entry queues a message
             common.wrk(server.port, entries, "entry", "warm", CONNECTIONS, 1)
             result = common.in_turns(
                 lambda turn: common.wrk(server.port, entries, "entry", f"t{turn}", CONNECTIONS)["rate"],
