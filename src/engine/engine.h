@@ -47,6 +47,24 @@ struct engine_request {
     uint64_t submitted_ns;       /* monotonic; set by engine_submit */
 };
 
+/* Where the housekeeper's work may be interrupted, or others' work come in between. */
+#define ENGINE_STEP_TABLE(X)                                                                       \
+    X(SNAPSHOT_WRITTEN, "snapshot written")                                                        \
+    X(SNAPSHOT_DURABLE, "snapshot's position durable")                                             \
+    X(SNAPSHOT_PUBLISHED, "snapshot published")                                                    \
+    X(SNAPSHOT_PRUNED, "older snapshots removed")                                                  \
+    X(SEGMENT_CHOSEN, "segment found dead")                                                        \
+    X(SEGMENT_RELEASED, "segment given back")                                                      \
+    X(BODIES_READ, "bodies read")                                                                  \
+    X(BODIES_MOVED, "bodies moved")
+
+enum engine_step {
+#define X(name, text) ENGINE_STEP_##name,
+    ENGINE_STEP_TABLE(X)
+#undef X
+        ENGINE_STEP_COUNT
+};
+
 struct engine_options {
     const char *directory;        /* data folder: <directory>/log, <directory>/snapshot */
     const struct file_ops *files; /* NULL: file_ops_system */
@@ -67,6 +85,8 @@ struct engine_options {
     uint64_t (*real_ns)(void *context);
     uint64_t (*monotonic_ns)(void *context);
     void *context; /* borrows: for the callbacks */
+    /* With `manual`: after each step of the housekeeper, as other threads would run then. It may submit and turn. */
+    void (*between)(void *context, enum engine_step step);
     /* Durable starts. Runs on the log thread; must only hand over. NULL: nothing is ever started. */
     void (*start_attempts)(void *context, const struct attempt_start *starts, size_t count);
     /*

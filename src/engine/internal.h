@@ -65,7 +65,7 @@ struct keeper {
     uint64_t snapshots_done;   /* the highest ticket that a snapshot, good or not, has answered */
     int snapshot_result;
     /* The rest is the housekeeper's own; before it starts and after it ended, the caller's. */
-    bool compacting;
+    bool snapshotting, compacting;
     bool segments_wait;         /* for a newer snapshot, and nothing else, before they may go */
     uint32_t unreadable;        /* segment of which a body could not be read; said once */
     uint64_t kept_positions[2]; /* of the snapshots on disk, newest first; 0: none */
@@ -180,6 +180,8 @@ void keeper_stop(struct engine *e);
 MUST_CHECK int keeper_snapshot(struct engine *e, bool forked);
 /* A snapshot if one is due, then one round of releasing and copying forward. */
 void keeper_turn(struct engine *e, bool forked);
+/* In manual mode: what else would happen meanwhile. No lock held. */
+void keeper_between(struct engine *e, enum engine_step step);
 /* One round of releasing and copying forward. */
 void keeper_compact(struct engine *e);
 

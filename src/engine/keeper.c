@@ -57,6 +57,11 @@ static bool keeper_stopping(struct engine *e) {
     return stopping;
 }
 
+void keeper_between(struct engine *e, enum engine_step step) {
+    if (e->options.manual && e->options.between != NULL)
+        e->options.between(e->options.context, step);
+}
+
 /* ---- snapshots ---- */
 
 /*
@@ -160,10 +165,13 @@ static bool nothing_new(struct engine *e) {
 
 static int write_and_publish(struct engine *e, bool forked, uint64_t *ret_position) {
     int error = forked ? write_forked(e, ret_position) : write_here(e, ret_position);
+    keeper_between(e, ENGINE_STEP_SNAPSHOT_WRITTEN);
     if (error == 0)
         error = wait_until_durable(e, *ret_position);
+    keeper_between(e, ENGINE_STEP_SNAPSHOT_DURABLE);
     if (error == 0)
         error = snapshot_publish(e, *ret_position);
+    keeper_between(e, ENGINE_STEP_SNAPSHOT_PUBLISHED);
     if (error == 0)
         return 0;
     snapshot_discard(e, *ret_position);
@@ -180,7 +188,9 @@ int keeper_snapshot(struct engine *e, bool forked) {
     uint64_t bytes_before = log_bytes(e);
     uint64_t started_ns = clock_monotonic_ns();
     uint64_t position = 0;
+    k->snapshotting = true;
     int error = write_and_publish(e, forked, &position);
+    k->snapshotting = false;
     if (error != 0)
         return error;
     snapshot_prune(e, position, k->kept_positions);
@@ -190,6 +200,7 @@ int keeper_snapshot(struct engine *e, bool forked) {
     e->stats.snapshot_ns_last = clock_monotonic_ns() - started_ns;
     e->stats.snapshot_position = position;
     pthread_mutex_unlock(&e->lock);
+    keeper_between(e, ENGINE_STEP_SNAPSHOT_PRUNED);
     return 0;
 }
 
@@ -238,6 +249,7 @@ static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m)
 /* True when something was moved. */
 static bool move_some(struct engine *e, uint32_t segment, struct mover *m) {
     uint32_t count = read_bodies(e, segment, m);
+    keeper_between(e, ENGINE_STEP_BODIES_READ);
     if (count == 0)
         return false;
     struct request r;
@@ -253,6 +265,7 @@ static bool move_some(struct engine *e, uint32_t segment, struct mover *m) {
         pthread_mutex_unlock(&e->lock);
     }
     request_release(&r);
+    keeper_between(e, ENGINE_STEP_BODIES_MOVED);
     return moved;
 }
 
@@ -280,9 +293,11 @@ static uint64_t live_bytes(struct engine *e, uint32_t segment, uint64_t *ret_pos
 
 /* `as_of` is where no body in it was live any more: G1. */
 static void release(struct engine *e, const struct log_segment_info *s, uint64_t as_of) {
+    keeper_between(e, ENGINE_STEP_SEGMENT_CHOSEN);
     if (wait_until_durable(e, as_of) != 0)
         return;
     log_release(e->log, s->number);
+    keeper_between(e, ENGINE_STEP_SEGMENT_RELEASED);
     pthread_mutex_lock(&e->lock);
     e->stats.released_segments++;
     pthread_mutex_unlock(&e->lock);
@@ -365,7 +380,7 @@ static void tell_room(struct engine *e) {
 
 void keeper_turn(struct engine *e, bool forked) {
     struct keeper *k = &e->keeper;
-    if (k->compacting)
+    if (k->snapshotting || k->compacting)
         return; /* in manual mode, a call of its own */
     tell_room(e);
     pthread_mutex_lock(&k->lock);

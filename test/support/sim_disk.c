@@ -11,6 +11,7 @@
 #include "base/rng.h"
 
 #define NAMES_MAX        1024u
+#define PATH_MAX_BYTES   256u
 #define HANDLES_MAX      1024u
 #define DEFAULT_CAPACITY (UINT64_C(1) << 30)
 #define NO_INODE         -1
@@ -25,7 +26,9 @@ struct inode {
     uint8_t
         *dirty; /* owns: DIRTY_* for each byte of `now` that a flush would make durable, else 0 */
     size_t now_size, synced_size, allocated;
+    size_t dirty_from, dirty_to; /* no byte outside is dirty */
     bool size_dirty;
+    bool forgot; /* a flush failed: `now` and `synced` may differ anywhere */
     bool directory;
 };
 
@@ -36,6 +39,7 @@ struct name {
 
 struct name_table {
     struct name names[NAMES_MAX];
+    size_t end; /* all from here on are free */
 };
 
 enum change_kind { CHANGE_CREATE, CHANGE_RENAME, CHANGE_UNLINK };
@@ -51,6 +55,7 @@ struct change {
 struct handle {
     int inode; /* NO_INODE: free */
     bool locks;
+    char path[PATH_MAX_BYTES]; /* by which it was opened, or its name since it was renamed */
 };
 
 struct sim_disk {
@@ -63,11 +68,14 @@ struct sim_disk {
     struct change *changes; /* owns; since the last flush of their directory, in order */
     size_t change_count;
     struct handle handles[HANDLES_MAX];
+    size_t handle_end; /* all from here on are free */
     uint64_t operations;
     uint64_t fail_at, crash_at; /* operation numbers; 0: none */
     int fail_errno;
     bool crashed;
     uint64_t capacity;
+    sim_disk_watcher *watcher; /* NULL: nobody looks */
+    void *watcher_context;     /* borrows */
 };
 
 static void *must(void *p) {
@@ -78,7 +86,7 @@ static void *must(void *p) {
 /* ---- names ---- */
 
 static struct name *name_find(struct name_table *t, const char *path) {
-    for (size_t i = 0; i < NAMES_MAX; i++) {
+    for (size_t i = 0; i < t->end; i++) {
         if (t->names[i].path != NULL && strcmp(t->names[i].path, path) == 0) {
             return &t->names[i];
         }
@@ -99,6 +107,7 @@ static void name_set(struct name_table *t, const char *path, int inode) {
     for (size_t i = 0; i < NAMES_MAX; i++) {
         if (t->names[i].path == NULL) {
             t->names[i] = (struct name){.path = must(strdup(path)), .inode = inode};
+            t->end = i < t->end ? t->end : i + 1;
             return;
         }
     }
@@ -106,15 +115,16 @@ static void name_set(struct name_table *t, const char *path, int inode) {
 }
 
 static void name_table_clear(struct name_table *t) {
-    for (size_t i = 0; i < NAMES_MAX; i++) {
+    for (size_t i = 0; i < t->end; i++) {
         free(t->names[i].path);
         t->names[i].path = NULL;
     }
+    t->end = 0;
 }
 
 static void name_table_copy(struct name_table *to, const struct name_table *from) {
     name_table_clear(to);
-    for (size_t i = 0; i < NAMES_MAX; i++) {
+    for (size_t i = 0; i < from->end; i++) {
         if (from->names[i].path != NULL) {
             name_set(to, from->names[i].path, from->names[i].inode);
         }
@@ -191,10 +201,17 @@ static void inode_grow(struct inode *n, size_t size) {
     }
 }
 
+static void inode_soil(struct inode *n, size_t from, size_t to) {
+    bool clean = n->dirty_from == n->dirty_to;
+    n->dirty_from = clean || from < n->dirty_from ? from : n->dirty_from;
+    n->dirty_to = clean || to > n->dirty_to ? to : n->dirty_to;
+}
+
 static void inode_write(struct inode *n, const void *data, size_t size, uint64_t offset) {
     if (size > 0) {
         inode_grow(n, (size_t)offset + size);
         memcpy(n->now + offset, data, size);
+        inode_soil(n, (size_t)offset, (size_t)offset + size);
         for (size_t i = (size_t)offset; i < (size_t)offset + size; i++) {
             if (n->now[i] != n->synced[i]) {
                 n->dirty[i] = DIRTY_WRITTEN;
@@ -207,6 +224,7 @@ static void inode_truncate(struct inode *n, size_t size) {
     if (size < n->now_size) {
         memset(n->now + size, 0, n->now_size - size);
         memset(n->dirty + size, DIRTY_CUT, n->now_size - size);
+        inode_soil(n, size, n->now_size);
         n->now_size = size;
         n->size_dirty = true;
     } else {
@@ -215,21 +233,25 @@ static void inode_truncate(struct inode *n, size_t size) {
 }
 
 static void inode_flush(struct inode *n) {
-    for (size_t i = 0; i < n->allocated; i++) {
+    for (size_t i = n->dirty_from; i < n->dirty_to; i++) {
         if (n->dirty[i] != 0) {
             n->synced[i] = n->now[i];
             n->dirty[i] = 0;
         }
     }
+    n->dirty_from = n->dirty_to = 0;
     n->synced_size = n->now_size;
     n->size_dirty = false;
 }
 
 /* After a failed flush: the kernel calls the pages clean, though they never arrived. */
 static void inode_forget_dirty(struct inode *n) {
-    if (n->allocated > 0) {
-        memset(n->dirty, 0, n->allocated);
+    if (n->dirty_from < n->dirty_to) {
+        memset(n->dirty + n->dirty_from, 0, n->dirty_to - n->dirty_from);
+        n->forgot = true;
     }
+    n->dirty_from = n->dirty_to = 0;
+    n->forgot |= n->size_dirty;
     n->size_dirty = false;
 }
 
@@ -257,12 +279,16 @@ static bool sector_is_dirty(const struct inode *n, size_t at) {
 }
 
 static void inode_settle(struct sim_disk *d, struct inode *n, enum sim_loss loss) {
-    size_t dirty_sectors = 0, seen = 0;
-    for (size_t at = 0; at < n->allocated; at += SIM_SECTOR_BYTES) {
+    if (n->dirty_from == n->dirty_to && !n->size_dirty && !n->forgot) {
+        return;
+    }
+    size_t dirty_sectors = 0, seen = 0, end = n->dirty_to;
+    size_t begin = n->dirty_from / SIM_SECTOR_BYTES * SIM_SECTOR_BYTES;
+    for (size_t at = begin; at < end; at += SIM_SECTOR_BYTES) {
         dirty_sectors += sector_is_dirty(n, at) ? 1 : 0;
     }
     size_t kept = (size_t)rng_below(&d->rng, dirty_sectors + 1); /* of a torn write */
-    for (size_t at = 0; at < n->allocated; at += SIM_SECTOR_BYTES) {
+    for (size_t at = begin; at < end; at += SIM_SECTOR_BYTES) {
         if (sector_is_dirty(n, at)) {
             bool arrives =
                 loss == SIM_TEAR ? seen < kept : loss != SIM_DROP && rng_below(&d->rng, 2) == 0;
@@ -281,6 +307,7 @@ static void inode_settle(struct sim_disk *d, struct inode *n, enum sim_loss loss
     }
     n->now_size = n->synced_size;
     inode_forget_dirty(n);
+    n->forgot = false;
 }
 
 static void names_settle(struct sim_disk *d, enum sim_loss loss) {
@@ -300,28 +327,52 @@ static void names_settle(struct sim_disk *d, enum sim_loss loss) {
 
 enum fate { FATE_RUN, FATE_FAIL, FATE_STOPPED };
 
+static int ask_watcher(struct sim_disk *d, enum sim_operation operation, const char *path) {
+    if (d->watcher == NULL) {
+        return SIM_GO;
+    }
+    return d->watcher(d->watcher_context, operation, path);
+}
+
 /* Counts a changing operation and says what becomes of it. */
-static enum fate begin_change(struct sim_disk *d, int *ret_error) {
+static enum fate begin_change(struct sim_disk *d, enum sim_operation operation, const char *path,
+                              int *ret_error) {
     if (d->crashed) {
         *ret_error = -EIO;
         return FATE_STOPPED;
     }
     d->operations++;
-    if (d->operations == d->crash_at) {
+    int verdict = ask_watcher(d, operation, path);
+    if (d->operations == d->crash_at || verdict == SIM_CRASH) {
         d->crashed = true;
         *ret_error = -EIO;
         return FATE_FAIL;
     }
-    if (d->operations == d->fail_at) {
-        *ret_error = -d->fail_errno;
+    if (d->operations == d->fail_at || verdict > 0) {
+        *ret_error = verdict > 0 ? -verdict : -d->fail_errno;
         return FATE_FAIL;
     }
     return FATE_RUN;
 }
 
+/* What changes nothing cannot be where a machine stops for good: 0, or a negative errno. */
+static int begin_look(struct sim_disk *d, enum sim_operation operation, const char *path,
+                      bool *ret_short) {
+    if (d->crashed) {
+        return -EIO;
+    }
+    int verdict = ask_watcher(d, operation, path);
+    if (verdict == SIM_CRASH) {
+        d->crashed = true;
+        return -EIO;
+    }
+    *ret_short = verdict == SIM_SHORT;
+    return verdict > 0 ? -verdict : 0;
+}
+
 static uint64_t used_bytes(const struct sim_disk *d) {
     uint64_t used = 0;
-    for (size_t i = 0; i < NAMES_MAX; i++) {
+    for (size_t i = 0; i < d->now.end; i++) {
         if (d->now.names[i].path != NULL) {
             used += d->inodes[d->now.names[i].inode]->now_size;
         }
@@ -339,10 +390,13 @@ static struct inode *inode_of(struct sim_disk *d, int file) {
     return d->handles[file].inode == NO_INODE ? NULL : d->inodes[d->handles[file].inode];
 }
 
-static int handle_create(struct sim_disk *d, int inode) {
+static int handle_create(struct sim_disk *d, int inode, const char *path) {
     for (int i = 0; i < (int)HANDLES_MAX; i++) {
+        d->handle_end = (size_t)i < d->handle_end ? d->handle_end : (size_t)i + 1;
         if (d->handles[i].inode == NO_INODE) {
-            d->handles[i] = (struct handle){.inode = inode};
+            d->handles[i].inode = inode;
+            d->handles[i].locks = false;
+            snprintf(d->handles[i].path, PATH_MAX_BYTES, "%s", path);
             return i;
         }
     }
@@ -352,21 +406,29 @@ static int handle_create(struct sim_disk *d, int inode) {
 static int open_locked(struct sim_disk *d, const char *path, int flags) {
     struct name *n = name_find(&d->now, path);
     int error = 0;
+    bool cut_short;
     if (d->crashed) {
         return -EIO;
     }
     if (n != NULL) {
-        return (flags & O_EXCL) != 0 ? -EEXIST : handle_create(d, n->inode);
+        error = begin_look(d, SIM_OPEN, path, &cut_short);
+        if (error != 0) {
+            return error;
+        }
+        if ((flags & O_TRUNC) != 0) {
+            inode_truncate(d->inodes[n->inode], 0);
+        }
+        return (flags & O_EXCL) != 0 ? -EEXIST : handle_create(d, n->inode, path);
     }
     if ((flags & O_CREAT) == 0) {
         return -ENOENT;
     }
-    if (begin_change(d, &error) != FATE_RUN) {
+    if (begin_change(d, SIM_CREATE, path, &error) != FATE_RUN) {
         return error;
     }
     int inode = inode_create(d, false);
     change_names(d, CHANGE_CREATE, path, NULL, inode);
-    return handle_create(d, inode);
+    return handle_create(d, inode, path);
 }
 
 static int sim_open(void *context, const char *path, int flags, int mode) {
@@ -381,15 +443,17 @@ static int sim_open(void *context, const char *path, int flags, int mode) {
 static int sim_close(void *context, int file) {
     struct sim_disk *d = context;
     pthread_mutex_lock(&d->lock);
-    d->handles[file] = (struct handle){.inode = NO_INODE};
+    d->handles[file].inode = NO_INODE;
+    d->handles[file].locks = false;
     pthread_mutex_unlock(&d->lock);
     return 0;
 }
 
-static int write_locked(struct sim_disk *d, struct inode *n, const void *data, size_t size,
+static int write_locked(struct sim_disk *d, int file, const void *data, size_t size,
                         uint64_t offset) {
     int error;
-    enum fate fate = begin_change(d, &error);
+    struct inode *n = inode_of(d, file);
+    enum fate fate = begin_change(d, SIM_WRITE, d->handles[file].path, &error);
     if (n == NULL) {
         return -EBADF;
     }
@@ -411,7 +475,7 @@ static int write_locked(struct sim_disk *d, struct inode *n, const void *data, s
 static int sim_write_at(void *context, int file, const void *data, size_t size, uint64_t offset) {
     struct sim_disk *d = context;
     pthread_mutex_lock(&d->lock);
-    int rc = write_locked(d, inode_of(d, file), data, size, offset);
+    int rc = write_locked(d, file, data, size, offset);
     pthread_mutex_unlock(&d->lock);
     return rc;
 }
@@ -420,10 +484,12 @@ static ssize_t sim_read_at(void *context, int file, void *data, size_t size, uin
     struct sim_disk *d = context;
     pthread_mutex_lock(&d->lock);
     const struct inode *n = inode_of(d, file);
-    ssize_t got = d->crashed ? -EIO : n == NULL ? -EBADF : 0;
+    bool cut_short = false;
+    ssize_t got = n == NULL ? -EBADF : begin_look(d, SIM_READ, d->handles[file].path, &cut_short);
     if (got == 0 && offset < n->now_size) {
         size_t left = n->now_size - (size_t)offset;
         got = (ssize_t)(size < left ? size : left);
+        got = cut_short ? (ssize_t)rng_below(&d->rng, (uint64_t)got) : got;
         memcpy(data, n->now + offset, (size_t)got);
     }
     pthread_mutex_unlock(&d->lock);
@@ -435,7 +501,7 @@ static int sim_flush(void *context, int file) {
     int rc = 0;
     pthread_mutex_lock(&d->lock);
     struct inode *n = inode_of(d, file);
-    enum fate fate = begin_change(d, &rc);
+    enum fate fate = begin_change(d, SIM_FLUSH, d->handles[file].path, &rc);
     if (n == NULL) {
         rc = -EBADF;
     } else if (fate == FATE_RUN) {
@@ -452,7 +518,7 @@ static int sim_reserve(void *context, int file, uint64_t offset, uint64_t size) 
     int rc = 0;
     pthread_mutex_lock(&d->lock);
     struct inode *n = inode_of(d, file);
-    enum fate fate = begin_change(d, &rc);
+    enum fate fate = begin_change(d, SIM_RESERVE, d->handles[file].path, &rc);
     if (n == NULL) {
         rc = -EBADF;
     } else if (fate == FATE_RUN) {
@@ -470,7 +536,7 @@ static int sim_truncate(void *context, int file, uint64_t size) {
     int rc = 0;
     pthread_mutex_lock(&d->lock);
     struct inode *n = inode_of(d, file);
-    enum fate fate = begin_change(d, &rc);
+    enum fate fate = begin_change(d, SIM_TRUNCATE, d->handles[file].path, &rc);
     if (n == NULL) {
         rc = -EBADF;
     } else if (fate == FATE_RUN) {
@@ -484,7 +550,8 @@ static int sim_size(void *context, int file, uint64_t *ret_size) {
     struct sim_disk *d = context;
     pthread_mutex_lock(&d->lock);
     const struct inode *n = inode_of(d, file);
-    int rc = d->crashed ? -EIO : n == NULL ? -EBADF : 0;
+    bool cut_short;
+    int rc = n == NULL ? -EBADF : begin_look(d, SIM_SIZE, d->handles[file].path, &cut_short);
     if (rc == 0) {
         *ret_size = n->now_size;
     }
@@ -492,14 +559,23 @@ static int sim_size(void *context, int file, uint64_t *ret_size) {
     return rc;
 }
 
+static void rename_handles(struct sim_disk *d, int inode, const char *to) {
+    for (size_t i = 0; i < d->handle_end; i++) {
+        if (d->handles[i].inode == inode) {
+            snprintf(d->handles[i].path, PATH_MAX_BYTES, "%s", to);
+        }
+    }
+}
+
 static int sim_rename(void *context, const char *from, const char *to) {
     struct sim_disk *d = context;
     int rc = 0;
     pthread_mutex_lock(&d->lock);
-    if (begin_change(d, &rc) == FATE_RUN) {
+    if (begin_change(d, SIM_RENAME, to, &rc) == FATE_RUN) {
         struct name *n = name_find(&d->now, from);
         rc = n == NULL ? -ENOENT : 0;
         if (rc == 0) {
+            rename_handles(d, n->inode, to);
             change_names(d, CHANGE_RENAME, from, to, n->inode);
         }
     }
@@ -511,7 +587,7 @@ static int sim_unlink(void *context, const char *path) {
     struct sim_disk *d = context;
     int rc = 0;
     pthread_mutex_lock(&d->lock);
-    if (begin_change(d, &rc) == FATE_RUN) {
+    if (begin_change(d, SIM_UNLINK, path, &rc) == FATE_RUN) {
         struct name *n = name_find(&d->now, path);
         rc = n == NULL ? -ENOENT : 0;
         if (rc == 0) {
@@ -529,7 +605,7 @@ static int sim_make_directory(void *context, const char *path, int mode) {
     pthread_mutex_lock(&d->lock);
     if (name_find(&d->now, path) != NULL) {
         rc = -EEXIST;
-    } else if (begin_change(d, &rc) == FATE_RUN) {
+    } else if (begin_change(d, SIM_MAKE_DIRECTORY, path, &rc) == FATE_RUN) {
         change_names(d, CHANGE_CREATE, path, NULL, inode_create(d, true));
     }
     pthread_mutex_unlock(&d->lock);
@@ -556,7 +632,7 @@ static int sim_flush_directory(void *context, const char *path) {
     struct sim_disk *d = context;
     int rc = 0;
     pthread_mutex_lock(&d->lock);
-    if (begin_change(d, &rc) == FATE_RUN) {
+    if (begin_change(d, SIM_FLUSH_DIRECTORY, path, &rc) == FATE_RUN) {
         flush_changes_in(d, path);
     }
     pthread_mutex_unlock(&d->lock);
@@ -566,8 +642,10 @@ static int sim_flush_directory(void *context, const char *path) {
 static int sim_list(void *context, const char *path, void (*entry)(void *arg, const char *name),
                     void *arg) {
     struct sim_disk *d = context;
-    int rc = d->crashed ? -EIO : name_find(&d->now, path) == NULL ? -ENOENT : 0;
-    for (size_t i = 0; rc == 0 && i < NAMES_MAX; i++) {
+    bool cut_short;
+    int rc = begin_look(d, SIM_LIST, path, &cut_short);
+    rc = rc == 0 && name_find(&d->now, path) == NULL ? -ENOENT : rc;
+    for (size_t i = 0; rc == 0 && i < d->now.end; i++) {
         /* Without the lock, because `entry` may call back; a test lists while nothing else runs. */
         const char *name = d->now.names[i].path;
         if (name != NULL && in_directory(name, path)) {
@@ -583,7 +661,7 @@ static int sim_lock(void *context, int file) {
     struct sim_disk *d = context;
     int rc = 0;
     pthread_mutex_lock(&d->lock);
-    for (size_t i = 0; i < HANDLES_MAX; i++) {
+    for (size_t i = 0; i < d->handle_end; i++) {
         if (d->handles[i].inode == d->handles[file].inode && d->handles[i].locks) {
             rc = -EWOULDBLOCK;
         }
@@ -605,11 +683,7 @@ static int sim_free_bytes(void *context, const char *path, uint64_t *ret_bytes) 
 
 /* ---- commands ---- */
 
-struct sim_disk *sim_disk_create(uint64_t seed) {
-    struct sim_disk *d = must(calloc(1, sizeof *d));
-    pthread_mutex_init(&d->lock, NULL);
-    rng_init(&d->rng, seed);
-    d->capacity = DEFAULT_CAPACITY;
+static void set_ops(struct sim_disk *d) {
     d->ops = (struct file_ops){
         .context = d,
         .open = sim_open,
@@ -628,9 +702,55 @@ struct sim_disk *sim_disk_create(uint64_t seed) {
         .lock = sim_lock,
         .free_bytes = sim_free_bytes,
     };
+}
+
+struct sim_disk *sim_disk_create(uint64_t seed) {
+    struct sim_disk *d = must(calloc(1, sizeof *d));
+    pthread_mutex_init(&d->lock, NULL);
+    rng_init(&d->rng, seed);
+    d->capacity = DEFAULT_CAPACITY;
+    set_ops(d);
     for (size_t i = 0; i < HANDLES_MAX; i++) {
         d->handles[i].inode = NO_INODE;
     }
+    return d;
+}
+
+static struct inode *inode_copy(const struct inode *from) {
+    struct inode *n = must(malloc(sizeof *n));
+    *n = *from;
+    if (from->allocated > 0) {
+        n->now = must(malloc(from->allocated));
+        n->synced = must(malloc(from->allocated));
+        n->dirty = must(malloc(from->allocated));
+        memcpy(n->now, from->now, from->allocated);
+        memcpy(n->synced, from->synced, from->allocated);
+        memcpy(n->dirty, from->dirty, from->allocated);
+    }
+    return n;
+}
+
+static bool has_name(const struct sim_disk *d, int inode) {
+    for (size_t i = 0; i < d->now.end; i++) {
+        if (d->now.names[i].path != NULL && d->now.names[i].inode == inode) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct sim_disk *sim_disk_copy(const struct sim_disk *from, uint64_t seed) {
+    static const struct inode nothing;
+    struct sim_disk *d = sim_disk_create(seed);
+    assert(from->change_count == 0); /* else what is durable would have to be copied apart */
+    d->capacity = from->capacity;
+    d->inodes = must(malloc(((size_t)from->inode_count + 1) * sizeof(void *)));
+    for (int i = 0; i < from->inode_count; i++) {
+        d->inodes[i] = inode_copy(has_name(from, i) ? from->inodes[i] : &nothing);
+    }
+    d->inode_count = from->inode_count;
+    name_table_copy(&d->now, &from->now);
+    name_table_copy(&d->synced, &from->now);
     return d;
 }
 
@@ -676,8 +796,9 @@ bool sim_disk_crashed(const struct sim_disk *d) {
 void sim_disk_restart(struct sim_disk *d, enum sim_loss loss) {
     d->crashed = false;
     d->fail_at = d->crash_at = 0;
-    for (size_t i = 0; i < HANDLES_MAX; i++) {
-        d->handles[i] = (struct handle){.inode = NO_INODE};
+    for (size_t i = 0; i < d->handle_end; i++) {
+        d->handles[i].inode = NO_INODE;
+        d->handles[i].locks = false;
     }
     if (loss != SIM_KEEP) {
         for (int i = 0; i < d->inode_count; i++) {
@@ -706,4 +827,66 @@ bool sim_disk_flip(struct sim_disk *d, const char *path, uint64_t offset, unsign
 uint64_t sim_disk_file_size(const struct sim_disk *d, const char *path) {
     struct name *n = name_find((struct name_table *)&d->now, path);
     return n == NULL ? UINT64_MAX : d->inodes[n->inode]->now_size;
+}
+
+/* ---- damage, and files from outside ---- */
+
+void sim_disk_watch(struct sim_disk *d, sim_disk_watcher *watcher, void *context) {
+    d->watcher = watcher;
+    d->watcher_context = context;
+}
+
+void sim_disk_stop(struct sim_disk *d) {
+    d->crashed = true;
+}
+
+bool sim_disk_cut(struct sim_disk *d, const char *path, uint64_t size) {
+    struct name *n = name_find(&d->now, path);
+    if (n == NULL || size > d->inodes[n->inode]->now_size) {
+        return false;
+    }
+    inode_truncate(d->inodes[n->inode], (size_t)size);
+    inode_flush(d->inodes[n->inode]);
+    return true;
+}
+
+bool sim_disk_remove(struct sim_disk *d, const char *path) {
+    bool there = name_find(&d->now, path) != NULL;
+    name_remove(&d->now, path);
+    name_remove(&d->synced, path);
+    return there;
+}
+
+void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t size) {
+    int inode = inode_create(d, false);
+    inode_write(d->inodes[inode], data, size, 0);
+    inode_flush(d->inodes[inode]);
+    name_set(&d->now, path, inode);
+    name_set(&d->synced, path, inode);
+}
+
+void sim_disk_put_directory(struct sim_disk *d, const char *path) {
+    int inode = inode_create(d, true);
+    name_set(&d->now, path, inode);
+    name_set(&d->synced, path, inode);
+}
+
+bool sim_disk_double(struct sim_disk *d, const char *path, const char *to) {
+    const struct name *n = name_find(&d->now, path);
+    if (n == NULL) {
+        return false;
+    }
+    sim_disk_put(d, to, d->inodes[n->inode]->now, d->inodes[n->inode]->now_size);
+    return true;
+}
+
+size_t sim_disk_names(const struct sim_disk *d, const char *directory, const char **ret_paths,
+                      size_t max) {
+    size_t count = 0;
+    for (size_t i = 0; i < d->now.end && count < max; i++) {
+        if (d->now.names[i].path != NULL && in_directory(d->now.names[i].path, directory)) {
+            ret_paths[count++] = d->now.names[i].path;
+        }
+    }
+    return count;
 }

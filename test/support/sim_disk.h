@@ -29,6 +29,31 @@
 
 struct sim_disk;
 
+enum sim_operation {
+    SIM_OPEN, /* a file that is there */
+    SIM_CREATE,
+    SIM_READ,
+    SIM_WRITE,
+    SIM_FLUSH,
+    SIM_RESERVE,
+    SIM_TRUNCATE,
+    SIM_SIZE,
+    SIM_RENAME, /* the watcher is told the new name */
+    SIM_UNLINK,
+    SIM_MAKE_DIRECTORY,
+    SIM_FLUSH_DIRECTORY,
+    SIM_LIST,
+    SIM_OPERATIONS /* how many there are */
+};
+
+/* What becomes of an operation; a positive number is the errno that it fails with. */
+#define SIM_GO    0
+#define SIM_CRASH (-1) /* the machine stops here: the operation arrives in part */
+#define SIM_SHORT (-2) /* of a read: fewer bytes than there are */
+
+/* Asked before each operation. It must not call the disk. */
+typedef int sim_disk_watcher(void *context, enum sim_operation operation, const char *path);
+
 /* What becomes of what was not flushed. */
 enum sim_loss {
     SIM_KEEP,    /* the process died, the machine did not: all is there, and still not flushed */
@@ -59,6 +84,24 @@ void sim_disk_set_capacity(struct sim_disk *d, uint64_t bytes);
 
 /* Flips one bit of a flushed byte. False: no such file or byte. */
 bool sim_disk_flip(struct sim_disk *d, const char *path, uint64_t offset, unsigned bit);
+/* NULL: nobody. */
+void sim_disk_watch(struct sim_disk *d, sim_disk_watcher *watcher, void *context);
+/* The machine stops now, between two operations. */
+void sim_disk_stop(struct sim_disk *d);
+/* Another disk with the same durable content; no change of names may be under way. */
+struct sim_disk *sim_disk_copy(const struct sim_disk *from, uint64_t seed);
+
+/* Damage that nobody made by an operation: it is durable at once. False: no such file or place. */
+bool sim_disk_cut(struct sim_disk *d, const char *path, uint64_t size);
+bool sim_disk_remove(struct sim_disk *d, const char *path);
+bool sim_disk_double(struct sim_disk *d, const char *path, const char *to);
+/* Files from outside, durable at once. */
+void sim_disk_put(struct sim_disk *d, const char *path, const void *data, size_t size);
+void sim_disk_put_directory(struct sim_disk *d, const char *path);
+/* Paths of what stands in a directory, borrowed until names change; at most `max`. */
+size_t sim_disk_names(const struct sim_disk *d, const char *directory, const char **ret_paths,
+                      size_t max);
+
 /* Size of a file as seen now, UINT64_MAX when there is none. */
 uint64_t sim_disk_file_size(const struct sim_disk *d, const char *path);
 
