@@ -1,10 +1,12 @@
 #include "api/auth.h"
 
+#include <assert.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/hash.h"
 
 #define ID_CHARS     8u
 #define SECRET_BYTES 32u
@@ -25,6 +27,7 @@ struct auth_token {
     unsigned scopes;
     char **resources; /* owns */
     uint32_t resource_count;
+    uint64_t space; /* 0 without resources */
 };
 
 struct auth {
@@ -62,11 +65,69 @@ bool token_hash_valid(struct span hash) {
     return parse_hash(hash, &t);
 }
 
+/* ---- scopes and actions ---- */
+
+static const struct {
+    const char *name;
+    enum scope scope;
+} scope_names[] = {
+    {"read", SCOPE_READ},       {"publish", SCOPE_PUBLISH}, {"consume", SCOPE_CONSUME},
+    {"operate", SCOPE_OPERATE}, {"admin", SCOPE_ADMIN},     {"produce", SCOPE_PUBLISH},
+};
+
 enum scope scope_parse(struct span name) {
-    return span_is(name, "produce")   ? SCOPE_PRODUCE
-           : span_is(name, "consume") ? SCOPE_CONSUME
-           : span_is(name, "admin")   ? SCOPE_ADMIN
-                                      : SCOPE_NONE;
+    for (size_t i = 0; i < ARRAY_LENGTH(scope_names); i++) {
+        if (span_is(name, scope_names[i].name)) {
+            return scope_names[i].scope;
+        }
+    }
+    return SCOPE_NONE;
+}
+
+const char *scope_name(enum scope scope) {
+    size_t i = 0;
+    while (scope_names[i].scope != scope) {
+        i++;
+        assert(i < ARRAY_LENGTH(scope_names));
+    }
+    return scope_names[i].name;
+}
+
+static const struct {
+    const char *name;
+    unsigned scopes, traits;
+} actions[ACTION_COUNT] = {
+#define X(name, text, scopes, traits) [ACTION_##name] = {text, scopes, traits},
+    ACTION_TABLE(X)
+#undef X
+};
+
+const char *action_name(enum action a) {
+    return actions[a].name;
+}
+
+unsigned action_scopes(enum action a) {
+    return a == ACTION_OPEN ? 0 : actions[a].scopes | SCOPE_ADMIN;
+}
+
+unsigned action_traits(enum action a) {
+    return actions[a].traits;
+}
+
+/* ---- tokens ---- */
+
+/* Order and repetition of patterns do not matter, and restarts do not: it stands in the log. */
+static uint64_t space_of(const struct auth_token *t) {
+    const struct hash_key key = {0x74656e616e742d31, 0x736c756963652d31};
+    uint64_t space = 0;
+    for (uint32_t i = 0; i < t->resource_count; i++) {
+        bool again = false;
+        for (uint32_t k = 0; k < i; k++) {
+            again = again || strcmp(t->resources[i], t->resources[k]) == 0;
+        }
+        space += again ? 0 : hash_bytes(key, span_text(t->resources[i]));
+    }
+    return t->resource_count == 0 ? 0 : space | 1;
 }
 
 static int copy_token(const struct token_def *from, struct auth_token *to) {
@@ -86,6 +147,7 @@ static int copy_token(const struct token_def *from, struct auth_token *to) {
         }
         to->resource_count++;
     }
+    to->space = space_of(to);
     return 0;
 }
 
@@ -142,23 +204,27 @@ static struct span bearer_of(struct span authorization) {
     return span_of(authorization.data + size, TOKEN_CHARS);
 }
 
+/*
+ * One hash and one comparison whatever comes: a token of which only the id is known takes as long as one
+ * that is wrong in its last character, or in its first.
+ */
 const struct auth_token *auth_find(const struct auth *a, struct span authorization) {
+    static const struct auth_token nobody;
     struct span token = bearer_of(authorization);
     if (token.size == 0) {
         return NULL;
     }
+    const struct auth_token *named = &nobody;
     for (uint32_t i = 0; i < a->count; i++) {
         const struct auth_token *t = &a->tokens[i];
-        if (memcmp(token.data + sizeof PREFIX - 1, t->id, ID_CHARS) != 0) {
-            continue;
-        }
-        uint8_t hash[HASH_BYTES];
-        hash_token(token, t->key, hash);
-        if (sodium_memcmp(hash, t->hash, HASH_BYTES) == 0) {
-            return t;
+        if (memcmp(token.data + sizeof PREFIX - 1, t->id, ID_CHARS) == 0) {
+            named = t;
         }
     }
-    return NULL;
+    uint8_t hash[HASH_BYTES];
+    hash_token(token, named->key, hash);
+    bool equal = sodium_memcmp(hash, named->hash, HASH_BYTES) == 0;
+    return equal && named != &nobody ? named : NULL;
 }
 
 /* '*' stands for any run of characters. Linear: only the last star is ever tried again. */
@@ -185,23 +251,74 @@ static bool matches(const char *pattern, struct span text) {
     return *pattern == '\0';
 }
 
-bool auth_allows(const struct auth_token *t, unsigned scope, struct span resource) {
-    if ((t->scopes & (scope | SCOPE_ADMIN)) == 0) {
-        return false;
+/* A pattern without a slash is about the name, whatever kind of resource has it. */
+static bool pattern_covers(const char *pattern, struct span resource) {
+    if (strchr(pattern, '/') != NULL) {
+        return matches(pattern, resource);
     }
-    if (t->resource_count == 0 || resource.size == 0) {
-        return true;
+    const uint8_t *slash = memchr(resource.data, '/', resource.size);
+    size_t kind = slash == NULL ? 0 : (size_t)(slash - resource.data) + 1;
+    return matches(pattern, span_of(resource.data + kind, resource.size - kind));
+}
+
+bool resource_pattern_valid(struct span pattern) {
+    size_t slashes = 0;
+    for (size_t i = 0; i < pattern.size; i++) {
+        uint8_t c = pattern.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && strchr("._-*/", c) == NULL) {
+            return false;
+        }
+        slashes += c == '/';
     }
-    for (uint32_t i = 0; i < t->resource_count; i++) {
-        if (matches(t->resources[i], resource)) {
+    return pattern.size > 0 && slashes <= 1;
+}
+
+/* ---- the question ---- */
+
+bool auth_is_tenant(const struct principal *p) {
+    return p->token != NULL && p->token->resource_count > 0;
+}
+
+uint64_t auth_space(const struct principal *p) {
+    return p->token != NULL ? p->token->space : 0;
+}
+
+bool auth_covers(const struct principal *p, struct span resource) {
+    if (!auth_is_tenant(p)) {
+        return p->token != NULL || p->everything;
+    }
+    for (uint32_t i = 0; i < p->token->resource_count; i++) {
+        if (pattern_covers(p->token->resources[i], resource)) {
             return true;
         }
     }
     return false;
 }
 
+enum auth_verdict auth_decide(const struct principal *p, enum action action, struct span resource) {
+    if (action == ACTION_OPEN || (p->token == NULL && p->everything)) {
+        return AUTH_YES;
+    }
+    if (p->token == NULL) {
+        return AUTH_UNKNOWN;
+    }
+    if ((p->token->scopes & action_scopes(action)) == 0 ||
+        (auth_is_tenant(p) && (actions[action].traits & ACTION_WHOLE) != 0)) {
+        return AUTH_FORBIDDEN;
+    }
+    if (resource.size == 0 || auth_covers(p, resource)) {
+        return AUTH_YES;
+    }
+    return (actions[action].traits & ACTION_NAMES) != 0 ? AUTH_FORBIDDEN : AUTH_HIDDEN;
+}
+
 const char *auth_token_name(const struct auth_token *t) {
     return t->name;
+}
+
+void auth_token_label(const struct auth_token *t, char out[AUTH_LABEL_BYTES]) {
+    snprintf(out, AUTH_LABEL_BYTES, "%s#%.8s", t->name, t->id);
 }
 
 void token_make(char ret_token[TOKEN_TEXT_BYTES], char ret_hash[TOKEN_HASH_BYTES]) {
@@ -219,4 +336,5 @@ void token_make(char ret_token[TOKEN_TEXT_BYTES], char ret_hash[TOKEN_HASH_BYTES
     sodium_bin2base64(hash_text, sizeof hash_text, hash, sizeof hash, VARIANT);
     snprintf(ret_hash, TOKEN_HASH_BYTES, HASH_PREFIX "%s:%s:%s", id_text, key_text, hash_text);
     sodium_memzero(secret, sizeof secret);
+    sodium_memzero(secret_text, sizeof secret_text);
 }

@@ -32,12 +32,14 @@ struct call *call_take(struct api_loop *l) {
     c->x = NULL;
     c->route = NULL;
     c->gather = NULL;
+    c->kept = NULL;
     c->has_definition = false;
     c->tree = NULL;
     c->tries = 0;
     c->count = 0;
     c->blocks = NULL;
     c->arena_used = 0;
+    c->principal = (struct principal){.token = NULL};
     request_init(&c->request.r, REQUEST_NOTHING);
     return c;
 }
@@ -48,6 +50,10 @@ void call_give(struct call *c) {
     }
     if (c->tree != NULL) {
         json_decref(c->tree);
+    }
+    if (c->kept != NULL) {
+        buffer_release(c->kept);
+        free(c->kept);
     }
     while (c->blocks != NULL) {
         struct call_block *b = c->blocks;
@@ -115,7 +121,9 @@ static bool fill_idempotency(struct call *c) {
     struct hash_key typed = {hash.k0, hash.k1 ^ hash_bytes(hash, c->head.content_type)};
     c->request.r.idempotency = (struct idempotency){
         .key = key,
-        .scope = hash_bytes(hash, http_path(c->x)),
+        /* A path that names no resource is shared: there each tenant has keys of its own. */
+        .scope = hash_bytes(hash, http_path(c->x)) ^
+                 (c->match.capture_count == 0 ? auth_space(&c->principal) : 0),
         .fingerprint = hash_bytes(typed, http_body(c->x)),
     };
     return true;
@@ -176,8 +184,8 @@ static void note_latency(struct api_loop *l, uint64_t ns) {
 
 /* Changes of definitions and failures are worth a line; the rest only when somebody asks for it. */
 static void log_call(const struct call *c, int status, uint64_t ns) {
-    bool change = c->route != NULL && c->route->scope == SCOPE_ADMIN &&
-                  c->route->method != HTTP_GET_ && status < 300;
+    bool change =
+        c->route != NULL && status < 300 && (action_traits(c->route->action) & ACTION_CHANGES) != 0;
     enum logline_level level = status == 500 ? LOGLINE_ERROR
                                : change      ? LOGLINE_INFO
                                              : LOGLINE_DEBUG;

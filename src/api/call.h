@@ -63,6 +63,7 @@ struct call {
     struct api_loop *loop;
     struct http_exchange *x; /* NULL: our own question, see gather.h */
     const struct route *route;
+    struct principal principal; /* who asks, as far as the route had to know */
     void (*answer)(struct call *c);
     struct call_head head;
     struct call_query query;
@@ -78,6 +79,7 @@ struct call {
     uint32_t tries;        /* of one that is submitted again */
     uint64_t count;        /* purge, redrive: done so far */
     struct gather *gather; /* borrows */
+    struct buffer *kept;   /* owns: a tenant's list so far, or NULL */
 
     struct call_block *blocks; /* owns: what did not fit the arena */
     uint32_t arena_used;

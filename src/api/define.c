@@ -2,10 +2,14 @@
  * Definitions of all four kinds: the same five routes, told apart by the collection in their pattern.
  */
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "api/head.h"
 #include "api/info.h"
 #include "api/routes.h"
 #include "base/error.h"
+
+#define PAGE_MAX_BYTES ((size_t)128 << 20) /* of the longest definitions */
 
 /* "/v1/queues..." -> DEFINITION_QUEUE. The table of routes has no other patterns for these handlers. */
 static enum definition_kind kind_of(const struct call *c) {
@@ -46,6 +50,50 @@ static void defined(struct call *c) {
     send_definition(c, how->ret_created ? 201 : 200, &c->definition, span_of(NULL, 0));
 }
 
+/* A reference gets a name that nothing has where it leads to another tenant's. E_NOMEM. */
+static int hide_reference(struct call *c, const char *plural, char **text) {
+    struct span name = head_name(c, plural, span_text(*text));
+    return name.data == NULL ? E_NOMEM : def_set_text(text, name);
+}
+
+static int hide_references(struct call *c) {
+    struct definition *d = &c->definition;
+    if (d->kind == DEFINITION_QUEUE) {
+        return hide_reference(c, "destinations", &d->u.queue.destination);
+    }
+    if (d->kind == DEFINITION_CAMPAIGN) {
+        int error = hide_reference(c, "stocks", &d->u.campaign.stock);
+        return error != 0 ? error : hide_reference(c, "queues", &d->u.campaign.queue);
+    }
+    return 0;
+}
+
+/*
+ * A tenant defines under names of its own, refers to its own, and does not lead requests into the
+ * network that the server stands in. False: answered.
+ */
+static bool tenant_may(struct call *c) {
+    const struct definition *d = &c->definition;
+    const struct destination_def *to = &d->u.destination;
+    if (!auth_is_tenant(&c->principal)) {
+        return true;
+    }
+    if (!head_covers(c, definition_types[d->kind].plural, span_text(definition_name(d)))) {
+        call_problem(c, PROBLEM_FORBIDDEN, "the token does not cover this");
+        return false;
+    }
+    if (d->kind == DEFINITION_DESTINATION && (to->allow_private || to->ca_file[0] != '\0')) {
+        call_problem(c, PROBLEM_FORBIDDEN,
+                     "allowPrivateAddresses and caFile are for tokens without resources");
+        return false;
+    }
+    if (hide_references(c) != 0) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
+        return false;
+    }
+    return true;
+}
+
 static void define(struct call *c, struct span name, bool create_only) {
     enum definition_kind kind = kind_of(c);
     if (!call_read_tree(c)) {
@@ -63,6 +111,9 @@ static void define(struct call *c, struct span name, bool create_only) {
     }
     if (error != 0) {
         call_problem(c, PROBLEM_INTERNAL, NULL);
+        return;
+    }
+    if (!tenant_may(c)) {
         return;
     }
     definition_request(&c->definition, &c->request.r);
@@ -113,6 +164,14 @@ void define_get(struct call *c) {
     call_submit(c, got);
 }
 
+static int write_definition(const struct definition *d, struct span info, struct json_out *out) {
+    out_open(out, '{');
+    definition_write(d, out);
+    int error = info_write_stats(d->kind, info, out);
+    out_close(out, '}');
+    return error;
+}
+
 static int write_item(enum definition_kind kind, struct reader *r, struct json_out *out) {
     struct definition d;
     struct span encoded = reader_bytes(r), info = reader_bytes(r);
@@ -120,10 +179,7 @@ static int write_item(enum definition_kind kind, struct reader *r, struct json_o
     if (error != 0) {
         return error;
     }
-    out_open(out, '{');
-    definition_write(&d, out);
-    error = info_write_stats(kind, info, out);
-    out_close(out, '}');
+    error = write_definition(&d, info, out);
     definition_release(&d);
     return error;
 }
@@ -149,8 +205,88 @@ static void listed(struct call *c) {
     call_json_end(c, 200, &out);
 }
 
+/*
+ * A tenant's list is looked for among everything, LIST_MAX at a time, so that no step holds up the
+ * engine. Its pages are counted in what it may see: a place in the whole would tell how much else there is.
+ * c->count: its own so far; c->query.after: those on the pages before.
+ */
+static int keep_item(struct call *c, struct reader *r, struct json_out *out, bool *ret_more) {
+    enum definition_kind kind = kind_of(c);
+    struct definition d;
+    struct span encoded = reader_bytes(r), info = reader_bytes(r);
+    int error = r->failed ? E_CORRUPT : definition_decode(kind, encoded, &d);
+    if (error != 0) {
+        return error;
+    }
+    if (head_covers(c, definition_types[kind].plural, span_text(definition_name(&d)))) {
+        uint64_t rank = c->count++;
+        *ret_more = rank >= c->query.after && rank - c->query.after >= c->query.page_size;
+        if (rank >= c->query.after && !*ret_more) {
+            error = write_definition(&d, info, out);
+        }
+    }
+    definition_release(&d);
+    return error;
+}
+
+static void send_kept(struct call *c, bool more) {
+    c->request.r.next = more ? c->query.after + c->query.page_size : 0;
+    struct json_out out = call_json_begin(c);
+    out_open(&out, '{');
+    out_key(&out, definition_types[kind_of(c)].plural);
+    out_open(&out, '[');
+    if (c->kept->size > 0) {
+        out_raw(&out, buffer_span(c->kept));
+    }
+    out_close(&out, ']');
+    call_page_token(c, &out);
+    out_close(&out, '}');
+    call_json_end(c, 200, &out);
+}
+
+static void kept_some(struct call *c) {
+    struct request *answer = &c->request.r;
+    if (call_refused(c)) {
+        return;
+    }
+    struct reader r;
+    struct json_out out;
+    bool more = false;
+    int error = 0;
+    reader_init(&r, buffer_span(&answer->out_bytes));
+    out_init(&out, c->kept);
+    out.comma = c->kept->size > 0;
+    for (uint64_t i = 0; i < answer->count && error == 0 && !more; i++) {
+        error = keep_item(c, &r, &out, &more);
+    }
+    if (error != 0 || out.failed) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
+    } else if (!more && answer->next != 0) {
+        answer->in.list.after = answer->next;
+        call_resubmit(c);
+    } else {
+        send_kept(c, more);
+    }
+}
+
+static void list_covered(struct call *c) {
+    c->kept = malloc(sizeof *c->kept);
+    if (c->kept == NULL) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
+        return;
+    }
+    buffer_init(c->kept, PAGE_MAX_BYTES);
+    c->request.r.kind = definition_types[kind_of(c)].list;
+    c->request.r.in.list.max = LIST_MAX;
+    call_submit(c, kept_some);
+}
+
 void define_list(struct call *c) {
-    call_list(c, definition_types[kind_of(c)].list, listed);
+    if (auth_is_tenant(&c->principal)) {
+        list_covered(c);
+    } else {
+        call_list(c, definition_types[kind_of(c)].list, listed);
+    }
 }
 
 /* ---- DELETE ---- */

@@ -250,7 +250,15 @@ bool head_body_type(struct call *c) {
 
 /* ---- rights ---- */
 
-/* "queues/mail" of "/v1/queues/{queue}/messages"; empty where the path names no resource. */
+/* No resource has it: names begin with a letter or digit. */
+#define NOBODYS_NAME "!"
+
+static struct span resource_text(struct span plural, struct span name, char *out, size_t size) {
+    int length = snprintf(out, size, "%.*s/%.*s", SPAN_ARG(plural), SPAN_ARG(name));
+    return span_of(out, (size_t)length < size ? (size_t)length : size - 1);
+}
+
+/* "queues/mail" of "/v1/queues/{queue}/messages"; empty where the path names none of the four kinds. */
 static struct span resource_of(const struct call *c, char *out, size_t size) {
     static const char prefix[] = "/v1/";
     const char *pattern = c->route->pattern;
@@ -258,9 +266,13 @@ static struct span resource_of(const struct call *c, char *out, size_t size) {
         return span_of(NULL, 0);
     }
     pattern += sizeof prefix - 1;
-    int length = snprintf(out, size, "%.*s/%.*s", (int)strcspn(pattern, "/"), pattern,
-                          SPAN_ARG(c->match.captures[0]));
-    return span_of(out, (size_t)length < size ? (size_t)length : size - 1);
+    struct span plural = span_of(pattern, strcspn(pattern, "/"));
+    for (int kind = 0; kind < DEFINITION_KINDS; kind++) {
+        if (span_is(plural, definition_types[kind].plural)) {
+            return resource_text(plural, c->match.captures[0], out, size);
+        }
+    }
+    return span_of(NULL, 0);
 }
 
 /* "127.0.0.1", but not "127.example.com". */
@@ -299,34 +311,72 @@ static bool open_to(const struct call *c) {
            (c->head.origin.data == NULL || origin_is_host(c->head.origin, c->head.host));
 }
 
-bool head_may(const struct call *c, unsigned scope, struct span resource) {
+static void find_principal(struct call *c) {
     const struct auth *auth = c->loop->api->options.auth;
-    const struct auth_token *token = NULL;
     if (auth != NULL && c->head.authorization.data != NULL) {
-        token = auth_find(auth, c->head.authorization);
-        return token != NULL && auth_allows(token, scope, resource);
+        c->principal.token = auth_find(auth, c->head.authorization);
+    } else {
+        c->principal.everything = open_to(c);
     }
-    return open_to(c);
+}
+
+static void refuse_unknown(struct call *c) {
+    if (c->head.authorization.data == NULL && http_peer_is_loopback(c->x) &&
+        c->loop->api->options.open_loopback) {
+        call_problem(c, PROBLEM_FORBIDDEN, "the request comes from a page of another site");
+        return;
+    }
+    call_header(c, "WWW-Authenticate", span_text("Bearer realm=\"sluice\""));
+    call_problem(c, PROBLEM_UNAUTHORIZED, NULL);
+}
+
+/*
+ * Asked for by a name that nothing has, the engine says of it what it says of what is not there, in the
+ * same words and the same time. A key would bring back an answer that another tenant had.
+ */
+static void hide(struct call *c) {
+    c->match.captures[0] = span_text(NOBODYS_NAME);
+    c->head.idempotency_key = span_of(NULL, 0);
 }
 
 bool head_rights(struct call *c) {
     char room[HTTP_NAME_BYTES + 64];
-    if (c->route->scope == SCOPE_NONE) {
+    if (c->route->action == ACTION_OPEN) {
         return true;
     }
-    if (head_may(c, c->route->scope, resource_of(c, room, sizeof room))) {
+    find_principal(c);
+    switch (auth_decide(&c->principal, c->route->action, resource_of(c, room, sizeof room))) {
+    case AUTH_YES:
         return true;
-    }
-    const struct auth *auth = c->loop->api->options.auth;
-    bool known = auth != NULL && auth_find(auth, c->head.authorization) != NULL;
-    if (known || (c->head.authorization.data == NULL && http_peer_is_loopback(c->x) &&
-                  c->loop->api->options.open_loopback)) {
-        call_problem(c, PROBLEM_FORBIDDEN,
-                     known ? "the token does not cover this"
-                           : "the request comes from a page of another site");
+    case AUTH_HIDDEN:
+        hide(c);
+        return true;
+    case AUTH_UNKNOWN:
+        refuse_unknown(c);
+        return false;
+    default:
+        call_problem(c, PROBLEM_FORBIDDEN, "the token does not cover this");
         return false;
     }
-    call_header(c, "WWW-Authenticate", span_text("Bearer realm=\"sluice\""));
-    call_problem(c, PROBLEM_UNAUTHORIZED, NULL);
-    return false;
+}
+
+bool head_covers(const struct call *c, const char *plural, struct span name) {
+    char room[NAME_MAX_BYTES + 64];
+    return !auth_is_tenant(&c->principal) ||
+           auth_covers(&c->principal, resource_text(span_text(plural), name, room, sizeof room));
+}
+
+struct span head_name(struct call *c, const char *plural, struct span name) {
+    if (name.size == 0 || head_covers(c, plural, name)) {
+        return name;
+    }
+    /* With the name behind it: two that are hidden stay two. */
+    char *hidden = call_alloc(c, name.size + 2);
+    if (hidden == NULL) {
+        return span_of(NULL, 0);
+    }
+    hidden[0] = NOBODYS_NAME[0];
+    memcpy(hidden + 1, name.data, name.size);
+    hidden[name.size + 1] = '\0';
+    return span_of(hidden, name.size + 1);
 }

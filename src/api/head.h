@@ -12,8 +12,13 @@ void head_read(struct call *c);
 MUST_CHECK bool head_query(struct call *c);
 MUST_CHECK bool head_body_type(struct call *c);
 MUST_CHECK bool head_rights(struct call *c);
-/* May the caller do this to this resource too? For requests that name several. */
-bool head_may(const struct call *c, unsigned scope, struct span resource);
+/*
+ * For resources that a body names: may the caller know of "<plural>/<name>"?
+ * head_name: `name` itself, or, if not, a name that nothing has; so what is another tenant's is answered
+ * exactly as what is missing. data NULL: no memory.
+ */
+bool head_covers(const struct call *c, const char *plural, struct span name);
+struct span head_name(struct call *c, const char *plural, struct span name);
 
 /* "00-<32 hex>-<16 hex>-<2 hex>", ids not zero. */
 bool traceparent_valid(struct span text);

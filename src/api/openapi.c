@@ -201,6 +201,28 @@ static void write_responses(const struct route *r, struct json_out *out) {
     out_close(out, '}');
 }
 
+/* "security": [{"bearer": [scopes that may]}, {}]; {}: where somebody on this machine needs no token. */
+static void write_security(enum action action, struct json_out *out) {
+    unsigned scopes = action_scopes(action);
+    info_text(out, "x-sluice-action", action_name(action));
+    out_key(out, "security");
+    out_open(out, '[');
+    if (scopes != 0) {
+        out_open(out, '{');
+        out_key(out, "bearer");
+        out_open(out, '[');
+        for (unsigned scope = SCOPE_READ; scope <= SCOPE_ADMIN; scope <<= 1) {
+            if ((scopes & scope) != 0) {
+                out_text(out, scope_name((enum scope)scope));
+            }
+        }
+        out_close(out, ']');
+        out_close(out, '}');
+        out_raw(out, span_text("{}"));
+    }
+    out_close(out, ']');
+}
+
 static void write_operation(const struct route *r, struct json_out *out) {
     static const char *const methods[] = {
         [HTTP_GET_] = "get", [HTTP_POST_] = "post", [HTTP_PUT_] = "put", [HTTP_DELETE_] = "delete"};
@@ -218,10 +240,7 @@ static void write_operation(const struct route *r, struct json_out *out) {
         out_close(out, '}');
     }
     write_responses(r, out);
-    if (r->scope == SCOPE_NONE) {
-        out_key(out, "security");
-        out_raw(out, span_text("[]"));
-    }
+    write_security(r->action, out);
     out_close(out, '}');
 }
 

@@ -3,6 +3,7 @@
  */
 #include <stdio.h>
 
+#include "api/head.h"
 #include "api/info.h"
 #include "api/routes.h"
 
@@ -19,9 +20,23 @@ static void write_links(const struct receipt_info *i, const char *id, struct jso
     out_close(out, '}');
 }
 
+/* Receipts can be guessed, being positions: a tenant reads those of its own queues and campaigns. */
+static void hide_foreign(struct call *c) {
+    struct request *r = &c->request.r;
+    struct span queue = span_text(r->out.receipt.queue), campaign = buffer_span(&r->out_bytes);
+    if (!auth_is_tenant(&c->principal) || r->refusal != REFUSAL_NONE ||
+        (queue.size > 0 && head_covers(c, "queues", queue)) ||
+        (campaign.size > 0 && head_covers(c, "campaigns", campaign))) {
+        return;
+    }
+    r->refusal = REFUSAL_NOT_FOUND;
+    r->error_detail = RECEIPT_NOT_KNOWN;
+}
+
 static void got(struct call *c) {
     const struct receipt_info *i = &c->request.r.out.receipt;
     char id[18];
+    hide_foreign(c);
     if (call_refused(c)) {
         return;
     }

@@ -14,7 +14,7 @@ enum route_query { QUERY_PAGE = 1, QUERY_FILTER = 2, QUERY_VIEW = 4 };
 struct route {
     enum http_method method;
     const char *pattern;
-    unsigned scope;
+    enum action action; /* who may: auth.h */
     enum route_body body;
     unsigned query; /* of enum route_query */
     void (*handle)(struct call *c);

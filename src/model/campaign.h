@@ -45,8 +45,8 @@ void campaign_emit_settlement(const struct model *m, struct decision *d, uint64_
  */
 enum refusal campaign_emit_redrive(const struct model *m, struct decision *d, uint64_t message,
                                    const struct tie *tie);
-/* The entry behind a message or receipt id, for RECEIPT_GET. */
-bool campaign_entry_by_id(const struct model *m, uint64_t id, struct entry_info *ret);
+/* The entry behind a message or receipt id, for RECEIPT_GET: the campaign's name, or NULL. */
+const char *campaign_entry_by_id(const struct model *m, uint64_t id, struct entry_info *ret);
 /* A queue or stock in use by a campaign cannot be deleted, and its total not go below safety stock. */
 bool campaign_uses_stock(const struct model *m, uint32_t stock);
 bool campaign_uses_queue(const struct model *m, uint32_t queue);

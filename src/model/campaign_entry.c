@@ -99,13 +99,13 @@ static struct entry *living_entry(const struct model *m, uint64_t id) {
     return e == NULL || campaign_at(m, e->campaign) == NULL ? NULL : e;
 }
 
-bool campaign_entry_by_id(const struct model *m, uint64_t id, struct entry_info *ret) {
+const char *campaign_entry_by_id(const struct model *m, uint64_t id, struct entry_info *ret) {
     const struct entry *e = living_entry(m, id);
     if (e == NULL) {
-        return false;
+        return NULL;
     }
     *ret = entry_describe(e);
-    return true;
+    return campaign_at(m, e->campaign)->def.name;
 }
 
 /* ---- the set ---- */

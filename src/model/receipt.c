@@ -188,17 +188,21 @@ static void from_entry(const struct entry_info *e, struct receipt_info *ret) {
     }
 }
 
-static enum refusal decide_get(const struct model *m, const struct decision *d, struct request *r) {
+static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r) {
     struct entry_info entry = {0};
-    bool entered = campaign_entry_by_id(m, r->id, &entry);
+    const char *campaign = campaign_entry_by_id(m, r->id, &entry);
+    bool entered = campaign != NULL;
     struct receipt_info *info = &r->out.receipt;
     if (!from_message(m, r->id, info) && !from_cell(m, d->now_ns, r->id, info)) {
         if (!entered) {
-            return request_refuse(r, REFUSAL_NOT_FOUND, "not known, or too long ago");
+            return request_refuse(r, REFUSAL_NOT_FOUND, RECEIPT_NOT_KNOWN);
         }
         from_entry(&entry, info);
     }
     info->number = entered ? entry.number : 0;
+    if (entered && buffer_append_text(&r->out_bytes, campaign) != 0) {
+        d->failed = true;
+    }
     return REFUSAL_NONE;
 }
 

@@ -141,6 +141,7 @@ struct operation {
     struct span compensate_stock, compensate_purchase;
     struct span dedup_key;
     uint64_t dedup_ttl_ns;
+    uint64_t dedup_space; /* keys of one space do not meet those of another; 0: everybody's */
     /* out */
     struct receipt receipt;
 };
@@ -322,6 +323,7 @@ struct request {
      * GET: the encoded definition. LIST of resources: per item the definition, u32-length-prefixed, then the
      * *_info struct's bytes (length-prefixed). QUEUE_MESSAGES: message_info structs. CAMPAIGN_ENTRIES:
      * per entry entry_info, then the member key, both length-prefixed. STALE of ENTER: the member pointer.
+     * RECEIPT_GET: the name of the campaign that was entered, if any.
      */
     struct buffer out_bytes;
 };
@@ -339,6 +341,9 @@ enum refusal request_refuse_at(struct request *r, enum refusal refusal, const ch
 /* in.list.max between 1 and LIST_MAX; 0 means 100. */
 uint32_t request_list_max(const struct request *r);
 #define LIST_MAX 1000u
+
+/* Of a receipt that is not there, or not for the caller's eyes. */
+#define RECEIPT_NOT_KNOWN "not known, or too long ago"
 
 /* "r" and 16 hex digits; out has 18 bytes. parse: E_INVALID. */
 void receipt_format(uint64_t id, char out[18]);

@@ -33,7 +33,7 @@ static bool is_stock_operation(enum operation_kind kind) {
 }
 
 static struct idempotency dedup_key_of(const struct operation *o) {
-    return (struct idempotency){.key = o->dedup_key, .scope = DEDUP_SCOPE};
+    return (struct idempotency){.key = o->dedup_key, .scope = DEDUP_SCOPE ^ o->dedup_space};
 }
 
 static enum refusal refuse_at(struct request *r, uint32_t n, const char *field,

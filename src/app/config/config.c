@@ -105,10 +105,12 @@ static int read_scopes(const json_t *list, struct token_def *t, struct field_rea
         t->scopes |= scope;
     }
     if (error != 0) {
-        field_fault(r, "scopes", "expected a list of produce, consume and admin");
+        field_fault(r, "scopes", "expected a list of read, publish, consume, operate and admin");
     }
     return error;
 }
+
+#define RESOURCES_EXPECTED "a list of patterns such as \"queues/mail-*\" or \"shop-a.*\""
 
 static int read_resources(const json_t *list, struct token_def *t, struct field_reader *r) {
     size_t count = json_array_size(list);
@@ -119,8 +121,9 @@ static int read_resources(const json_t *list, struct token_def *t, struct field_
     t->resources = (const char *const *)patterns;
     for (size_t i = 0; i < count; i++) {
         const json_t *pattern = json_array_get(list, i);
-        if (!json_is_string(pattern) || json_string_length(pattern) == 0) {
-            field_expected(r, "resources", "a list of patterns such as \"queues/mail-*\"", pattern);
+        if (!json_is_string(pattern) ||
+            !resource_pattern_valid(span_text(json_string_value(pattern)))) {
+            field_expected(r, "resources", RESOURCES_EXPECTED, pattern);
             return E_INVALID;
         }
         patterns[i] = strdup(json_string_value(pattern));
@@ -130,7 +133,7 @@ static int read_resources(const json_t *list, struct token_def *t, struct field_
         t->resource_count++;
     }
     if (list != NULL && count == 0) {
-        field_expected(r, "resources", "a list of patterns such as \"queues/mail-*\"", list);
+        field_expected(r, "resources", RESOURCES_EXPECTED, list);
         return E_INVALID;
     }
     return 0;

@@ -27,7 +27,7 @@ static void tokens_are_found_and_forged_ones_not(void **state) {
     token_make(other, other_hash);
     assert_true(token_hash_valid(span_text(hash)));
     assert_null(strstr(hash, token + 13)); /* the secret is not in it */
-    struct token_def defs[] = {{"shop", hash, SCOPE_PRODUCE, mail_only, 2},
+    struct token_def defs[] = {{"shop", hash, SCOPE_PUBLISH, mail_only, 2},
                                {"boss", other_hash, SCOPE_ADMIN, NULL, 0}};
     struct auth *a;
     assert_int_equal(auth_create(defs, 2, &a), 0);
@@ -56,19 +56,96 @@ static void scopes_and_resources(void **state) {
     (void)state;
     char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES];
     token_make(token, hash);
-    struct token_def def = {"shop", hash, SCOPE_PRODUCE, mail_only, 2};
+    struct token_def def = {"shop", hash, SCOPE_PUBLISH, mail_only, 2};
     struct auth *a;
     assert_int_equal(auth_create(&def, 1, &a), 0);
     const struct auth_token *t = find(a, "Bearer ", token);
-    assert_true(auth_allows(t, SCOPE_PRODUCE, span_text("queues/mail-out")));
-    assert_true(auth_allows(t, SCOPE_PRODUCE, span_text("queues/mail-")));
-    assert_false(auth_allows(t, SCOPE_PRODUCE, span_text("queues/mail")));
-    assert_false(auth_allows(t, SCOPE_PRODUCE, span_text("xqueues/mail-out")));
-    assert_true(auth_allows(t, SCOPE_ANY, span_text("campaigns/c")));
-    assert_false(auth_allows(t, SCOPE_CONSUME, span_text("queues/mail-out")));
-    assert_false(auth_allows(t, SCOPE_ADMIN, span_text("queues/mail-out")));
-    assert_true(auth_allows(t, SCOPE_PRODUCE, span_of(NULL, 0)));
+    const struct principal shop = {.token = t};
+    static const struct {
+        enum action action;
+        const char *resource;
+        enum auth_verdict verdict;
+    } rows[] = {
+        {ACTION_SUBMIT, "queues/mail-out", AUTH_YES},
+        {ACTION_SUBMIT, "queues/mail-", AUTH_YES},
+        {ACTION_SUBMIT, "queues/mail", AUTH_HIDDEN},
+        {ACTION_SUBMIT, "xqueues/mail-out", AUTH_HIDDEN},
+        {ACTION_FOLLOW, "campaigns/c", AUTH_YES},
+        {ACTION_TAKE, "queues/mail-out", AUTH_FORBIDDEN},
+        {ACTION_TAKE, "queues/mail", AUTH_FORBIDDEN}, /* whether it is there or not */
+        {ACTION_DEFINE, "queues/mail-out", AUTH_FORBIDDEN},
+        {ACTION_SUBMIT, "", AUTH_YES},
+        {ACTION_OVERSEE, "", AUTH_FORBIDDEN},
+        {ACTION_OPEN, "", AUTH_YES},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {
+        enum auth_verdict verdict = auth_decide(&shop, rows[i].action, span_text(rows[i].resource));
+        if (verdict != rows[i].verdict) {
+            fail_msg("%s %s: %d", action_name(rows[i].action), rows[i].resource, verdict);
+        }
+    }
+    const struct principal nobody = {.token = NULL}, local = {.everything = true};
+    assert_int_equal(auth_decide(&nobody, ACTION_LOOK, span_text("queues/q")), AUTH_UNKNOWN);
+    assert_int_equal(auth_decide(&nobody, ACTION_OPEN, span_of(NULL, 0)), AUTH_YES);
+    assert_int_equal(auth_decide(&local, ACTION_AUDIT, span_of(NULL, 0)), AUTH_YES);
+    assert_false(auth_is_tenant(&local) || auth_is_tenant(&nobody));
+    assert_true(auth_is_tenant(&shop) && auth_space(&shop) != 0 && auth_space(&local) == 0);
     auth_free(a);
+}
+
+/* A pattern without a kind is about names; an admin who is held to patterns stays inside them. */
+static void tenants(void **state) {
+    (void)state;
+    char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES];
+    char other[TOKEN_TEXT_BYTES], other_hash[TOKEN_HASH_BYTES];
+    static const char *const ab[] = {"shop-a.*", "queues/x"}, *const ba[] = {"queues/x",
+                                                                             "shop-a.*"};
+    token_make(token, hash);
+    token_make(other, other_hash);
+    struct token_def defs[] = {{"a", hash, SCOPE_ADMIN, ab, 2},
+                               {"b", other_hash, SCOPE_READ, ba, 2}};
+    struct auth *a;
+    assert_int_equal(auth_create(defs, 2, &a), 0);
+    const struct principal p = {.token = find(a, "Bearer ", token)};
+    const struct principal q = {.token = find(a, "Bearer ", other)};
+    assert_int_equal(auth_decide(&p, ACTION_DEFINE, span_text("stocks/shop-a.s")), AUTH_YES);
+    assert_int_equal(auth_decide(&p, ACTION_DEFINE, span_text("stocks/shop-b.s")), AUTH_FORBIDDEN);
+    assert_int_equal(auth_decide(&p, ACTION_REMOVE, span_text("stocks/shop-b.s")), AUTH_HIDDEN);
+    assert_int_equal(auth_decide(&p, ACTION_LOOK, span_text("queues/x")), AUTH_YES);
+    assert_int_equal(auth_decide(&p, ACTION_LOOK, span_text("stocks/x")), AUTH_HIDDEN);
+    assert_int_equal(auth_decide(&p, ACTION_AUDIT, span_of(NULL, 0)), AUTH_FORBIDDEN);
+    assert_int_equal(auth_decide(&q, ACTION_LOOK, span_text("queues/shop-a.")), AUTH_YES);
+    assert_int_equal(auth_decide(&q, ACTION_SUBMIT, span_text("queues/shop-a.")), AUTH_FORBIDDEN);
+    assert_true(auth_space(&p) == auth_space(&q)); /* order is no difference */
+    char label[AUTH_LABEL_BYTES];
+    auth_token_label(p.token, label);
+    assert_memory_equal(label, "a#", 2);
+    assert_memory_equal(label + 2, token + 4, 9 - 1);
+    auth_free(a);
+}
+
+static void patterns(void **state) {
+    (void)state;
+    assert_true(resource_pattern_valid(span_text("queues/mail-*")));
+    assert_true(resource_pattern_valid(span_text("shop-a.*")));
+    assert_true(resource_pattern_valid(span_text("*")));
+    assert_false(resource_pattern_valid(span_text("")));
+    assert_false(resource_pattern_valid(span_text("queues/a/b")));
+    assert_false(resource_pattern_valid(span_text("shop a")));
+    assert_false(resource_pattern_valid(span_text("shop?")));
+}
+
+/* Each action but the open one asks for something, and admin may do all of them. */
+static void every_action_is_guarded(void **state) {
+    (void)state;
+    for (int a = 0; a < ACTION_COUNT; a++) {
+        unsigned scopes = action_scopes((enum action)a);
+        assert_true(a == ACTION_OPEN ? scopes == 0 : (scopes & SCOPE_ADMIN) != 0);
+        assert_true(strlen(action_name((enum action)a)) > 0);
+    }
+    for (unsigned scope = SCOPE_READ; scope <= SCOPE_ADMIN; scope <<= 1) {
+        assert_int_equal(scope_parse(span_text(scope_name((enum scope)scope))), scope);
+    }
 }
 
 static void bad_hashes(void **state) {
@@ -81,7 +158,7 @@ static void bad_hashes(void **state) {
     hash[strlen(hash) - 1] = '!';
     assert_false(token_hash_valid(span_text(hash)));
     assert_false(token_hash_valid(span_text("")));
-    assert_int_equal(scope_parse(span_text("produce")), SCOPE_PRODUCE);
+    assert_int_equal(scope_parse(span_text("produce")), SCOPE_PUBLISH);
     assert_int_equal(scope_parse(span_text("root")), SCOPE_NONE);
 }
 
@@ -89,6 +166,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tokens_are_found_and_forged_ones_not),
         cmocka_unit_test(scopes_and_resources),
+        cmocka_unit_test(tenants),
+        cmocka_unit_test(patterns),
+        cmocka_unit_test(every_action_is_guarded),
         cmocka_unit_test(bad_hashes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -106,7 +106,7 @@ static struct answer enter(const char *member) {
 
 static struct entry_info entry(uint64_t id) {
     struct entry_info info = {.id = 0};
-    assert_true(campaign_entry_by_id(world.model, id, &info));
+    assert_non_null(campaign_entry_by_id(world.model, id, &info));
     return info;
 }
 
@@ -422,7 +422,7 @@ static void test_what_it_uses_cannot_go(void **state) {
     assert_int_equal(delete (REQUEST_QUEUE_DELETE, "send"), REFUSAL_CONFLICT);
     assert_int_equal(delete (REQUEST_CAMPAIGN_DELETE, "give"), REFUSAL_NONE);
     struct entry_info info;
-    assert_false(campaign_entry_by_id(world.model, id, &info));
+    assert_null(campaign_entry_by_id(world.model, id, &info));
     settle(id, false); /* the unit goes back even so */
     assert_int_equal(used(), 0);
     assert_int_equal(define(w).generation, 1);

@@ -144,13 +144,13 @@ static void other_machines_need_tls_and_tokens(void **state) {
     struct config *c = good(text);
     const struct config_settings *s = config_settings(c);
     assert_int_equal(s->token_count, 1);
-    assert_int_equal(s->tokens[0].scopes, SCOPE_PRODUCE | SCOPE_CONSUME);
+    assert_int_equal(s->tokens[0].scopes, SCOPE_PUBLISH | SCOPE_CONSUME);
     assert_string_equal(s->tokens[0].resources[0], "queues/*");
     assert_false(s->open_loopback); /* once there are tokens */
     config_free(c);
     bad("tokens:\n  - {name: a, hash: b, scopes: [x]}\n  - {name: c}\n");
     assert_line("x.yaml:2:15: /tokens/0/hash: expected a hash");
-    assert_line("/tokens/0/scopes: expected a list of produce, consume and admin");
+    assert_line("/tokens/0/scopes: expected a list of read, publish, consume, operate and admin");
     assert_line("/tokens/1/hash: expected a hash");
 }
 
