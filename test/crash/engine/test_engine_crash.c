@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "round.h"
 #include "sim_disk.h"
 
 #define MEMBERS    24u
@@ -350,7 +351,7 @@ static void world_init(struct world *w, uint64_t seed) {
 
 static uint64_t operations_of_a_whole_run(void) {
     struct world w;
-    world_init(&w, 1);
+    world_init(&w, crash_seed(1));
     char text[512];
     assert_int_equal(world_open(&w, text), 0);
     assert_true(run(&w));
@@ -363,7 +364,7 @@ static uint64_t operations_of_a_whole_run(void) {
 
 static void one_crash(uint64_t nth, enum sim_loss loss) {
     struct world w;
-    world_init(&w, nth * SIM_LOSSES + loss);
+    world_init(&w, crash_seed(nth * SIM_LOSSES + loss));
     sim_disk_crash_at(w.disk, nth);
     char text[512];
     bool opened = world_open(&w, text) == 0;
@@ -390,7 +391,7 @@ static void a_stop_at_any_operation_loses_nothing_acknowledged(void **state) {
     uint64_t operations = operations_of_a_whole_run();
     assert_true(operations > 100);
     for (uint64_t nth = 1; nth <= operations; nth++)
-        one_crash(nth, (enum sim_loss)(nth % SIM_LOSSES));
+        one_crash(nth, (enum sim_loss)((nth + crash_round()) % SIM_LOSSES));
 }
 
 /* One operation fails, the machine goes on: either it did not matter or the engine said no more. */
@@ -399,7 +400,7 @@ static void a_failure_of_any_operation_loses_nothing_acknowledged(void **state) 
     uint64_t operations = operations_of_a_whole_run();
     for (uint64_t nth = 1; nth <= operations; nth++) {
         struct world w;
-        world_init(&w, nth);
+        world_init(&w, crash_seed(nth));
         sim_disk_fail_at(w.disk, nth, nth % 2 == 0 ? EIO : ENOSPC);
         char text[512];
         if (world_open(&w, text) == 0) {

@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "round.h"
 
 #define PUBLISHERS     4u
 #define LEDGER_MAX     200000u
@@ -198,7 +199,7 @@ static void run(struct engine *e, struct publisher *publishers) {
     for (unsigned i = 0; i < PUBLISHERS; i++) {
         struct publisher *p = &publishers[i];
         *p = (struct publisher){.engine = e, .number = i, .until_ns = until_ns};
-        rng_init(&p->rng, i + 1);
+        rng_init(&p->rng, crash_seed(i + 1));
         p->ledger = calloc(LEDGER_MAX, sizeof(*p->ledger));
         assert_non_null(p->ledger);
         assert_int_equal(pthread_create(&threads[i], NULL, publisher_main, p), 0);
