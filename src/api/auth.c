@@ -21,6 +21,7 @@
 
 struct auth_token {
     char name[64];
+    char label[64 + 1 + ID_CHARS];
     char id[ID_CHARS];
     uint8_t key[KEY_BYTES];
     uint8_t hash[HASH_BYTES];
@@ -135,6 +136,7 @@ static int copy_token(const struct token_def *from, struct auth_token *to) {
         return E_INVALID;
     }
     snprintf(to->name, sizeof to->name, "%s", from->name);
+    snprintf(to->label, sizeof to->label, "%s#%.8s", to->name, to->id);
     to->scopes = from->scopes;
     to->resources = calloc(from->resource_count + 1u, sizeof *to->resources);
     if (to->resources == NULL) {
@@ -317,8 +319,8 @@ const char *auth_token_name(const struct auth_token *t) {
     return t->name;
 }
 
-void auth_token_label(const struct auth_token *t, char out[AUTH_LABEL_BYTES]) {
-    snprintf(out, AUTH_LABEL_BYTES, "%s#%.8s", t->name, t->id);
+const char *auth_token_label(const struct auth_token *t) {
+    return t->label;
 }
 
 void token_make(char ret_token[TOKEN_TEXT_BYTES], char ret_hash[TOKEN_HASH_BYTES]) {

@@ -94,9 +94,8 @@ bool auth_empty(const struct auth *a);
 struct auth_token;
 const struct auth_token *auth_find(const struct auth *a, struct span authorization);
 const char *auth_token_name(const struct auth_token *t);
-/* "ops#06099d4c": name and public id, for the audit. NUL-terminated, cut at 80 bytes. */
-#define AUTH_LABEL_BYTES 80u
-void auth_token_label(const struct auth_token *t, char out[AUTH_LABEL_BYTES]);
+/* "ops#06099d4c": name and public id, for the audit. */
+const char *auth_token_label(const struct auth_token *t);
 
 /* Who asks. Neither: nobody that we know. */
 struct principal {

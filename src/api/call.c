@@ -129,8 +129,18 @@ static bool fill_idempotency(struct call *c) {
     return true;
 }
 
+/* Whoever changes something has to answer for it: the model writes this into the audit. */
+static void sign(struct call *c) {
+    const struct auth_token *token = c->principal.token;
+    if (c->route != NULL && (action_traits(c->route->action) & ACTION_CHANGES) != 0) {
+        c->request.r.actor = span_text(token != NULL ? auth_token_label(token) : "anonymous");
+        c->request.r.address = http_peer(c->x);
+    }
+}
+
 void call_submit(struct call *c, void (*answer)(struct call *c)) {
     c->answer = answer;
+    sign(c);
     if (fill_idempotency(c)) {
         collect(c);
     }

@@ -71,6 +71,10 @@ static const struct {
      OBJECT(RECEIPT_PROPERTIES
             ",\"operations\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}",
             RECEIPT_REQUIRED)},
+    {"AuditList", OBJECT("\"count\":" NUMBER ",\"written\":" NUMBER ",\"head\":" TEXT
+                         ",\"entries\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
+                         ",\"nextPageToken\":" TEXT,
+                         "\"count\",\"written\",\"head\",\"entries\"")},
     {"Health", OBJECT("\"status\":" TEXT ",\"version\":" TEXT, "\"status\",\"version\"")},
     {"Ready", OBJECT("\"ready\":" BOOLEAN ",\"reasons\":{\"type\":\"array\",\"items\":" TEXT
                      "},\"version\":" TEXT,

@@ -76,6 +76,8 @@ const struct route api_routes[] = {
      "Up to 64 operations, all or nothing", 202, "Transaction", "TransactionReceipt"},
     {GET, "/v1/events", ACTION_OVERSEE, BODY_NONE, 0, system_events, "watch",
      "All counters four times a second, as server-sent events", 200, NULL, "Events"},
+    {GET, "/v1/audit", ACTION_AUDIT, BODY_NONE, QUERY_PAGE, audit_list, "listAudit",
+     "Administrative actions, the latest first", 200, NULL, "AuditList"},
     {POST, "/v1/noop", ACTION_PING, BODY_ANY, 0, system_noop, "noop",
      "Does nothing: what HTTP alone costs", 200, "Payload", "Nothing"},
 

@@ -61,6 +61,8 @@ void destination_resume(struct call *c);
 void receipt_show(struct call *c);
 void transaction_post(struct call *c);
 
+void audit_list(struct call *c);
+
 void system_noop(struct call *c);
 void system_health(struct call *c);
 void system_ready(struct call *c);

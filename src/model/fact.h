@@ -34,7 +34,9 @@
     X(DESTINATION_PAUSED, 0x0503, 1)                                                               \
     X(ATTEMPT_STARTED, 0x0510, 1)                                                                  \
     X(ATTEMPT_FINISHED, 0x0511, 1)                                                                 \
-    X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */
+    X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */             \
+    X(AUDIT_RECORDED, 0x0901, 1)                                                                   \
+    X(AUDIT_WRITTEN, 0x0902, 1) /* the audit file has the entries up to a number */
 
 enum fact_kind {
 #define X(name, number, version) FACT_##name = number,

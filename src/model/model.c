@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/audit.h"
 #include "model/campaign.h"
 #include "model/dedup.h"
 #include "model/destination.h"
@@ -78,7 +79,10 @@ static int model_create_parts(struct model *m) {
     if (rc == 0) {
         rc = destinations_create(m, &m->destinations);
     }
-    return rc != 0 ? rc : receipts_create(m, &m->receipts);
+    if (rc == 0) {
+        rc = receipts_create(m, &m->receipts);
+    }
+    return rc != 0 ? rc : audits_create(&m->audits);
 }
 
 int model_create(const struct model_limits *limits, struct hash_key hash,
@@ -105,6 +109,7 @@ void model_free(struct model *m) {
     if (m == NULL) {
         return;
     }
+    audits_free(m->audits);
     receipts_free(m->receipts);
     destinations_free(m->destinations);
     dedups_free(m->dedups);
@@ -166,12 +171,28 @@ static enum refusal decide_keyed(const struct model *m, struct decision *d, stru
     return refusal;
 }
 
+/* What a person changed leaves its entry in the same record; without room for one it does not happen. */
+static enum refusal decide_audited(const struct model *m, struct decision *d, struct request *r) {
+    if (audit_is_full(m)) {
+        return request_refuse(r, REFUSAL_LIMIT, "the audit file cannot be written: see the log");
+    }
+    uint16_t before = d->fact_count;
+    enum refusal refusal = module_decide(m, d, r);
+    if (refusal == REFUSAL_NONE && d->fact_count > before && r->kind != REQUEST_AUDIT_NOTE) {
+        audit_emit(m, d, r);
+    }
+    return refusal;
+}
+
 enum refusal model_decide(const struct model *m, struct decision *d, struct request *r) {
     size_t facts_before = d->facts->size;
     uint16_t count_before = d->fact_count;
     uint32_t operation_before = d->operation;
     bool keyed = r->idempotency.key.size > 0 && makes_receipt(r->kind);
-    r->refusal = keyed ? decide_keyed(m, d, r) : module_decide(m, d, r);
+    bool audited = r->actor.size > 0 && audit_names(r->kind);
+    r->refusal = keyed     ? decide_keyed(m, d, r)
+                 : audited ? decide_audited(m, d, r)
+                           : module_decide(m, d, r);
     if (r->refusal != REFUSAL_NONE) {
         d->facts->size = facts_before;
         d->fact_count = count_before;

@@ -90,6 +90,9 @@ static int save_section(const struct model *m, struct snapshot_writer *w, unsign
     if (rc == 0) {
         rc = writer_flush(w, chunk);
     }
+    if (rc == 0 && w->offset == offset) {
+        return 0; /* nothing to say: a program that does not know the module yet can read the rest */
+    }
     struct saver index = {.chunk = &w->index, .rc = rc};
     save_u32(&index, module);
     save_u32(&index, mod->section_version);

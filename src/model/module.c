@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <endian.h>
 
+#include "model/audit.h"
 #include "model/campaign.h"
 #include "model/dedup.h"
 #include "model/destination.h"
@@ -34,6 +35,7 @@ const struct module *const modules[MODULE_COUNT] = {
     [MODULE_DESTINATION] = &destination_module,
     [MODULE_TRANSACTION] = &transaction_module,
     [MODULE_RECEIPT] = &receipt_module,
+    [MODULE_AUDIT] = &audit_module,
 };
 
 static inline void decision_keep(struct decision *d, int rc) {

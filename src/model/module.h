@@ -33,6 +33,7 @@ enum module_id {
     MODULE_DESTINATION = 5,
     MODULE_TRANSACTION = 6,
     MODULE_RECEIPT = 7,
+    MODULE_AUDIT = 9,
     MODULE_COUNT
 };
 

@@ -53,7 +53,10 @@
     X(ATTEMPT_FINISH, 0x0507) /* from dispatch only */                                             \
     X(TRANSACTION, 0x0601)                                                                         \
     X(RECEIPT_GET, 0x0701)                                                                         \
-    X(NOTHING, 0x0702) /* answers when everything before it is durable: readiness, benchmarks */
+    X(NOTHING, 0x0702) /* answers when everything before it is durable: readiness, benchmarks */   \
+    X(AUDIT_NOTE, 0x0901) /* an entry about the program: name is the action, in.note the text */   \
+    X(AUDIT_LIST, 0x0902)                                                                          \
+    X(AUDIT_WRITTEN, 0x0903) /* from the engine only */
 
 enum request_kind {
 #define X(name, number) REQUEST_##name = number,
@@ -245,6 +248,13 @@ struct receipt_info {
     char queue[NAME_MAX_BYTES + 1];
 };
 
+#define AUDIT_HASH_BYTES 32u
+struct audit_state {
+    uint64_t count;   /* number of the latest entry */
+    uint64_t written; /* the audit file has those up to here */
+    uint8_t head[AUDIT_HASH_BYTES];
+};
+
 /* How a definition came in. A file's wins only when it differs from what that file said last. */
 struct define {
     bool from_file;
@@ -258,7 +268,9 @@ struct request {
     enum request_kind kind;
     struct idempotency idempotency;
     struct span name; /* the resource of the path */
-    uint64_t id;      /* message or receipt of the path */
+    uint64_t id;      /* message or receipt of the path; AUDIT_WRITTEN: the number */
+    /* Who asks, from where: for the audit. Empty actor: nobody who has to answer for it. */
+    struct span actor, address;
 
     union {
         struct {
@@ -282,6 +294,7 @@ struct request {
             uint32_t count;
         } transaction;
         struct attempt_finish finish;
+        struct span note;
         struct {
             enum message_state state; /* 0: all */
             uint64_t after;           /* id or index to go on after; 0: from the start */
@@ -318,11 +331,13 @@ struct request {
         struct entry_info entry;
         struct destination_info destination;
         struct receipt_info receipt;
+        struct audit_state audit;
     } out;
     /*
      * GET: the encoded definition. LIST of resources: per item the definition, u32-length-prefixed, then the
      * *_info struct's bytes (length-prefixed). QUEUE_MESSAGES: message_info structs. CAMPAIGN_ENTRIES:
      * per entry entry_info, then the member key, both length-prefixed. STALE of ENTER: the member pointer.
+     * AUDIT_LIST: per entry its hash (32), then the text, length-prefixed.
      * RECEIPT_GET: the name of the campaign that was entered, if any.
      */
     struct buffer out_bytes;

@@ -18,6 +18,7 @@ struct campaigns;
 struct dedups;
 struct destinations;
 struct receipts;
+struct audits;
 
 /* Module in the high byte, as everywhere. `ref` of the heap entry is a slot of that module. */
 enum timer_kind {
@@ -37,6 +38,7 @@ struct model {
     struct dedups *dedups;             /* owns */
     struct destinations *destinations; /* owns */
     struct receipts *receipts;         /* owns */
+    struct audits *audits;             /* owns */
 };
 
 /* heap_moved dispatches to the owner of the timer. */

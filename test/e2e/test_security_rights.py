@@ -18,7 +18,7 @@ ACTIONS = {
     **{name: "follow" for name in ("getReservation", "getEntry", "getReceipt")},
     **{name: "oversee" for name in ("watch", "metrics")},
     **{name: "open" for name in ("health", "ready", "openapi", "problem", "console", "asset")},
-    "deleteMessage": "take", "noop": "ping",
+    "deleteMessage": "take", "noop": "ping", "listAudit": "audit",
 }
 MAY = {  # beside admin, who may all
     "open": {"nobody", "wrong", "read", "publish", "consume", "operate"},

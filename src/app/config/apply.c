@@ -18,6 +18,8 @@ static int apply_one(const struct config *c, const struct config_definition *d,
                      struct engine *engine, struct buffer *errors) {
     struct request r;
     definition_request(&d->definition, &r);
+    r.actor = span_text("configuration");
+    r.address = span_text("file");
     r.in.define.how.from_file = true;
     r.in.define.how.file_hash = d->file_hash;
     int error = engine_call(engine, &r);

@@ -1,0 +1,105 @@
+/* What an entry says, and that it says no secret. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "model/audit.h"
+
+static char text[AUDIT_TEXT_MAX + 1];
+
+static const char *text_of(const struct request *r) {
+    struct buffer out;
+    buffer_init(&out, AUDIT_TEXT_MAX);
+    const struct decision d = {.now_ns = UINT64_C(1893553445000000007), .position = 12};
+    assert_int_equal(audit_text(&d, r, 3, &out), 0);
+    snprintf(text, sizeof text, "%.*s", SPAN_ARG(buffer_span(&out)));
+    buffer_release(&out);
+    return text;
+}
+
+static struct request request_of(enum request_kind kind, const char *actor) {
+    struct request r;
+    request_init(&r, kind);
+    r.name = span_text("mail");
+    r.actor = span_text(actor);
+    r.address = span_text("[::1]:5");
+    return r;
+}
+
+static void what_it_says(void **state) {
+    (void)state;
+    struct request r = request_of(REQUEST_QUEUE_PURGE, "ops#06099d4c");
+    r.count = 17;
+    assert_string_equal(text_of(&r),
+                        "{\"number\":3,\"time\":\"2030-01-02T03:04:05.000000007Z\",\"position\":12,"
+                        "\"actor\":\"ops#06099d4c\",\"address\":\"[::1]:5\",\"action\":\"purge\","
+                        "\"resource\":\"queues/mail\",\"result\":\"purged\",\"count\":17}");
+    r = request_of(REQUEST_MESSAGE_DELETE, "a");
+    r.id = 64;
+    assert_non_null(strstr(text_of(&r), "\"resource\":\"queues/mail/messages/r0000000000000040\""));
+    r = request_of(REQUEST_AUDIT_NOTE, "program");
+    r.name = span_text("start");
+    r.in.note = span_text("version 1");
+    assert_non_null(strstr(text_of(&r), "\"action\":\"start\",\"result\":\"done\","
+                                        "\"detail\":\"version 1\"}"));
+}
+
+/* Whoever names a token cannot write entries of another's. */
+static void nothing_gets_out_of_its_quotes(void **state) {
+    (void)state;
+    struct request r = request_of(REQUEST_QUEUE_PAUSE, "x\",\"actor\":\"y\n\\\x80");
+    assert_non_null(strstr(text_of(&r), "\"actor\":\"x_,_actor_:_y___\","));
+}
+
+static void no_secret_no_hash_of_one(void **state) {
+    (void)state;
+    struct destination_def def;
+    struct request r = request_of(REQUEST_DESTINATION_DEFINE, "ops");
+    assert_int_equal(destination_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text("sms")), 0);
+    r.in.define.destination = &def;
+    char first[sizeof text];
+    strcpy(first, text_of(&r));
+    assert_int_equal(def_set_text(&def.headers, span_text("Authorization: hush\n")), 0);
+    assert_string_equal(first, text_of(&r));
+    assert_int_equal(def_set_text(&def.url, span_text("http://other/")), 0);
+    assert_string_not_equal(first, text_of(&r));
+    destination_def_release(&def);
+}
+
+static void lines(void **state) {
+    (void)state;
+    const struct audit_entry e = {.hash = {0xab, 1}, .text = span_text("{\"number\":70,\"x\":1}")};
+    struct buffer out;
+    struct audit_entry got;
+    buffer_init(&out, 1024);
+    assert_int_equal(audit_line_append(&e, &out), 0);
+    assert_int_equal(out.size, e.text.size + AUDIT_LINE_EXTRA);
+    struct span line = span_of(out.data, out.size - 1);
+    assert_int_equal(audit_line_parse(line, &got), 0);
+    assert_int_equal(got.number, 70);
+    assert_true(span_equal(got.text, e.text));
+    assert_memory_equal(got.hash, e.hash, sizeof e.hash);
+    for (size_t size = 0; size < line.size; size++) {
+        assert_int_equal(audit_line_parse(span_of(line.data, size), &got), E_CORRUPT);
+    }
+    out.data[0] = 'A';
+    assert_int_equal(audit_line_parse(line, &got), E_CORRUPT);
+    buffer_release(&out);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_it_says),
+        cmocka_unit_test(nothing_gets_out_of_its_quotes),
+        cmocka_unit_test(no_secret_no_hash_of_one),
+        cmocka_unit_test(lines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
