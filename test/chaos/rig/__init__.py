@@ -1,0 +1,1 @@
+"""What the chaos scenarios are made of: a server that can be hurt, loads, histories and who judges them."""
