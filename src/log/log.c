@@ -70,19 +70,22 @@ static void parent_of(const char *path, char out[LOG_PATH_BYTES]) {
     }
 }
 
-/* Made if missing, and then durably in its parent. */
+/*
+ * Made if missing, durably in its parent: also when it was there, for whoever made it may have ended before
+ * its own flush. A parent that we may not read then belongs to whoever prepared the folder for us.
+ */
 static int make_folder(struct log *log, const char *path, char text[ERROR_TEXT_BYTES]) {
-    int rc = log->files->make_directory(log->files->context, path, 0700);
-    if (rc == -EEXIST) {
-        return 0;
-    }
-    if (rc != 0) {
-        return open_error(text, "cannot make the folder", path, rc);
+    int made = log->files->make_directory(log->files->context, path, 0700);
+    if (made != 0 && made != -EEXIST) {
+        return open_error(text, "cannot make the folder", path, made);
     }
     char parent[LOG_PATH_BYTES];
     parent_of(path, parent);
-    rc = log->files->flush_directory(log->files->context, parent);
-    return rc != 0 ? open_error(text, "cannot flush the folder", parent, rc) : 0;
+    int rc = log->files->flush_directory(log->files->context, parent);
+    if (rc == 0 || (made == -EEXIST && rc == -EACCES)) {
+        return 0;
+    }
+    return open_error(text, "cannot flush the folder", parent, rc);
 }
 
 static void tell_holder(struct log *log, const char *path, char text[ERROR_TEXT_BYTES]) {

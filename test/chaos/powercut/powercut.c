@@ -76,11 +76,11 @@ struct record {
     uint32_t name_bytes, payload_bytes;
 };
 
-/* The first page of the journal. The harness reads the first four. */
+/* The first page of the journal. rig/power.py knows the first four. */
 struct head {
     char magic[8]; /* "PWRCUT01" */
     _Atomic uint64_t end, changes;
-    uint64_t cut_at; /* the change at which the power goes; 0: never */
+    _Atomic uint64_t cut_at; /* the change at which the power goes; 0: never */
     uint64_t flush_us;
     _Atomic uint64_t random;
     pthread_mutex_t lock;

@@ -80,10 +80,12 @@ class PowerCut:
             at += HEAD.unpack_from(journal, at)[0]
         return records
 
-    def changes(self):
-        """Changes since the last start: what POWERCUT_AT counts."""
-        with open(self.journal_path, "rb") as file:
-            return struct.unpack("<8sQQ", file.read(24))[2]
+    def arm(self, changes):
+        """The power goes by itself at that change from now on."""
+        with open(self.journal_path, "r+b") as file:
+            now = struct.unpack("<8sQQ", file.read(24))[2]
+            file.seek(24)
+            file.write(struct.pack("<Q", now + changes))
 
     def survive(self):
         """The server was killed, the power stayed: what was not flushed is there, and still not flushed."""
