@@ -1,0 +1,206 @@
+/*
+ * A message on its way in: basic.publish, then a header, then bodies until as many bytes are there as the
+ * header said. All of it lies behind its op: first the method's payload, then the properties as they
+ * came, then the body, for which there is room at once up to BODY_AT_ONCE and as it comes beyond that:
+ * a promise of 16 MiB costs its maker nothing, so it must not cost us 16 MiB.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "amqp/connection_state.h"
+#include "base/error.h"
+
+#define BODY_AT_ONCE (128u << 10)
+
+void amqp_content_drop(struct amqp_channel *ch) {
+    if (ch->content == NULL)
+        return;
+    ch->connection->assembled_bytes -= ch->content->room_bytes;
+    amqp_op_free(ch->content);
+    ch->content = NULL;
+    ch->has_header = false;
+}
+
+void amqp_content_begin(struct amqp_channel *ch, struct span payload) {
+    struct amqp_connection *c = ch->connection;
+    struct amqp_op *op = amqp_op_create_method(AMQP_OP_PUBLISH, payload);
+    if (op == NULL) {
+        amqp_fail_nomem(c);
+        return;
+    }
+    if (op->method.as.basic_publish.immediate) {
+        amqp_op_free(op);
+        amqp_fail(c, AMQP_NOT_IMPLEMENTED, AMQP_BASIC_PUBLISH, "immediate=true");
+        return;
+    }
+    op->in.publish.encoded.size = payload.size; /* where the properties will begin */
+    ch->content = op;
+    ch->has_header = false;
+    c->assembled_bytes += op->room_bytes;
+}
+
+/* Spans lie behind the op, which may have been moved. */
+static int point_into(struct amqp_op *op, size_t method_bytes, size_t property_bytes) {
+    uint8_t *room = amqp_op_room(op);
+    struct amqp_publish *p = &op->in.publish;
+    int error = amqp_method_read(span_of(room, method_bytes), &op->method);
+    if (error != 0)
+        return error;
+    p->exchange = op->method.as.basic_publish.exchange;
+    p->routing_key = op->method.as.basic_publish.routing_key;
+    p->mandatory = op->method.as.basic_publish.mandatory;
+    p->encoded = span_of(room + method_bytes, property_bytes);
+    return amqp_properties_read(p->encoded, &p->properties);
+}
+
+static bool grow(struct amqp_channel *ch, size_t room_bytes) {
+    struct amqp_connection *c = ch->connection;
+    size_t more = room_bytes - ch->content->room_bytes;
+    if (more > c->host->limits.assembled_bytes - c->assembled_bytes) {
+        amqp_fail(c, AMQP_RESOURCE_ERROR, AMQP_BASIC_PUBLISH,
+                  "half messages of more than %" PRIu64 " bytes", c->host->limits.assembled_bytes);
+        return false;
+    }
+    struct amqp_op *op = amqp_op_grow(ch->content, room_bytes);
+    if (op == NULL) {
+        amqp_fail_nomem(c);
+        return false;
+    }
+    ch->content = op;
+    c->assembled_bytes += more;
+    return true;
+}
+
+/* ---- the whole message ---- */
+
+/* "3600000": ms, all digits. */
+static bool expiration_valid(struct span text) {
+    uint64_t ms = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9' || ms > UINT32_MAX)
+            return false;
+        ms = ms * 10 + (text.data[i] - '0');
+    }
+    return text.size > 0 && ms <= UINT32_MAX;
+}
+
+/* False: the channel failed. */
+static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
+    const struct amqp_properties *q = &p->properties;
+    struct span user = amqp_connection_user(ch->connection);
+    if ((q->flags & AMQP_HAS_EXPIRATION) && !expiration_valid(q->expiration)) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
+                          "invalid expiration '%.*s'", SPAN_ARG(q->expiration));
+        return false;
+    }
+    if ((q->flags & AMQP_HAS_USER_ID) && !span_equal(q->user_id, user)) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
+                          "user_id property set to '%.*s' but authenticated user was '%.*s'",
+                          SPAN_ARG(q->user_id), SPAN_ARG(user));
+        return false;
+    }
+    return true;
+}
+
+static void complete(struct amqp_channel *ch) {
+    struct amqp_op *op = ch->content;
+    struct amqp_publish *p = &op->in.publish;
+    size_t before = (size_t)(p->encoded.data + p->encoded.size - amqp_op_room(op));
+    p->body = span_of(amqp_op_room(op) + before, ch->body_size);
+    ch->connection->assembled_bytes -= op->room_bytes;
+    ch->content = NULL;
+    ch->has_header = false;
+    if (!acceptable(ch, p)) {
+        amqp_op_free(op);
+        return;
+    }
+    if (ch->mode == AMQP_MODE_TX) {
+        amqp_tx_publish(ch, op);
+        return;
+    }
+    if (ch->mode == AMQP_MODE_CONFIRM)
+        op->sequence = ++ch->published;
+    op->bytes = op->room_bytes;
+    amqp_channel_ask(ch, op);
+}
+
+/* ---- header and bodies ---- */
+
+static void content_header(struct amqp_channel *ch, struct span payload) {
+    struct amqp_connection *c = ch->connection;
+    const struct amqp_limits *l = &c->host->limits;
+    struct amqp_content_header h;
+    if (amqp_content_header_read(payload, &h) != 0) {
+        amqp_fail(c, AMQP_FRAME_ERROR, AMQP_BASIC_PUBLISH, "cannot decode a content header");
+        return;
+    }
+    if (h.class_id != AMQP_CLASS_BASIC) {
+        amqp_fail(c, AMQP_UNEXPECTED_FRAME, AMQP_BASIC_PUBLISH,
+                  "expected content header for class 60, got one for class %u instead", h.class_id);
+        return;
+    }
+    if (h.body_size > l->message_bytes) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
+                          "message size %" PRIu64 " is larger than configured max size %" PRIu64,
+                          h.body_size, l->message_bytes);
+        return;
+    }
+    size_t method_bytes = ch->content->in.publish.encoded.size;
+    size_t at_once = h.body_size < BODY_AT_ONCE ? h.body_size : BODY_AT_ONCE;
+    if (!grow(ch, method_bytes + h.encoded.size + at_once))
+        return;
+    memcpy(amqp_op_room(ch->content) + method_bytes, h.encoded.data, h.encoded.size);
+    if (point_into(ch->content, method_bytes, h.encoded.size) != 0)
+        return; /* both were read before */
+    ch->has_header = true;
+    ch->body_size = h.body_size;
+    ch->body_have = 0;
+    if (h.body_size == 0)
+        complete(ch);
+}
+
+/* Room for `more` bytes of the body; doubled, so that it is copied at most twice in all. */
+static bool body_room(struct amqp_channel *ch, size_t more) {
+    struct amqp_op *op = ch->content;
+    size_t method_bytes = (size_t)(op->in.publish.encoded.data - amqp_op_room(op));
+    size_t property_bytes = op->in.publish.encoded.size;
+    size_t before = method_bytes + property_bytes, needed = ch->body_have + more;
+    if (op->room_bytes - before >= needed)
+        return true;
+    size_t doubled =
+        2 * (op->room_bytes - before) > needed ? 2 * (op->room_bytes - before) : needed;
+    if (!grow(ch, before + (doubled < ch->body_size ? doubled : ch->body_size)))
+        return false;
+    return point_into(ch->content, method_bytes, property_bytes) == 0;
+}
+
+static void content_body(struct amqp_channel *ch, struct span payload) {
+    if (payload.size > ch->body_size - ch->body_have) {
+        amqp_fail(ch->connection, AMQP_UNEXPECTED_FRAME, AMQP_BASIC_PUBLISH,
+                  "a body is longer than its header said");
+        return;
+    }
+    if (!body_room(ch, payload.size))
+        return;
+    const struct amqp_publish *p = &ch->content->in.publish;
+    size_t before = (size_t)(p->encoded.data + p->encoded.size - amqp_op_room(ch->content));
+    if (payload.size > 0)
+        memcpy(amqp_op_room(ch->content) + before + ch->body_have, payload.data, payload.size);
+    ch->body_have += payload.size;
+    if (ch->body_have == ch->body_size)
+        complete(ch);
+}
+
+void amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame) {
+    bool header = frame->type == AMQP_FRAME_HEADER_;
+    if (ch->content == NULL || header == ch->has_header)
+        amqp_fail(ch->connection, AMQP_UNEXPECTED_FRAME, 0, "expected %s, got a content %s instead",
+                  ch->content == NULL ? "method frame"
+                  : ch->has_header    ? "content body"
+                                      : "content header",
+                  header ? "header" : "body");
+    else if (header)
+        content_header(ch, frame->payload);
+    else
+        content_body(ch, frame->payload);
+}
