@@ -1,6 +1,8 @@
 /* Giving segments back: only what is dead by what is durable, and also on a disk that is full. */
 #include "world.h"
 
+#include <inttypes.h>
+
 #include "engine/internal.h"
 
 #define BODY 3000u
@@ -20,6 +22,62 @@ static void fill_and_cover(struct world *w, uint64_t *ids, unsigned count) {
     uint64_t more;
     assert_int_equal(world_publish(w, "q", BODY, 0, &more), REFUSAL_NONE);
     assert_int_equal(engine_snapshot(w->engine), 0);
+}
+
+/* What lives is copied forward, read from there, and found there again after a restart. */
+static void a_moved_body_is_read_where_it_is(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t ids[30];
+    world_init(&w);
+    w.options.compact_live_share = 0.5;
+    world_open(&w);
+    fill_and_cover(&w, ids, 30);
+    uint64_t old = world_address(&w, "q", ids[0]);
+    for (unsigned i = 1; i < 25; i++)
+        assert_int_equal(world_delete(&w, "q", ids[i]), REFUSAL_NONE);
+    assert_int_equal(engine_snapshot(w.engine), 0);
+    engine_turn(w.engine);
+    assert_true(stats_of(&w).moved_messages > 0);
+    for (unsigned round = 0; round < 2; round++) {
+        uint64_t now = world_address(&w, "q", ids[0]);
+        assert_true(log_segment_of(now) > log_segment_of(old));
+        assert_int_equal(world_read(&w, "q", ids[0]), 0);
+        world_close(&w);
+        world_open(&w);
+    }
+    world_release(&w);
+}
+
+/*
+ * G2: the older of the two snapshots may be the one that is loaded, so what it does not cover stays, dead or
+ * not; else one damaged file would cost everything behind the older one.
+ */
+static void a_segment_stays_for_the_older_snapshot(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t ids[30], kept;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    assert_int_equal(engine_snapshot(w.engine), 0);
+    for (unsigned i = 0; i < 30; i++)
+        assert_int_equal(world_publish(&w, "q", BODY, 0, &ids[i]), REFUSAL_NONE);
+    for (unsigned i = 0; i < 30; i++)
+        assert_int_equal(world_delete(&w, "q", ids[i]), REFUSAL_NONE);
+    assert_int_equal(world_publish(&w, "q", BODY, 0, &kept), REFUSAL_NONE);
+    assert_int_equal(engine_snapshot(w.engine), 0);
+    uint64_t newest = w.engine->last_position;
+    engine_turn(w.engine);
+    assert_int_equal(stats_of(&w).released_segments, 0);
+    world_close(&w);
+    char path[64];
+    snprintf(path, sizeof path, "/data/snapshot/%016" PRIx64 ".snap", newest);
+    assert_true(sim_disk_flip(w.disk, path, 70, 1));
+    world_open(&w);
+    assert_int_equal(world_queue(&w, "q").ready, 1);
+    assert_int_equal(world_read(&w, "q", kept), 0);
+    world_release(&w);
 }
 
 static void ignore_delivery(struct engine_port *port, struct engine_request *first,
@@ -147,6 +205,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_segment_stays_until_its_deletes_are_durable),
         cmocka_unit_test(dead_segments_are_given_back),
+        cmocka_unit_test(a_moved_body_is_read_where_it_is),
+        cmocka_unit_test(a_segment_stays_for_the_older_snapshot),
         cmocka_unit_test(a_full_disk_empties_itself),
         cmocka_unit_test(a_body_that_cannot_be_read_stays_and_is_told_once),
     };

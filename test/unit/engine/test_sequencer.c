@@ -123,6 +123,75 @@ static void a_restart_makes_no_burst(void **state) {
     provider_free(p);
 }
 
+/* ---- nothing is heard before the flush ---- */
+
+static unsigned heard;
+
+static void count_heard(struct engine_port *port, struct engine_request *first,
+                        struct engine_request *last) {
+    (void)port;
+    for (struct engine_request *q = first; q != NULL; q = q == last ? NULL : q->next)
+        heard++;
+}
+
+/* Decided; whatever is durable by now is delivered; nothing is flushed. */
+static void decide_only(struct world *w, struct engine_request *q, enum request_kind kind) {
+    static struct engine_port port = {.deliver = count_heard};
+    *q = (struct engine_request){.port = &port};
+    request_init(&q->r, kind);
+    q->r.name = span_text("q");
+    if (kind == REQUEST_QUEUE_PUBLISH) {
+        q->r.in.publish.queue = span_text("q");
+        q->r.in.publish.envelope.body = span_text("a body");
+    }
+    atomic_fetch_add(&w->engine->waiting, 1);
+    pthread_mutex_lock(&w->engine->lock);
+    sequencer_work(w->engine, q);
+    pthread_mutex_unlock(&w->engine->lock);
+    replies_release(w->engine, log_durable_position(w->engine->log));
+}
+
+/* A read has seen what is not on disk yet; a refusal may rest on it. Both wait as the write does. */
+static void a_read_waits_for_what_it_saw(void **state) {
+    (void)state;
+    struct world w;
+    struct engine_request publish, read, refused;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    heard = 0;
+    decide_only(&w, &publish, REQUEST_QUEUE_PUBLISH);
+    decide_only(&w, &read, REQUEST_QUEUE_GET);
+    decide_only(&w, &refused, REQUEST_QUEUE_DELETE);
+    assert_int_equal(read.r.out.queue.ready, 1);
+    assert_int_equal(refused.r.refusal, REFUSAL_CONFLICT);
+    assert_int_equal(heard, 0);
+    assert_int_equal(log_flush(w.engine->log), 0);
+    assert_int_equal(heard, 3);
+    request_release(&read.r);
+    world_release(&w);
+}
+
+/* The token that it spends must be on disk before the provider can see the request. */
+static void a_start_waits_for_its_record(void **state) {
+    (void)state;
+    struct provider *p = provider_create(0);
+    struct engine_request publish;
+    heard = 0;
+    decide_only(&p->w, &publish, REQUEST_QUEUE_PUBLISH);
+    assert_int_equal(world_queue(&p->w, "q").in_flight, 1); /* this call flushes */
+    assert_int_equal(p->started, 1);
+    decide_only(&p->w, &publish, REQUEST_QUEUE_PUBLISH);
+    for (uint64_t at = log_durable_position(p->w.engine->log); at < p->w.engine->last_position;
+         at++) {
+        replies_release(p->w.engine, at);
+        assert_int_equal(p->started, 1);
+    }
+    assert_int_equal(log_flush(p->w.engine->log), 0);
+    assert_int_equal(p->started, 2);
+    provider_free(p);
+}
+
 /* ---- a full disk ---- */
 
 #define DELAYED 256u
@@ -209,6 +278,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strict_pace_holds_and_is_used),
         cmocka_unit_test(a_restart_makes_no_burst),
+        cmocka_unit_test(a_read_waits_for_what_it_saw),
+        cmocka_unit_test(a_start_waits_for_its_record),
         cmocka_unit_test(timers_wait_for_room),
         cmocka_unit_test(recovery_waits_for_room),
     };

@@ -7,7 +7,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "model/campaign.h"
 #include "model/destination_state.h"
+#include "model/stock.h"
 #include "push.h"
 
 static void set_up_with(struct world *w, struct pace_def pace, const struct retry_def *retry) {
@@ -71,6 +73,72 @@ static void a_retriable_end_comes_again(void **state) {
             assert_int_equal(info.last_status, 503);
         }
     }
+    tear_down(&w);
+}
+
+/* ---- what the message is tied to ---- */
+
+static void define_campaign(struct world *w) {
+    struct campaign_def def;
+    assert_int_equal(campaign_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text("give")), 0);
+    assert_int_equal(def_set_text(&def.stock, span_text("units")), 0);
+    assert_int_equal(def_set_text(&def.queue, span_text("q")), 0);
+    assert_int_equal(def_set_text(&def.member_pointer, span_text("/member")), 0);
+    struct request r;
+    request_init(&r, REQUEST_CAMPAIGN_DEFINE);
+    r.in.define.campaign = &def;
+    assert_int_equal(world_ask(w, &r), REFUSAL_NONE);
+    request_release(&r);
+    campaign_def_release(&def);
+}
+
+static uint64_t enter(struct world *w, const char *member) {
+    struct request r;
+    request_init(&r, REQUEST_CAMPAIGN_ENTER);
+    r.name = span_text("give");
+    r.in.enter.generation = 1;
+    r.in.enter.member = span_text(member);
+    r.in.enter.envelope.body = span_text("{}");
+    assert_int_equal(world_ask(w, &r), REFUSAL_NONE);
+    uint64_t id = r.receipt.id;
+    request_release(&r);
+    return id;
+}
+
+static uint64_t units_used(struct world *w) {
+    struct stock_info info;
+    stock_describe(w->model, stock_find(w->model, span_text("units")), &info);
+    return info.used;
+}
+
+static enum entry_state entry_state(struct world *w, uint64_t id) {
+    struct entry_info info = {.id = 0};
+    assert_non_null(campaign_entry_by_id(w->model, id, &info));
+    return info.state;
+}
+
+/* As long as it may still be sent, the unit is the member's; for good refused, it is back in the same record. */
+static void a_retry_keeps_the_unit(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    assert_int_equal(world_define_stock(&w, "units", 5, 0, 0), REFUSAL_NONE);
+    define_campaign(&w);
+    uint64_t id = enter(&w, "ann");
+    struct attempt_start start;
+    for (int i = 0; i < 3; i++) {
+        assert_true(push_start(&w, &start));
+        push_finish(&w, &start, 503, 0);
+        assert_int_equal(units_used(&w), 1);
+        assert_int_equal(entry_state(&w, id), ENTRY_ACCEPTED);
+        w.now_ns = push_message(&w, id).due_ns;
+        world_run_timers(&w);
+    }
+    assert_true(push_start(&w, &start));
+    push_finish(&w, &start, 422, 0);
+    assert_int_equal(units_used(&w), 0);
+    assert_int_equal(entry_state(&w, id), ENTRY_FAILED);
     tear_down(&w);
 }
 
@@ -257,6 +325,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(success_ends_the_message),
         cmocka_unit_test(a_retriable_end_comes_again),
+        cmocka_unit_test(a_retry_keeps_the_unit),
         cmocka_unit_test(a_refusal_is_final),
         cmocka_unit_test(age_ends_the_retries),
         cmocka_unit_test(retry_after_closes_the_destination),

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "base/reader.h"
 #include "model/campaign.h"
 #include "model/queue.h"
@@ -325,6 +326,22 @@ static void test_failed_keep(void **state) {
     assert_int_equal(used(), 1);
 }
 
+/* The facts of the last record, applied once more, are refused: an end is an end (C3). */
+static void test_an_end_twice(void **state) {
+    (void)state;
+    assert_int_equal(define(failing(CAMPAIGN_FAILURE_KEEP)).refusal, REFUSAL_NONE);
+    for (unsigned sent = 0; sent < 2; sent++) {
+        uint64_t id = enter(sent ? "a" : "b").receipt.id;
+        size_t before = world.log.size;
+        settle(id, sent);
+        struct reader log;
+        reader_init(&log, span_of(world.log.data + before, world.log.size - before));
+        struct applied where = {.time_ns = reader_u64(&log), .position = world.position};
+        (void)reader_u64(&log);
+        assert_int_equal(model_apply(world.model, &where, reader_bytes(&log)), E_CORRUPT);
+    }
+}
+
 static void test_redrive_many_in_one_record(void **state) {
     (void)state;
     assert_int_equal(define(failing(CAMPAIGN_FAILURE_RELEASE)).refusal, REFUSAL_NONE);
@@ -512,6 +529,7 @@ int main(void) {
         TEST(failed_release),
         TEST(failed_reenter),
         TEST(failed_keep),
+        TEST(an_end_twice),
         TEST(redrive_many_in_one_record),
         TEST(definition_fields),
         TEST(changes_while_running),
