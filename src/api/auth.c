@@ -61,6 +61,10 @@ static bool parse_hash(struct span hash, struct auth_token *ret) {
            take_base64(span_of(hash.data + hash_at, SECRET_CHARS), ret->hash, HASH_BYTES);
 }
 
+const char *token_hash_id(const char *hash) {
+    return hash + sizeof HASH_PREFIX - 1;
+}
+
 bool token_hash_valid(struct span hash) {
     struct auth_token t;
     return parse_hash(hash, &t);

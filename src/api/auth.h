@@ -124,6 +124,8 @@ bool resource_pattern_valid(struct span pattern);
 /* A new token and the hash to configure. */
 void token_make(char ret_token[TOKEN_TEXT_BYTES], char ret_hash[TOKEN_HASH_BYTES]);
 bool token_hash_valid(struct span hash);
+/* The public id in a valid hash: 8 characters, without an end of its own. */
+const char *token_hash_id(const char *hash);
 /* "publish", ... ("produce" is publish as well); SCOPE_NONE: no such scope. */
 enum scope scope_parse(struct span name);
 

@@ -12,6 +12,7 @@
 #include "api/auth.h"
 #include "app/serve.h"
 #include "base/compiler.h"
+#include "cli/audit_tool.h"
 #include "cli/client.h"
 #include "cli/commands.h"
 #include "cli/log_tool.h"
@@ -26,12 +27,15 @@ static void help(FILE *out) {
         "sluice " SLUICE_VERSION ": accepts bursts durably, lets them out at a bearable pace\n\n"
         "usage: sluice [--url URL] [--token TOKEN] [--json] COMMAND ...\n\n"
         "  serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] [--paranoid] [--salvage]\n"
-        "  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n",
+        "  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n"
+        "  %-34s %s\n",
         "config check FILE", "read a configuration, say what is wrong with it", "top",
         "live figures in the terminal", "log verify|stat FOLDER",
         "check or count the records of a data folder", "log dump FOLDER [POSITION]",
-        "print the records of a data folder", "token new",
-        "make a bearer token and the line to configure", "version", "print the version");
+        "print the records of a data folder", "audit verify FOLDER [HASH]",
+        "check that the audit file is what was written", "audit show FOLDER", "print its entries",
+        "token new", "make a bearer token and the line to configure", "version",
+        "print the version");
     commands_help(out);
 }
 
@@ -45,7 +49,7 @@ static int token_new(int argc, char **argv) {
     printf("%s\n", token);
     fprintf(stderr,
             "\nThat is the token; it is not shown again. In the configuration file:\n\n"
-            "tokens:\n  - name: my-service\n    hash: \"%s\"\n    scopes: [produce]\n",
+            "tokens:\n  - name: my-service\n    hash: \"%s\"\n    scopes: [publish]\n",
             hash);
     return 0;
 }
@@ -65,6 +69,8 @@ static int run(const struct client *c, int argc, char **argv, bool as_json) {
         return top(c, argc, argv);
     if (strcmp(noun, "log") == 0)
         return log_tool_run(argc - 1, argv + 1);
+    if (strcmp(noun, "audit") == 0)
+        return audit_tool_run(argc - 1, argv + 1);
     if (strcmp(noun, "token") == 0)
         return token_new(argc, argv);
     if (strcmp(noun, "version") == 0) {

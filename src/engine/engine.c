@@ -410,6 +410,7 @@ void engine_close(struct engine *e, bool snapshot) {
         sched_yield();
     if (e->log != NULL && e->model != NULL) {
         drain(e);
+        auditor_close(e);
         if (snapshot && !e->held.dead && keeper_snapshot(e, false) == 0)
             keeper_compact(e); /* what it may give back; nothing can be moved any more */
     }

@@ -85,6 +85,15 @@ struct checker {
     uint64_t unpaused_bytes;
 };
 
+/* The audit file (auditor.c); the housekeeper's own. */
+struct auditor {
+    bool open, busy;
+    int file;
+    uint64_t size;        /* of its whole lines */
+    uint64_t number;      /* of its last line */
+    uint64_t retry_at_ns; /* monotonic, after it could not be written */
+};
+
 struct engine {
     struct engine_options options; /* owns directory */
     char *directory;               /* owns */
@@ -107,6 +116,7 @@ struct engine {
     struct held held;
     struct keeper keeper;
     struct checker checker;
+    struct auditor auditor;
     pthread_t thread;
     bool thread_runs;
     _Atomic uint64_t waiting; /* submitted, not delivered */
@@ -173,6 +183,13 @@ void snapshot_prune(const struct engine *e, uint64_t newest, uint64_t ret_kept[2
 MUST_CHECK int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_ns,
                              char error_text[512]);
 
+/*
+ * One module's part of the newest good snapshot of a folder, into a fresh model; for tools, no engine is
+ * needed. 0 and position 0 when there is no snapshot. E_NOT_FOUND: no such folder.
+ */
+MUST_CHECK int snapshot_load_module(const char *directory, const struct file_ops *files,
+                                    unsigned module, struct model *m, uint64_t *ret_position);
+
 /* ---- keeper.c ---- */
 MUST_CHECK int keeper_start(struct engine *e);
 void keeper_stop(struct engine *e);
@@ -184,6 +201,15 @@ void keeper_turn(struct engine *e, bool forked);
 void keeper_between(struct engine *e, enum engine_step step);
 /* One round of releasing and copying forward. */
 void keeper_compact(struct engine *e);
+
+/* Waits, and makes the log write. E_IO: it is dead. */
+MUST_CHECK int keeper_wait_durable(struct engine *e, uint64_t position);
+
+/* ---- auditor.c ---- */
+/* Writes to the audit file what it does not have yet. */
+void auditor_turn(struct engine *e);
+/* The same for the last time, when nothing is decided any more. */
+void auditor_close(struct engine *e);
 
 /* ---- checker.c ---- */
 /* Up to what the loaded snapshot covers; nothing happens when there was none. */

@@ -134,7 +134,7 @@ static int write_here(struct engine *e, uint64_t *ret_position) {
     return error;
 }
 
-static int wait_until_durable(struct engine *e, uint64_t position) {
+int keeper_wait_durable(struct engine *e, uint64_t position) {
     while (log_durable_position(e->log) < position) {
         if (e->held.dead)
             return E_IO;
@@ -167,7 +167,7 @@ static int write_and_publish(struct engine *e, bool forked, uint64_t *ret_positi
     int error = forked ? write_forked(e, ret_position) : write_here(e, ret_position);
     keeper_between(e, ENGINE_STEP_SNAPSHOT_WRITTEN);
     if (error == 0)
-        error = wait_until_durable(e, *ret_position);
+        error = keeper_wait_durable(e, *ret_position);
     keeper_between(e, ENGINE_STEP_SNAPSHOT_DURABLE);
     if (error == 0)
         error = snapshot_publish(e, *ret_position);
@@ -294,7 +294,7 @@ static uint64_t live_bytes(struct engine *e, uint32_t segment, uint64_t *ret_pos
 /* `as_of` is where no body in it was live any more: G1. */
 static void release(struct engine *e, const struct log_segment_info *s, uint64_t as_of) {
     keeper_between(e, ENGINE_STEP_SEGMENT_CHOSEN);
-    if (wait_until_durable(e, as_of) != 0)
+    if (keeper_wait_durable(e, as_of) != 0)
         return;
     log_release(e->log, s->number);
     keeper_between(e, ENGINE_STEP_SEGMENT_RELEASED);
@@ -383,6 +383,7 @@ void keeper_turn(struct engine *e, bool forked) {
     if (k->snapshotting || k->compacting)
         return; /* in manual mode, a call of its own */
     tell_room(e);
+    auditor_turn(e);
     pthread_mutex_lock(&k->lock);
     uint64_t ticket = k->snapshots_wanted;
     bool wanted = ticket > k->snapshots_done;

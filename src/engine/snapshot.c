@@ -294,6 +294,11 @@ static int fresh_model(struct engine *e) {
     return 0;
 }
 
+static struct span content_of(const uint8_t *data, uint64_t size) {
+    return span_of(data + SNAPSHOT_HEADER_BYTES,
+                   size - SNAPSHOT_HEADER_BYTES - SNAPSHOT_TRAILER_BYTES);
+}
+
 static int load_one(struct engine *e, uint64_t position, uint64_t *ret_time_ns) {
     char path[PATH_BYTES];
     snapshot_path(e, position, ".snap", path);
@@ -306,9 +311,7 @@ static int load_one(struct engine *e, uint64_t position, uint64_t *ret_time_ns) 
     if (error == 0)
         error = fresh_model(e);
     if (error == 0)
-        error =
-            model_load(e->model, span_of(data + SNAPSHOT_HEADER_BYTES,
-                                         size - SNAPSHOT_HEADER_BYTES - SNAPSHOT_TRAILER_BYTES));
+        error = model_load(e->model, content_of(data, size));
     if (error == 0)
         *ret_time_ns = get_u64(data + 24);
     free(data);
@@ -342,4 +345,37 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
                     l.positions[i], reason_text(error));
     }
     return fresh_model(e);
+}
+
+/* ---- one module, for tools ---- */
+
+int snapshot_load_module(const char *directory, const struct file_ops *files, unsigned module,
+                         struct model *m, uint64_t *ret_position) {
+    /* What listing and reading need of an engine. */
+    const struct engine e = {.directory = (char *)(uintptr_t)directory, .files = files};
+    struct listing l;
+    *ret_position = 0;
+    if (list_snapshots(&e, &l, list_entry) < 0)
+        return E_NOT_FOUND;
+    int error = 0;
+    for (size_t i = 0; i < l.count; i++) {
+        char path[PATH_BYTES];
+        uint8_t *data;
+        uint64_t size;
+        snapshot_path(&e, l.positions[i], ".snap", path);
+        error = read_file(&e, path, &data, &size);
+        if (error != 0)
+            continue;
+        error = check_frame(data, size, l.positions[i]);
+        if (error == 0)
+            error = model_load_module(m, content_of(data, size), module);
+        free(data);
+        if (error == 0) {
+            *ret_position = l.positions[i];
+            return 0;
+        }
+        if (error == E_NOMEM)
+            return error;
+    }
+    return error;
 }

@@ -87,6 +87,9 @@ MUST_CHECK int model_save(const struct model *m, int (*write)(void *sink, struct
 /* Into a fresh model. `bytes` is the whole content (mapped). E_CORRUPT, E_VERSION, E_NOMEM. */
 MUST_CHECK int model_load(struct model *m, struct span bytes);
 
+/* One module's part of it, for tools; the module must not lean on others. Nothing when it has none there. */
+MUST_CHECK int model_load_module(struct model *m, struct span bytes, unsigned module);
+
 /* Asserts every invariant. O(state). */
 void model_check(const struct model *m);
 

@@ -161,8 +161,10 @@ static int check_chunks(struct span section, struct reader *index, uint32_t coun
     return done == section.size ? 0 : E_CORRUPT;
 }
 
+#define EVERY_MODULE 0u
+
 static int load_section(struct model *m, struct span whole, struct reader *index,
-                        uint32_t *last_module) {
+                        uint32_t *last_module, unsigned only) {
     uint32_t module = reader_u32(index);
     uint32_t version = reader_u32(index);
     uint64_t offset = reader_u64(index);
@@ -184,6 +186,9 @@ static int load_section(struct model *m, struct span whole, struct reader *index
     }
     struct reader r;
     reader_init(&r, section);
+    if (only != EVERY_MODULE && module != only) {
+        return 0;
+    }
     rc = modules[module]->load(m, &r);
     return rc == 0 && !reader_done(&r) ? E_CORRUPT : rc;
 }
@@ -220,12 +225,20 @@ static int find_index(struct span bytes, struct reader *ret_index) {
     return 0;
 }
 
-int model_load(struct model *m, struct span bytes) {
+static int load(struct model *m, struct span bytes, unsigned only) {
     struct reader index;
     int rc = find_index(bytes, &index);
     uint32_t last_module = 0;
     while (rc == 0 && index.left > 0) {
-        rc = load_section(m, bytes, &index, &last_module);
+        rc = load_section(m, bytes, &index, &last_module, only);
     }
     return rc;
+}
+
+int model_load(struct model *m, struct span bytes) {
+    return load(m, bytes, EVERY_MODULE);
+}
+
+int model_load_module(struct model *m, struct span bytes, unsigned module) {
+    return load(m, bytes, module);
 }
