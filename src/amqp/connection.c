@@ -64,6 +64,10 @@ bool amqp_connection_is_unused(const struct amqp_connection *c) {
     return c->state == AMQP_ENDED && c->asked == 0;
 }
 
+void *amqp_connection_context(const struct amqp_connection *c) {
+    return c->context;
+}
+
 struct span amqp_connection_user(const struct amqp_connection *c) {
     return c->user != NULL ? span_text(c->user) : span_of(NULL, 0);
 }

@@ -1,0 +1,126 @@
+/*
+ * A small server made of the amqp library and the toy broker, for tests through real clients and raw bytes.
+ *
+ *   amqp_test_server [limit=value ...]
+ *
+ * Prints "port N" and serves on 127.0.0.1 until a line on stdin: "alarm" and "calm" raise and clear an alarm,
+ * "refuse" and "take" are about publishes, "stop" winds up; the end of input cuts everything off. Then
+ * prints "accepted N".
+ */
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "amqp/server.h"
+#include "toy_broker.h"
+
+struct tester {
+    struct net_loop *loop;
+    struct amqp_server *server;
+    struct toy_broker *broker;
+    struct net_item item;
+    char command[16];
+};
+
+static struct tester tester;
+
+static void ask(void *context, struct amqp_op *op) {
+    struct tester *t = context;
+    toy_ask(t->broker, op);
+}
+
+static void before_wait(void *context, struct net_loop *loop) {
+    struct tester *t = context;
+    if (t->server == NULL)
+        return;
+    do
+        amqp_server_before_wait(t->server);
+    while (toy_run(t->broker));
+}
+
+static void stopped(void *arg) {
+    struct tester *t = arg;
+    amqp_server_free(t->server);
+    t->server = NULL;
+    net_loop_stop(t->loop);
+}
+
+static void run_command(struct net_item *item) {
+    struct tester *t = CONTAINER_OF(item, struct tester, item);
+    bool alarm = strcmp(t->command, "alarm") == 0;
+    if (alarm || strcmp(t->command, "calm") == 0) {
+        amqp_server_alarm(t->server, alarm, "low on disk");
+    } else if (strcmp(t->command, "stop") == 0) {
+        amqp_server_stop(t->server, stopped, t);
+    } else if (t->command[0] != '\0') {
+        toy_refuse(t->broker, strcmp(t->command, "refuse") == 0);
+    }
+    t->command[0] = '\0';
+}
+
+static const struct {
+    const char *name;
+    size_t offset, size;
+} settings[] = {
+#define SETTING(member)                                                                            \
+    { #member, offsetof(struct amqp_limits, member), sizeof(((struct amqp_limits *)NULL)->member) }
+    SETTING(frame_max),
+    SETTING(channel_max),
+    SETTING(heartbeat_s),
+    SETTING(message_bytes),
+    SETTING(asked_max),
+    SETTING(asked_bytes),
+    SETTING(assembled_bytes),
+    SETTING(transaction_ops),
+    SETTING(consumers),
+    SETTING(close_timeout_ms),
+    SETTING(handshake_timeout_ms),
+#undef SETTING
+};
+
+static void set_limit(struct amqp_limits *l, const char *argument) {
+    const char *value = strchr(argument, '=');
+    assert(value != NULL);
+    for (size_t i = 0; i < ARRAY_LENGTH(settings); i++) {
+        if (strlen(settings[i].name) == (size_t)(value - argument) &&
+            memcmp(settings[i].name, argument, (size_t)(value - argument)) == 0) {
+            uint64_t number = strtoull(value + 1, NULL, 10);
+            memcpy((char *)l + settings[i].offset, &number, settings[i].size); /* little-endian */
+            return;
+        }
+    }
+    assert(!"a limit that exists");
+}
+
+int main(int argc, char **argv) {
+    struct tester *t = &tester;
+    const struct toy_outlet outlet = {amqp_server_answer, amqp_server_deliver,
+                                      amqp_server_cancelled};
+    t->broker = toy_create(&outlet);
+    struct amqp_server_options options = {
+        .host = "127.0.0.1", .version = "test", .context = t, .ask = ask};
+    amqp_limits_default(&options.limits);
+    for (int i = 1; i < argc; i++)
+        set_limit(&options.limits, argv[i]);
+    struct net_loop_options loop = {.name = "amqp", .context = t, .before_wait = before_wait};
+    char error[256];
+    if (net_loop_create(&loop, &t->loop) != 0 ||
+        amqp_server_start(t->loop, &options, error, &t->server) != 0 || net_loop_run(t->loop) != 0)
+        return 1;
+    printf("port %u\n", amqp_server_port(t->server));
+    fflush(stdout);
+    char line[16];
+    t->item.run = run_command;
+    while (fgets(line, sizeof line, stdin) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        memcpy(t->command, line, sizeof line);
+        net_loop_post(t->loop, &t->item);
+        if (strcmp(line, "stop") == 0) {
+            net_loop_free(t->loop);
+            toy_free(t->broker);
+            return 0;
+        }
+    }
+    return 0;
+}
