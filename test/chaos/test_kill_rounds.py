@@ -6,12 +6,12 @@ import pytest
 from support.wait import until
 
 from rig.checker import check
-from rig.loads import DeliveryLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.loads import ChurnLoad, DeliveryLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
 
 
 def all_loads(provider):
     stock = StockLoad()
-    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), DeliveryLoad(provider)]
+    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), DeliveryLoad(provider), ChurnLoad()]
 
 
 def define(loads, client):

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from rig.loads import EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
 from rig.power import Loss, PowerCut
 from rig.server import LIBRARIES
 from test_kill_rounds import define, judge, verify
@@ -14,7 +14,7 @@ LOSSES = (Loss.DROP, Loss.TEAR, Loss.SCATTER)
 
 def loads_without_provider():
     stock = StockLoad()
-    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad()]
+    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad()]
 
 
 def lose(chaos, power):
@@ -32,7 +32,7 @@ def dies_at_work(chaos, server, power, loads):
         if chaos.rng.random() < 0.7:
             power.arm(chaos.rng.choice((3, 30, 300)) * chaos.rng.randint(1, 5))
         try:
-            server.process.wait(1.2 * chaos.rng.random() + 0.05)
+            server.process.wait(chaos.rng.choice((0.3, 1, 2)) * chaos.rng.random() + 0.05)
         except subprocess.TimeoutExpired:
             chaos.figures["at any time"] += 1
         server.kill()

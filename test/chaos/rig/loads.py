@@ -342,6 +342,64 @@ class TransactionCaller(HttpCaller):
         self.load.done[name] = reply.json["operations"][1]["receipt"]
 
 
+# ---- churn: bodies that come and go, so that segments are rolled, copied forward, recycled ----
+
+class ChurnLoad(Load):
+    """Larger messages are kept for a while and deleted. What was kept reads back as it was sent; what was deleted stays away."""
+    KEPT = 20  # of each caller
+
+    def __init__(self):
+        super().__init__()
+        self.kept, self.deleted, self.doubtful = {}, set(), set()
+
+    def define(self, client):
+        client.define("queues", "churn", paused=True)
+
+    def caller(self, server, seed):
+        return ChurnCaller(self, server, seed)
+
+    @staticmethod
+    def body(seed, size):
+        return random.Random(seed).randbytes(size)
+
+    def verify(self, client):
+        there = {message["id"] for message in pages(client, "/v1/queues/churn/messages", "messages")}
+        lost = set(self.kept) - there - self.doubtful
+        assert not lost, f"acknowledged messages are gone: {sorted(lost)[:5]}"
+        assert not self.deleted & there, f"deleted messages are back: {sorted(self.deleted & there)[:5]}"
+        assert len(there - set(self.kept)) <= self.unanswered
+        for receipt in [name for name in self.kept if name in there][-60:]:
+            reply = client.get(f"/v1/queues/churn/messages/{receipt}?view=body")
+            assert reply.status == 200 and reply.body == self.body(*self.kept[receipt]), f"{receipt} has another body"
+
+
+class ChurnCaller(HttpCaller):
+    def __init__(self, load, server, seed):
+        super().__init__(load, server, seed)
+        self.mine = []
+
+    def step(self):
+        if len(self.mine) >= self.load.KEPT:
+            self.delete(self.mine.pop(self.rng.randrange(len(self.mine))))
+        made = (self.rng.getrandbits(40), self.rng.choice((100, 5000, 60000)))
+        reply = self.ask(self.client.post, "/v1/queues/churn/messages", self.load.body(*made),
+                         **{"Content-Type": "application/octet-stream"})
+        if reply is not None:
+            assert reply.status == 202, reply
+            self.load.kept[reply.json["receipt"]] = made
+            self.mine.append(reply.json["receipt"])
+
+    def delete(self, receipt):
+        self.load.doubtful.add(receipt)  # until the answer is there it may be so or so
+        reply = self.ask(self.client.delete, f"/v1/queues/churn/messages/{receipt}")
+        if reply is None:
+            return
+        assert reply.status == 204, reply
+        self.load.deleted.add(receipt)
+        del self.load.kept[receipt]
+        self.load.doubtful.discard(receipt)
+
+
 # ---- deliveries: through the server to a provider ----
 
 class DeliveryLoad(Load):
