@@ -3,9 +3,9 @@
  *
  *   amqp_test_server [limit=value ...]
  *
- * Prints "port N" and serves on 127.0.0.1 until a line on stdin: "alarm" and "calm" raise and clear an alarm,
- * "refuse" and "take" are about publishes, "stop" winds up; the end of input cuts everything off. Then
- * prints "accepted N".
+ * Prints "port N" and serves on 127.0.0.1 until the end of its input, when it winds up. Lines on stdin before:
+ * "alarm" and "calm" raise and clear an alarm, "refuse" and "take" are about publishes. Each is
+ * answered by "done".
  */
 #include <assert.h>
 #include <stdio.h>
@@ -19,8 +19,11 @@ struct tester {
     struct net_loop *loop;
     struct amqp_server *server;
     struct toy_broker *broker;
+};
+
+struct command {
     struct net_item item;
-    char command[16];
+    char text[16];
 };
 
 static struct tester tester;
@@ -47,16 +50,27 @@ static void stopped(void *arg) {
 }
 
 static void run_command(struct net_item *item) {
-    struct tester *t = CONTAINER_OF(item, struct tester, item);
-    bool alarm = strcmp(t->command, "alarm") == 0;
-    if (alarm || strcmp(t->command, "calm") == 0) {
-        amqp_server_alarm(t->server, alarm, "low on disk");
-    } else if (strcmp(t->command, "stop") == 0) {
+    struct command *c = CONTAINER_OF(item, struct command, item);
+    struct tester *t = &tester;
+    bool alarm = strcmp(c->text, "alarm") == 0;
+    if (c->text[0] == '\0')
         amqp_server_stop(t->server, stopped, t);
-    } else if (t->command[0] != '\0') {
-        toy_refuse(t->broker, strcmp(t->command, "refuse") == 0);
-    }
-    t->command[0] = '\0';
+    else if (alarm || strcmp(c->text, "calm") == 0)
+        amqp_server_alarm(t->server, alarm, "low on disk");
+    else
+        toy_refuse(t->broker, strcmp(c->text, "refuse") == 0);
+    free(c);
+    puts("done");
+    fflush(stdout);
+}
+
+/* Empty: stop. */
+static void post_command(struct tester *t, const char *text) {
+    struct command *c = calloc(1, sizeof *c);
+    assert(c != NULL);
+    c->item.run = run_command;
+    snprintf(c->text, sizeof c->text, "%s", text);
+    net_loop_post(t->loop, &c->item);
 }
 
 static const struct {
@@ -111,16 +125,12 @@ int main(int argc, char **argv) {
     printf("port %u\n", amqp_server_port(t->server));
     fflush(stdout);
     char line[16];
-    t->item.run = run_command;
     while (fgets(line, sizeof line, stdin) != NULL) {
         line[strcspn(line, "\n")] = '\0';
-        memcpy(t->command, line, sizeof line);
-        net_loop_post(t->loop, &t->item);
-        if (strcmp(line, "stop") == 0) {
-            net_loop_free(t->loop);
-            toy_free(t->broker);
-            return 0;
-        }
+        post_command(t, line);
     }
+    post_command(t, "");
+    net_loop_free(t->loop);
+    toy_free(t->broker);
     return 0;
 }
