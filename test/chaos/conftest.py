@@ -35,7 +35,7 @@ class Chaos:
     """Of one scenario: how long, from which seed, what was counted."""
 
     def __init__(self, name, seconds, seed):
-        self.name, self.seconds, self.seed = name, seconds, seed
+        self.name, self.seconds, self.seed, self.long = name, seconds, seed, SECONDS > 0
         self.rng = random.Random(f"{seed}/{name}")
         self.figures = collections.Counter()
         self.started = time.monotonic()

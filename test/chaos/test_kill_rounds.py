@@ -5,7 +5,7 @@ import time
 import pytest
 from support.wait import until
 
-from rig.checker import check
+from rig.judge import judge
 from rig.loads import ChurnLoad, DeliveryLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
 
 
@@ -30,12 +30,6 @@ def drain(server, delivery):
           server.client.queue("out")["stats"]["inFlight"] + server.client.queue("out")["stats"]["blocked"] == 0,
           60, "the queue to drain")
     delivery.verify_all_arrived()
-
-
-def judge(chaos, history):
-    chaos.figures["parts checked"] += check(history)
-    chaos.figures["operations checked"] += len(history.operations)
-    chaos.figures["of unknown outcome"] += history.unknowns()
 
 
 @pytest.mark.share(0.12)

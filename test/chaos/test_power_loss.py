@@ -4,10 +4,11 @@ import subprocess
 
 import pytest
 
+from rig.judge import judge
 from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
 from rig.power import Loss, PowerCut
 from rig.server import LIBRARIES
-from test_kill_rounds import define, judge, verify
+from test_kill_rounds import define, verify
 
 LOSSES = (Loss.DROP, Loss.TEAR, Loss.SCATTER)
 
