@@ -76,6 +76,7 @@ def main():
         postgres, server = Postgres(folder / "postgres"), common.Server(folder / "sluice").start()
         try:
             entries = common.campaign(server.client, queue="sent")
+            common.settle(server.client)
             for clients in CLIENTS:
                 one = common.in_turns(
                     lambda turn: common.wrk(server.port, entries, "entry", f"c{clients}t{turn}", clients)["rate"],

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", ROOT / "build-release")).resolve()
@@ -49,6 +50,15 @@ def wrk(port, path, kind, prefix, connections, seconds=None, threads=None):
         raise SystemExit(f"bench: wrk {path} at {connections} connections had failures: {figures}\n{output}")
     figures["rate"] = figures["requests"] / figures["seconds"]
     return figures
+
+
+def settle(client, timeout=60):
+    """Waits until the log space for a burst is written ahead, as it is in a server that has been up for a while."""
+    for _ in range(timeout * 2):
+        if metric(client, "sluice_log_prepared_bytes") >= 256 << 20:
+            return
+        time.sleep(0.5)
+    raise SystemExit("bench: the log space was not written ahead in time")
 
 
 def campaign(client, name="bench", queue=None):

@@ -34,6 +34,7 @@ def main():
         server = common.Server(folder / "sluice").start()
         try:
             entries = common.campaign(server.client, queue="sent")
+            common.settle(server.client)
             common.wrk(server.port, entries, "entry", "warm", 1, 1)
             size = record_bytes(server)
             for mode in ("append", "allocated", "recycled"):

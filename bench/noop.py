@@ -14,6 +14,7 @@ def main():
         server = common.Server(folder).start()
         try:
             entries = common.campaign(server.client, queue="sent")  # the main job: each entry queues a message
+            common.settle(server.client)
             common.wrk(server.port, entries, "entry", "warm", CONNECTIONS, 1)
             result = common.in_turns(
                 lambda turn: common.wrk(server.port, entries, "entry", f"t{turn}", CONNECTIONS)["rate"],

@@ -192,6 +192,8 @@ static void put_engine(struct metrics *m) {
     counter(m, "sluice_log_appended_bytes_total", "Bytes of those records.", s->log.appended_bytes);
     counter(m, "sluice_log_written_bytes_total", "Bytes written to the log.", s->log.written_bytes);
     counter(m, "sluice_log_flushes_total", "Flushes of the log.", s->log.flushes);
+    gauge(m, "sluice_log_prepared_bytes", "Log space written ahead for a burst.",
+          s->log.prepared_bytes);
     gauge(m, "sluice_log_disk_bytes", "Disk space of the log.", s->log.disk_bytes);
     gauge(m, "sluice_log_position", "Position of the last record.",
           s->next_position > 0 ? s->next_position - 1 : 0);

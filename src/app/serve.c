@@ -117,6 +117,7 @@ static int run(const struct serve_arguments *arguments, struct config *config,
             {
                 .directory = arguments->data != NULL ? arguments->data : settings->data_directory,
                 .segment_bytes = settings->segment_bytes,
+                .prepared_bytes = settings->prepared_bytes,
                 .min_free_bytes = settings->min_free_bytes,
                 .snapshot_every_bytes = settings->snapshot_every_bytes,
                 .limits = settings->model_limits,

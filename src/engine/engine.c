@@ -19,6 +19,7 @@
 
 /* ---- the way in ---- */
 
+/* Signalled after the lock was given back: else whoever wakes only waits for it. */
 static void intake_push(struct intake *in, struct engine_request *first,
                         struct engine_request *last) {
     pthread_mutex_lock(&in->lock);
@@ -28,9 +29,10 @@ static void intake_push(struct intake *in, struct engine_request *first,
     else
         in->first = first;
     in->last = last;
-    if (in->sleeping)
-        pthread_cond_signal(&in->wake);
+    bool sleeping = in->sleeping;
     pthread_mutex_unlock(&in->lock);
+    if (sleeping)
+        pthread_cond_signal(&in->wake);
 }
 
 static struct engine_request *intake_take(struct intake *in) {
@@ -212,6 +214,7 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
         .files = e->files,
         .segment_bytes = e->options.segment_bytes,
         .min_free_bytes = e->options.min_free_bytes,
+        .prepared_bytes = e->options.prepared_bytes,
         .salvage = e->options.salvage,
         .trust_sealed = true,
         .no_thread = e->options.manual,
@@ -321,6 +324,7 @@ static int restore(struct engine *e, struct engine_recovery *recovery, char erro
         e->options.real_ns != NULL ? e->options.real_ns(e->options.context) : clock_real_ns();
     timekeeper_init(&e->timekeeper, last_ns, real_ns, engine_monotonic_ns(e));
     snapshot_prune(e, recovery->snapshot_position, e->keeper.kept_positions);
+    e->keeper.snapshot_bytes = snapshot_bytes(e, recovery->snapshot_position);
     e->stats.snapshot_position = e->checker.up_to = recovery->snapshot_position;
     e->recovering = true;
     error = sequencer_recover(e, &recovery->unknown_attempts);

@@ -70,10 +70,12 @@ struct engine_options {
     const struct file_ops *files; /* NULL: file_ops_system */
     uint64_t segment_bytes;       /* 0: log's default */
     uint64_t min_free_bytes;
+    uint64_t prepared_bytes; /* of log_options */
     bool salvage;
     struct model_limits limits;
     uint32_t queue_max; /* requests submitted and not answered; 0: 65,536; beyond it E_BUSY */
-    uint64_t snapshot_every_bytes; /* of log since the last one; 0: 256 MiB */
+    /* Of log since the last snapshot; at least as much as that one is large. 0: 256 MiB */
+    uint64_t snapshot_every_bytes;
     double compact_live_share; /* segments with less live than this are copied forward; 0: 0.3 */
     bool paranoid;             /* model_check after every record: slow */
     bool in_place;             /* decide in the submitting thread when all is idle */

@@ -70,6 +70,7 @@ struct keeper {
     uint32_t unreadable;        /* segment of which a body could not be read; said once */
     uint64_t kept_positions[2]; /* of the snapshots on disk, newest first; 0: none */
     uint64_t replayed_bytes;    /* of log when opening: a snapshot would spare them */
+    uint64_t snapshot_bytes;    /* of the newest: the next one waits for as much log */
     uint64_t bytes_at_snapshot; /* log written and replayed when the last one was taken */
     uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
     enum log_room room;         /* as it was told last */
@@ -172,6 +173,8 @@ MUST_CHECK int snapshot_write(const struct engine *e, uint64_t position, uint64_
                               uint64_t pause_per_mib_ns);
 /* .tmp -> .snap, directory flushed; the position must be durable in the log. */
 MUST_CHECK int snapshot_publish(const struct engine *e, uint64_t position);
+/* How large a published one is; 0: not known. */
+uint64_t snapshot_bytes(const struct engine *e, uint64_t position);
 /* One that was not published: gone. */
 void snapshot_discard(const struct engine *e, uint64_t position);
 /*

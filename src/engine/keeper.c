@@ -194,6 +194,7 @@ int keeper_snapshot(struct engine *e, bool forked) {
     if (error != 0)
         return error;
     snapshot_prune(e, position, k->kept_positions);
+    k->snapshot_bytes = snapshot_bytes(e, position);
     k->bytes_at_snapshot = bytes_before;
     pthread_mutex_lock(&e->lock);
     e->stats.snapshots++;
@@ -350,7 +351,8 @@ static bool snapshot_due(struct engine *e) {
     uint64_t bytes = log_bytes(e) - k->bytes_at_snapshot;
     bool pressed = log_room(e->log) != LOG_ROOM_OK &&
                    (bytes >= SNAPSHOT_MIN_LOG_BYTES || (bytes > 0 && k->segments_wait));
-    return pressed || bytes >= e->options.snapshot_every_bytes;
+    uint64_t every = e->options.snapshot_every_bytes;
+    return pressed || bytes >= (k->snapshot_bytes > every ? k->snapshot_bytes : every);
 }
 
 static void take_snapshot(struct engine *e, uint64_t ticket, bool forked) {

@@ -161,6 +161,18 @@ int snapshot_publish(const struct engine *e, uint64_t position) {
     return result < 0 ? error_of_errno(result) : 0;
 }
 
+uint64_t snapshot_bytes(const struct engine *e, uint64_t position) {
+    char path[PATH_BYTES];
+    snapshot_path(e, position, ".snap", path);
+    const struct file_ops *files = e->files;
+    uint64_t size;
+    int file = files->open(files->context, path, O_RDONLY, 0);
+    int result = file < 0 ? file : files->size(files->context, file, &size);
+    if (file >= 0)
+        files->close(files->context, file);
+    return result < 0 ? 0 : size;
+}
+
 /* ---- listing ---- */
 
 struct listing {

@@ -1,5 +1,5 @@
 /*
- * log/internal.h - the file log's own state, shared by log.c, recovery.c, writer.c, room.c, read.c.
+ * log/internal.h - the file log's own state, shared by log.c, recovery.c, writer.c, room.c, fill.c, read.c.
  *
  * Threads: `lock` guards every field that is not said to be constant or atomic. It is never held over
  * a file operation (but for opening a segment to read) nor over a callback. Three flags, changed under
@@ -25,12 +25,13 @@
 #include "log/log.h"
 #include "log/segment.h"
 
-#define LOG_PATH_BYTES     4096u
-#define BATCH_EXTENTS_MAX  8u
-#define SPARES_MAX         2u
-#define OPEN_FILES_MAX     256u
-#define ERROR_TEXT_BYTES   512u
-#define ROOM_RETRY_SECONDS 1
+#define LOG_PATH_BYTES    4096u
+#define BATCH_EXTENTS_MAX 8u
+#define SPARES_MAX        16u
+#define SPARES_LEAST      2u /* kept of released segments, whatever is prepared */
+#define OPEN_FILES_MAX    256u
+#define ERROR_TEXT_BYTES  512u
+#define ROOM_RETRY_MS     1000u
 
 struct extent {
     struct segment *segment;  /* borrows; stays in the table while it is the current one */
@@ -49,6 +50,16 @@ struct batch {
     uint32_t extent_records; /* in the last extent: the batch index of the next record */
     uint64_t last_position;
     uint64_t record_count;
+};
+
+/* What is written ahead in quiet times (fill.c). */
+struct fill {
+    uint64_t seen_records; /* appended when it looked last */
+    uint32_t quiet_seconds;
+    uint64_t current_from, next_from, spare_from; /* up to here each is prepared */
+    int spare_file;                               /* being prepared; -1: none */
+    uint32_t spare_serial;                        /* of that one */
+    bool no_spares;                               /* one failed */
 };
 
 struct log {
@@ -90,6 +101,7 @@ struct log {
     uint32_t spare_count;
     uint32_t spare_serial; /* of the next spare name */
     bool short_of_room;    /* the last attempt to keep a segment ahead failed */
+    struct fill fill;
 
     struct log_stats stats;
 };
@@ -127,6 +139,21 @@ void room_maintain(struct log *log);
 uint64_t room_margin_bytes(const struct log *log);
 /* Lock held: what log_room says now. */
 void room_update(struct log *log);
+/* Lock not held. Opens `name`, fresh or recycled, at the size of a segment. >= 0: the file; else a negative errno. */
+int room_prepare_file(struct log *log, const char *name);
+
+/* ---- fill.c ---- */
+
+void fill_init(struct fill *f);
+void fill_release(struct log *log);
+/* How many spare files are to be had in all. */
+uint32_t fill_spares_wanted(const struct log *log);
+/* Lock held. What waits, written ahead. */
+uint64_t fill_prepared_bytes(const struct log *log);
+/* Lock held. When to call fill_turn, if nothing else happens until then; 0: all is prepared. */
+uint32_t fill_wait_ms(struct log *log);
+/* Lock held, and dropped meanwhile: looks whether it is quiet, and when it has been for long, prepares a little. */
+void fill_turn(struct log *log);
 
 /* ---- writer.c ---- */
 

@@ -174,6 +174,7 @@ static struct log *log_create(void) {
     }
     log->lock_file = -1;
     log->next_file = -1;
+    fill_init(&log->fill);
     log->spare_serial = 1;
     log->open = &log->batches[0];
     return log;
@@ -193,6 +194,7 @@ static void log_free(struct log *log) {
     if (log->next_file >= 0) {
         files->close(files->context, log->next_file);
     }
+    fill_release(log);
     if (log->lock_file >= 0) {
         files->close(files->context, log->lock_file); /* gives up the lock */
     }
@@ -345,6 +347,7 @@ void log_stats(const struct log *log, struct log_stats *ret_stats) {
     *ret_stats = log->stats;
     uint64_t spare_files = log->spare_count + (log->next_file >= 0 ? 1u : 0u);
     ret_stats->disk_bytes = spare_files * log->options.segment_bytes;
+    ret_stats->prepared_bytes = fill_prepared_bytes(log);
     for (size_t i = 0; i < log->segments.count; i++) {
         ret_stats->disk_bytes += log->segments.items[i]->capacity;
     }

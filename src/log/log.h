@@ -42,12 +42,13 @@ struct log_options {
     const struct file_ops *files; /* NULL: file_ops_system */
     uint64_t segment_bytes;       /* 0: 64 MiB; 64 KiB .. 1 GiB */
     uint64_t min_free_bytes;      /* 0: none; below it LOG_ROOM_RESERVE */
-    size_t batch_max_bytes;       /* 0: 8 MiB; unflushed bytes above it: log_append says E_BUSY */
-    bool salvage;                 /* skip corrupt stretches instead of refusing; reported */
-    bool trust_sealed;            /* open reads only the last segment; damage in earlier ones is
+    uint64_t prepared_bytes; /* 0: none; of spare files, written ahead in quiet times (fill.c) */
+    size_t batch_max_bytes;  /* 0: 8 MiB; unflushed bytes above it: log_append says E_BUSY */
+    bool salvage;            /* skip corrupt stretches instead of refusing; reported */
+    bool trust_sealed;       /* open reads only the last segment; damage in earlier ones is
                                      then found by cursors, reads and log_scan. Else it reads all */
-    bool no_thread;               /* nothing flushes but log_flush(): simulator, tools */
-    void *context;                /* borrows: passed to the callbacks */
+    bool no_thread;          /* nothing flushes but log_flush(): simulator, tools */
+    void *context;           /* borrows: passed to the callbacks */
     void (*on_durable)(void *context, uint64_t position);
     /* message: one line for a person; the process must not answer anything any more. */
     void (*on_failed)(void *context, const char *message);
@@ -154,7 +155,8 @@ struct log_stats {
     uint64_t written_bytes; /* through write_at, headers included */
     uint64_t batches, flushes;
     uint64_t flush_ns_total;
-    uint64_t disk_bytes; /* allocated to segments */
+    uint64_t disk_bytes;     /* allocated to segments */
+    uint64_t prepared_bytes; /* of them, segments and spares that wait, written ahead */
 };
 void log_stats(const struct log *log, struct log_stats *ret_stats);
 

@@ -2,11 +2,10 @@
  * Room: one segment is kept allocated ahead of the current one, so that an accepted record never
  * meets a full disk.
  *
- *   released segment --rename--> spare (at most SPARES_MAX) --reserve--> next --roll--> current
+ *   released segment --rename--> spare (a few) --reserve--> next --roll--> current
  *                 \--unlink                new file --reserve--/
  *
- * A recycled file has its blocks written already, and flushing into those is about a fifth cheaper
- * than into space that is only allocated. Its rename to a spare name is made durable before anything
+ * A recycled file has its blocks written already, which makes flushing into it cheaper (fill.c). Its rename to a spare name is made durable before anything
  * is written to it: else a crash could bring the old name back over new bytes.
  *
  *   state    next prepared   free >= minimum   left in the current segment
@@ -37,8 +36,7 @@ void room_update(struct log *log) {
     atomic_store_explicit(&log->room, (int)room, memory_order_release);
 }
 
-/* Opens `name`, fresh or recycled, at the size of a segment. >= 0: the file; else a negative errno. */
-static int prepare_file(struct log *log, const char *name) {
+int room_prepare_file(struct log *log, const char *name) {
     const struct file_ops *files = log->files;
     char path[LOG_PATH_BYTES];
     log_path(log, name, path);
@@ -65,9 +63,10 @@ static int prepare_file(struct log *log, const char *name) {
 /* Lock held, dropped meanwhile. False: no room for it now. */
 static bool prepare_next(struct log *log) {
     char name[SEGMENT_NAME_BYTES];
-    spare_name(name, log->spare_count > 0 ? log->spares[--log->spare_count] : log->spare_serial++);
+    bool written = log->spare_count > 0;
+    spare_name(name, written ? log->spares[--log->spare_count] : log->spare_serial++);
     log_unlock(log);
-    int file = prepare_file(log, name);
+    int file = room_prepare_file(log, name);
     log_lock(log);
     if (file < 0) {
         return false;
@@ -75,6 +74,7 @@ static bool prepare_next(struct log *log) {
     assert(log->next_file < 0);
     log->next_file = file;
     memcpy(log->next_name, name, sizeof name);
+    log->fill.next_from = written ? log->options.segment_bytes : 0;
     return true;
 }
 
@@ -133,7 +133,8 @@ static bool dispose_released(struct log *log, bool short_of_space) {
     while (log->released != NULL) {
         struct segment *s = log->released;
         log->released = s->next_released;
-        uint32_t wanted = short_of_space ? 0 : SPARES_MAX;
+        uint32_t wanted = fill_spares_wanted(log);
+        wanted = short_of_space ? 0 : wanted > SPARES_LEAST ? wanted : SPARES_LEAST;
         bool keep = log->spare_count < wanted || (log->next_file < 0 && log->spare_count == 0);
         if (!dispose(log, s, keep)) {
             s->next_released = log->released;

@@ -97,6 +97,7 @@ static int roll_into_next(struct log *log, uint64_t time_ns) {
     log->current = s;
     log->open_files++;
     log->next_file = -1;
+    log->fill.current_from = log->fill.next_from;
     log->maintenance_due = true;
     log_wake(log);
     return 0;
@@ -363,13 +364,15 @@ int writer_flush(struct log *log) {
     return rc;
 }
 
+/* Signalled after the lock was given back: else the log thread wakes only to wait for it. */
 void log_commit(struct log *log) {
     log_lock(log);
-    if (log->open->record_count > 0 && !log->commit_wanted) {
-        log->commit_wanted = true;
-        log_wake(log);
-    }
+    bool wake = log->open->record_count > 0 && !log->commit_wanted && log->sleeping;
+    log->commit_wanted = log->commit_wanted || log->open->record_count > 0;
     log_unlock(log);
+    if (wake) {
+        pthread_cond_signal(&log->wake);
+    }
 }
 
 int log_flush(struct log *log) {
@@ -387,20 +390,35 @@ int log_flush(struct log *log) {
 
 /* ---- the log thread ---- */
 
-/* Lock held. Until woken; with a limit when room has to be looked at again. */
+static struct timespec from_now(uint32_t ms) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += ms / 1000;
+    t.tv_nsec += (long)(ms % 1000) * 1000000;
+    t.tv_sec += t.tv_nsec / 1000000000;
+    t.tv_nsec %= 1000000000;
+    return t;
+}
+
+/* Lock held. Until woken; with a limit when room has to be looked at again, or may be prepared. */
 static void writer_sleep(struct log *log) {
+    bool watch_room = log->short_of_room || log->options.min_free_bytes > 0;
+    uint32_t fill_ms = fill_wait_ms(log);
+    bool timed_out = false;
     log->sleeping = true;
-    if (log->short_of_room || log->options.min_free_bytes > 0) {
-        struct timespec until;
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_sec += ROOM_RETRY_SECONDS;
-        if (pthread_cond_timedwait(&log->wake, &log->lock, &until) == ETIMEDOUT) {
-            log->maintenance_due = true;
-        }
+    if (watch_room || fill_ms > 0) {
+        struct timespec until = from_now(fill_ms > 0 ? fill_ms : ROOM_RETRY_MS);
+        timed_out = pthread_cond_timedwait(&log->wake, &log->lock, &until) == ETIMEDOUT;
     } else {
         pthread_cond_wait(&log->wake, &log->lock);
     }
     log->sleeping = false;
+    if (timed_out && watch_room) {
+        log->maintenance_due = true;
+    }
+    if (timed_out && fill_ms > 0) {
+        fill_turn(log);
+    }
 }
 
 void *writer_thread(void *argument) {

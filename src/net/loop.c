@@ -136,6 +136,13 @@ static void on_tick(uv_timer_t *ticker) {
     wheel_advance(&loop->wheel, uv_now(&loop->uv));
 }
 
+void net_loop_breathe(struct net_loop *loop) {
+    if (mailbox_empty(loop))
+        return;
+    run_posted(loop);
+    run_deferred(loop);
+}
+
 /* The ticker runs only while there are timers, so that an idle loop sleeps. */
 static void adjust_ticker(struct net_loop *loop) {
     bool wanted = loop->wheel.linked > 0;

@@ -68,6 +68,12 @@ uint64_t net_loop_now_ms(const struct net_loop *loop);
 void net_loop_defer(struct net_loop *loop, struct net_item *item);
 /* From a deferred item: new work was made (input handled), so go through the steps again. */
 void net_loop_again(struct net_loop *loop);
+/*
+ * From the end of a callback of libuv's, with nothing of a protocol on the stack: runs what was posted, and the
+ * deferred step. A turn that reads from hundreds of streams then does not keep answers waiting that are
+ * there already, and their readers go on with their next requests meanwhile. Cheap when nothing was.
+ */
+void net_loop_breathe(struct net_loop *loop);
 /* Timers of this loop, in net_loop_now_ms time; see net/wheel.h. */
 struct wheel *net_loop_wheel(struct net_loop *loop);
 

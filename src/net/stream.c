@@ -183,6 +183,7 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf) {
             read_tls(s);
     }
     tell_end(s);
+    net_loop_breathe(s->loop);
 }
 
 static void set_reading(struct net_stream *s) {

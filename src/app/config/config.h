@@ -8,7 +8,7 @@
  *          tls: {certificate: cert.pem, key: key.pem, clientCa: ca.pem}
  *      dataDirectory: /var/lib/sluice
  *      ioThreads: 1
- *      log: {segmentBytes: 67108864, minFreeBytes: 1073741824, snapshotEveryBytes: 268435456}
+ *      log: {segmentBytes: 67108864, minFreeBytes: 1073741824, preparedBytes: 268435456, snapshotEveryBytes: 268435456}
  *      limits: {...}                           # model_limits, http_limits, queueMax; lowerCamelCase
  *      logging: {level: info, format: logfmt}
  *      tokens: [{name: shop, hash: "blake2b:...", scopes: [produce], resources: ["queues/mail"]}]
@@ -44,7 +44,7 @@ struct config_settings {
     size_t listener_count;      /* at least 1: 127.0.0.1:8080 without a word in the file */
     const char *data_directory; /* "sluice-data" without a word in the file */
     uint32_t io_threads;        /* 0: chosen by the program */
-    uint64_t segment_bytes, min_free_bytes, snapshot_every_bytes;
+    uint64_t segment_bytes, min_free_bytes, prepared_bytes, snapshot_every_bytes;
     struct model_limits model_limits;
     struct http_limits http_limits;
     uint32_t queue_max; /* requests under way in the engine */

@@ -24,6 +24,7 @@
 static const struct field log_fields[] = {
     BYTES_FIELD("segmentBytes", settings.segment_bytes, 64 << 10, GIB),
     BYTES_FIELD("minFreeBytes", settings.min_free_bytes, 0, UINT64_C(1) << 60),
+    BYTES_FIELD("preparedBytes", settings.prepared_bytes, 0, GIB),
     BYTES_FIELD("snapshotEveryBytes", settings.snapshot_every_bytes, MIB, UINT64_C(1) << 50),
     FIELD_END};
 
@@ -80,6 +81,7 @@ static const struct field config_fields[] = {
 int settings_init(struct config *c) {
     struct http_limits *http = &c->settings.http_limits;
     c->settings.log_level = LOGLINE_INFO;
+    c->settings.prepared_bytes = 256 * MIB;
     http_limits_default(http);
     c->timeouts = (struct config_timeouts){
         http->head_timeout_ms * NS_PER_MS, http->body_timeout_ms * NS_PER_MS,

@@ -126,6 +126,35 @@ static void a_segment_stays_until_its_deletes_are_durable(void **state) {
     world_release(&w);
 }
 
+/* Else a million waiting messages would be written again each few seconds. */
+static void a_snapshot_waits_for_as_much_log_as_it_is_large(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    w.options.snapshot_every_bytes = 1;
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    for (unsigned i = 0; i < 100; i++)
+        assert_int_equal(world_publish(&w, "q", 10, 0, NULL), REFUSAL_NONE);
+    engine_turn(w.engine);
+    uint64_t taken = stats_of(&w).snapshots;
+    assert_true(taken > 0 && taken < 20);
+    world_close(&w);
+    world_open(&w); /* knows it of the one it loaded, too */
+    uint64_t large = snapshot_bytes(w.engine, w.engine->keeper.kept_positions[0]);
+    assert_true(large > 1000 && w.engine->keeper.snapshot_bytes == large);
+    taken = stats_of(&w).snapshots;
+    while (stats_of(&w).log.appended_bytes + w.engine->keeper.replayed_bytes + 400 < large) {
+        assert_int_equal(world_publish(&w, "q", 10, 0, NULL), REFUSAL_NONE);
+        engine_turn(w.engine);
+        assert_true(stats_of(&w).snapshots == taken);
+    }
+    assert_int_equal(world_publish(&w, "q", 600, 0, NULL), REFUSAL_NONE);
+    engine_turn(w.engine);
+    assert_true(stats_of(&w).snapshots == taken + 1);
+    world_release(&w);
+}
+
 static void dead_segments_are_given_back(void **state) {
     (void)state;
     struct world w;
@@ -204,6 +233,7 @@ static void a_body_that_cannot_be_read_stays_and_is_told_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_segment_stays_until_its_deletes_are_durable),
+        cmocka_unit_test(a_snapshot_waits_for_as_much_log_as_it_is_large),
         cmocka_unit_test(dead_segments_are_given_back),
         cmocka_unit_test(a_moved_body_is_read_where_it_is),
         cmocka_unit_test(a_segment_stays_for_the_older_snapshot),

@@ -75,6 +75,17 @@ static void make_loop(void *context, void (*before_wait)(void *, struct net_loop
     atomic_store(&arrived, 0);
 }
 
+static bool ran_at_once;
+
+static void breathe_in_a_callback(struct net_item *item) {
+    (void)item;
+    net_loop_post(loop, &make_item(0, 0)->item);
+    net_loop_defer(loop, &make_item(0, 1)->item);
+    net_loop_breathe(loop);
+    ran_at_once = atomic_load(&arrived) == 2;
+    atomic_fetch_add(&arrived, 1);
+}
+
 static void end_loop(void) {
     net_loop_stop(loop);
     net_loop_free(loop);
@@ -177,6 +188,20 @@ static void timers_fire_in_an_idle_loop(void **state) {
     end_loop();
 }
 
+/* Another thread's answer does not wait for the end of a long turn. */
+static void a_breath_runs_what_was_posted(void **state) {
+    (void)state;
+    struct net_item item = {.run = breathe_in_a_callback};
+    next_of[0] = 0;
+    make_loop(NULL, NULL);
+    assert_int_equal(net_loop_run(loop), 0);
+    net_loop_post(loop, &item);
+    wait_for(3);
+    assert_true(ran_at_once);
+    assert_false(atomic_load(&disorder));
+    end_loop();
+}
+
 static void free_without_run(void **state) {
     (void)state;
     make_loop(NULL, NULL);
@@ -207,6 +232,7 @@ int main(void) {
         cmocka_unit_test(single_posts_wake_a_sleeping_loop),
         cmocka_unit_test(steps_of_a_turn),
         cmocka_unit_test(timers_fire_in_an_idle_loop),
+        cmocka_unit_test(a_breath_runs_what_was_posted),
         cmocka_unit_test(free_without_run),
         cmocka_unit_test(buffers_are_recycled),
     };
