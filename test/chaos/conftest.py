@@ -10,7 +10,8 @@ import time
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
-from rig.server import BUILD, HurtServer  # noqa: E402
+from rig.power import PowerCut  # noqa: E402
+from rig.server import BUILD, LIBRARIES, HurtServer  # noqa: E402
 
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
 results = []
@@ -105,6 +106,31 @@ def make_hurt(tmp_path):
     yield make
     for server in made:
         server.kill()
+
+
+@pytest.fixture
+def make_place(tmp_path):
+    """A small file system of the given kind, or the test is skipped."""
+    made = []
+
+    def make(kind, size_bytes):
+        place = kind(tmp_path / f"place{len(made)}", size_bytes)
+        made.append(place)
+        if not place.works:
+            pytest.skip(f"no {kind.__name__} of our own may be mounted here")
+        return place
+
+    yield make
+    for place in made:
+        place.close()
+
+
+@pytest.fixture
+def power(tmp_path):
+    """Makes kill -9 as bad as a power cut, wherever a library can be preloaded."""
+    if os.environ.get("SLUICE_SANITIZED"):
+        pytest.skip("a sanitizer wants to be the first library: no other can be preloaded")
+    return lambda name="power": PowerCut(tmp_path / name, LIBRARIES / "powercut/libpowercut.so")
 
 
 # Small segments and frequent snapshots: every kind of file operation is under way at some moment.

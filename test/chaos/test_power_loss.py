@@ -1,13 +1,14 @@
 """Power cuts: what was answered is there although everything that was not flushed may be gone."""
 import signal
 import subprocess
+import time
 
 import pytest
 
 from rig.judge import judge
 from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
-from rig.power import Loss, PowerCut
-from rig.server import LIBRARIES
+from rig.places import Ext4
+from rig.power import Loss
 from test_kill_rounds import define, verify
 
 LOSSES = (Loss.DROP, Loss.TEAR, Loss.SCATTER)
@@ -57,8 +58,8 @@ def dies_at_start(chaos, server, power):
 
 @pytest.mark.short(7)
 @pytest.mark.share(0.2)
-def test_power_loss(chaos, make_hurt, tmp_path, small_log):
-    power = PowerCut(tmp_path / "power", LIBRARIES / "powercut/libpowercut.so")
+def test_power_loss(chaos, make_hurt, power, small_log):
+    power = power()
     server = make_hurt(small_log, data=power.root / "data")
     loads = loads_without_provider()
     for number in chaos.rounds(4):
@@ -78,29 +79,54 @@ def test_power_loss(chaos, make_hurt, tmp_path, small_log):
 
 
 @pytest.mark.short(3)
-def test_first_start(chaos, make_hurt, tmp_path, small_log):
+def test_first_start(chaos, make_hurt, power, small_log):
     """The process is killed at each change of the very first start; what the second start acknowledges survives a power cut, although it
     found folders that somebody else had made and not flushed."""
     for cut_at in range(1, 17):
-        power = PowerCut(tmp_path / f"power{cut_at}", LIBRARIES / "powercut/libpowercut.so")
-        server = make_hurt(small_log, data=power.root / "data")
-        server.environment = power.environment(chaos.rng, cut_at=cut_at, flush_us=0)
+        disk = power(f"disk{cut_at}")
+        server = make_hurt(small_log, data=disk.root / "data")
+        server.environment = disk.environment(chaos.rng, cut_at=cut_at, flush_us=0)
         server.launch()
         try:
             server.process.wait(0.2)
         except subprocess.TimeoutExpired:
             pass
         server.kill()
-        power.survive()
-        server.environment = power.environment(chaos.rng, flush_us=0)
+        disk.survive()
+        server.environment = disk.environment(chaos.rng, flush_us=0)
         server.start()
         server.client.define("queues", "mail")
         receipt = server.client.publish("mail", {"n": 1}).json["receipt"]
         server.kill()
-        power.cut(chaos.rng, Loss.DROP)
+        disk.cut(chaos.rng, Loss.DROP)
         server.environment = {}
         server.start()
         reply = server.client.get("/v1/queues/mail/messages")
         assert reply.status == 200 and [m["id"] for m in reply.json["messages"]] == [receipt], (cut_at, reply)
         server.kill()
         chaos.figures["cuts"] += 1
+
+
+@pytest.mark.share(0.08)
+def test_power_of_a_real_file_system(chaos, make_hurt, make_place, small_log):
+    """The same by the kernel: a mounted ext4 is shut down under load, what it had not flushed is gone."""
+    place = make_place(Ext4, 256 << 20)
+    server, loads = make_hurt(small_log, data=place.path / "data"), loads_without_provider()
+    for number in chaos.rounds(3):
+        server.start()
+        (define if number == 0 else verify)(loads, server.client)
+        with Pressure(server, loads, chaos.rng):
+            time.sleep(chaos.rng.choice((0.2, 1, 2)) * chaos.rng.random())
+            place.power_off()
+            if chaos.rng.random() < 0.5:  # a disk that is gone ends the process by itself, with code 3 and a reason
+                assert server.process.wait(10) == 3, server.output()
+                chaos.figures["ended by itself"] += 1
+            server.kill()
+        loads[0].history.server_died()
+        place.power_on()
+        chaos.figures["cuts"] += 1
+    server.start()
+    verify(loads, server.client)
+    judge(chaos, loads[0].history)
+    chaos.count(*loads)
+    assert server.stop() == 0

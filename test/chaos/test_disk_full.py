@@ -1,0 +1,73 @@
+"""A disk that fills up and gets room again: 507 with Retry-After for what adds, everything else goes on, and accepting resumes by itself."""
+import time
+
+import pytest
+from support.wait import until
+
+from rig.judge import judge
+from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.places import Ext4, Tmpfs
+from test_kill_rounds import define, verify
+
+
+def fill(client, queue):
+    """Publishes until it is refused for want of room; the receipts that were given."""
+    accepted = []
+    while True:
+        reply = client.publish(queue, {"text": "z" * 50000})
+        if reply.status == 507:
+            assert reply.problem == "disk-full" and int(reply.headers["Retry-After"]) > 0
+            return accepted
+        assert reply.status == 202, reply
+        accepted.append(reply.json["receipt"])
+
+
+def full_and_empty_again(chaos, server):
+    """Fills the disk by messages, sees what goes on while it is full, purges them; accepting resumes by itself."""
+    client = server.client
+    accepted = fill(client, "filler")
+    assert client.get("/readyz").status == 503 and "disk-full" in client.get("/readyz").json["reasons"]
+    for receipt in accepted[:: max(1, len(accepted) // 10)]:
+        assert client.get(f"/v1/queues/filler/messages/{receipt}?view=body").status == 200, "reading goes on"
+    for receipt in accepted[:3]:
+        assert client.delete(f"/v1/queues/filler/messages/{receipt}").status == 204, "deleting goes on"
+    chaos.figures["times full"] += 1
+    if chaos.rng.random() < 0.5:  # a crash while there is no room
+        server.kill()
+        server.launch()
+        server.wait_for("/healthz")
+        assert {m["id"] for m in client.get("/v1/queues/filler/messages?page_size=1000").json["messages"]} == set(
+            accepted[3:])
+        chaos.figures["kills while full"] += 1
+    assert client.post("/v1/queues/filler:purge").json["purged"] == len(accepted) - 3
+    started = time.monotonic()
+    until(lambda: client.get("/readyz").status == 200, 20, "accepting again by itself")
+    chaos.figures["ms to resume, longest"] = max(chaos.figures["ms to resume, longest"],
+                                                 int((time.monotonic() - started) * 1000))
+
+
+def run(chaos, server, loads):
+    define(loads, server.client)
+    server.client.define("queues", "filler", paused=True)
+    for _ in chaos.rounds(1):
+        with Pressure(server, loads, chaos.rng, callers=5, pause=0.01):
+            full_and_empty_again(chaos, server)
+        loads[0].history.server_died()
+        verify(loads, server.client)
+    judge(chaos, loads[0].history)
+    chaos.count(*loads)
+    assert server.stop() == 0
+
+
+@pytest.mark.short(3)
+@pytest.mark.share(0.06)
+@pytest.mark.parametrize("kind", [Tmpfs, Ext4])
+def test_disk_full(kind, chaos, make_hurt, make_place, small_log):
+    if kind is Ext4 and not chaos.long:
+        pytest.skip("ext4 on a loop device needs root: only `make chaos` tries")
+    place = make_place(kind, 24 << 20)
+    server = make_hurt(small_log, data=place.path / "data")
+    server.prefix = place.prefix
+    server.start()
+    stock = StockLoad()
+    run(chaos, server, [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad()])
