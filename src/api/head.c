@@ -230,9 +230,16 @@ static bool is_json_type(struct span type) {
            (size > 5 && same_name(span_of(type.data + size - 5, 5), "+json"));
 }
 
-/* Some clients cannot POST without a body and send an empty object. */
+/* Some clients cannot POST without a body and send an empty object, with or without white space. */
 static bool says_nothing(struct span body) {
-    return body.size == 0 || span_is(body, "{}");
+    char seen[3];
+    size_t count = 0;
+    for (size_t i = 0; i < body.size && count < sizeof seen; i++) {
+        if (memchr(" \t\r\n", body.data[i], 4) == NULL) {
+            seen[count++] = (char)body.data[i];
+        }
+    }
+    return count == 0 || (count == 2 && memcmp(seen, "{}", 2) == 0);
 }
 
 bool head_body_type(struct call *c) {

@@ -30,10 +30,22 @@ static const char *text_of(const json_t *o, const char *key) {
     return json_is_string(value) ? json_string_value(value) : NULL;
 }
 
+/* What /readyz says when it says no. */
+static bool explain_reasons(const json_t *answer) {
+    const json_t *reasons = json_object_get(answer, "reasons"), *reason;
+    size_t index;
+    json_array_foreach(reasons, index, reason) {
+        fprintf(stderr, "sluice: not accepting: %s\n", json_string_value(reason));
+    }
+    return json_array_size(reasons) > 0;
+}
+
 /* RFC 9457: title, detail, and the field errors if any. */
 static void explain(long status, const json_t *problem, const struct buffer *raw) {
     const char *title = text_of(problem, "title");
     const char *detail = text_of(problem, "detail");
+    if (title == NULL && explain_reasons(problem))
+        return;
     if (title == NULL) {
         fprintf(stderr, "sluice: the server answered %ld: %.*s\n", status,
                 (int)(raw->size < 300 ? raw->size : 300), (const char *)raw->data);

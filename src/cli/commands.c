@@ -1,15 +1,18 @@
 #include "cli/commands.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 
-#define PATH_BYTES  2048
-#define COLUMNS_MAX 12
-#define PAGES_MAX   1000
+#define PATH_BYTES     2048
+#define BODY_MAX_BYTES (16u << 20) /* the most that a server takes */
+#define COLUMNS_MAX    12
+#define PAGES_MAX      1000
 
 struct command {
     const char *noun;
@@ -131,17 +134,31 @@ static int fill_path(const char *pattern, int argc, char **argv, char path[PATH_
     return used;
 }
 
+/* The whole of it as text; NULL after saying why not. */
+static char *read_text(FILE *file, const char *name) {
+    char *text = malloc(BODY_MAX_BYTES + 2);
+    if (text == NULL) {
+        fprintf(stderr, "sluice: out of memory\n");
+        return NULL;
+    }
+    size_t size = fread(text, 1, BODY_MAX_BYTES + 1, file);
+    if (ferror(file) || size > BODY_MAX_BYTES) {
+        fprintf(stderr, "sluice: %s %s\n", name,
+                ferror(file) ? "cannot be read" : "is larger than 16 MiB");
+        free(text);
+        return NULL;
+    }
+    text[size] = '\0';
+    return text;
+}
+
 static char *read_body(const char *name) {
     FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
     if (file == NULL) {
-        fprintf(stderr, "sluice: %s cannot be read\n", name);
+        fprintf(stderr, "sluice: %s: %s\n", name, strerror(errno));
         return NULL;
     }
-    size_t capacity = 1u << 20;
-    char *text = malloc(capacity + 1);
-    size_t size = text != NULL ? fread(text, 1, capacity, file) : 0;
-    if (text != NULL)
-        text[size] = '\0';
+    char *text = read_text(file, name);
     if (file != stdin)
         fclose(file);
     return text;

@@ -151,7 +151,6 @@ static bool from_message(const struct model *m, uint64_t id, struct receipt_info
         .dead_reason = info.dead_reason,
         .last_status = info.last_status,
         .attempts = info.attempts,
-        .changed_ns = view.accepted_ns_hint,
         .due_ns = info.due_ns,
     };
     name_queue(m, view.queue, ret);
@@ -180,7 +179,7 @@ static bool from_cell(const struct model *m, uint64_t now_ns, uint64_t id,
 
 /* A campaign remembers its entries longer than receipts are kept. */
 static void from_entry(const struct entry_info *e, struct receipt_info *ret) {
-    *ret = (struct receipt_info){.id = e->id, .changed_ns = e->accepted_ns};
+    *ret = (struct receipt_info){.id = e->id};
     if (e->state == ENTRY_SENT) {
         ret->state = MESSAGE_DONE;
     } else if (e->state == ENTRY_FAILED) {

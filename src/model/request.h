@@ -244,7 +244,8 @@ struct receipt_info {
     enum dead_reason dead_reason;
     uint16_t last_status;
     uint32_t attempts;
-    uint64_t changed_ns, due_ns, number;
+    uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
+    uint64_t due_ns, number;
     char queue[NAME_MAX_BYTES + 1];
 };
 

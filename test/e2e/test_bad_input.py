@@ -217,6 +217,7 @@ def test_a_route_without_body_refuses_one(server):
     refused = client.post("/v1/queues/mail:purge", {"filter": "dead"})
     assert (refused.status, refused.problem) == (400, "invalid")
     assert client.queue("mail")["stats"]["ready"] == 1
+    assert client.post("/v1/queues/mail:purge?filter=dead", body=b" {\n} ").json["purged"] == 0
     assert client.post("/v1/queues/mail:purge?filter=dead").json["purged"] == 0
 
 

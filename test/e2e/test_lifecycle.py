@@ -106,6 +106,8 @@ def test_full_disk_refuses_growth_and_goes_on_by_itself(make_server):
     refused = client.publish("mail", {"n": 2})
     assert (refused.status, refused.problem) == (507, "disk-full")
     assert client.get("/readyz").status == 503
+    status = program.run("--url", f"http://127.0.0.1:{server.port}", "status")
+    assert (status.returncode, status.stderr.strip()) == (1, "sluice: not accepting: disk-full")
     # Reading and consuming go on.
     assert client.get(f"/v1/queues/mail/messages/{message}").status == 200
     assert client.delete(f"/v1/queues/mail/messages/{message}").status < 300
@@ -166,6 +168,10 @@ def test_command_line_calls_the_server(server):
     listed = program.run("--url", url, "queue", "list")
     assert listed.returncode == 0 and "mail" in listed.stdout
     assert program.run("--url", url, "status").returncode == 0
+    definition.write_text(json.dumps({"maxMessages": 8}) + " " * (17 << 20))
+    large = program.run("--url", url, "queue", "define", "mail", definition)
+    assert large.returncode == 1 and "larger than 16 MiB" in large.stderr
+    assert json.loads(program.run("--url", url, "queue", "show", "mail").stdout)["maxMessages"] == 7
     missing = program.run("--url", url, "queue", "show", "nothing")
     assert missing.returncode == 1 and missing.stderr
 
