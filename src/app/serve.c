@@ -7,6 +7,7 @@
 
 #include "api/api.h"
 #include "app/config/config.h"
+#include "app/harden.h"
 #include "app/server.h"
 #include "base/error.h"
 #include "version.h"
@@ -101,6 +102,21 @@ static size_t fill_listeners(const struct config_settings *settings,
     return count;
 }
 
+static int harden(const struct config_settings *settings, const char *directory) {
+    const struct harden_options options = {
+        .user = settings->user,
+        .data_directory = directory,
+        .core_dumps = settings->core_dumps,
+    };
+    char text[256];
+    int error = harden_process(&options, text);
+    if (error != 0)
+        fprintf(stderr, "sluice: %s\n", text);
+    else if (harden_folder(directory))
+        logline_event(LOGLINE_WARN, "the data folder was open to others: its mode is 0700 now");
+    return error;
+}
+
 static int run(const struct serve_arguments *arguments, struct config *config,
                const struct server_listener *listener) {
     const struct config_settings *settings = config_settings(config);
@@ -112,10 +128,13 @@ static int run(const struct serve_arguments *arguments, struct config *config,
     }
     logline_set_level(settings->log_level);
     logline_set_format(settings->log_format);
+    const char *directory = arguments->data != NULL ? arguments->data : settings->data_directory;
+    if (harden(settings, directory) != 0)
+        return EXIT_START_FAILED;
     struct server_options options = {
         .engine =
             {
-                .directory = arguments->data != NULL ? arguments->data : settings->data_directory,
+                .directory = directory,
                 .segment_bytes = settings->segment_bytes,
                 .prepared_bytes = settings->prepared_bytes,
                 .min_free_bytes = settings->min_free_bytes,
@@ -133,6 +152,7 @@ static int run(const struct serve_arguments *arguments, struct config *config,
         .tokens = settings->tokens,
         .token_count = settings->token_count,
         .open_loopback = settings->open_loopback,
+        .system_call_filter = settings->system_call_filter,
         .version = SLUICE_VERSION,
         .define = define,
         .context = config,

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "api/api.h"
+#include "app/harden.h"
 #include "base/error.h"
 #include "base/logline.h"
 #include "dispatch/dispatch.h"
@@ -297,6 +298,14 @@ static void log_serving_line(const struct server *s) {
     }
 }
 
+/* It defends in depth: a kernel without it is told of, and served on. */
+static void protect(const struct server_options *o) {
+    if (o->system_call_filter && harden_system_calls() != 0)
+        logline_event(LOGLINE_WARN, "this kernel does not filter system calls");
+    if (geteuid() == 0)
+        logline_event(LOGLINE_WARN, "running as root, which is not needed: set user");
+}
+
 static int start(struct server *s) {
     if (s->options->token_count > 0) {
         int error = auth_create(s->options->tokens, s->options->token_count, &s->auth);
@@ -310,6 +319,8 @@ static int start(struct server *s) {
         code = start_io(s);
     if (code == 0 && dispatch_run(s->dispatch, s->engine) != 0)
         code = start_failed("dispatch cannot start", error_text(E_NOMEM));
+    if (code == 0)
+        protect(s->options);
     return code;
 }
 

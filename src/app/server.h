@@ -30,6 +30,7 @@ struct server_options {
     const struct token_def *tokens; /* borrows */
     uint32_t token_count;
     bool open_loopback;
+    bool system_call_filter;
     uint32_t dispatch_connections; /* 0: the default of dispatch */
     const char *version;
     /* Applies the definitions of the configuration; has logged what is wrong when it fails. May be NULL. */

@@ -227,7 +227,7 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
         return error;
     char path[4096];
     snprintf(path, sizeof(path), "%s/snapshot", e->directory);
-    int made = e->files->make_directory(e->files->context, path, 0750);
+    int made = e->files->make_directory(e->files->context, path, 0700);
     /* Flushed also when it was there: whoever made it may have ended before its own flush. */
     if (made >= 0 || made == -EEXIST)
         made = e->files->flush_directory(e->files->context, e->directory);

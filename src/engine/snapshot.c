@@ -136,7 +136,7 @@ int snapshot_write(const struct engine *e, uint64_t position, uint64_t time_ns,
     char path[PATH_BYTES];
     snapshot_path(e, position, ".tmp", path);
     const struct file_ops *files = e->files;
-    int file = files->open(files->context, path, O_CREAT | O_TRUNC | O_RDWR, 0640);
+    int file = files->open(files->context, path, O_CREAT | O_TRUNC | O_RDWR, 0600);
     if (file < 0)
         return error_of_errno(file);
     struct sink sink = {.e = e, .file = file, .pause_per_mib_ns = pause_per_mib_ns};

@@ -367,6 +367,8 @@ static void on_closed(struct net_stream *stream) {
         list_remove(&c->starved);
     list_remove(&c->node);
     stat_add(&s->stats.open_connections, -1u);
+    if (c->peer_counted)
+        peers_leave(s->peers, c->peer_bucket);
     c->gone = true;
     c->exchanges++; /* a handler that lets go meanwhile must not free it under us */
     drop_reading(c);
@@ -430,6 +432,12 @@ void http_connection_accept(struct http_server *s, bool refused) {
     stat_add(&s->stats.accepted, 1);
     c->peer_size = (uint8_t)net_stream_peer(&c->stream, c->peer, &c->loopback);
     begin_wait(c);
+    uint32_t share = http_server_share(s, c->loopback);
+    if (!refused && share > 0) {
+        struct span peer = span_of(c->peer, c->peer_size);
+        c->peer_counted = peers_enter(s->peers, peer, share, &c->peer_bucket);
+        refused = !c->peer_counted;
+    }
     if (refused)
         turn_away(c);
     else

@@ -33,6 +33,8 @@ struct http_connection {
     bool loopback;
     uint8_t peer_size;
     char peer[64];
+    bool peer_counted; /* in the server's peers, under this bucket */
+    uint32_t peer_bucket;
     uint64_t counted_in, counted_out; /* of the stream's bytes, in the server's stats */
 };
 

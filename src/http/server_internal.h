@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "http/connection.h"
+#include "http/peers.h"
 #include "http/server.h"
 #include "net/listener.h"
 #include "net/stream.h"
@@ -22,6 +23,7 @@ struct http_server {
     struct tls_context *tls; /* owns; NULL: plain */
     struct net_stream_options stream_options;
     struct net_budget budget;
+    struct peers *peers; /* owns */
     struct list connections;
     struct list starved;        /* paused until the budget has room */
     uint32_t connection_count;  /* of memory: also those whose stream is closed */
@@ -45,6 +47,8 @@ struct http_server {
 const char *http_server_date(struct http_server *s);
 /* Called when a connection's memory has gone: the server may be done. */
 void http_server_connection_freed(struct http_server *s);
+/* Connections that one address may have; 0: not counted. */
+uint32_t http_server_share(const struct http_server *s, bool loopback);
 /* Lets starved connections read again when the budget has room. */
 void http_server_feed_starved(struct http_server *s);
 /* Answers x with an error that the server found itself, and closes after it. */

@@ -190,14 +190,14 @@ def test_changes_are_noticed(finished, tmp_path, change, stopped):
         server.kill()
 
 
-def test_what_was_not_told_of_yet_is_written_again(finished, tmp_path):
-    """Lines of the very end, of which the log does not say yet that they are written, are mended at the next start."""
+def test_a_torn_line_is_no_damage(finished, tmp_path):
+    """What a crash leaves of a line that was being written is cut off; the entry is still in the log."""
     server = program.Server(tmp_path)
     shutil.copytree(finished.data, server.data)
     server.start()
     assert server.stop() == 0
     whole = file_of(server).read_bytes()
-    file_of(server).write_bytes(whole[:-70])  # a torn line, as of a crash
+    file_of(server).write_bytes(whole + whole[:100])
     assert verify(server).returncode == 0
     server.start()
     assert server.stop() == 0

@@ -285,6 +285,7 @@ static int finish(struct config *c, const json_t *root) {
     s->listeners = c->listeners;
     s->listener_count = c->text_count;
     s->data_directory = c->data_directory;
+    s->user = c->user;
     s->tokens = c->tokens;
     s->token_count = c->token_count;
     if (json_object_get(root, "openLoopback") == NULL) {
@@ -382,6 +383,7 @@ int config_load(const char *path, struct buffer *errors, struct config **ret) {
         return error == E_NOMEM ? E_NOMEM : E_IO;
     }
     error = config_parse(path, span_of(text, size), errors, ret);
+    explicit_bzero(text, size); /* secrets of destinations */
     free(text);
     return error;
 }
@@ -421,6 +423,7 @@ void config_free(struct config *c) {
     free(c->tokens);
     free(c->definitions);
     free(c->data_directory);
+    free(c->user);
     free(c->file);
     free(c);
 }

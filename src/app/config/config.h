@@ -43,7 +43,9 @@ struct config_settings {
     const struct config_listener *listeners;
     size_t listener_count;      /* at least 1: 127.0.0.1:8080 without a word in the file */
     const char *data_directory; /* "sluice-data" without a word in the file */
-    uint32_t io_threads;        /* 0: chosen by the program */
+    const char *user;           /* to become; empty: none */
+    bool system_call_filter, core_dumps;
+    uint32_t io_threads; /* 0: chosen by the program */
     uint64_t segment_bytes, min_free_bytes, prepared_bytes, snapshot_every_bytes;
     struct model_limits model_limits;
     struct http_limits http_limits;

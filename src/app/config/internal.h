@@ -33,6 +33,7 @@ struct config_definition {
 struct config {
     char *file;           /* owns; as given, empty without one */
     char *data_directory; /* owns */
+    char *user;           /* owns */
     struct config_settings settings;
     struct config_timeouts timeouts;
     bool allow_remote_without_tls, allow_remote_without_tokens;

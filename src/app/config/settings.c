@@ -48,6 +48,8 @@ static const struct field limit_fields[] = {
     BYTES_FIELD("bodyBytes", settings.http_limits.body_bytes, 1024, 16 * MIB),
     COUNT_FIELD("pipelineDepth", settings.http_limits.pipeline_depth),
     COUNT_FIELD("connections", settings.http_limits.connections),
+    BYTES_FIELD("connectionsPerAddress", settings.http_limits.connections_per_address, 0,
+                UINT16_MAX),
     BYTES_FIELD("memoryBytes", settings.http_limits.memory_bytes, MIB, UINT64_C(1) << 40),
     TIME_FIELD("headTimeout", timeouts.head_ns, TIMEOUT_MIN, TIMEOUT_MAX),
     TIME_FIELD("bodyTimeout", timeouts.body_ns, TIMEOUT_MIN, TIMEOUT_MAX),
@@ -73,6 +75,9 @@ static const struct field config_fields[] = {
     {"log", FIELD_OBJECT, SECTION(log_fields)},
     {"limits", FIELD_OBJECT, SECTION(limit_fields)},
     {"logging", FIELD_OBJECT, SECTION(logging_fields)},
+    {"user", FIELD_TEXT, AT(user), .expects = "a user of this machine"},
+    {"systemCallFilter", FIELD_BOOL, AT(settings.system_call_filter)},
+    {"coreDumps", FIELD_BOOL, AT(settings.core_dumps)},
     {"openLoopback", FIELD_BOOL, AT(settings.open_loopback)},
     {"allowRemoteWithoutTls", FIELD_BOOL, AT(allow_remote_without_tls)},
     {"allowRemoteWithoutTokens", FIELD_BOOL, AT(allow_remote_without_tokens)},
@@ -86,7 +91,9 @@ int settings_init(struct config *c) {
     c->timeouts = (struct config_timeouts){
         http->head_timeout_ms * NS_PER_MS, http->body_timeout_ms * NS_PER_MS,
         http->idle_timeout_ms * NS_PER_MS, http->write_timeout_ms * NS_PER_MS};
-    return def_set_text(&c->data_directory, span_text("sluice-data"));
+    c->settings.system_call_filter = true;
+    int error = def_set_text(&c->user, span_of(NULL, 0));
+    return error != 0 ? error : def_set_text(&c->data_directory, span_text("sluice-data"));
 }
 
 int settings_read(struct config *c, const json_t *root, const char *const *lists,

@@ -1,0 +1,29 @@
+/*
+ * http/peers.h - how many connections each address has, so that one cannot take them all.
+ *
+ * Promise: an address never has more than `max` that were let in. Addresses are told apart by a keyed hash
+ *          of 16 bits, so two of 65,536 may by chance share their count, and nobody can choose with whom;
+ *          of IPv6 the first 64 bits count, which is what one customer has at least.
+ * Shape:   one block of memory of fixed size; no clock.
+ */
+#ifndef SLUICE_HTTP_PEERS_H
+#define SLUICE_HTTP_PEERS_H
+
+#include <stdbool.h>
+
+#include "base/compiler.h"
+#include "base/hash.h"
+
+#define PEERS_BUCKETS 65536u
+
+struct peers {
+    struct hash_key key;
+    uint16_t counts[PEERS_BUCKETS];
+};
+
+void peers_init(struct peers *p, struct hash_key key);
+/* `peer` is "127.0.0.1:51234" or "[::1]:51234". True: counted in, *ret_bucket is for peers_leave. */
+MUST_CHECK bool peers_enter(struct peers *p, struct span peer, uint32_t max, uint32_t *ret_bucket);
+void peers_leave(struct peers *p, uint32_t bucket);
+
+#endif
