@@ -1,0 +1,169 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "rig.h"
+
+static void an_unfinished_handshake_ends(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_bytes(&r, span_of("AMQ", 3));
+    assert_true(amqp_connection_due_ms(r.connection) == 11000);
+    r.now_ms = 10999;
+    amqp_connection_tick(r.connection);
+    assert_false(r.ended);
+    r.now_ms = 11000;
+    amqp_connection_tick(r.connection);
+    assert_true(r.ended && amqp_connection_is_unused(r.connection));
+    rig_expect_nothing(&r);
+    rig_release(&r);
+}
+
+static void silence_is_beaten_and_then_taken_for_death(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r); /* 10 s */
+    amqp_connection_tick(r.connection);
+    rig_expect_nothing(&r);
+    for (int i = 0; i < 5 && !r.ended; i++) {
+        r.now_ms = amqp_connection_due_ms(r.connection);
+        amqp_connection_tick(r.connection);
+    }
+    assert_true(r.ended && r.now_ms > 21000 && r.now_ms <= 26000);
+    for (int i = 0; i < 3; i++)
+        rig_expect_heartbeat(&r);
+    rig_answer(&r, rig_take(&r, 0, AMQP_OP_CLOSE));
+    assert_true(r.unused);
+    rig_release(&r);
+}
+
+static void a_client_that_we_do_not_hear_for_our_own_sake_stays(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r);
+    amqp_connection_alarm(r.connection, true, "low on disk");
+    rig_publish(&r, 1, "q", false, "x");
+    assert_true(amqp_connection_stalled(r.connection) && r.op_count == 0);
+    assert_true(span_is(rig_expect(&r, 0, AMQP_CONNECTION_BLOCKED).as.connection_blocked.reason,
+                        "low on disk"));
+    for (int i = 0; i < 20; i++) {
+        r.now_ms = amqp_connection_due_ms(r.connection);
+        amqp_connection_tick(r.connection);
+    }
+    assert_false(r.ended);
+    while (r.out_read < r.out.size && r.out.data[r.out_read] == AMQP_FRAME_HEARTBEAT)
+        rig_expect_heartbeat(&r);
+    amqp_connection_alarm(r.connection, false, NULL);
+    rig_expect(&r, 0, AMQP_CONNECTION_UNBLOCKED);
+    rig_bytes(&r, span_of(NULL, 0));
+    rig_answer(&r, rig_take(&r, 0, AMQP_OP_PUBLISH));
+    rig_release(&r);
+}
+
+static void close_is_answered_when_all_is_given_back(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r);
+    rig_publish(&r, 1, "q", false, "x");
+    rig_method(&r, 0, &(struct amqp_method){.id = AMQP_CONNECTION_CLOSE});
+    rig_expect_nothing(&r);
+    struct amqp_op *publish = rig_take(&r, 0, AMQP_OP_PUBLISH);
+    rig_answer(&r, rig_take(&r, 0, AMQP_OP_CLOSE));
+    rig_expect(&r, 0, AMQP_CONNECTION_CLOSE_OK);
+    assert_true(r.ended && !r.unused);
+    rig_answer(&r, publish);
+    assert_true(r.unused);
+    rig_release(&r);
+}
+
+static void too_much_asked_stalls(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    r.host.limits.asked_max = 3;
+    rig_open(&r);
+    for (int i = 0; i < 5; i++)
+        rig_publish(&r, 1, "q", false, "x");
+    assert_int_equal(r.op_count, 3);
+    assert_true(amqp_connection_stalled(r.connection) && r.in.size > 0);
+    rig_answer(&r, rig_take(&r, 0, AMQP_OP_PUBLISH));
+    assert_false(amqp_connection_stalled(r.connection));
+    rig_bytes(&r, span_of(NULL, 0));
+    assert_int_equal(r.op_count, 3);
+    rig_release(&r);
+}
+
+static void consumers_pause_and_go_on(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r);
+    struct amqp_method m = {AMQP_BASIC_CONSUME, .as.basic_consume = {.queue = span_text("q")}};
+    rig_method(&r, 1, &m);
+    struct amqp_op *op = rig_take(&r, 0, AMQP_OP_CONSUME);
+    assert_true(op->method.as.basic_consume.consumer_tag.size > 20);
+    op->consumer = 5;
+    rig_answer(&r, op);
+    amqp_connection_pause(r.connection, true);
+    amqp_connection_pause(r.connection, true);
+    op = rig_take(&r, 0, AMQP_OP_FLOW);
+    assert_true(op->in.flow.consumer == 5 && op->in.flow.paused);
+    rig_answer(&r, op);
+    amqp_connection_pause(r.connection, false);
+    op = rig_take(&r, 0, AMQP_OP_FLOW);
+    assert_false(op->in.flow.paused);
+    rig_answer(&r, op);
+    rig_release(&r);
+}
+
+static void our_end_is_told(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r);
+    amqp_connection_shut_down(r.connection, "the broker stops");
+    struct amqp_method m = rig_expect(&r, 0, AMQP_CONNECTION_CLOSE);
+    assert_true(m.as.connection_close.reply_code == 320 &&
+                span_is(m.as.connection_close.reply_text, "CONNECTION_FORCED - the broker stops"));
+    rig_method(&r, 1, &(struct amqp_method){.id = AMQP_CHANNEL_OPEN});
+    rig_expect_nothing(&r);
+    rig_method(&r, 0, &(struct amqp_method){.id = AMQP_CONNECTION_CLOSE_OK});
+    assert_true(r.ended);
+    rig_release(&r);
+}
+
+static void a_lost_client_gives_back_once(void **state) {
+    (void)state;
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r);
+    amqp_connection_lost(r.connection);
+    amqp_connection_lost(r.connection);
+    assert_int_equal(r.op_count, 1);
+    assert_false(amqp_connection_is_unused(r.connection));
+    rig_answer(&r, rig_take(&r, 0, AMQP_OP_CLOSE));
+    assert_true(r.unused && !r.ended);
+    rig_release(&r);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_unfinished_handshake_ends),
+        cmocka_unit_test(silence_is_beaten_and_then_taken_for_death),
+        cmocka_unit_test(a_client_that_we_do_not_hear_for_our_own_sake_stays),
+        cmocka_unit_test(close_is_answered_when_all_is_given_back),
+        cmocka_unit_test(too_much_asked_stalls),
+        cmocka_unit_test(consumers_pause_and_go_on),
+        cmocka_unit_test(our_end_is_told),
+        cmocka_unit_test(a_lost_client_gives_back_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
