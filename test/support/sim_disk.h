@@ -88,7 +88,7 @@ bool sim_disk_flip(struct sim_disk *d, const char *path, uint64_t offset, unsign
 void sim_disk_watch(struct sim_disk *d, sim_disk_watcher *watcher, void *context);
 /* The machine stops now, between two operations. */
 void sim_disk_stop(struct sim_disk *d);
-/* Another disk with the same durable content; no change of names may be under way. */
+/* Another disk with the same files as they are seen now; all its names are durable. */
 struct sim_disk *sim_disk_copy(const struct sim_disk *from, uint64_t seed);
 
 /* Damage that nobody made by an operation: it is durable at once. False: no such file or place. */

@@ -1,0 +1,364 @@
+#include "clients.h"
+
+#include <string.h>
+
+#include "providers.h"
+#include "traffic.h"
+
+#define THINK_MOST_NS (12 * NS_PER_MS)
+
+struct client {
+    struct rng rng;
+    uint64_t next_ns;      /* asks no earlier */
+    struct call *out;      /* without an answer */
+    uint32_t retry_letter; /* to be asked for again with its key; 0: nothing */
+};
+
+struct clients {
+    struct sim *sim; /* borrows */
+    struct engine_port port;
+    struct client items[PLAN_CLIENTS_MAX];
+    uint32_t count;
+    struct call *free;   /* link */
+    struct call *out;    /* link: submitted, not answered */
+    struct call *queued; /* link through q.next: to be submitted */
+    struct call *queued_last;
+    uint32_t out_count;
+};
+
+static void deliver(struct engine_port *port, struct engine_request *first,
+                    struct engine_request *last);
+
+struct clients *clients_create(struct sim *s) {
+    struct clients *c = sim_alloc(sizeof(*c));
+    c->sim = s;
+    c->port.deliver = deliver;
+    c->count = s->plan.clients < PLAN_CLIENTS_MAX ? s->plan.clients : PLAN_CLIENTS_MAX;
+    for (uint32_t i = 0; i < c->count; i++) {
+        rng_init(&c->items[i].rng, sim_draw(s, 'c', i));
+        c->items[i].next_ns = s->now_ns + rng_below(&c->items[i].rng, THINK_MOST_NS);
+    }
+    return c;
+}
+
+static void free_list(struct call *c) {
+    while (c != NULL) {
+        struct call *next = c->next;
+        free(c->body);
+        free(c);
+        c = next;
+    }
+}
+
+void clients_free(struct clients *c) {
+    free_list(c->free);
+    free_list(c->out);
+    free(c);
+}
+
+/* ---- calls ---- */
+
+struct call *call_take(struct sim *s, enum request_kind kind) {
+    struct clients *all = s->clients;
+    struct call *c = all->free;
+    if (c != NULL)
+        all->free = c->next;
+    else
+        c = sim_alloc(sizeof(*c));
+    uint8_t *body = c->body;
+    memset(c, 0, sizeof(*c));
+    c->body = body;
+    request_init(&c->q.r, kind);
+    c->q.port = &all->port;
+    c->client = NO_CLIENT;
+    return c;
+}
+
+void call_give(struct sim *s, struct call *c) {
+    request_release(&c->q.r);
+    destination_def_release(&c->destination_def);
+    stock_def_release(&c->stock_def);
+    c->next = s->clients->free;
+    s->clients->free = c;
+}
+
+static void out_add(struct clients *all, struct call *c) {
+    c->before = NULL;
+    c->next = all->out;
+    if (all->out != NULL)
+        all->out->before = c;
+    all->out = c;
+    all->out_count++;
+}
+
+static void out_remove(struct clients *all, struct call *c) {
+    *(c->before != NULL ? &c->before->next : &all->out) = c->next;
+    if (c->next != NULL)
+        c->next->before = c->before;
+    all->out_count--;
+}
+
+void call_queue(struct sim *s, struct call *c) {
+    struct clients *all = s->clients;
+    c->q.next = NULL;
+    if (all->queued != NULL)
+        all->queued_last->q.next = &c->q;
+    else
+        all->queued = c;
+    all->queued_last = c;
+}
+
+/* ---- answers ---- */
+
+static void answer_client(struct sim *s, struct call *c) {
+    struct client *who = &s->clients->items[c->client];
+    who->out = NULL;
+    who->next_ns = s->now_ns + rng_below(&who->rng, THINK_MOST_NS);
+    c->traffic->answered(s, c);
+}
+
+static void deliver(struct engine_port *port, struct engine_request *first,
+                    struct engine_request *last) {
+    struct clients *all = CONTAINER_OF(port, struct clients, port);
+    struct sim *s = all->sim;
+    for (struct engine_request *q = first, *next; q != NULL; q = next) {
+        struct call *c = CONTAINER_OF(q, struct call, q);
+        next = q == last ? NULL : q->next;
+        SIM_CHECK(s, !c->answered, "a request is answered twice");
+        c->answered = true;
+        out_remove(all, c);
+        if (c->traffic != NULL)
+            answer_client(s, c);
+        else if (c->q.r.kind == REQUEST_ATTEMPT_FINISH)
+            provider_finish_answered(s, c);
+        else {
+            if (c->finished != NULL)
+                c->finished(s, c->context);
+            continue; /* whoever asked looks at it and gives it back */
+        }
+        call_give(s, c);
+    }
+}
+
+/* ---- asking ---- */
+
+static void ask_one(struct sim *s, uint32_t number) {
+    struct client *who = &s->clients->items[number];
+    struct call *c;
+    if (who->retry_letter != 0) {
+        uint32_t tag = who->retry_letter;
+        who->retry_letter = 0;
+        c = traffic_retry(s, tag);
+    } else {
+        c = traffic_draw(s, &who->rng);
+    }
+    c->client = number;
+    who->out = c;
+    s->result->requests++;
+    call_queue(s, c);
+}
+
+void clients_ask(struct sim *s) {
+    struct clients *all = s->clients;
+    for (uint32_t i = 0; !s->draining && i < all->count; i++)
+        if (all->items[i].out == NULL && all->items[i].next_ns <= s->now_ns)
+            ask_one(s, i);
+    struct call *first = all->queued, *last = all->queued_last;
+    if (first == NULL)
+        return;
+    uint32_t count = 1;
+    for (struct engine_request *q = &first->q; q != &last->q; q = q->next)
+        count++;
+    for (struct engine_request *q = &first->q;; q = q->next) {
+        out_add(all, CONTAINER_OF(q, struct call, q));
+        if (q == &last->q)
+            break;
+    }
+    all->queued = all->queued_last = NULL;
+    s->result->operations += count;
+    int error = engine_submit(s->engine, &first->q, &last->q, count);
+    SIM_CHECK(s, error == 0 || s->dead, "requests are not taken: %s", error_name(error));
+}
+
+uint64_t clients_next_ns(const struct sim *s) {
+    uint64_t next_ns = UINT64_MAX;
+    for (uint32_t i = 0; !s->draining && i < s->clients->count; i++) {
+        const struct client *c = &s->clients->items[i];
+        if (c->out == NULL && c->next_ns < next_ns)
+            next_ns = c->next_ns;
+    }
+    return next_ns;
+}
+
+bool clients_all_answered(const struct sim *s) {
+    return s->clients->out_count == 0 && s->clients->queued == NULL;
+}
+
+static void lose(struct sim *s, struct call *c) {
+    if (c->traffic != NULL) {
+        struct client *who = &s->clients->items[c->client];
+        who->out = NULL;
+        who->next_ns = s->now_ns + rng_below(&who->rng, THINK_MOST_NS);
+        c->traffic->lost(s, c);
+        if (c->letter != 0 && letter_at(s, c->letter)->keyed && rng_below(&who->rng, 3) > 0)
+            who->retry_letter = c->letter;
+    } else if (c->q.r.kind == REQUEST_ATTEMPT_FINISH) {
+        provider_finish_lost(s, c);
+    }
+    call_give(s, c);
+}
+
+void clients_restart(struct sim *s) {
+    struct clients *all = s->clients;
+    while (all->queued != NULL) { /* not even asked: as good as lost */
+        struct call *c = all->queued;
+        struct engine_request *next = c->q.next;
+        all->queued = next != NULL ? CONTAINER_OF(next, struct call, q) : NULL;
+        out_add(all, c);
+    }
+    all->queued_last = NULL;
+    while (all->out != NULL) {
+        struct call *c = all->out;
+        out_remove(all, c);
+        lose(s, c);
+    }
+}
+
+bool calls_finish(struct sim *s, struct call **calls, size_t count,
+                  void (*finished)(struct sim *s, void *context), void *context) {
+    calls[count - 1]->finished = finished;
+    calls[count - 1]->context = context;
+    for (size_t i = 0; i < count; i++) {
+        calls[i]->q.next = i + 1 < count ? &calls[i + 1]->q : NULL;
+        out_add(s->clients, calls[i]);
+    }
+    int error = engine_submit(s->engine, &calls[0]->q, &calls[count - 1]->q, (uint32_t)count);
+    SIM_CHECK(s, error == 0 || s->dead, "the oracle's requests are not taken: %s",
+              error_name(error));
+    while (!calls[count - 1]->answered && !s->dead)
+        run_turn(s);
+    bool all = calls[count - 1]->answered;
+    for (size_t i = 0; i < count && !all; i++)
+        if (calls[i]->answered)
+            call_give(s, calls[i]); /* the others are given back when they are lost */
+    return all;
+}
+
+/* ---- what all runs work on ---- */
+
+const char *const destination_names[] = {"sim-smooth", "sim-strict", "sim-capped"};
+
+static const int destinations[QUEUES] = {
+    [QUEUE_MAIL] = DESTINATION_SMOOTH,    [QUEUE_ORDERS] = DESTINATION_STRICT,
+    [QUEUE_JOBS] = DESTINATION_CAPPED,    [QUEUE_STORE] = -1,
+    [QUEUE_TICKETS] = DESTINATION_STRICT,
+};
+
+int queue_destination(unsigned queue) {
+    return destinations[queue];
+}
+
+static bool ask_now(struct sim *s, struct call *c) {
+    bool answered = calls_finish(s, &c, 1, NULL, NULL);
+    if (!answered)
+        return false;
+    enum refusal refusal = c->q.r.refusal;
+    SIM_CHECK(s, refusal == REFUSAL_NONE || (refusal == REFUSAL_DISK_FULL && s->tight),
+              "a definition is refused: %s", refusal_name(refusal));
+    call_give(s, c);
+    return refusal == REFUSAL_NONE;
+}
+
+/* It is there already: nothing to be done. Its definition may differ by now (a stock that was raised). */
+static bool exists(struct sim *s, enum request_kind kind, const char *name, bool *ret_there) {
+    struct call *c = call_take(s, kind);
+    c->q.r.name = span_text(name);
+    bool answered = calls_finish(s, &c, 1, NULL, NULL);
+    *ret_there = answered && c->q.r.refusal == REFUSAL_NONE;
+    if (answered)
+        call_give(s, c);
+    return answered;
+}
+
+static bool define_destination(struct sim *s, unsigned d) {
+    bool there;
+    if (!exists(s, REQUEST_DESTINATION_GET, destination_names[d], &there) || there)
+        return there;
+    struct call *c = call_take(s, REQUEST_DESTINATION_DEFINE);
+    traffic_fill_destination(s, c, d, provider_pace(s, d));
+    return ask_now(s, c);
+}
+
+static bool define_queue(struct sim *s, unsigned q) {
+    const struct queue_facts *facts = &s->letters->queues[q];
+    bool there;
+    if (!exists(s, REQUEST_QUEUE_GET, facts->name, &there) || there)
+        return there;
+    struct queue_def def;
+    int error = queue_def_init(&def);
+    error = error != 0 ? error : def_set_text(&def.name, span_text(facts->name));
+    if (error == 0 && destinations[q] >= 0)
+        error = def_set_text(&def.destination, span_text(destination_names[destinations[q]]));
+    assert(error == 0);
+    def.max_messages = facts->max_messages;
+    def.message_ttl_ns = facts->ttl_ns;
+    def.dead_letters = facts->dead_letters;
+    def.retry = (struct retry_def){.max_attempts = facts->max_attempts,
+                                   .min_backoff_ns = 2 * NS_PER_MS,
+                                   .max_backoff_ns = 60 * NS_PER_MS,
+                                   .max_doublings = 4};
+    struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
+    c->q.r.name = span_text(facts->name);
+    c->q.r.in.define.queue = &def;
+    bool done = ask_now(s, c);
+    queue_def_release(&def);
+    return done;
+}
+
+static bool define_stock(struct sim *s, unsigned stock) {
+    const char *name = s->units->stocks[stock].name;
+    bool there;
+    if (!exists(s, REQUEST_STOCK_GET, name, &there) || there)
+        return there;
+    struct call *c = call_take(s, REQUEST_STOCK_DEFINE);
+    traffic_fill_stock(s, c, stock, s->units->stocks[stock].total);
+    return ask_now(s, c);
+}
+
+static bool define_campaign(struct sim *s, unsigned campaign) {
+    const struct campaign_facts *facts = &s->units->campaigns[campaign];
+    bool there;
+    if (!exists(s, REQUEST_CAMPAIGN_GET, facts->name, &there) || there)
+        return there;
+    struct campaign_def def;
+    int error = campaign_def_init(&def);
+    error = error != 0 ? error : def_set_text(&def.name, span_text(facts->name));
+    error = error != 0 ? error
+                       : def_set_text(&def.stock, span_text(s->units->stocks[facts->stock].name));
+    error = error != 0 ? error : def_set_text(&def.member_pointer, span_text("/member"));
+    if (error == 0 && facts->has_queue)
+        error = def_set_text(&def.queue, span_text(s->letters->queues[QUEUE_MAIL].name));
+    assert(error == 0);
+    def.opens_ns = facts->opens_ns;
+    def.safety_stock = facts->safety;
+    def.on_failure = (enum campaign_failure)facts->policy;
+    struct call *c = call_take(s, REQUEST_CAMPAIGN_DEFINE);
+    c->q.r.name = span_text(facts->name);
+    c->q.r.in.define.campaign = &def;
+    bool done = ask_now(s, c);
+    campaign_def_release(&def);
+    return done;
+}
+
+bool clients_define(struct sim *s) {
+    bool done = true;
+    for (unsigned d = 0; done && d < DESTINATIONS; d++)
+        done = define_destination(s, d);
+    for (unsigned q = 0; done && q < QUEUES; q++)
+        done = define_queue(s, q);
+    for (unsigned i = 0; done && i < STOCKS; i++)
+        done = define_stock(s, i);
+    for (unsigned i = 0; done && i < CAMPAIGNS; i++)
+        done = define_campaign(s, i);
+    return done;
+}

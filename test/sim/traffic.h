@@ -1,0 +1,47 @@
+/*
+ * test/sim/traffic.h - the kinds of requests that clients make, each with what its answer must be.
+ *
+ *   make      draws one; false: nothing to do for it now
+ *   answered  checks the answer against what is known, and notes what it says
+ *   lost      there will be no answer: what it would have done may have happened
+ */
+#ifndef SLUICE_TEST_SIM_TRAFFIC_H
+#define SLUICE_TEST_SIM_TRAFFIC_H
+
+#include "clients.h"
+
+struct traffic {
+    unsigned weight;
+    enum request_kind kind;
+    bool (*make)(struct sim *s, struct call *c, struct rng *rng);
+    void (*answered)(struct sim *s, struct call *c);
+    void (*lost)(struct sim *s, struct call *c);
+};
+
+/* The facts of a run: limits, policies, totals; drawn from the seed. */
+void traffic_facts(struct sim *s);
+struct call *traffic_draw(struct sim *s, struct rng *rng);
+/* The letter is sent again, with the same key. */
+struct call *traffic_retry(struct sim *s, uint32_t tag);
+
+void traffic_fill_destination(struct sim *s, struct call *c, unsigned destination,
+                              const struct pace_def *pace);
+void traffic_fill_stock(struct sim *s, struct call *c, unsigned stock, uint64_t total);
+
+/* ---- traffic_messages.c, traffic_units.c: the kinds ---- */
+extern const struct traffic traffic_publish, traffic_delete, traffic_purge, traffic_redrive,
+    traffic_receipt, traffic_pause_queue, traffic_pause_destination, traffic_pace;
+extern const struct traffic traffic_enter, traffic_reserve, traffic_release, traffic_confirm,
+    traffic_transaction, traffic_total;
+
+/* Shared by them: DISK_FULL is an answer only when the disk may be full. True: it is one. */
+bool traffic_is_full(struct sim *s, const struct call *c);
+void traffic_unexpected(struct sim *s, const struct call *c) __attribute__((noreturn));
+/* An entry that sends `tag` (0: the campaign queues nothing); a transaction that takes a ticket and sends `tag`. */
+void traffic_fill_enter(struct sim *s, struct call *c, unsigned campaign, uint32_t member,
+                        uint32_t tag);
+void traffic_fill_transaction(struct sim *s, struct call *c, uint32_t tag);
+/* The letter's body and idempotency key into the call. */
+void traffic_fill_letter(struct sim *s, struct call *c, uint32_t tag, struct envelope *e);
+
+#endif
