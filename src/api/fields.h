@@ -43,6 +43,7 @@ struct field {
     bool (*valid)(struct span text);
     const char *expects;
     bool required;
+    bool secret;       /* what is found is not quoted in an error */
     const char *about; /* one sentence for the schema */
 };
 #define FIELD_AT(type, member) .offset = offsetof(type, member), .size = sizeof(((type *)0)->member)
@@ -75,6 +76,9 @@ struct field_reader {
 /* Adds "expected <expects>, found <what `found` is>". found NULL: nothing stands there. */
 void field_expected(struct field_reader *r, const char *name, const char *expects,
                     const json_t *found);
+/* The same about what may be a secret: says only what kind of value it is. */
+void field_expected_secret(struct field_reader *r, const char *name, const char *expects,
+                           const json_t *found);
 void field_fault(struct field_reader *r, const char *name, const char *format, ...)
     PRINTF_LIKE(3, 4);
 /* Steps into member `name` (or index) of the present object, and back out to `size`. */

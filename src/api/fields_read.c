@@ -67,6 +67,16 @@ void field_expected(struct field_reader *r, const char *name, const char *expect
     field_fault(r, name, "expected %s, found %s", expects, what);
 }
 
+void field_expected_secret(struct field_reader *r, const char *name, const char *expects,
+                           const json_t *found) {
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "an object", [JSON_ARRAY] = "a list",  [JSON_STRING] = "another text",
+        [JSON_INTEGER] = "a number", [JSON_REAL] = "a number", [JSON_TRUE] = "true",
+        [JSON_FALSE] = "false",      [JSON_NULL] = "null"};
+    field_fault(r, name, "expected %s, found %s", expects,
+                found == NULL ? "nothing" : kinds[json_typeof(found)]);
+}
+
 size_t field_enter(struct field_reader *r, const char *name) {
     size_t size = strlen(r->pointer);
     snprintf(r->pointer + size, sizeof r->pointer - size, "/%s", name);
@@ -91,14 +101,10 @@ static struct span text_of(const json_t *value) {
 
 static int read_text(const struct field *f, const json_t *value, void *at, struct field_reader *r) {
     const char *expects = f->expects != NULL ? f->expects : "a text";
-    if (!json_is_string(value)) {
-        field_expected(r, f->name, expects, value);
-        return E_INVALID;
-    }
-    struct span text = text_of(value);
-    if (text.size > FIELD_TEXT_MAX_BYTES || memchr(text.data, '\0', text.size) != NULL ||
-        (f->valid != NULL && !f->valid(text))) {
-        field_expected(r, f->name, expects, value);
+    struct span text = json_is_string(value) ? text_of(value) : span_of(NULL, 0);
+    if (text.data == NULL || text.size > FIELD_TEXT_MAX_BYTES ||
+        memchr(text.data, '\0', text.size) != NULL || (f->valid != NULL && !f->valid(text))) {
+        (f->secret ? field_expected_secret : field_expected)(r, f->name, expects, value);
         return E_INVALID;
     }
     return def_set_text(at, text);
@@ -252,7 +258,7 @@ static bool is_line_text(const json_t *value) {
 static int read_lines(const struct field *f, const json_t *value, void *at,
                       struct field_reader *r) {
     if (!json_is_object(value)) {
-        field_expected(r, f->name, "an object of header names and texts", value);
+        field_expected_secret(r, f->name, "an object of header names and texts", value);
         return E_INVALID;
     }
     struct buffer lines;
@@ -267,7 +273,7 @@ static int read_lines(const struct field *f, const json_t *value, void *at,
             error = E_INVALID;
         } else if (!json_is_string(text) || !is_line_text(text)) {
             /* What GET shows is null: refused here, so that a secret is not lost by a PUT of it. */
-            field_expected(r, name, "the text of the header (it is not shown by GET)", text);
+            field_expected_secret(r, name, "the text of the header (it is not shown by GET)", text);
             error = E_INVALID;
         } else if (buffer_printf(&lines, "%s: %s\n", name, json_string_value(text)) != 0) {
             field_fault(r, name, "expected at most %u bytes of headers", FIELD_TEXT_MAX_BYTES);

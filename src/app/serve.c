@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "api/api.h"
 #include "app/config/config.h"
@@ -114,6 +115,8 @@ static int harden(const struct config_settings *settings, const char *directory)
         fprintf(stderr, "sluice: %s\n", text);
     else if (harden_folder(directory))
         logline_event(LOGLINE_WARN, "the data folder was open to others: its mode is 0700 now");
+    if (error == 0 && geteuid() == 0)
+        logline_event(LOGLINE_WARN, "running as root, which is not needed: set user");
     return error;
 }
 

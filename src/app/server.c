@@ -302,8 +302,6 @@ static void log_serving_line(const struct server *s) {
 static void protect(const struct server_options *o) {
     if (o->system_call_filter && harden_system_calls() != 0)
         logline_event(LOGLINE_WARN, "this kernel does not filter system calls");
-    if (geteuid() == 0)
-        logline_event(LOGLINE_WARN, "running as root, which is not needed: set user");
 }
 
 static int start(struct server *s) {
@@ -316,11 +314,11 @@ static int start(struct server *s) {
     if (code == 0)
         code = start_engine(s);
     if (code == 0)
+        protect(s->options); /* before the first byte of a stranger */
+    if (code == 0)
         code = start_io(s);
     if (code == 0 && dispatch_run(s->dispatch, s->engine) != 0)
         code = start_failed("dispatch cannot start", error_text(E_NOMEM));
-    if (code == 0)
-        protect(s->options);
     return code;
 }
 

@@ -91,7 +91,7 @@ static const struct field token_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct token_input, name), .valid = is_filled, .required = true,
      .expects = "a name for the token"},
     {"hash", FIELD_TEXT, FIELD_AT(struct token_input, hash), .valid = token_hash_valid,
-     .required = true, .expects = "a hash as printed by `sluice token new`"},
+     .required = true, .secret = true, .expects = "a hash as printed by `sluice token new`"},
     FIELD_END};
 static const char *const token_lists[] = {"scopes", "resources", NULL};
 
