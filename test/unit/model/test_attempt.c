@@ -8,7 +8,9 @@
 #include <cmocka.h>
 
 #include "model/campaign.h"
+#include "model/definition.h"
 #include "model/destination_state.h"
+#include "model/receipt.h"
 #include "model/stock.h"
 #include "push.h"
 
@@ -139,6 +141,66 @@ static void a_retry_keeps_the_unit(void **state) {
     push_finish(&w, &start, 422, 0);
     assert_int_equal(units_used(&w), 0);
     assert_int_equal(entry_state(&w, id), ENTRY_FAILED);
+    tear_down(&w);
+}
+
+static enum refusal cancel(struct world *w, uint64_t id) {
+    char text[18];
+    receipt_format(id, text);
+    struct request r;
+    request_init(&r, REQUEST_STOCK_RELEASE);
+    r.name = span_text("units");
+    r.in.reserve.purchase = span_text(text);
+    enum refusal refusal = world_ask(w, &r);
+    request_release(&r);
+    return refusal;
+}
+
+/* Somebody gave the unit back already, and it may be another's by now: the dead letter gives back nothing. */
+static void a_unit_is_given_back_once(void **state) {
+    (void)state;
+    for (unsigned forgotten = 0; forgotten < 2; forgotten++) {
+        struct world w;
+        set_up_with(&w, push_pace(0, 1), NULL);
+        assert_int_equal(world_define_stock(&w, "units", 1, 0, 0), REFUSAL_NONE);
+        define_campaign(&w);
+        uint64_t id = enter(&w, "ann");
+        assert_int_equal(cancel(&w, id), REFUSAL_NONE);
+        enter(&w, "bob");
+        if (forgotten) { /* the cancel is not remembered any more */
+            w.now_ns += 48 * 3600 * NS_PER_SECOND;
+            world_run_timers(&w);
+        }
+        struct attempt_start start;
+        assert_true(push_start(&w, &start));
+        assert_true(start.message == id);
+        push_finish(&w, &start, 422, 0);
+        assert_int_equal(entry_state(&w, id), ENTRY_FAILED);
+        assert_int_equal(units_used(&w), 1);
+        tear_down(&w);
+    }
+}
+
+static void the_queue_may_say_how_long(void **state) {
+    (void)state;
+    struct world w;
+    set_up_with(&w, push_pace(0, 1), NULL);
+    struct queue_def def;
+    assert_int_equal(queue_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text("q")), 0);
+    assert_int_equal(def_set_text(&def.destination, span_text("out")), 0);
+    def.dispatch_deadline_ns = 7 * NS_PER_SECOND;
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_DEFINE);
+    r.in.define.queue = &def;
+    assert_int_equal(world_ask(&w, &r), REFUSAL_NONE);
+    request_release(&r);
+    queue_def_release(&def);
+    push_publish(&w, "q");
+    struct attempt_start start;
+    assert_true(push_start(&w, &start));
+    assert_int_equal(start.timeout_ns, 7 * NS_PER_SECOND);
+    push_finish(&w, &start, 200, 0);
     tear_down(&w);
 }
 
@@ -326,6 +388,8 @@ int main(void) {
         cmocka_unit_test(success_ends_the_message),
         cmocka_unit_test(a_retriable_end_comes_again),
         cmocka_unit_test(a_retry_keeps_the_unit),
+        cmocka_unit_test(a_unit_is_given_back_once),
+        cmocka_unit_test(the_queue_may_say_how_long),
         cmocka_unit_test(a_refusal_is_final),
         cmocka_unit_test(age_ends_the_retries),
         cmocka_unit_test(retry_after_closes_the_destination),

@@ -368,6 +368,30 @@ static void test_redrive_many_in_one_record(void **state) {
     assert_int_equal(used(), 5);
 }
 
+/* A unit that comes back by a redrive is a unit like any other: safety stock and member limit hold. */
+static void test_redrive_keeps_the_rules(void **state) {
+    (void)state;
+    struct wish w = failing(CAMPAIGN_FAILURE_RELEASE);
+    w.safety_stock = 4;
+    assert_int_equal(define(w).refusal, REFUSAL_NONE);
+    uint64_t id = enter("a").receipt.id;
+    settle(id, false);
+    assert_int_equal(enter("b").refusal, REFUSAL_NONE);
+    assert_int_equal(redrive(id), REFUSAL_SOLD_OUT);
+
+    w.safety_stock = 0;
+    assert_int_equal(define(w).refusal, REFUSAL_NONE);
+    assert_int_equal(world_define_stock(&world, "vouchers", 5, 1, 0), REFUSAL_NONE);
+    struct request r;
+    request_init(&r, REQUEST_STOCK_RESERVE);
+    r.name = span_text("vouchers");
+    r.in.reserve.member = span_text("a");
+    assert_int_equal(world_ask(&world, &r), REFUSAL_NONE);
+    request_release(&r);
+    assert_int_equal(redrive(id), REFUSAL_MEMBER_LIMIT);
+    assert_int_equal(used(), 2);
+}
+
 /* ---- definitions ---- */
 
 #define ASSERT_REFUSED(wish, what, where)                                                          \
@@ -531,6 +555,7 @@ int main(void) {
         TEST(failed_keep),
         TEST(an_end_twice),
         TEST(redrive_many_in_one_record),
+        TEST(redrive_keeps_the_rules),
         TEST(definition_fields),
         TEST(changes_while_running),
         TEST(what_it_uses_cannot_go),
