@@ -1,0 +1,191 @@
+/* The audit file over every crash: whatever operation it comes at, the file ends up whole and chained. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "model/audit.h"
+#include "world.h"
+
+#define NOTES     6u
+#define FILE_PATH "/data/audit/audit.log"
+
+static bool note(struct world *w) {
+    struct request r;
+    request_init(&r, REQUEST_AUDIT_NOTE);
+    r.name = span_text("start");
+    r.actor = span_text("program");
+    r.in.note = span_text("for the test");
+    int error = engine_call(w->engine, &r);
+    bool done = error == 0 && r.refusal == REFUSAL_NONE;
+    request_release(&r);
+    return done;
+}
+
+static struct audit_state state_of(struct world *w) {
+    return audit_state(w->engine->model);
+}
+
+static size_t read_file(struct world *w, char *out, size_t size) {
+    const struct file_ops *files = w->options.files;
+    int file = files->open(files->context, FILE_PATH, O_RDONLY, 0);
+    if (file < 0)
+        return 0;
+    ssize_t got = files->read_at(files->context, file, out, size, 0);
+    files->close(files->context, file);
+    assert_true(got >= 0 && (size_t)got < size);
+    return (size_t)got;
+}
+
+/* The number of the last line; each follows on the one before, by number and by hash. */
+static uint64_t check_file(struct world *w) {
+    static char text[1 << 16];
+    uint8_t chain[AUDIT_HASH_BYTES] = {0};
+    uint64_t last = 0;
+    size_t size = read_file(w, text, sizeof(text)), at = 0;
+    while (at < size) {
+        const char *end = memchr(text + at, '\n', size - at);
+        assert_non_null(end);
+        struct audit_entry e;
+        assert_int_equal(audit_line_parse(span_of(text + at, (size_t)(end - text) - at), &e), 0);
+        audit_chain(chain, e.text, chain);
+        assert_memory_equal(chain, e.hash, sizeof(chain));
+        assert_int_equal(e.number, ++last);
+        at = (size_t)(end - text) + 1;
+    }
+    return last;
+}
+
+/* Returns how many notes were answered. */
+static uint64_t act(struct world *w) {
+    uint64_t answered = 0;
+    if (world_try_open(w) != 0)
+        return 0;
+    for (unsigned i = 0; i < NOTES; i++) {
+        answered += note(w);
+        if (i == NOTES / 2 && engine_snapshot(w->engine) != 0)
+            break;
+        engine_turn(w->engine);
+    }
+    return answered;
+}
+
+static void settle(struct world *w) {
+    for (int i = 0; i < 4; i++) {
+        w->now_ns += 20 * NS_PER_SECOND; /* past the pause after a failure */
+        engine_turn(w->engine);
+    }
+}
+
+static void written_and_told(void **unused) {
+    (void)unused;
+    struct world w;
+    world_init(&w);
+    assert_int_equal(act(&w), NOTES);
+    settle(&w);
+    assert_int_equal(check_file(&w), NOTES);
+    assert_int_equal(state_of(&w).written, NOTES);
+    world_close(&w);
+    world_open(&w);
+    settle(&w);
+    assert_int_equal(check_file(&w), NOTES); /* and not again */
+    assert_int_equal(w.notes, 0);
+    world_release(&w);
+}
+
+/* True: the crash came before everything was done. */
+static bool crash_at(uint64_t nth, enum sim_loss loss) {
+    struct world w;
+    world_init(&w);
+    sim_disk_crash_at(w.disk, nth);
+    uint64_t answered = act(&w);
+    bool crashed = sim_disk_crashed(w.disk);
+    if (!crashed)
+        sim_disk_crash_at(w.disk, 1);
+    world_close(&w);
+    sim_disk_restart(w.disk, loss);
+    w.failures = w.notes = 0;
+    world_open(&w);
+    settle(&w);
+    assert_true(state_of(&w).count >= answered);
+    assert_int_equal(check_file(&w), state_of(&w).count);
+    assert_int_equal(state_of(&w).written, state_of(&w).count);
+    if (strstr(w.note, "cut or changed") != NULL)
+        fail_msg("crash %u, loss %d: %s", (unsigned)nth, loss, w.note);
+    assert_true(note(&w));
+    settle(&w);
+    assert_int_equal(check_file(&w), state_of(&w).count);
+    world_release(&w);
+    return crashed;
+}
+
+static void a_crash_at_any_operation(void **unused) {
+    (void)unused;
+    for (enum sim_loss loss = SIM_KEEP; loss < SIM_LOSSES; loss++) {
+        uint64_t nth = 1;
+        while (crash_at(nth, loss))
+            nth++;
+        assert_true(nth > 30);
+    }
+}
+
+/* An operation fails and the next does not: nothing is lost, and it is said when it is the file's. */
+static void a_failure_at_any_operation(void **unused) {
+    (void)unused;
+    for (uint64_t nth = 1; nth < 60; nth++) {
+        struct world w;
+        world_init(&w);
+        sim_disk_fail_at(w.disk, nth, ENOSPC);
+        uint64_t answered = act(&w);
+        sim_disk_fail_at(w.disk, 0, 0);
+        world_crash(&w, SIM_DROP);
+        world_open(&w);
+        settle(&w);
+        assert_true(state_of(&w).count >= answered);
+        assert_int_equal(check_file(&w), state_of(&w).count);
+        world_release(&w);
+    }
+}
+
+static void a_cut_is_said(void **unused) {
+    (void)unused;
+    struct world w;
+    world_init(&w);
+    act(&w);
+    settle(&w);
+    world_close(&w);
+    assert_true(sim_disk_cut(w.disk, FILE_PATH, 100));
+    world_open(&w);
+    assert_true(note(&w));
+    settle(&w);
+    assert_non_null(strstr(w.note, "cut or changed"));
+    world_release(&w);
+}
+
+static void a_file_of_later_is_said(void **unused) {
+    (void)unused;
+    struct world w;
+    static char text[1 << 16];
+    world_init(&w);
+    act(&w);
+    settle(&w);
+    size_t size = read_file(&w, text, sizeof(text));
+    world_release(&w);
+    world_init(&w); /* an older copy of the folder: the log knows nothing of these */
+    sim_disk_put_directory(w.disk, "/data");
+    sim_disk_put_directory(w.disk, "/data/audit");
+    sim_disk_put(w.disk, FILE_PATH, text, size);
+    world_open(&w);
+    assert_true(note(&w));
+    settle(&w);
+    assert_non_null(strstr(w.note, "older copy"));
+    world_release(&w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(written_and_told),           cmocka_unit_test(a_crash_at_any_operation),
+        cmocka_unit_test(a_failure_at_any_operation), cmocka_unit_test(a_cut_is_said),
+        cmocka_unit_test(a_file_of_later_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
