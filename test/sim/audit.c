@@ -177,11 +177,13 @@ static void look_for_missing(struct sim *s) {
 static void adopt_entry(struct sim *s, struct entry_facts *e, const struct call *c) {
     const struct campaign_facts *k = &s->units->campaigns[c->campaign];
     uint64_t receipt = c->q.r.out.entry.id;
-    SIM_CHECK(s, e->asked, "member %u of %s has an entry that nobody asked for", c->member,
-              k->name);
     uint32_t tag = k->has_queue ? letter_find(s, receipt) : 0;
     SIM_CHECK(s, tag != 0 || !k->has_queue, "member %u of %s has entered; the letter is not there",
               c->member, k->name);
+    /* One that was withdrawn stands again after a redrive that had no answer. */
+    bool again = tag != 0 && letter_at(s, tag)->redriven && letter_at(s, tag)->member == c->member;
+    SIM_CHECK(s, e->asked || again, "member %u of %s has an entry that nobody asked for", c->member,
+              k->name);
     uint32_t unit = tag != 0 ? letter_at(s, tag)->unit : 0;
     if (unit == 0)
         unit = unit_make(s, k->stock, c->member);

@@ -94,6 +94,7 @@ static const struct target changes[] = {
     {PHASE_OPENING, SIM_FLUSH, CLASS_SEGMENT},
     {PHASE_OPENING, SIM_TRUNCATE, CLASS_SEGMENT},
     {PHASE_OPENING, SIM_RESERVE, CLASS_SEGMENT},
+    {PHASE_RUNNING, SIM_UNLINK, CLASS_SPARE},
     {PHASE_OPENING, SIM_UNLINK, CLASS_TMP},
     {PHASE_OPENING, SIM_UNLINK, CLASS_SNAPSHOT},
     {PHASE_RUNNING, SIM_CREATE, CLASS_SPARE},
@@ -133,6 +134,8 @@ static const struct target looks[] = {
     {PHASE_RUNNING, SIM_OPEN, CLASS_SEGMENT},
     {PHASE_RUNNING, SIM_SIZE, CLASS_SPARE},
     {PHASE_RUNNING, SIM_LIST, CLASS_SNAPSHOT_FOLDER},
+    {PHASE_RUNNING, SIM_OPEN, CLASS_SNAPSHOT},
+    {PHASE_RUNNING, SIM_SIZE, CLASS_SNAPSHOT},
 };
 
 static const struct target reads[] = {
@@ -191,6 +194,10 @@ static bool can_meet(enum fault_kind kind, enum sim_operation operation) {
     default:
         return true;
     }
+}
+
+bool site_is_of_start(uint32_t site) {
+    return site < SITES_OF_DISK / 2;
 }
 
 bool site_can_meet(uint32_t site, enum fault_kind kind) {

@@ -42,6 +42,7 @@ enum file_class file_class_of(const char *path);
 uint32_t site_of_disk(unsigned phase, enum sim_operation operation, enum file_class class);
 uint32_t site_of_step(enum engine_step step);
 void site_name(uint32_t site, char out[SITE_NAME_BYTES]);
+bool site_is_of_start(uint32_t site);
 /* Whether that kind of fault can happen there at all. */
 bool site_can_meet(uint32_t site, enum fault_kind kind);
 /* One of those that are known to occur and that the kind can meet. */

@@ -75,6 +75,9 @@ void plan_make(struct plan *p, uint64_t seed, uint32_t clients, uint32_t operati
         f->number = i;
         f->at = (uint32_t)rng_below(&rng, PLAN_LENGTH);
         draw_place(&rng, f);
+        /* What a folder goes through once is gone through at the first start. */
+        if (site_is_of_start(f->site) && rng_below(&rng, 2) == 0)
+            f->at = 0;
         f->amount = rng_next(&rng);
     }
 }

@@ -117,6 +117,9 @@ void unit_letter_redriven(struct sim *s, uint32_t tag) {
     if (l->unit == 0 || keeps_unit(s, l))
         return;
     struct unit *u = unit_at(s, l->unit);
+    if (l->tied) /* of several entries of a member this one stands again */
+        s->units->campaigns[CAMPAIGN_COUPONS].members[l->member] =
+            (struct entry_facts){.receipt = l->id, .unit = l->unit, .letter = tag};
     if (u->may == UNIT_NONE)
         u->number = 0;
     u->may = UNIT_FINAL;
