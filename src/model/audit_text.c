@@ -11,7 +11,6 @@
  */
 #include <inttypes.h>
 #include <sodium.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -67,12 +66,23 @@ static int put_text(struct buffer *out, const char *key, struct span text) {
     return rc != 0 ? rc : buffer_append_text(out, "\"");
 }
 
+/* Day of the Gregorian calendar, counted in years that begin in March: then the leap day is a year's last. */
+static void day_of(uint64_t days, unsigned *ret_year, unsigned *ret_month, unsigned *ret_day) {
+    const unsigned era_days = 146097, shifted = (unsigned)days + 719468; /* since 0000-03-01 */
+    unsigned era = shifted / era_days, in_era = shifted % era_days;
+    unsigned year = (in_era - in_era / 1460 + in_era / 36524 - in_era / 146096) / 365;
+    unsigned in_year = in_era - (365 * year + year / 4 - year / 100);
+    unsigned month = (5 * in_year + 2) / 153;
+    *ret_day = in_year - (153 * month + 2) / 5 + 1;
+    *ret_month = month < 10 ? month + 3 : month - 9;
+    *ret_year = year + era * 400 + (*ret_month <= 2);
+}
+
 static int put_time(struct buffer *out, uint64_t ns) {
-    time_t seconds = (time_t)(ns / NS_PER_SECOND);
-    struct tm t;
-    gmtime_r(&seconds, &t);
-    return buffer_printf(out, ",\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%09" PRIu64 "Z\"",
-                         t.tm_year + 1900, t.tm_mon + 1, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec,
+    unsigned year, month, day, second = (unsigned)(ns / NS_PER_SECOND % 86400);
+    day_of(ns / NS_PER_SECOND / 86400, &year, &month, &day);
+    return buffer_printf(out, ",\"time\":\"%04u-%02u-%02uT%02u:%02u:%02u.%09" PRIu64 "Z\"", year,
+                         month, day, second / 3600, second / 60 % 60, second % 60,
                          ns % NS_PER_SECOND);
 }
 

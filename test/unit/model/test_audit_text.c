@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -48,6 +49,27 @@ static void what_it_says(void **state) {
     r.in.note = span_text("version 1");
     assert_non_null(strstr(text_of(&r), "\"action\":\"start\",\"result\":\"done\","
                                         "\"detail\":\"version 1\"}"));
+}
+
+/* Against the C library's calendar, at the borders of days, years and leap years. */
+static void times(void **state) {
+    (void)state;
+    for (uint64_t day = 0; day < 200000; day += 1) {
+        for (int edge = 0; edge < 2; edge++) {
+            time_t seconds = (time_t)(day * 86400 + (edge ? 86399 : 0));
+            char expected[64];
+            struct tm tm;
+            gmtime_r(&seconds, &tm);
+            strftime(expected, sizeof expected, "\"time\":\"%Y-%m-%dT%H:%M:%S.000000000Z\"", &tm);
+            struct buffer out;
+            struct request r = request_of(REQUEST_QUEUE_PAUSE, "a");
+            const struct decision d = {.now_ns = (uint64_t)seconds * 1000000000u};
+            buffer_init(&out, AUDIT_TEXT_MAX);
+            assert_int_equal(audit_text(&d, &r, 3, &out), 0);
+            assert_non_null(memmem(out.data, out.size, expected, strlen(expected)));
+            buffer_release(&out);
+        }
+    }
 }
 
 /* Whoever names a token cannot write entries of another's. */
@@ -97,6 +119,7 @@ static void lines(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_it_says),
+        cmocka_unit_test(times),
         cmocka_unit_test(nothing_gets_out_of_its_quotes),
         cmocka_unit_test(no_secret_no_hash_of_one),
         cmocka_unit_test(lines),
