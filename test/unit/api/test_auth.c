@@ -123,11 +123,60 @@ static void tenants(void **state) {
     auth_free(a);
 }
 
+/* A star in the middle: what followed it too early is looked for again further on. */
+static void stars(void **state) {
+    (void)state;
+    static const struct {
+        const char *pattern, *resource;
+        bool covers;
+    } cases[] = {
+        {"queues/*-mail", "queues/a-mailbox-mail", true},
+        {"queues/*-mail", "queues/a-mailbox", false},
+        {"queues/a*b*c", "queues/a-b-c-b-c", true},
+        {"queues/a*b*c", "queues/a-b-c-b", false},
+        {"queues/**", "queues/a", true},
+        {"queues/a", "queues/ab", false},
+        {"queues/ab", "queues/a", false},
+    };
+    char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES];
+    token_make(token, hash);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct token_def def = {"one", hash, SCOPE_PUBLISH, &cases[i].pattern, 1};
+        struct auth *a;
+        assert_int_equal(auth_create(&def, 1, &a), 0);
+        struct principal p = {.token = find(a, "Bearer ", token)};
+        assert_non_null(p.token);
+        assert_int_equal(auth_covers(&p, span_text(cases[i].resource)), cases[i].covers);
+        auth_free(a);
+    }
+}
+
+/* The same reach is the same space of keys, in whatever order and how often it is written. */
+static void spaces(void **state) {
+    (void)state;
+    static const char *const written[][3] = {{"queues/a", "stocks/*", "queues/a"},
+                                             {"stocks/*", "queues/a", "stocks/*"},
+                                             {"stocks/*", "queues/a", "queues/b"}};
+    char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES];
+    uint64_t space[3];
+    token_make(token, hash);
+    for (size_t i = 0; i < 3; i++) {
+        struct token_def def = {"one", hash, SCOPE_PUBLISH, written[i], 3};
+        struct auth *a;
+        assert_int_equal(auth_create(&def, 1, &a), 0);
+        struct principal p = {.token = find(a, "Bearer ", token)};
+        space[i] = auth_space(&p);
+        auth_free(a);
+    }
+    assert_true(space[0] == space[1] && space[1] != space[2] && space[0] != 0);
+}
+
 static void patterns(void **state) {
     (void)state;
     assert_true(resource_pattern_valid(span_text("queues/mail-*")));
     assert_true(resource_pattern_valid(span_text("shop-a.*")));
     assert_true(resource_pattern_valid(span_text("*")));
+    assert_true(resource_pattern_valid(span_text("Queues/AZ-09")));
     assert_false(resource_pattern_valid(span_text("")));
     assert_false(resource_pattern_valid(span_text("queues/a/b")));
     assert_false(resource_pattern_valid(span_text("shop a")));
@@ -166,6 +215,8 @@ int main(void) {
         cmocka_unit_test(tokens_are_found_and_forged_ones_not),
         cmocka_unit_test(scopes_and_resources),
         cmocka_unit_test(tenants),
+        cmocka_unit_test(stars),
+        cmocka_unit_test(spaces),
         cmocka_unit_test(patterns),
         cmocka_unit_test(every_action_is_guarded),
         cmocka_unit_test(bad_hashes),
