@@ -38,6 +38,7 @@ struct amqp_server {
     uint32_t connections_max;
     uint32_t client_count; /* of memory */
     bool stopping, abandoned, alarm;
+    bool in_turn; /* inside of before_wait: the server must not go */
     const char *alarm_reason;
     void (*done)(void *arg);
     void *done_arg;                 /* borrows */
@@ -71,7 +72,7 @@ static void free_server(struct amqp_server *s) {
 }
 
 static void check_end(struct amqp_server *s) {
-    if (!s->listener_closed || s->client_count > 0)
+    if (!s->listener_closed || s->client_count > 0 || s->in_turn)
         return;
     if (s->abandoned) {
         free_server(s);
@@ -166,8 +167,13 @@ static void settle_turn(struct amqp_client *k) {
 }
 
 void amqp_server_before_wait(struct amqp_server *s) {
+    if (list_empty(&s->marked))
+        return;
+    s->in_turn = true;
     for (struct list_node *n; (n = list_pop(&s->marked)) != NULL;)
         settle_turn(CONTAINER_OF(n, struct amqp_client, mark));
+    s->in_turn = false;
+    check_end(s); /* may free s */
 }
 
 /* ---- the stream ---- */

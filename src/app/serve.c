@@ -97,8 +97,10 @@ static size_t fill_listeners(const struct config_settings *settings,
     size_t count = 0;
     for (; count < settings->listener_count && count < API_SERVERS_MAX; count++) {
         const struct config_listener *from = &settings->listeners[count];
-        listeners[count] = (struct server_listener){
-            .host = from->host, .port = from->port, .tls = from->has_tls ? &from->tls : NULL};
+        listeners[count] = (struct server_listener){.host = from->host,
+                                                    .port = from->port,
+                                                    .amqp = from->protocol == CONFIG_AMQP,
+                                                    .tls = from->has_tls ? &from->tls : NULL};
     }
     return count;
 }

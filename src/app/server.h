@@ -18,6 +18,7 @@
 struct server_listener {
     const char *host;
     uint16_t port;
+    bool amqp;                          /* else HTTP */
     const struct http_tls_options *tls; /* NULL: plain */
 };
 

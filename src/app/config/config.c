@@ -57,11 +57,14 @@ static bool is_filled(struct span text) {
     return text.size > 0;
 }
 
+static const char *const protocol_words[] = {"http", "amqp", NULL};
+
 static const struct field listener_fields[] = {
     {"host", FIELD_TEXT, FIELD_AT(struct listener_texts, host), .valid = is_filled,
      .expects = "an address to listen on, such as 127.0.0.1"},
     {"port", FIELD_INTEGER, FIELD_AT(struct listener_texts, port), .max = 65535, .required = true,
      .expects = "a port number"},
+    {"protocol", FIELD_WORD, FIELD_AT(struct listener_texts, protocol), .words = protocol_words},
     {"tls", FIELD_OBJECT, FIELD_AT(struct listener_texts, tls), .members = tls_fields},
     FIELD_END};
 
@@ -276,6 +279,7 @@ static int finish(struct config *c, const json_t *root) {
         c->listeners[i] = (struct config_listener){
             .host = t->host,
             .port = t->port,
+            .protocol = t->protocol,
             .has_tls = t->tls.certificate[0] != '\0',
             .tls = {.certificate_file = t->tls.certificate,
                     .key_file = t->tls.key,

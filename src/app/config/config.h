@@ -5,6 +5,7 @@
  *      listeners:
  *        - host: 127.0.0.1                     # default
  *          port: 8080
+ *          protocol: http                      # default; amqp: AMQP 0-9-1
  *          tls: {certificate: cert.pem, key: key.pem, clientCa: ca.pem}
  *      dataDirectory: /var/lib/sluice
  *      ioThreads: 1
@@ -31,9 +32,13 @@
 
 struct config;
 
+/* In the order of its words in config.c. */
+enum config_protocol { CONFIG_HTTP, CONFIG_AMQP };
+
 struct config_listener {
     const char *host;
     uint16_t port;
+    enum config_protocol protocol;
     bool has_tls;
     struct http_tls_options tls;
 };

@@ -15,6 +15,7 @@ struct listener_tls {
 struct listener_texts {
     char *host; /* owns */
     uint16_t port;
+    enum config_protocol protocol;
     struct listener_tls tls;
 };
 
