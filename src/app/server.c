@@ -20,6 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "amqp/bridge.h"
 #include "api/api.h"
 #include "app/handles.h"
 #include "app/harden.h"
@@ -29,6 +30,7 @@
 #include "model/audit.h"
 #include "net/listener.h"
 #include "net/loop.h"
+#include "net/tls.h"
 
 #define IO_THREADS_MAX     64u
 #define DISPATCH_GRACE_MS  5000u
@@ -36,11 +38,18 @@
 
 #define DISPATCH_CONNECTIONS 1024u /* the default of dispatch */
 
+/* One listener on one thread: one of both. */
+struct doorway {
+    struct http_server *http;
+    struct amqp_server *amqp;
+};
+
 struct io_thread {
-    struct net_loop *loop;        /* owns */
-    struct api_loop *api;         /* owns */
-    struct http_server **servers; /* owns; one per listener */
-    size_t server_count;
+    struct net_loop *loop;    /* owns */
+    struct api_loop *api;     /* owns */
+    struct amqp_bridge *amqp; /* owns */
+    struct doorway *doorways; /* owns; one per listener, and what is in them */
+    size_t doorway_count;
     bool runs;
 };
 
@@ -201,8 +210,37 @@ static int start_engine(struct server *s) {
     return 0;
 }
 
-static int start_listener(struct server *s, struct io_thread *t,
-                          const struct server_listener *listener) {
+static int cannot_listen(const struct server_listener *listener, const char *reason) {
+    char what[512];
+    snprintf(what, sizeof(what), "%s:%u: %s", listener->host, listener->port, reason);
+    return start_failed("cannot listen", what);
+}
+
+static int start_amqp(struct server *s, struct io_thread *t,
+                      const struct server_listener *listener) {
+    struct tls_options tls = {0};
+    if (listener->tls != NULL)
+        tls = (struct tls_options){.certificate_file = listener->tls->certificate_file,
+                                   .key_file = listener->tls->key_file,
+                                   .client_ca_file = listener->tls->client_ca_file,
+                                   .min_version = listener->tls->min_version};
+    struct amqp_server_options options = {.host = listener->host,
+                                          .port = listener->port,
+                                          .connections_max = s->options->http_limits.connections,
+                                          .tls = listener->tls != NULL ? &tls : NULL,
+                                          .version = s->options->version};
+    amqp_limits_default(&options.limits);
+    char text[256];
+    struct amqp_server *server;
+    if (amqp_bridge_listen(t->amqp, &options, text, &server) != 0)
+        return cannot_listen(listener, text);
+    t->doorways[t->doorway_count++].amqp = server;
+    s->open_servers++;
+    return 0;
+}
+
+static int start_http(struct server *s, struct io_thread *t,
+                      const struct server_listener *listener) {
     struct http_server_options options = {
         .host = listener->host,
         .port = listener->port,
@@ -216,30 +254,35 @@ static int start_listener(struct server *s, struct io_thread *t,
     char text[256];
     struct http_server *server;
     int error = http_server_start(t->loop, &options, text, &server);
-    if (error != 0) {
-        char what[512];
-        snprintf(what, sizeof(what), "%s:%u: %s", listener->host, listener->port, text);
-        return start_failed("cannot listen", what);
-    }
-    t->servers[t->server_count++] = server;
+    if (error != 0)
+        return cannot_listen(listener, text);
+    t->doorways[t->doorway_count++].http = server;
     s->open_servers++;
     error = api_loop_watch(t->api, server);
     return error == 0 ? 0 : start_failed("too many listeners", error_text(error));
 }
 
+static void before_wait(void *context, struct net_loop *loop) {
+    struct io_thread *t = context;
+    api_before_wait(t->api, loop);
+    amqp_bridge_before_wait(t->amqp);
+}
+
 static int start_thread(struct server *s, struct io_thread *t, uint32_t number) {
     char name[16];
     snprintf(name, sizeof(name), "sluice-io-%u", number % 1000);
-    t->servers = calloc(s->options->listener_count, sizeof(*t->servers));
-    if (t->servers == NULL || api_loop_create(s->api, &t->api) != 0)
+    t->doorways = calloc(s->options->listener_count, sizeof(*t->doorways));
+    if (t->doorways == NULL || api_loop_create(s->api, &t->api) != 0 ||
+        amqp_bridge_create(s->engine, &t->amqp) != 0)
         return start_failed("cannot start an I/O thread", error_text(E_NOMEM));
-    struct net_loop_options options = {
-        .name = name, .context = t->api, .before_wait = api_before_wait};
+    struct net_loop_options options = {.name = name, .context = t, .before_wait = before_wait};
     if (net_loop_create(&options, &t->loop) != 0)
         return start_failed("cannot start an I/O thread", error_text(E_NOMEM));
     api_loop_attach(t->api, t->loop);
+    amqp_bridge_attach(t->amqp, t->loop);
     for (size_t i = 0; i < s->options->listener_count; i++) {
-        int code = start_listener(s, t, &s->options->listeners[i]);
+        const struct server_listener *listener = &s->options->listeners[i];
+        int code = listener->amqp ? start_amqp(s, t, listener) : start_http(s, t, listener);
         if (code != 0)
             return code;
     }
@@ -319,7 +362,11 @@ static void log_serving_line(const struct server *s) {
         struct logline line;
         logline_begin(&line, LOGLINE_INFO, "serving");
         logline_text(&line, "address", s->options->listeners[i].host);
-        logline_u64(&line, "port", http_server_port(s->threads[0].servers[i]));
+        const struct doorway *d = &s->threads[0].doorways[i];
+        logline_u64(&line, "port",
+                    d->amqp != NULL ? amqp_server_port(d->amqp) : http_server_port(d->http));
+        if (d->amqp != NULL)
+            logline_text(&line, "protocol", "amqp");
         logline_bool(&line, "tls", s->options->listeners[i].tls != NULL);
         logline_u64(&line, "io_threads", s->thread_count);
         logline_end(&line);
@@ -371,8 +418,13 @@ struct stop_item {
 /* On the loop's own thread. */
 static void stop_servers(struct net_item *item) {
     struct stop_item *stop = CONTAINER_OF(item, struct stop_item, item);
-    for (size_t i = 0; i < stop->thread->server_count; i++)
-        http_server_stop(stop->thread->servers[i], server_closed, stop->server);
+    for (size_t i = 0; i < stop->thread->doorway_count; i++) {
+        const struct doorway *d = &stop->thread->doorways[i];
+        if (d->amqp != NULL)
+            amqp_server_stop(d->amqp, server_closed, stop->server);
+        else
+            http_server_stop(d->http, server_closed, stop->server);
+    }
     free(stop);
 }
 
@@ -404,12 +456,20 @@ static void stop_listening(struct server *s) {
         wait_closed(s);
 }
 
+static void free_doorways(struct io_thread *t) {
+    for (size_t i = 0; i < t->doorway_count; i++) {
+        if (t->doorways[i].amqp != NULL)
+            amqp_bridge_close(t->amqp, t->doorways[i].amqp);
+        else
+            http_server_free(t->doorways[i].http);
+    }
+    net_loop_stop(t->loop);
+}
+
 /* On the loop's own thread: frees what belongs to the loop, which then ends. */
 static void free_servers(struct net_item *item) {
     struct stop_item *stop = CONTAINER_OF(item, struct stop_item, item);
-    for (size_t i = 0; i < stop->thread->server_count; i++)
-        http_server_free(stop->thread->servers[i]);
-    net_loop_stop(stop->thread->loop);
+    free_doorways(stop->thread);
     free(stop);
 }
 
@@ -419,15 +479,14 @@ static void free_thread(struct server *s, struct io_thread *t) {
         *stop = (struct stop_item){.item.run = free_servers, .server = s, .thread = t};
         net_loop_post(t->loop, &stop->item);
     } else if (t->loop != NULL) {
-        for (size_t i = 0; i < t->server_count; i++)
-            http_server_free(t->servers[i]);
-        net_loop_stop(t->loop);
+        free_doorways(t);
     }
     if (t->loop != NULL)
         net_loop_free(t->loop);
     if (t->api != NULL)
         api_loop_free(t->api);
-    free(t->servers);
+    amqp_bridge_free(t->amqp);
+    free(t->doorways);
 }
 
 static void stop(struct server *s) {
