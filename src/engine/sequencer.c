@@ -220,6 +220,8 @@ static bool next_start(struct engine *e, struct decision *d) {
     struct attempt_start start;
     if (!model_decide_start(e->model, d, &start))
         return false;
+    if (start.message == 0)
+        return true; /* a retry was put off: nothing to send */
     int error = replies_hold_start(e, &start, d->position);
     if (error != 0)
         d->failed = true;

@@ -10,19 +10,25 @@
  * even if its message was deleted or its queue turned to another destination meanwhile, and so that a
  * finish of an attempt that was given up already is known as stale.
  *
- * ATTEMPT_STARTED (16 bytes)          ATTEMPT_FINISHED (22 bytes and what the verdict adds)
+ * ATTEMPT_STARTED (v1: 16 bytes, v2: 24)  ATTEMPT_FINISHED (22 bytes and what the verdict adds)
  *   offset  size                        offset  size
  *        0     4  destination index          0     1  verdict (enum verdict)
  *        4     8  message                    1     1  reason (enum dead_reason)
  *       12     4  attempt, from 1            2     1  error (enum attempt_error)
- *                                            3     1  flags; 1: closes the destination
- *                                            4     8  message
+ *       16     4  endpoint id, 0: none       3     1  flags; 1: closes the destination, 2: pauses it
+ *       20     4  home: the queue's own      4     8  message
  *                                           12     4  attempt
  *                                           16     2  status, 0: no response
  *                                           18     4  duration in us, at most 2^32-1
  *                                           22     8  retry: due time; unknown: end of the token
  *                                            .     8  closes: the destination is closed until then
  *                                            .     2+ retry, dead: length and excerpt of the response
+ *
+ * ATTEMPT_DEFERRED (20 bytes): destination index (4), message (8), due time (8). A retry that is next in its
+ * queue, but over the destination's budget of retries, is put off, so that those behind it can go.
+ *
+ * What breaker, endpoints, adaptive limit and failover learn from an end they learn in apply, from the fact: its
+ * status, error and duration. So the facts stay as small as they were, and replay learns the same.
  */
 #include "model/destination_state.h"
 
@@ -30,12 +36,15 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "model/balance.h"
 #include "model/campaign.h"
 
 #define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_SECOND)
 #define EXCERPT_MAX_BYTES  512u
 #define ATTEMPT_SHARDS     16u
+#define STATUS_GONE        410u
 #define FLAG_CLOSES        1u
+#define FLAG_PAUSES        2u
 
 /* Stands in the log. */
 enum verdict {
@@ -57,6 +66,7 @@ struct finished {
     uint32_t duration_us;
     uint64_t at_ns;           /* due time of RETRY, end of UNKNOWN */
     uint64_t closed_until_ns; /* 0: stays as it is */
+    bool pauses;
     struct span excerpt;
 };
 
@@ -124,7 +134,8 @@ static uint64_t timeout_of(const struct model *m, const struct destination *t, u
 }
 
 static void describe_start(const struct model *m, const struct destination *t,
-                           const struct message_view *v, struct attempt_start *ret) {
+                           const struct message_view *v, uint32_t endpoint,
+                           struct attempt_start *ret) {
     const struct queue_def *q = queue_definition(m, v->queue);
     *ret = (struct attempt_start){
         .message = v->id,
@@ -133,6 +144,7 @@ static void describe_start(const struct model *m, const struct destination *t,
         .outcome_unknown_before = v->outcome_unknown,
         .destination = t->index,
         .destination_generation = t->generation,
+        .endpoint = endpoint,
         .timeout_ns = timeout_of(m, t, v->queue),
         .scheduled_ns = v->due_ns != 0 ? v->due_ns : v->accepted_ns_hint,
     };
@@ -141,61 +153,127 @@ static void describe_start(const struct model *m, const struct destination *t,
     memcpy(ret->queue, q->name, size + 1);
 }
 
-static bool may_start(const struct destination *t, uint64_t now_ns) {
-    return !t->paused && t->closed_until_ns <= now_ns && pace_wait_ns(&t->pace, now_ns) == 0;
+/* An attempt after one of unknown outcome says nothing about the far side, so it is none here. */
+static bool is_retry(const struct message_view *v) {
+    return v->attempts > 0 && !v->outcome_unknown;
+}
+
+static void emit_deferred(struct decision *d, const struct destination *t,
+                          const struct message_view *v) {
+    size_t begun = decision_begin(d, FACT_ATTEMPT_DEFERRED, 1);
+    decision_put_u32(d, t->index);
+    decision_put_u64(d, v->id);
+    decision_put_u64(d, budget_slot(&t->budget, &t->def.budget, d->now_ns));
+    decision_end(d, begun);
+}
+
+static void emit_started(struct decision *d, const struct destination *t,
+                         const struct destination *home, const struct message_view *v,
+                         uint32_t endpoint) {
+    size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 2);
+    decision_put_u32(d, t->index);
+    decision_put_u64(d, v->id);
+    decision_put_u32(d, v->attempts + 1);
+    decision_put_u32(d, endpoint);
+    decision_put_u32(d, home->index);
+    decision_end(d, begun);
+}
+
+/* `t` may be called now, for this message. */
+static void decide_to(const struct model *m, struct decision *d, const struct destination *t,
+                      const struct destination *home, const struct message_view *v,
+                      struct attempt_start *ret_start) {
+    if (is_retry(v) && !budget_allows(&t->budget, &t->def.budget, d->now_ns)) {
+        emit_deferred(d, t, v);
+        *ret_start = (struct attempt_start){.message = 0};
+        return;
+    }
+    uint32_t endpoint = 0;
+    if (t->endpoints.count > 0) {
+        uint64_t key = destination_key(m, t, v);
+        endpoint = balance_choose(&t->endpoints, &t->def.balance, key, d->now_ns, d->random);
+        assert(endpoint != 0); /* P5: the gate saw one that is in */
+    }
+    emit_started(d, t, home, v, endpoint);
+    describe_start(m, t, v, endpoint, ret_start);
 }
 
 bool destination_decide_start(const struct model *m, struct decision *d,
                               struct attempt_start *ret_start) {
     const struct list *active = &m->destinations->active;
     for (struct list_node *n = list_first(active); n != NULL; n = list_next(active, n)) {
-        const struct destination *t = CONTAINER_OF(n, struct destination, active);
+        const struct destination *home = CONTAINER_OF(n, struct destination, active);
         struct message_view view;
-        uint64_t next_ns;
-        if (!may_start(t, d->now_ns) || destination_pick(m, t, d->now_ns, &view, &next_ns) == 0) {
-            continue;
+        uint64_t wait_ns, next_ns;
+        const struct destination *t = destination_route(m, home, d->now_ns, &wait_ns);
+        if (wait_ns == 0 && destination_pick(m, home, d->now_ns, &view, &next_ns) != 0) {
+            decide_to(m, d, t, home, &view, ret_start);
+            return true;
         }
-        size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 1);
-        decision_put_u32(d, t->index);
-        decision_put_u64(d, view.id);
-        decision_put_u32(d, view.attempts + 1);
-        decision_end(d, begun);
-        describe_start(m, t, &view, ret_start);
-        return true;
     }
     return false;
 }
 
-int attempt_apply_started(struct model *m, const struct applied *w, struct reader *in) {
-    uint32_t destination = reader_u32(in);
+int attempt_apply_deferred(struct model *m, struct reader *in) {
+    struct destination *t = destination_at(m, reader_u32(in));
     uint64_t message = reader_u64(in);
-    uint32_t attempt = reader_u32(in);
-    struct destination *t = destination_at(m, destination);
-    struct message_view view;
-    if (!reader_done(in) || t == NULL || !queue_message_view(m, message, &view) ||
-        pace_wait_ns(&t->pace, w->time_ns) != 0) {
+    uint64_t due_ns = reader_u64(in);
+    if (!reader_done(in) || t == NULL) {
         return E_CORRUPT;
     }
-    struct attempt values = {
-        .message = message,
-        .started_ns = w->time_ns,
-        .timeout_ns = timeout_of(m, t, view.queue),
-        .attempt = attempt,
-        .destination = destination,
-    };
-    int rc = attempt_add(m->destinations, &values);
-    if (rc != 0) {
-        return rc;
+    t->deferred++;
+    budget_give_slot(&t->budget, due_ns);
+    return queue_message_defer(m, message, due_ns);
+}
+
+static int read_started(struct reader *in, uint16_t version, struct attempt *ret) {
+    *ret = (struct attempt){.destination = reader_u32(in)};
+    ret->message = reader_u64(in);
+    ret->attempt = reader_u32(in);
+    ret->endpoint = version >= 2 ? reader_u32(in) : 0;
+    ret->home = version >= 2 ? reader_u32(in) : ret->destination;
+    return reader_done(in) ? 0 : E_CORRUPT;
+}
+
+/* Takes a token of everything that `a` needs one of. */
+static void take_tokens(struct model *m, struct destination *t, struct destination *home,
+                        const struct message_view *v, struct attempt *a) {
+    uint64_t now_ns = a->started_ns;
+    if (t == home && failover_may_probe(&t->failover, &t->def.failover, now_ns)) {
+        a->failover_probe = failover_probe(&t->failover);
     }
-    rc = queue_message_take(m, w, message, attempt);
-    if (rc != 0) {
-        return rc;
-    }
-    pace_start(&t->pace, w->time_ns);
-    pace_start(queue_pace(m, view.queue), w->time_ns);
+    a->breaker_probe = breaker_start(&t->breaker, now_ns);
+    ramp_start(&t->ramp, &t->def.ramp, &t->limits, now_ns);
+    limits_start(&t->limits, now_ns);
+    budget_start(&t->budget, is_retry(v), now_ns);
+    balance_started(&t->endpoints, &t->def.balance, a->endpoint, destination_key(m, t, v), now_ns);
+    pace_start(queue_pace(m, v->queue), now_ns);
     t->started++;
-    destination_ready_turn(m, t, view.queue, w->time_ns);
-    return 0;
+}
+
+int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
+                          struct reader *in) {
+    struct attempt values;
+    int rc = read_started(in, version, &values);
+    struct destination *t = destination_at(m, values.destination);
+    struct destination *home = destination_at(m, values.home);
+    struct message_view view;
+    if (rc != 0 || t == NULL || home == NULL || !queue_message_view(m, values.message, &view) ||
+        limits_wait_ns(&t->limits, w->time_ns) != 0 ||
+        breaker_wait_ns(&t->breaker, w->time_ns) != 0) {
+        return E_CORRUPT;
+    }
+    values.started_ns = w->time_ns;
+    values.timeout_ns = timeout_of(m, t, view.queue);
+    take_tokens(m, t, home, &view, &values);
+    rc = attempt_add(m->destinations, &values);
+    if (rc == 0) {
+        rc = queue_message_take(m, w, values.message, values.attempt);
+    }
+    if (rc == 0) {
+        destination_ready_turn(m, home, view.queue, w->time_ns);
+    }
+    return rc;
 }
 
 /* ---- finish ---- */
@@ -240,6 +318,13 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
         f->verdict = VERDICT_DONE;
         return;
     }
+    if (in->status == STATUS_GONE) {
+        /* Not the message's fault: it waits until a person has looked. */
+        f->pauses = true;
+        f->verdict = VERDICT_RETRY;
+        f->at_ns = d->now_ns;
+        return;
+    }
     uint64_t retry_after_ns = at_most(in->retry_after_ns, RETRY_AFTER_MAX_NS);
     if (retry_after_ns != 0 && (in->status == 429 || in->status == 503)) {
         f->closed_until_ns = d->now_ns + retry_after_ns;
@@ -260,7 +345,8 @@ static void emit_finished(struct decision *d, const struct finished *f) {
     decision_put_u8(d, (uint8_t)f->verdict);
     decision_put_u8(d, (uint8_t)f->reason);
     decision_put_u8(d, f->error);
-    decision_put_u8(d, f->closed_until_ns != 0 ? FLAG_CLOSES : 0);
+    decision_put_u8(d, (uint8_t)((f->closed_until_ns != 0 ? FLAG_CLOSES : 0) |
+                                 (f->pauses ? FLAG_PAUSES : 0)));
     decision_put_u64(d, f->message);
     decision_put_u32(d, f->attempt);
     decision_put_u16(d, f->status);
@@ -277,6 +363,36 @@ static void emit_finished(struct decision *d, const struct finished *f) {
         decision_put_span(d, span_of(f->excerpt.data, size));
     }
     decision_end(d, begun);
+}
+
+/*
+ * How the far side did. An answer that may come again when asked again (429, 5xx) is its failure; one that
+ * will not (404, 422) says something about the message, and that the far side is well.
+ */
+static enum outcome outcome_of(const struct destination *t, const struct finished *f) {
+    if (f->verdict == VERDICT_DONE) {
+        return OUTCOME_GOOD;
+    }
+    switch (f->error) {
+    case ATTEMPT_OK:
+        return status_list_has(t->def.retry_statuses, f->status) ? OUTCOME_BAD : OUTCOME_GOOD;
+    case ATTEMPT_UNKNOWN:
+    case ATTEMPT_BODY_LOST:
+    case ATTEMPT_ADDRESS_REFUSED:
+        return OUTCOME_NONE;
+    default:
+        return OUTCOME_BAD;
+    }
+}
+
+/* The last good probe brings the messages back, in the record of its end. */
+static void decide_return(const struct model *m, struct decision *d, const struct attempt *a,
+                          const struct finished *f) {
+    const struct destination *t = destination_at(m, a->destination);
+    if (failover_would_return(&t->failover, &t->def.failover, a->failover_probe,
+                              outcome_of(t, f))) {
+        destination_emit_status(m, d, t, HEALTH_HEALTHY, false);
+    }
 }
 
 static bool is_in_flight(const struct model *m, uint64_t message, struct message_view *ret) {
@@ -309,6 +425,7 @@ enum refusal attempt_decide_finish(const struct model *m, struct decision *d, st
     if (tied && f.verdict != VERDICT_RETRY) {
         campaign_emit_settlement(m, d, in->message, &view.tie, f.verdict == VERDICT_DONE);
     }
+    decide_return(m, d, a, &f);
     return REFUSAL_NONE;
 }
 
@@ -346,6 +463,7 @@ static int read_finished(struct reader *in, struct finished *ret) {
     if (flags & FLAG_CLOSES) {
         f.closed_until_ns = reader_u64(in);
     }
+    f.pauses = (flags & FLAG_PAUSES) != 0;
     if (f.verdict == VERDICT_RETRY || f.verdict == VERDICT_DEAD) {
         f.excerpt = reader_take(in, reader_u16(in));
     }
@@ -372,6 +490,36 @@ static int apply_verdict(struct model *m, const struct applied *w, const struct 
     return E_CORRUPT;
 }
 
+/* What everything that watches the far side learns from this end. */
+static void learn(struct destination *t, const struct destination *home, const struct attempt *a,
+                  const struct finished *f, uint64_t now_ns) {
+    enum outcome outcome = outcome_of(t, f);
+    uint64_t duration_ns = (uint64_t)f->duration_us * NS_PER_US;
+    uint32_t in_flight = limits_in_flight(&t->limits);
+    adaptive_end(&t->adaptive, &t->def.adaptive, in_flight, outcome, f->duration_us);
+    if (breaker_end(&t->breaker, a->breaker_probe, outcome, duration_ns, now_ns)) {
+        ramp_begin(&t->ramp, &t->def.ramp, now_ns);
+    }
+    if (a->endpoint != 0) {
+        endpoint_end(&t->endpoints, &t->def.balance, a->endpoint, outcome, f->duration_us, now_ns);
+    }
+    if (t == home) {
+        failover_end(&t->failover, &t->def.failover, a->failover_probe, outcome, now_ns);
+    }
+}
+
+static void apply_effects(struct destination *t, const struct finished *f) {
+    t->succeeded += f->verdict == VERDICT_DONE;
+    t->failed += f->verdict != VERDICT_DONE && f->verdict != VERDICT_GONE;
+    if (f->closed_until_ns > t->closed_until_ns) {
+        t->closed_until_ns = f->closed_until_ns;
+    }
+    if (f->pauses && !t->paused) {
+        t->paused = true;
+        t->pause_reason = PAUSE_GONE;
+    }
+}
+
 int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in) {
     struct finished f;
     int rc = read_finished(in, &f);
@@ -389,12 +537,11 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
         pace_end(queue_pace(m, view.queue), end_ns);
         destination_ready_ended(m, view.queue, w->time_ns);
     }
-    pace_end(&t->pace, end_ns);
-    t->succeeded += f.verdict == VERDICT_DONE;
-    t->failed += f.verdict != VERDICT_DONE && f.verdict != VERDICT_GONE;
-    if (f.closed_until_ns > t->closed_until_ns) {
-        t->closed_until_ns = f.closed_until_ns;
-    }
+    learn(t, destination_at(m, a->home), a, &f, w->time_ns);
+    limits_end(&t->limits, end_ns);
+    ramp_end(&t->ramp, w->time_ns);
+    apply_effects(t, &f);
     attempt_remove(m->destinations, a);
-    return apply_verdict(m, w, &f);
+    rc = destination_set_timer(m, t);
+    return rc != 0 ? rc : apply_verdict(m, w, &f);
 }

@@ -47,6 +47,8 @@ enum refusal campaign_emit_redrive(const struct model *m, struct decision *d, ui
                                    const struct tie *tie);
 /* The entry behind a message or receipt id, for RECEIPT_GET: the campaign's name, or NULL. */
 const char *campaign_entry_by_id(const struct model *m, uint64_t id, struct entry_info *ret);
+/* Hash of the member behind a message, the same on every machine; 0: no living entry. */
+uint64_t campaign_member_hash(const struct model *m, uint64_t message);
 /* A queue or stock in use by a campaign cannot be deleted, and its total not go below safety stock. */
 bool campaign_uses_stock(const struct model *m, uint32_t stock);
 bool campaign_uses_queue(const struct model *m, uint32_t queue);

@@ -108,6 +108,12 @@ const char *campaign_entry_by_id(const struct model *m, uint64_t id, struct entr
     return campaign_at(m, e->campaign)->def.name;
 }
 
+uint64_t campaign_member_hash(const struct model *m, uint64_t message) {
+    const struct entry *e = living_entry(m, message);
+    struct hash_key fixed = {.k0 = 0x6d656d626572, .k1 = 0};
+    return e == NULL ? 0 : hash_bytes(fixed, key_text_span(&e->member)) | 1;
+}
+
 /* ---- the set ---- */
 
 static void count(struct campaign *k, const struct entry *e, int change) {

@@ -5,7 +5,8 @@
  *
  *   offset  size  what
  *        0     2  version of the table that wrote it
- *        2     .  the fields in table order: text as u32 length + bytes, bool as u8, enum as u32
+ *        2     .  the fields in table order: text as u32 length + bytes, bool as u8, enum as u32,
+ *                 list as u32 count + the fields of each item
  *
  * A field of a later version goes to the end of its table with `since` set to that version; decode of
  * an older encoding stops before it and the default stays. Fields are never moved or removed.
@@ -19,34 +20,54 @@
 #include "base/error.h"
 #include "model/request.h"
 
-enum field_type { FIELD_TEXT, FIELD_BOOL, FIELD_U8, FIELD_U32, FIELD_U64, FIELD_ENUM };
+enum field_type { FIELD_TEXT, FIELD_BOOL, FIELD_U8, FIELD_U32, FIELD_U64, FIELD_ENUM, FIELD_LIST };
+
+struct table;
 
 struct field {
     enum field_type type;
     uint16_t since; /* version of the table in which it came */
     size_t offset;
     const char *text; /* default of a text; the numbers are set in *_def_init */
-    uint32_t max;     /* of an enum */
+    uint32_t max;     /* of an enum; items of a list */
+    const struct table *items; /* of a list */
 };
 
 struct table {
     uint16_t version;
     uint16_t count;
     const struct field *fields;
+    size_t item_bytes; /* of the items of a list, ... */
+    int (*init)(void *item); /* ... and what makes one */
 };
 
-#define TEXT(s, f, d)                                                                              \
-    { .type = FIELD_TEXT, .since = 1, .offset = offsetof(struct s, f), .text = d }
-#define BOOL(s, f)                                                                                 \
-    { .type = FIELD_BOOL, .since = 1, .offset = offsetof(struct s, f) }
+/* All lists look like this. */
+struct any_list {
+    void *items;
+    uint32_t count;
+};
+
+/* A field that came in version `v` of its table. */
+#define SINCE(v, t, s, f) .type = t, .since = v, .offset = offsetof(struct s, f)
+#define TEXT_SINCE(v, s, f, d)                                                                     \
+    { SINCE(v, FIELD_TEXT, s, f), .text = d }
+#define BOOL_SINCE(v, s, f)                                                                        \
+    { SINCE(v, FIELD_BOOL, s, f) }
+#define U32_SINCE(v, s, f)                                                                         \
+    { SINCE(v, FIELD_U32, s, f) }
+#define U64_SINCE(v, s, f)                                                                         \
+    { SINCE(v, FIELD_U64, s, f) }
+#define ENUM_SINCE(v, s, f, m)                                                                     \
+    { SINCE(v, FIELD_ENUM, s, f), .max = m }
+#define LIST_SINCE(v, s, f, m, t)                                                                  \
+    { SINCE(v, FIELD_LIST, s, f), .max = m, .items = &t }
+#define TEXT(s, f, d) TEXT_SINCE(1, s, f, d)
+#define BOOL(s, f)    BOOL_SINCE(1, s, f)
 #define U8(s, f)                                                                                   \
-    { .type = FIELD_U8, .since = 1, .offset = offsetof(struct s, f) }
-#define U32(s, f)                                                                                  \
-    { .type = FIELD_U32, .since = 1, .offset = offsetof(struct s, f) }
-#define U64(s, f)                                                                                  \
-    { .type = FIELD_U64, .since = 1, .offset = offsetof(struct s, f) }
-#define ENUM(s, f, m)                                                                              \
-    { .type = FIELD_ENUM, .since = 1, .offset = offsetof(struct s, f), .max = m }
+    { SINCE(1, FIELD_U8, s, f) }
+#define U32(s, f)     U32_SINCE(1, s, f)
+#define U64(s, f)     U64_SINCE(1, s, f)
+#define ENUM(s, f, m) ENUM_SINCE(1, s, f, m)
 #define PACE(s, f)                                                                                 \
     ENUM(s, f.mode, PACE_STRICT), U32(s, f.count), U64(s, f.period_ns), U32(s, f.burst),           \
         U32(s, f.concurrency)
@@ -88,6 +109,26 @@ static const struct field campaign_fields[] = {
 };
 static const struct table campaign_table = TABLE(1, campaign_fields);
 
+static const struct field limit_fields[] = {
+    ENUM_SINCE(2, pace_def, mode, PACE_STRICT), U32_SINCE(2, pace_def, count),
+    U64_SINCE(2, pace_def, period_ns),          U32_SINCE(2, pace_def, burst),
+    U32_SINCE(2, pace_def, concurrency),
+};
+static const struct table limit_table = {.count = ARRAY_LENGTH(limit_fields),
+                                         .fields = limit_fields,
+                                         .item_bytes = sizeof(struct pace_def),
+                                         .init = limit_def_init};
+
+static const struct field endpoint_fields[] = {
+    TEXT_SINCE(2, endpoint_def, name, ""),
+    TEXT_SINCE(2, endpoint_def, url, ""),
+    U32_SINCE(2, endpoint_def, weight),
+};
+static const struct table endpoint_table = {.count = ARRAY_LENGTH(endpoint_fields),
+                                            .fields = endpoint_fields,
+                                            .item_bytes = sizeof(struct endpoint_def),
+                                            .init = endpoint_def_init};
+
 static const struct field destination_fields[] = {
     TEXT(destination_def, name, ""),
     TEXT(destination_def, url, ""),
@@ -101,8 +142,50 @@ static const struct field destination_fields[] = {
     BOOL(destination_def, http2),
     BOOL(destination_def, allow_private),
     U32(destination_def, max_response_bytes),
+    LIST_SINCE(2, destination_def, limits, LIMITS_MAX, limit_table),
+    U32_SINCE(2, destination_def, adaptive.floor),
+    U32_SINCE(2, destination_def, adaptive.ceiling),
+    U64_SINCE(2, destination_def, ramp.duration_ns),
+    U64_SINCE(2, destination_def, ramp.idle_ns),
+    U32_SINCE(2, destination_def, budget.percent),
+    U32_SINCE(2, destination_def, budget.min_per_second),
+    U64_SINCE(2, destination_def, budget.window_ns),
+    U32_SINCE(2, destination_def, breaker.window_calls),
+    U64_SINCE(2, destination_def, breaker.window_ns),
+    U32_SINCE(2, destination_def, breaker.failure_percent),
+    U64_SINCE(2, destination_def, breaker.slow_ns),
+    U32_SINCE(2, destination_def, breaker.slow_percent),
+    U32_SINCE(2, destination_def, breaker.minimum_calls),
+    U32_SINCE(2, destination_def, breaker.probes),
+    U64_SINCE(2, destination_def, breaker.open_ns),
+    U64_SINCE(2, destination_def, breaker.open_max_ns),
+    LIST_SINCE(2, destination_def, endpoints, ENDPOINTS_MAX, endpoint_table),
+    ENUM_SINCE(2, destination_def, balance.policy, BALANCE_TWO_CHOICES),
+    ENUM_SINCE(2, destination_def, balance.key, BALANCE_KEY_MEMBER),
+    U64_SINCE(2, destination_def, balance.pin_ns),
+    U32_SINCE(2, destination_def, balance.eject_errors),
+    U32_SINCE(2, destination_def, balance.eject_success_percent),
+    U32_SINCE(2, destination_def, balance.eject_minimum),
+    U64_SINCE(2, destination_def, balance.eject_ns),
+    U32_SINCE(2, destination_def, balance.eject_max_percent),
+    U64_SINCE(2, destination_def, balance.slow_start_ns),
+    TEXT_SINCE(2, destination_def, check.path, ""),
+    TEXT_SINCE(2, destination_def, check.statuses, "200-399"),
+    U64_SINCE(2, destination_def, check.interval_ns),
+    U64_SINCE(2, destination_def, check.timeout_ns),
+    U32_SINCE(2, destination_def, check.rise),
+    U32_SINCE(2, destination_def, check.fall),
+    TEXT_SINCE(2, destination_def, failover.destination, ""),
+    TEXT_SINCE(2, destination_def, failover.queue, ""),
+    U32_SINCE(2, destination_def, failover.failures),
+    U64_SINCE(2, destination_def, failover.within_ns),
+    U64_SINCE(2, destination_def, failover.every_ns),
+    U64_SINCE(2, destination_def, failover.pending_ns),
+    BOOL_SINCE(2, destination_def, failover.manual_return),
+    U64_SINCE(2, destination_def, failover.return_after_ns),
+    U32_SINCE(2, destination_def, failover.probes),
 };
-static const struct table destination_table = TABLE(1, destination_fields);
+static const struct table destination_table = TABLE(2, destination_fields);
 
 bool name_valid(struct span name) {
     if (name.size == 0 || name.size > NAME_MAX_BYTES) {
@@ -137,12 +220,25 @@ static inline void *field_at(void *def, const struct field *f) {
     return (char *)def + f->offset;
 }
 
+static void table_release(const struct table *t, void *def);
+
+static void list_release(const struct table *t, struct any_list *list) {
+    for (uint32_t i = 0; i < list->count; i++) {
+        table_release(t, (char *)list->items + i * t->item_bytes);
+    }
+    free(list->items);
+    *list = (struct any_list){0};
+}
+
 static void table_release(const struct table *t, void *def) {
     for (unsigned i = 0; i < t->count; i++) {
-        if (t->fields[i].type == FIELD_TEXT) {
-            char **text = field_at(def, &t->fields[i]);
+        const struct field *f = &t->fields[i];
+        if (f->type == FIELD_TEXT) {
+            char **text = field_at(def, f);
             free(*text);
             *text = NULL;
+        } else if (f->type == FIELD_LIST) {
+            list_release(f->items, field_at(def, f));
         }
     }
 }
@@ -156,6 +252,24 @@ static int table_init(const struct table *t, void *def) {
     }
     if (rc != 0) {
         table_release(t, def);
+    }
+    return rc;
+}
+
+static int field_encode(const struct field *f, const void *def, struct buffer *out);
+
+static int fields_encode(const struct table *t, const void *def, struct buffer *out) {
+    int rc = 0;
+    for (unsigned i = 0; i < t->count && rc == 0; i++) {
+        rc = field_encode(&t->fields[i], def, out);
+    }
+    return rc;
+}
+
+static int list_encode(const struct table *t, const struct any_list *list, struct buffer *out) {
+    int rc = buffer_put_u32(out, list->count);
+    for (uint32_t i = 0; i < list->count && rc == 0; i++) {
+        rc = fields_encode(t, (const char *)list->items + i * t->item_bytes, out);
     }
     return rc;
 }
@@ -174,6 +288,8 @@ static int field_encode(const struct field *f, const void *def, struct buffer *o
         return buffer_put_u32(out, *(const uint32_t *)(const void *)at);
     case FIELD_U64:
         return buffer_put_u64(out, *(const uint64_t *)(const void *)at);
+    case FIELD_LIST:
+        return list_encode(f->items, (const void *)at, out);
     }
     return E_INVALID;
 }
@@ -181,9 +297,7 @@ static int field_encode(const struct field *f, const void *def, struct buffer *o
 static int table_encode(const struct table *t, const void *def, struct buffer *out) {
     size_t before = out->size;
     int rc = buffer_put_u16(out, t->version);
-    for (unsigned i = 0; i < t->count && rc == 0; i++) {
-        rc = field_encode(&t->fields[i], def, out);
-    }
+    rc = rc != 0 ? rc : fields_encode(t, def, out);
     if (rc != 0) {
         out->size = before;
     }
@@ -198,12 +312,50 @@ static int field_decode_text(struct reader *r, char **text) {
     return def_set_text(text, value);
 }
 
-static int field_decode(const struct field *f, struct reader *r, void *def) {
+static int field_decode(const struct field *f, struct reader *r, uint16_t version, void *def);
+
+static int fields_decode(const struct table *t, struct reader *r, uint16_t version, void *def) {
+    int rc = 0;
+    for (unsigned i = 0; i < t->count && rc == 0; i++) {
+        if (t->fields[i].since <= version) {
+            rc = field_decode(&t->fields[i], r, version, def);
+        }
+    }
+    return rc;
+}
+
+/* Counted one by one, so that whoever releases it after a failure finds what is there. */
+static int list_decode(const struct field *f, struct reader *r, uint16_t version,
+                       struct any_list *list) {
+    uint32_t count = reader_u32(r);
+    if (r->failed || count > f->max) {
+        return E_CORRUPT;
+    }
+    list_release(f->items, list);
+    if (count == 0) {
+        return 0;
+    }
+    list->items = calloc(count, f->items->item_bytes);
+    int rc = list->items == NULL ? E_NOMEM : 0;
+    while (rc == 0 && list->count < count) {
+        void *item = (char *)list->items + list->count * f->items->item_bytes;
+        rc = f->items->init(item);
+        if (rc == 0) {
+            list->count++;
+            rc = fields_decode(f->items, r, version, item);
+        }
+    }
+    return rc;
+}
+
+static int field_decode(const struct field *f, struct reader *r, uint16_t version, void *def) {
     void *at = field_at(def, f);
     uint64_t value = 0, max = UINT64_MAX;
     switch (f->type) {
     case FIELD_TEXT:
         return field_decode_text(r, at);
+    case FIELD_LIST:
+        return list_decode(f, r, version, at);
     case FIELD_BOOL:
         value = reader_u8(r);
         max = 1;
@@ -231,11 +383,7 @@ static int field_decode(const struct field *f, struct reader *r, void *def) {
 static int table_decode(const struct table *t, struct reader *r, void *def) {
     uint16_t version = reader_u16(r);
     int rc = r->failed || version == 0 ? E_CORRUPT : version > t->version ? E_VERSION : 0;
-    for (unsigned i = 0; i < t->count && rc == 0; i++) {
-        if (t->fields[i].since <= version) {
-            rc = field_decode(&t->fields[i], r, def);
-        }
-    }
+    rc = rc != 0 ? rc : fields_decode(t, r, version, def);
     if (rc != 0) {
         table_release(t, def);
     }
@@ -244,6 +392,17 @@ static int table_decode(const struct table *t, struct reader *r, void *def) {
 
 static struct pace_def pace_def_default(void) {
     return (struct pace_def){.mode = PACE_SMOOTH, .period_ns = NS_PER_SECOND};
+}
+
+int limit_def_init(void *item) {
+    *(struct pace_def *)item = pace_def_default();
+    return 0;
+}
+
+int endpoint_def_init(void *item) {
+    struct endpoint_def *d = item;
+    *d = (struct endpoint_def){.weight = 1};
+    return table_init(&endpoint_table, d);
 }
 
 int queue_def_init(struct queue_def *d) {
@@ -276,6 +435,27 @@ int destination_def_init(struct destination_def *d) {
         .connect_timeout_ns = 5 * NS_PER_SECOND,
         .timeout_ns = 30 * NS_PER_SECOND,
         .max_response_bytes = 64u << 10,
+        .adaptive = {.floor = 1},
+        .budget = {.percent = 20, .min_per_second = 10, .window_ns = 10 * NS_PER_SECOND},
+        .breaker = {.failure_percent = 50,
+                    .slow_percent = 100,
+                    .minimum_calls = 20,
+                    .probes = 5,
+                    .open_ns = 10 * NS_PER_SECOND,
+                    .open_max_ns = 600 * NS_PER_SECOND},
+        .balance = {.eject_errors = 5,
+                    .eject_minimum = 20,
+                    .eject_ns = 30 * NS_PER_SECOND,
+                    .eject_max_percent = 50},
+        .check = {.interval_ns = 10 * NS_PER_SECOND,
+                  .timeout_ns = 2 * NS_PER_SECOND,
+                  .rise = 2,
+                  .fall = 3},
+        .failover = {.within_ns = 60 * NS_PER_SECOND,
+                     .every_ns = 30 * NS_PER_SECOND,
+                     .pending_ns = 180 * NS_PER_SECOND,
+                     .return_after_ns = 300 * NS_PER_SECOND,
+                     .probes = 5},
     };
     return table_init(&destination_table, d);
 }

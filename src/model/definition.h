@@ -12,7 +12,12 @@
 
 #include "base/buffer.h"
 #include "base/reader.h"
-#include "model/pace.h"
+#include "model/adaptive.h"
+#include "model/budget.h"
+#include "model/endpoint.h"
+#include "model/failover.h"
+#include "model/limits.h"
+#include "model/ramp.h"
 #include "model/refusal.h"
 
 struct define; /* request.h */
@@ -72,9 +77,40 @@ struct campaign_def {
     uint8_t priority; /* of the queued message */
 };
 
+/* One of several places that a destination's requests may go to. */
+struct endpoint_def {
+    char *name; /* unique in its destination; empty: the URL stands for it */
+    char *url;
+    uint32_t weight; /* 1 */
+};
+
+/* What it is known by. */
+static inline const char *endpoint_def_name(const struct endpoint_def *d) {
+    return d->name[0] != '\0' ? d->name : d->url;
+}
+
+/* Lists own their items, which are as endpoint_def_init and limit_def_init make them. */
+struct endpoint_list {
+    struct endpoint_def *items;
+    uint32_t count;
+};
+struct limit_list {
+    struct pace_def *items;
+    uint32_t count;
+};
+
+/* Active checks of endpoints: GET `path` at each of them. Off when path is empty. */
+struct check_def {
+    char *path;           /* "": off; "/health" */
+    char *statuses;       /* "200-399" */
+    uint64_t interval_ns; /* 10 s */
+    uint64_t timeout_ns;  /* 2 s */
+    uint32_t rise, fall;  /* 2, 3: so many in a row turn the verdict */
+};
+
 struct destination_def {
     char *name;
-    char *url;     /* http:// or https:// */
+    char *url;     /* http:// or https://; empty with endpoints */
     char *method;  /* "POST" */
     char *headers; /* "Name: value\n" lines added to each request; may hold secrets: never logged */
     char *ca_file; /* empty: the system's */
@@ -85,7 +121,20 @@ struct destination_def {
     bool http2;                  /* try it (ALPN on https) */
     bool allow_private;          /* loopback, link-local and private addresses may be called */
     uint32_t max_response_bytes; /* 64 KiB read and thrown away beyond the excerpt */
+    struct limit_list limits;    /* besides `pace`; all hold */
+    struct adaptive_def adaptive;
+    struct ramp_def ramp;
+    struct budget_def budget;
+    struct breaker_def breaker;
+    struct endpoint_list endpoints; /* none: url is the only one */
+    struct balance_def balance;
+    struct check_def check;
+    struct failover_def failover;
 };
+
+/* One item of a list, at *item, which is zeroed. E_NOMEM. */
+MUST_CHECK int endpoint_def_init(void *item);
+MUST_CHECK int limit_def_init(void *item);
 
 /* Defaults as in the comments above. E_NOMEM. */
 MUST_CHECK int queue_def_init(struct queue_def *d);

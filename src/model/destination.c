@@ -51,7 +51,9 @@ void destination_free(struct destination *t) {
         return;
     }
     destination_def_release(&t->def);
-    pace_release(&t->pace);
+    limits_release(&t->limits);
+    breaker_release(&t->breaker);
+    endpoints_release(&t->endpoints);
     heap_release(&t->parked);
     free(t->name);
     free(t);
@@ -71,27 +73,75 @@ void destinations_free(struct destinations *s) {
     free(s);
 }
 
-/* The cap of our own stands in for a missing one; the definition stays as it was given. */
-static struct pace_def pace_in_force(const struct destination_def *def) {
-    struct pace_def pace = def->pace;
-    if (pace.concurrency == 0) {
-        pace.concurrency = DESTINATION_IN_FLIGHT_MAX;
+/*
+ * All limits of a definition. The cap of our own stands in for a missing one; the definition stays as it was
+ * given.
+ */
+static uint32_t limits_in_force(const struct destination_def *def, struct pace_def out[LIMITS_MAX]) {
+    uint32_t count = 0;
+    bool capped = false;
+    if (def->limits.count == 0 || def->pace.count != 0 || def->pace.concurrency != 0) {
+        out[count++] = def->pace;
     }
-    return pace;
+    for (uint32_t i = 0; i < def->limits.count && count < LIMITS_MAX; i++) {
+        out[count++] = def->limits.items[i];
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        capped |= out[i].concurrency != 0;
+    }
+    if (!capped) {
+        out[0].concurrency = DESTINATION_IN_FLIGHT_MAX;
+    }
+    return count;
+}
+
+/* What the parts rely on. That a definition makes sense as well was looked at when it was decided. */
+static bool parts_valid(const struct destination_def *def, const struct pace_def *paces,
+                        uint32_t count) {
+    bool valid = breaker_def_valid(&def->breaker) && adaptive_def_valid(&def->adaptive) &&
+                 ramp_def_valid(&def->ramp) && budget_def_valid(&def->budget) &&
+                 balance_def_valid(&def->balance) && failover_def_valid(&def->failover);
+    for (uint32_t i = 0; i < count; i++) {
+        valid &= pace_def_valid(&paces[i]);
+    }
+    for (uint32_t i = 0; i < def->endpoints.count; i++) {
+        uint32_t weight = def->endpoints.items[i].weight;
+        valid &= weight >= 1 && weight <= ENDPOINT_WEIGHT_MAX;
+    }
+    return valid;
+}
+
+static int set_parts(struct destination *t, uint64_t now_ns) {
+    struct pace_def paces[LIMITS_MAX];
+    uint32_t count = limits_in_force(&t->def, paces);
+    if (!parts_valid(&t->def, paces, count)) {
+        return E_CORRUPT;
+    }
+    int rc = limits_define(&t->limits, paces, count, now_ns);
+    if (rc == 0) {
+        rc = breaker_define(&t->breaker, &t->def.breaker);
+    }
+    if (rc == 0) {
+        rc = endpoints_define(&t->endpoints, t->def.endpoints.items, t->def.endpoints.count,
+                              &t->def.balance);
+    }
+    adaptive_define(&t->adaptive, &t->def.adaptive);
+    budget_define(&t->budget, &t->def.budget);
+    failover_define(&t->failover, &t->def.failover);
+    return rc;
 }
 
 /* Takes over `def`, also on failure. */
 static int destination_set(struct destinations *s, struct destination *t,
-                           struct destination_def *def) {
+                           struct destination_def *def, uint64_t now_ns) {
     destination_def_release(&t->def);
     t->def = *def;
     *def = (struct destination_def){0};
     t->generation = ++s->generation;
-    struct pace_def pace = pace_in_force(&t->def);
-    return pace_def_valid(&pace) ? pace_define(&t->pace, &pace) : E_CORRUPT;
+    return set_parts(t, now_ns);
 }
 
-int destination_make(struct model *m, uint32_t index, struct destination_def *def,
+int destination_make(struct model *m, uint32_t index, struct destination_def *def, uint64_t now_ns,
                      struct destination **ret) {
     struct destinations *s = m->destinations;
     struct destination *t = calloc(1, sizeof *t);
@@ -100,10 +150,12 @@ int destination_make(struct model *m, uint32_t index, struct destination_def *de
         return E_NOMEM;
     }
     t->index = index;
-    pace_init(&t->pace);
+    limits_init(&t->limits);
+    breaker_init(&t->breaker);
+    endpoints_init(&t->endpoints);
     destination_ready_init(s, t);
     t->name = strdup(def->name);
-    int rc = destination_set(s, t, def);
+    int rc = destination_set(s, t, def, now_ns);
     if (rc == 0) {
         rc = t->name == NULL ? E_NOMEM : roster_put(&s->roster, index, t, t->name);
     }
@@ -138,21 +190,26 @@ bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t 
 
 /* ns that `starts` starts take at a rate. */
 static uint64_t starts_take_ns(const struct pace_def *pace, uint64_t starts) {
-    uint128 ns = (uint128)starts * pace->period_ns / pace->count;
+    uint128 ns = pace->count == 0 ? 0 : (uint128)starts * pace->period_ns / pace->count;
     return ns < CENTURY_NS ? (uint64_t)ns : CENTURY_NS;
+}
+
+static uint64_t later(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
 }
 
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint64_t now_ns,
                             uint64_t ahead) {
     const struct destination *t = destination_at(m, destination);
-    if (t == NULL || t->paused) {
+    if (t == NULL || t->paused || t->breaker.state == BREAKER_FORCED) {
         return 0;
     }
-    uint64_t from_ns = t->closed_until_ns > now_ns ? t->closed_until_ns : now_ns;
-    if (t->pace.def.count == 0) {
-        return from_ns;
+    uint64_t from_ns = later(later(t->closed_until_ns, t->breaker.until_ns), now_ns);
+    uint64_t takes_ns = 0;
+    for (uint32_t i = 0; i < t->limits.count; i++) {
+        takes_ns = later(takes_ns, starts_take_ns(&t->limits.paces[i].def, ahead));
     }
-    return from_ns + starts_take_ns(&t->pace.def, ahead);
+    return from_ns + takes_ns;
 }
 
 /* Ready messages of all queues that push here. */
@@ -168,17 +225,80 @@ static uint64_t waiting_for(const struct model *m, uint32_t destination) {
     return waiting;
 }
 
-void destination_describe(const struct model *m, const struct destination *t,
+static struct limit_info describe_limit(const struct pace *p, uint64_t now_ns) {
+    return (struct limit_info){
+        .left = pace_left(p, now_ns),
+        .period_ns = p->def.period_ns,
+        .count = p->def.count,
+        .strict = p->def.mode == PACE_STRICT,
+    };
+}
+
+static void describe_endpoint(const struct destination *t, uint32_t i, uint64_t now_ns,
+                              struct endpoint_info *ret) {
+    const struct endpoint *n = &t->endpoints.items[i];
+    uint64_t whole = (uint64_t)n->weight * 1000;
+    *ret = (struct endpoint_info){
+        .started = n->started,
+        .succeeded = n->succeeded,
+        .failed = n->failed,
+        .in_flight = n->in_flight,
+        .average_us = n->average_us,
+        .ejected_until_ns = n->ejected_until_ns > now_ns ? n->ejected_until_ns : 0,
+        .success_percent = endpoint_success_percent(n, now_ns),
+        .weight_percent = (uint32_t)(endpoint_weight(n, &t->def.balance, now_ns) * 100 / whole),
+        .in = endpoint_is_in(n, now_ns, NULL),
+        .down = n->down,
+        .out = n->out,
+    };
+    const char *name = endpoint_def_name(&t->def.endpoints.items[i]);
+    size_t size = strlen(name) < sizeof ret->name ? strlen(name) : sizeof ret->name - 1;
+    memcpy(ret->name, name, size);
+}
+
+static void describe_info(const struct model *m, const struct destination *t, uint64_t now_ns,
                           struct destination_info *ret) {
+    struct call_count calls = breaker_counts(&t->breaker, now_ns);
     *ret = (struct destination_info){
         .attempts = t->started,
         .succeeded = t->succeeded,
         .failed = t->failed,
-        .in_flight = t->pace.in_flight,
+        .in_flight = limits_in_flight(&t->limits),
         .waiting = waiting_for(m, t->index),
+        .deferred = t->deferred,
         .closed_until_ns = t->closed_until_ns,
         .paused = t->paused,
+        .pause_reason = t->pause_reason,
+        .breaker = t->breaker.state,
+        .breaker_until_ns = t->breaker.until_ns,
+        .breaker_calls = calls.total,
+        .breaker_bad = calls.bad,
+        .breaker_slow = calls.slow,
+        .concurrency_limit =
+            t->def.adaptive.ceiling != 0 ? adaptive_limit(&t->adaptive, &t->def.adaptive) : 0,
+        .health = t->failover.health,
+        .health_since_ns = t->failover.since_ns,
+        .failures = failover_failures(&t->failover, now_ns),
+        .endpoint_count = t->endpoints.count,
+        .limit_count = t->limits.count,
     };
+}
+
+size_t destination_describe(const struct model *m, const struct destination *t, uint64_t now_ns,
+                            struct destination_detail *ret) {
+    describe_info(m, t, now_ns, &ret->info);
+    for (uint32_t i = 0; i < t->limits.count; i++) {
+        ret->limits[i] = describe_limit(&t->limits.paces[i], now_ns);
+    }
+    for (uint32_t i = t->limits.count; i < LIMITS_MAX; i++) {
+        ret->limits[i] = (struct limit_info){0};
+    }
+    for (uint32_t i = 0; i < t->endpoints.count; i++) {
+        describe_endpoint(t, i, now_ns, &ret->endpoints[i]);
+        ret->info.endpoints_in += ret->endpoints[i].in;
+    }
+    return offsetof(struct destination_detail, endpoints) +
+           t->endpoints.count * sizeof ret->endpoints[0];
 }
 
 /* ---- decide ---- */
@@ -242,8 +362,14 @@ static enum refusal decide_define(const struct model *m, struct decision *d, str
     if (problem != NULL) {
         return request_invalid(r, pointer, problem);
     }
-    struct destination_def settled = *wanted; /* texts stay the caller's */
+    struct destination_def settled = *wanted; /* texts and endpoints stay the caller's */
+    struct pace_def limits[LIMITS_MAX];
     settled.pace.burst = pace_burst(&wanted->pace);
+    for (uint32_t i = 0; i < wanted->limits.count; i++) {
+        limits[i] = wanted->limits.items[i];
+        limits[i].burst = pace_burst(&limits[i]);
+    }
+    settled.limits.items = limits;
     return decide_define_valid(m, d, r, &settled);
 }
 
@@ -252,7 +378,7 @@ static enum refusal decide_delete(const struct model *m, struct decision *d, str
     if (queue_next_of_destination(m, t->index, 0) != 0) {
         return request_refuse(r, REFUSAL_CONFLICT, "a queue pushes to this destination");
     }
-    if (t->pace.in_flight > 0) {
+    if (limits_in_flight(&t->limits) > 0) {
         return request_refuse(r, REFUSAL_CONFLICT, "attempts are under way");
     }
     size_t begun = decision_begin(d, FACT_DESTINATION_DELETED, 1);
@@ -273,15 +399,19 @@ static enum refusal decide_pause(struct decision *d, const struct destination *t
 
 static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r,
                                const struct destination *t) {
-    if (destination_def_encode(&t->def, &r->out_bytes) != 0) {
+    struct destination_detail detail;
+    r->count = destination_describe(m, t, d->now_ns, &detail);
+    r->out.destination = detail.info;
+    if (destination_def_encode(&t->def, &r->out_bytes) != 0 ||
+        buffer_append(&r->out_bytes, &detail, r->count) != 0) {
         d->failed = true;
     }
     r->generation = t->generation;
-    destination_describe(m, t, &r->out.destination);
     return REFUSAL_NONE;
 }
 
-static int put_list_item(const struct model *m, const struct destination *t, struct buffer *out) {
+static int put_list_item(const struct model *m, const struct destination *t, uint64_t now_ns,
+                         struct buffer *out) {
     size_t at;
     int rc = sized_begin(out, &at);
     if (rc == 0) {
@@ -291,9 +421,9 @@ static int put_list_item(const struct model *m, const struct destination *t, str
         return rc;
     }
     sized_end(out, at);
-    struct destination_info info;
-    destination_describe(m, t, &info);
-    return buffer_put_bytes(out, span_of(&info, sizeof info));
+    struct destination_detail detail;
+    size_t size = destination_describe(m, t, now_ns, &detail);
+    return buffer_put_bytes(out, span_of(&detail, size));
 }
 
 static enum refusal decide_list(const struct model *m, struct decision *d, struct request *r) {
@@ -301,7 +431,7 @@ static enum refusal decide_list(const struct model *m, struct decision *d, struc
     uint32_t max = request_list_max(r);
     uint32_t i = roster_after(roster, (uint32_t)r->in.list.after);
     for (r->count = 0; i != 0 && r->count < max; r->count++) {
-        if (put_list_item(m, destination_at(m, i), &r->out_bytes) != 0) {
+        if (put_list_item(m, destination_at(m, i), d->now_ns, &r->out_bytes) != 0) {
             d->failed = true;
             return REFUSAL_NONE;
         }
@@ -322,6 +452,8 @@ static enum refusal decide(const struct model *m, struct decision *d, struct req
         return decide_list(m, d, r);
     case REQUEST_ATTEMPT_FINISH:
         return attempt_decide_finish(m, d, r);
+    case REQUEST_ENDPOINT_CHECKED:
+        return destination_decide_checked(m, d, r);
     default:
         break;
     }
@@ -339,13 +471,13 @@ static enum refusal decide(const struct model *m, struct decision *d, struct req
     case REQUEST_DESTINATION_RESUME:
         return decide_pause(d, t, false);
     default:
-        return REFUSAL_INVALID;
+        return destination_act(m, d, r, t);
     }
 }
 
 /* ---- apply ---- */
 
-static int apply_defined(struct model *m, struct reader *in) {
+static int apply_defined(struct model *m, const struct applied *w, struct reader *in) {
     uint32_t index = reader_u32(in);
     uint64_t file_hash = reader_u64(in);
     struct destination_def def;
@@ -356,9 +488,9 @@ static int apply_defined(struct model *m, struct reader *in) {
     struct destination *t = destination_at(m, index);
     bool is_new = t == NULL;
     if (is_new) {
-        rc = destination_make(m, index, &def, &t);
+        rc = destination_make(m, index, &def, w->time_ns, &t);
     } else if (strcmp(t->name, def.name) == 0) {
-        rc = destination_set(m->destinations, t, &def);
+        rc = destination_set(m->destinations, t, &def, w->time_ns);
     } else {
         destination_def_release(&def);
         rc = E_CORRUPT;
@@ -376,13 +508,16 @@ static int apply_defined(struct model *m, struct reader *in) {
 static int apply_deleted(struct model *m, struct reader *in) {
     uint32_t index = reader_u32(in);
     struct destination *t = destination_at(m, index);
-    if (!reader_done(in) || t == NULL || t->pace.in_flight > 0) {
+    if (!reader_done(in) || t == NULL || limits_in_flight(&t->limits) > 0) {
         return E_CORRUPT;
     }
     queue_destination_changed(m, t->name, 0);
     if (list_linked(&t->active)) {
         return E_CORRUPT; /* decide saw no queue that names it */
     }
+    t->failover.evaluate_ns = 0;
+    int rc = destination_set_timer(m, t);
+    assert(rc == 0); /* removing a timer needs no memory */
     roster_remove(&m->destinations->roster, index);
     destination_free(t);
     return 0;
@@ -395,25 +530,31 @@ static int apply_paused(struct model *m, struct reader *in) {
         return E_CORRUPT;
     }
     t->paused = paused == 1;
+    t->pause_reason = t->paused ? PAUSE_BY_HAND : PAUSE_NONE;
     return 0;
 }
 
 static int apply(struct model *m, const struct applied *where, uint16_t kind, uint16_t version,
                  struct reader *payload) {
-    if (version > 1) {
-        return E_VERSION;
-    }
     switch (kind) {
     case FACT_DESTINATION_DEFINED:
-        return apply_defined(m, payload);
+        return apply_defined(m, where, payload);
     case FACT_DESTINATION_DELETED:
         return apply_deleted(m, payload);
     case FACT_DESTINATION_PAUSED:
         return apply_paused(m, payload);
     case FACT_ATTEMPT_STARTED:
-        return attempt_apply_started(m, where, payload);
+        return attempt_apply_started(m, where, version, payload);
     case FACT_ATTEMPT_FINISHED:
         return attempt_apply_finished(m, where, payload);
+    case FACT_ATTEMPT_DEFERRED:
+        return attempt_apply_deferred(m, payload);
+    case FACT_DESTINATION_STATUS:
+        return destination_apply_status(m, where, payload);
+    case FACT_DESTINATION_BREAKER:
+        return destination_apply_breaker(m, where, payload);
+    case FACT_ENDPOINT_CHANGED:
+        return destination_apply_endpoint(m, where, payload);
     default:
         return E_CORRUPT;
     }
@@ -425,7 +566,8 @@ static uint64_t memory_bytes(const struct model *m) {
                      map_memory_bytes(&s->attempts);
     for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
         const struct destination *t = destination_at(m, i);
-        bytes += sizeof *t + (uint64_t)t->pace.ends_capacity * 8;
+        bytes += sizeof *t + limits_memory_bytes(&t->limits) + t->def.breaker.window_calls +
+                 endpoints_memory_bytes(&t->endpoints);
     }
     return bytes;
 }
@@ -434,9 +576,10 @@ const struct module destination_module = {
     .name = "destination",
     .decide = decide,
     .apply = apply,
+    .on_timer = destination_on_timer,
     .save = destination_save,
     .load = destination_load,
     .check = destination_check,
     .memory_bytes = memory_bytes,
-    .section_version = 1,
+    .section_version = 2,
 };

@@ -1,15 +1,18 @@
 /*
- * model/destination.h - external services: their pace, what is under way, Retry-After, totals.
+ * model/destination.h - external services: their limits, what is under way, their health, totals.
  *
  * Invariants:
- *   P1 starts obey pace.h's promise by the times in the log, over all queues that push here;
+ *   P1 starts obey the promise of each limit (limits.h) by the times in the log, over all queues that push
+ *      here and all that come here because their own destination failed over;
  *   P2 in_flight = attempts started and not finished here. (That is one per message in flight, until a
  *      message is deleted or its queue turned to another destination while an attempt is under way:
  *      the attempt still ends where it started.)
- *   P3 nothing starts before closed_until_ns, nor while paused.
+ *   P3 nothing starts before closed_until_ns, nor while paused, nor while the breaker is open.
+ *   P4 retries are at most the budget's share of the starts; what is over waits (ATTEMPT_DEFERRED).
+ *   P5 an attempt goes to an endpoint that is in.
  * Finish policy (decide of ATTEMPT_FINISH, in this order): success -> done; retriable and attempts and
  * age left -> retry at now + backoff (full jitter, from d->random, at least retry_after_ns); else dead.
- * 429 and 503 with Retry-After close the destination until then, a day at most. A dead or done tied message
+ * 429 and 503 with Retry-After close the destination until then, a day at most; 410 pauses it, and the message waits. A dead or done tied message
  * is settled in the same record. A finish of an attempt that is not under way (any more) changes nothing.
  * Recovery: an attempt that was under way when the program ended spent its token until its timeout would
  * have been over; its message is ready again, marked.

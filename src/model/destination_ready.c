@@ -228,11 +228,12 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
 
 /* When this destination can start something: now_ns if at once, UINT64_MAX if only a request can tell. */
 static uint64_t next_of(const struct model *m, const struct destination *t, uint64_t now_ns) {
-    uint64_t wait_ns = pace_wait_ns(&t->pace, now_ns);
-    if (t->paused || wait_ns == PACE_WAIT_FOR_END) {
+    uint64_t wait_ns;
+    (void)destination_route(m, t, now_ns, &wait_ns);
+    if (wait_ns == PACE_WAIT_FOR_END) {
         return UINT64_MAX;
     }
-    uint64_t own_ns = now_ns + wait_ns > t->closed_until_ns ? now_ns + wait_ns : t->closed_until_ns;
+    uint64_t own_ns = now_ns + wait_ns;
     struct message_view view;
     uint64_t queue_ns;
     if (destination_pick(m, t, now_ns, &view, &queue_ns) != 0) {

@@ -6,9 +6,13 @@
  *      for each destination, in order of index:
  *          u32 index, u32 generation, u64 file hash, u8 paused, u64 closed until,
  *          u64 started, u64 succeeded, u64 failed,
- *          the definition, the pace (see definition.c and pace.c)
+ *          the definition (see definition.c),
+ *          version 1: the pace (see pace.c)
+ *          version 2: the limits (see limits.c), u8 pause reason, u64 deferred, adaptive, ramp, budget,
+ *              breaker, endpoints, failover
  *      u32 attempts under way, for each, oldest first:
  *          u64 message, u32 attempt, u32 destination, u64 started, u64 timeout
+ *          version 2: u32 home, u32 endpoint, u32 breaker probe, u32 failover probe
  *
  * The rings of ready queues are not saved: load tells the queues that their destination is there, and they
  * say who has work.
@@ -18,6 +22,29 @@
 #include <assert.h>
 
 #define ATTEMPT_SAVED_BYTES 32u
+
+/* adaptive, ramp, budget: too small for functions of their own. */
+static int save_small(const struct destination *t, struct buffer *out) {
+    const uint64_t longs[] = {t->adaptive.usual_us_256, t->ramp.from_ns, t->ramp.next_ns,
+                              t->ramp.last_use_ns, t->budget.slot_ns};
+    int rc = buffer_put_u32(out, t->adaptive.limit_milli);
+    rc = rc != 0 ? rc : buffer_put_u32(out, t->adaptive.short_us);
+    for (unsigned i = 0; i < ARRAY_LENGTH(longs) && rc == 0; i++) {
+        rc = buffer_put_u64(out, longs[i]);
+    }
+    return rc != 0 ? rc : window_save(&t->budget.starts, out);
+}
+
+static void load_small(struct destination *t, struct reader *in) {
+    uint64_t *longs[] = {&t->adaptive.usual_us_256, &t->ramp.from_ns, &t->ramp.next_ns,
+                         &t->ramp.last_use_ns, &t->budget.slot_ns};
+    t->adaptive.limit_milli = reader_u32(in);
+    t->adaptive.short_us = reader_u32(in);
+    for (unsigned i = 0; i < ARRAY_LENGTH(longs); i++) {
+        *longs[i] = reader_u64(in);
+    }
+    window_load(&t->budget.starts, in);
+}
 
 static void save_destination(struct saver *s, const struct destination *t) {
     save_u32(s, t->index);
@@ -29,7 +56,13 @@ static void save_destination(struct saver *s, const struct destination *t) {
     save_u64(s, t->succeeded);
     save_u64(s, t->failed);
     s->rc = s->rc != 0 ? s->rc : destination_def_encode(&t->def, s->chunk);
-    s->rc = s->rc != 0 ? s->rc : pace_save(&t->pace, s->chunk);
+    s->rc = s->rc != 0 ? s->rc : limits_save(&t->limits, s->chunk);
+    save_u8(s, (uint8_t)t->pause_reason);
+    save_u64(s, t->deferred);
+    s->rc = s->rc != 0 ? s->rc : save_small(t, s->chunk);
+    s->rc = s->rc != 0 ? s->rc : breaker_save(&t->breaker, s->chunk);
+    s->rc = s->rc != 0 ? s->rc : endpoints_save(&t->endpoints, s->chunk);
+    s->rc = s->rc != 0 ? s->rc : failover_save(&t->failover, s->chunk);
     save_item_end(s);
 }
 
@@ -39,6 +72,10 @@ static void save_attempt(struct saver *s, const struct attempt *a) {
     save_u32(s, a->destination);
     save_u64(s, a->started_ns);
     save_u64(s, a->timeout_ns);
+    save_u32(s, a->home);
+    save_u32(s, a->endpoint);
+    save_u32(s, a->breaker_probe);
+    save_u32(s, a->failover_probe);
     save_item_end(s);
 }
 
@@ -59,6 +96,22 @@ int destination_save(const struct model *m, struct buffer *chunk,
     return s.rc;
 }
 
+/* What came with version 2. */
+static int load_parts(struct model *m, struct destination *t, struct reader *in) {
+    int rc = limits_load(&t->limits, in);
+    uint8_t reason = reader_u8(in);
+    t->pause_reason = (enum pause_reason)reason;
+    t->deferred = reader_u64(in);
+    load_small(t, in);
+    if (rc == 0 && (in->failed || reason > PAUSE_GONE)) {
+        rc = E_CORRUPT;
+    }
+    rc = rc != 0 ? rc : breaker_load(&t->breaker, in);
+    rc = rc != 0 ? rc : endpoints_load(&t->endpoints, in);
+    rc = rc != 0 ? rc : failover_load(&t->failover, in);
+    return rc != 0 ? rc : destination_set_timer(m, t);
+}
+
 static int load_destination(struct model *m, struct reader *in) {
     uint32_t index = reader_u32(in);
     uint32_t generation = reader_u32(in);
@@ -72,7 +125,7 @@ static int load_destination(struct model *m, struct reader *in) {
     int rc = in->failed || paused > 1 ? E_CORRUPT : destination_def_decode(in, &def);
     struct destination *t;
     if (rc == 0) {
-        rc = destination_make(m, index, &def, &t);
+        rc = destination_make(m, index, &def, 0, &t);
     }
     if (rc == 0) {
         t->generation = generation;
@@ -82,7 +135,8 @@ static int load_destination(struct model *m, struct reader *in) {
         t->started = values.started;
         t->succeeded = values.succeeded;
         t->failed = values.failed;
-        rc = pace_load(&t->pace, in);
+        t->pause_reason = t->paused ? PAUSE_BY_HAND : PAUSE_NONE;
+        rc = m->section_version >= 2 ? load_parts(m, t, in) : pace_load(&t->limits.paces[0], in);
     }
     if (rc == 0) {
         queue_destination_changed(m, t->name, index);
@@ -102,8 +156,15 @@ static int load_attempts(struct model *m, struct reader *in) {
         a.destination = reader_u32(in);
         a.started_ns = reader_u64(in);
         a.timeout_ns = reader_u64(in);
-        rc =
-            destination_at(m, a.destination) != NULL ? attempt_add(m->destinations, &a) : E_CORRUPT;
+        a.home = a.destination;
+        if (m->section_version >= 2) {
+            a.home = reader_u32(in);
+            a.endpoint = reader_u32(in);
+            a.breaker_probe = reader_u32(in);
+            a.failover_probe = reader_u32(in);
+        }
+        bool known = destination_at(m, a.destination) != NULL && !in->failed;
+        rc = known ? attempt_add(m->destinations, &a) : E_CORRUPT;
     }
     return rc;
 }
@@ -139,9 +200,12 @@ void destination_check(const struct model *m) {
     for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
         const struct destination *t = destination_at(m, i);
         assert(t->index == i && strcmp(t->name, t->def.name) == 0);
-        pace_check(&t->pace);
-        assert(t->pace.in_flight == count_attempts(all, i)); /* P2 */
-        in_flight += t->pace.in_flight;
+        limits_check(&t->limits);
+        breaker_check(&t->breaker);
+        endpoints_check(&t->endpoints);
+        assert(limits_in_flight(&t->limits) == count_attempts(all, i)); /* P2 */
+        assert((t->timer != 0) == (t->failover.evaluate_ns != 0));
+        in_flight += limits_in_flight(&t->limits);
     }
     assert(in_flight == all->attempt_cells.live && in_flight == all->attempts.count);
     destination_ready_check(m);

@@ -4,7 +4,9 @@
  *
  *      destination.c        the module table, definitions, what is asked about destinations
  *      destination_valid.c  what a definition may say
+ *      destination_gate.c   whether one may be called now, and by which way
  *      destination_ready.c  which destination and queue is next
+ *      destination_act.c    what people, checks and evaluations change
  *      destination_save.c   snapshot, load, check
  *      attempt.c            start, finish, recovery
  */
@@ -28,9 +30,17 @@ struct destination {
     struct destination_def def; /* owns */
     uint64_t file_hash;         /* what the file said last; 0: it was never in a file */
     bool paused;
+    enum pause_reason pause_reason;
     uint64_t closed_until_ns;
-    uint64_t started, succeeded, failed;
-    struct pace pace;
+    uint64_t started, succeeded, failed, deferred;
+    struct limits limits;
+    struct adaptive adaptive;
+    struct ramp ramp;
+    struct budget budget;
+    struct breaker breaker;
+    struct endpoints endpoints;
+    struct failover failover;
+    uint32_t timer; /* index in the heap, 0: none; failover.evaluate_ns is its time */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
     uint32_t ring_head, ring_tail; /* queue indices, 0: empty */
@@ -60,7 +70,11 @@ struct attempt {
     uint64_t started_ns;
     uint64_t timeout_ns;
     uint32_t attempt;
-    uint32_t destination;
+    uint32_t destination;   /* that it went to */
+    uint32_t home;          /* that its queue pushes to */
+    uint32_t endpoint;      /* id, 0: none */
+    uint32_t breaker_probe; /* what breaker_end and failover_end are to get back */
+    uint32_t failover_probe;
 };
 
 struct destinations {
@@ -83,15 +97,47 @@ static inline struct destination *destination_at(const struct model *m, uint32_t
 
 /* Takes over `def` (zeroed after, also on failure) under a new index, its name known. E_NOMEM, E_CORRUPT. */
 MUST_CHECK int destination_make(struct model *m, uint32_t index, struct destination_def *def,
-                                struct destination **ret);
+                                uint64_t now_ns, struct destination **ret);
 void destination_free(struct destination *t);
-void destination_describe(const struct model *m, const struct destination *t,
-                          struct destination_info *ret);
+/* Returns the bytes of it that are filled. */
+size_t destination_describe(const struct model *m, const struct destination *t, uint64_t now_ns,
+                            struct destination_detail *ret);
 
 /* ---- destination_valid.c ---- */
 
 /* NULL: fine. Else what is wrong, and ret_pointer names the field as the API calls it. */
 const char *destination_def_problem(const struct destination_def *def, const char **ret_pointer);
+
+/* ---- destination_gate.c ---- */
+
+/* 0: may be called now. Else ns to wait; PACE_WAIT_FOR_END: for something else than time. */
+uint64_t destination_wait_ns(const struct destination *t, uint64_t now_ns);
+/* Where the messages of `home` go now; *ret_wait_ns as above. Never NULL. */
+const struct destination *destination_route(const struct model *m, const struct destination *home,
+                                            uint64_t now_ns, uint64_t *ret_wait_ns);
+/* What the endpoints are chosen by; 0: the message has no such key. */
+uint64_t destination_key(const struct model *m, const struct destination *t,
+                         const struct message_view *v);
+
+/* ---- destination_act.c ---- */
+
+enum refusal destination_act(const struct model *m, struct decision *d, struct request *r,
+                             const struct destination *t);
+enum refusal destination_decide_checked(const struct model *m, struct decision *d,
+                                        struct request *r);
+/* Emits the status and, where one is wanted, the message that tells it. */
+void destination_emit_status(const struct model *m, struct decision *d,
+                             const struct destination *t, enum health to, bool by_hand);
+void destination_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
+                          uint32_t ref);
+MUST_CHECK int destination_apply_status(struct model *m, const struct applied *w,
+                                        struct reader *in);
+MUST_CHECK int destination_apply_breaker(struct model *m, const struct applied *w,
+                                         struct reader *in);
+MUST_CHECK int destination_apply_endpoint(struct model *m, const struct applied *w,
+                                          struct reader *in);
+/* After anything that may change failover.evaluate_ns. E_NOMEM. */
+MUST_CHECK int destination_set_timer(struct model *m, struct destination *t);
 
 /* ---- destination_ready.c ---- */
 
@@ -117,8 +163,10 @@ void destination_check(const struct model *m);
 /* How long, at most, before the attempt after number `attempt`. */
 uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt);
 enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r);
-int attempt_apply_started(struct model *m, const struct applied *w, struct reader *in);
+int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
+                          struct reader *in);
 int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in);
+int attempt_apply_deferred(struct model *m, struct reader *in);
 MUST_CHECK int attempts_init(struct destinations *s);
 void attempts_release(struct destinations *s);
 MUST_CHECK int attempt_add(struct destinations *s, const struct attempt *values);

@@ -201,14 +201,113 @@ static const char *times_problem(const struct destination_def *def, const char *
     return NULL;
 }
 
+static const char *limits_problem(const struct destination_def *def, const char **ret_pointer) {
+    const char *problem = pace_problem(&def->pace, ret_pointer);
+    if (problem != NULL) {
+        return problem;
+    }
+    *ret_pointer = "/rateLimits";
+    bool single = def->pace.count != 0 || def->pace.concurrency != 0;
+    if (def->limits.count + single > LIMITS_MAX) {
+        return "may hold at most 8 limits";
+    }
+    for (uint32_t i = 0; i < def->limits.count; i++) {
+        if (!pace_def_valid(&def->limits.items[i])) {
+            return "hold a rate or a burst that is out of range";
+        }
+    }
+    return NULL;
+}
+
+static const char *endpoints_problem(const struct destination_def *def, const char **ret_pointer) {
+    const struct endpoint_list *list = &def->endpoints;
+    *ret_pointer = "/endpoints";
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct endpoint_def *e = &list->items[i];
+        const char *problem = url_problem(e->url);
+        if (problem != NULL) {
+            return problem;
+        }
+        if (e->weight < 1 || e->weight > ENDPOINT_WEIGHT_MAX) {
+            return "must have weights of 1 to 1000";
+        }
+        if (e->name[0] != '\0' && !name_valid(span_text(e->name))) {
+            return "must have names of 1 to 128 of A-Z a-z 0-9 . _ -, starting with a letter or digit";
+        }
+        for (uint32_t k = 0; k < i; k++) {
+            if (endpoint_id(span_text(endpoint_def_name(e))) ==
+                endpoint_id(span_text(endpoint_def_name(&list->items[k])))) {
+                return "must have names of their own";
+            }
+        }
+    }
+    *ret_pointer = "/url";
+    return list->count > 0 && def->url[0] == '\0' ? NULL : url_problem(def->url);
+}
+
+static const char *check_problem(const struct destination_def *def, const char **ret_pointer) {
+    const struct check_def *c = &def->check;
+    *ret_pointer = "/healthCheck";
+    if (c->path[0] == '\0') {
+        return NULL;
+    }
+    for (const char *p = c->path; *p != '\0'; p++) {
+        if ((unsigned char)*p <= ' ' || (unsigned char)*p >= 0x7f) {
+            return "must have a path of printable ASCII";
+        }
+    }
+    if (c->path[0] != '/' || strlen(c->path) > URL_MAX_BYTES) {
+        return "must have a path that starts with /";
+    }
+    if (!status_list_valid(c->statuses) || c->statuses[0] == '\0') {
+        return "must have statuses and ranges of 100 to 599, like 200-399";
+    }
+    if (c->interval_ns < 100 * NS_PER_MS || c->interval_ns > TIMEOUT_MAX_NS ||
+        c->timeout_ns < NS_PER_MS || c->timeout_ns > c->interval_ns || c->rise < 1 || c->fall < 1) {
+        return "must have an interval of 100 ms to 24 h, a timeout within it, rise and fall of at least 1";
+    }
+    return NULL;
+}
+
+static const char *guards_problem(const struct destination_def *def, const char **ret_pointer) {
+    *ret_pointer = "/circuitBreaker";
+    if (!breaker_def_valid(&def->breaker)) {
+        return "needs one window (windowCalls up to 1000, or window), at most as many minimumCalls, "
+               "percentages up to 100, at least one probe, and maxOpenTime of at least openTime";
+    }
+    *ret_pointer = "/adaptiveConcurrency";
+    if (!adaptive_def_valid(&def->adaptive)) {
+        return "needs 1 <= min <= max <= 100000";
+    }
+    *ret_pointer = "/rampUp";
+    if (!ramp_def_valid(&def->ramp)) {
+        return "may last 24 h at most";
+    }
+    *ret_pointer = "/retryBudget";
+    if (!budget_def_valid(&def->budget)) {
+        return "needs a percent of 0 to 100 and a window of 1 ms to 24 h";
+    }
+    *ret_pointer = "/balancing";
+    if (!balance_def_valid(&def->balance)) {
+        return "has a value out of range";
+    }
+    *ret_pointer = "/failover";
+    if (!failover_def_valid(&def->failover)) {
+        return "has a value out of range";
+    }
+    if (strcmp(def->failover.destination, def->name) == 0) {
+        return "must name another destination";
+    }
+    return NULL;
+}
+
 const char *destination_def_problem(const struct destination_def *def, const char **ret_pointer) {
     const char *problem;
     *ret_pointer = "/name";
     if (!name_valid(span_text(def->name))) {
         return "must be 1 to 128 of A-Z a-z 0-9 . _ -, starting with a letter or digit";
     }
-    *ret_pointer = "/url";
-    if ((problem = url_problem(def->url)) != NULL) {
+    if ((problem = endpoints_problem(def, ret_pointer)) != NULL) {
         return problem;
     }
     *ret_pointer = "/method";
@@ -234,5 +333,9 @@ const char *destination_def_problem(const struct destination_def *def, const cha
     if ((problem = times_problem(def, ret_pointer)) != NULL) {
         return problem;
     }
-    return pace_problem(&def->pace, ret_pointer);
+    if ((problem = check_problem(def, ret_pointer)) != NULL ||
+        (problem = guards_problem(def, ret_pointer)) != NULL) {
+        return problem;
+    }
+    return limits_problem(def, ret_pointer);
 }

@@ -32,8 +32,12 @@
     X(DESTINATION_DEFINED, 0x0501, 1)                                                              \
     X(DESTINATION_DELETED, 0x0502, 1)                                                              \
     X(DESTINATION_PAUSED, 0x0503, 1)                                                               \
-    X(ATTEMPT_STARTED, 0x0510, 1)                                                                  \
+    X(DESTINATION_STATUS, 0x0504, 1)  /* healthy, caution, critical */                             \
+    X(DESTINATION_BREAKER, 0x0505, 1) /* opened or closed by hand */                               \
+    X(ENDPOINT_CHANGED, 0x0506, 1)    /* by hand or by a check */                                  \
+    X(ATTEMPT_STARTED, 0x0510, 2)                                                                  \
     X(ATTEMPT_FINISHED, 0x0511, 1)                                                                 \
+    X(ATTEMPT_DEFERRED, 0x0512, 1) /* a retry over the budget */                                   \
     X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */             \
     X(AUDIT_RECORDED, 0x0901, 1)                                                                   \
     X(AUDIT_WRITTEN, 0x0902, 1) /* the audit file has the entries up to a number */

@@ -60,6 +60,9 @@ static void timer_moved(void *owner, const struct heap_entry *e, uint32_t index)
     case MODULE_STOCK:
         stock_timer_moved(owner, e->kind, e->ref, index);
         break;
+    case MODULE_DESTINATION:
+        destination_timer_moved(owner, e->kind, e->ref, index);
+        break;
     default:
         assert(false);
     }

@@ -189,6 +189,7 @@ static int load_section(struct model *m, struct span whole, struct reader *index
     if (only != EVERY_MODULE && module != only) {
         return 0;
     }
+    m->section_version = version;
     rc = modules[module]->load(m, &r);
     return rc == 0 && !reader_done(&r) ? E_CORRUPT : rc;
 }

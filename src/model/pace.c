@@ -258,6 +258,35 @@ uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns) {
     return wait_ns;
 }
 
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t tokens_left(const struct pace *p, uint64_t now_ns) {
+    uint32_t back = 0;
+    while (back < p->ends_count && ring_at(p, back) + p->def.period_ns <= now_ns) {
+        back++;
+    }
+    uint64_t out = (uint64_t)p->in_flight + p->ends_count - back;
+    return out < p->def.count ? p->def.count - out : 0;
+}
+
+uint64_t pace_left(const struct pace *p, uint64_t now_ns) {
+    uint64_t left = UINT64_MAX;
+    if (p->def.concurrency != 0) {
+        left = p->in_flight < p->def.concurrency ? p->def.concurrency - p->in_flight : 0;
+    }
+    if (p->def.count == 0) {
+        return left;
+    }
+    uint64_t burst = pace_burst(&p->def);
+    uint64_t ahead_ns = p->theoretical_ns > now_ns ? p->theoretical_ns - now_ns : 0;
+    uint64_t interval_ns = p->def.period_ns / p->def.count;
+    uint64_t spent = interval_ns > 0 ? (ahead_ns + interval_ns - 1) / interval_ns : 0;
+    left = least(left, spent < burst ? burst - spent : 0);
+    return is_strict(&p->def) ? least(left, tokens_left(p, now_ns)) : left;
+}
+
 void pace_start(struct pace *p, uint64_t now_ns) {
     assert(pace_wait_ns(p, now_ns) == 0);
     if (is_strict(&p->def)) {

@@ -56,6 +56,8 @@ void pace_release(struct pace *p);
 MUST_CHECK int pace_define(struct pace *p, const struct pace_def *def);
 /* 0: may start now. Else ns to wait; PACE_WAIT_FOR_END: only an end can free a place. Changes nothing. */
 uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
+/* Starts that may follow at once, for people to see: by burst, tokens and concurrency. UINT64_MAX: no limit. */
+uint64_t pace_left(const struct pace *p, uint64_t now_ns);
 /* pace_wait_ns must have been 0. */
 void pace_start(struct pace *p, uint64_t now_ns);
 /* `end_ns` may lie in the future (outcome unknown: the timeout's end). */

@@ -52,6 +52,7 @@ struct message_view {
     uint32_t queue, attempts, body_bytes;
     enum message_state state;
     bool outcome_unknown;
+    uint64_t key_hash; /* of its queue and ordering key; 0: it has no ordering key */
     struct tie tie; /* purchase borrowed until the next apply; may point into purchase_text */
     char purchase_text[18]; /* so do not copy the struct */
 };
@@ -83,6 +84,8 @@ MUST_CHECK int queue_message_done(struct model *m, const struct applied *w, uint
 MUST_CHECK int queue_message_retry(struct model *m, const struct applied *w, uint64_t id,
                                    uint64_t due_ns, uint16_t status, uint8_t error,
                                    bool outcome_unknown);
+/* Ready -> delayed until due_ns: a retry that the destination does not want yet. */
+MUST_CHECK int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns);
 /* In flight -> dead (or dropped when the queue keeps no dead letters). */
 MUST_CHECK int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
                                   enum dead_reason reason, uint16_t status, uint8_t error);

@@ -59,6 +59,7 @@ void message_view_fill(const struct queues *s, uint32_t slot, struct message_vie
         .body_bytes = g->body_bytes,
         .state = (enum message_state)g->state,
         .outcome_unknown = g->outcome_unknown,
+        .key_hash = g->key == 0 ? 0 : key_at(s, g->key)->hash,
     };
     if (g->tie == 0) {
         return;

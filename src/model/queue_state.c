@@ -26,7 +26,8 @@
 
 static const uint8_t moves[STATES_LIVE] = {
     [0] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_BLOCKED),
-    [MESSAGE_READY] = STATE_BIT(MESSAGE_IN_FLIGHT) | STATE_BIT(MESSAGE_DEAD),
+    [MESSAGE_READY] =
+        STATE_BIT(MESSAGE_IN_FLIGHT) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_DEAD),
     [MESSAGE_DELAYED] =
         STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_BLOCKED) | STATE_BIT(MESSAGE_DEAD),
     [MESSAGE_IN_FLIGHT] =
@@ -503,6 +504,18 @@ int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, u
     if (outcome_unknown || due_ns <= w->time_ns) {
         return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
     }
+    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
+    rc = message_set_times(m, slot, due_ns, expires);
+    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
+}
+
+int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns) {
+    uint32_t slot = 0;
+    int rc = message_expect(m, id, MESSAGE_READY, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    const struct message *g = message_at(m->queues, slot);
     uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
     rc = message_set_times(m, slot, due_ns, expires);
     return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);

@@ -88,6 +88,18 @@ const char *dead_reason_name(enum dead_reason r) {
     return "unknown";
 }
 
+const char *pause_reason_name(enum pause_reason r) {
+    switch (r) {
+    case PAUSE_NONE:
+        return "none";
+    case PAUSE_BY_HAND:
+        return "by-hand";
+    case PAUSE_GONE:
+        return "gone";
+    }
+    return "unknown";
+}
+
 const char *attempt_error_name(enum attempt_error e) {
     switch (e) {
     case ATTEMPT_OK:

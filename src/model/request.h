@@ -51,6 +51,13 @@
     X(DESTINATION_PAUSE, 0x0505)                                                                   \
     X(DESTINATION_RESUME, 0x0506)                                                                  \
     X(ATTEMPT_FINISH, 0x0507) /* from dispatch only */                                             \
+    X(DESTINATION_OPEN, 0x0508)     /* the breaker */                                              \
+    X(DESTINATION_CLOSE, 0x0509)                                                                   \
+    X(DESTINATION_FAILOVER, 0x050a) /* to the second destination */                                \
+    X(DESTINATION_RETURN, 0x050b)                                                                  \
+    X(ENDPOINT_EJECT, 0x050c)                                                                      \
+    X(ENDPOINT_RETURN, 0x050d)                                                                     \
+    X(ENDPOINT_CHECKED, 0x050e) /* from dispatch only */                                           \
     X(TRANSACTION, 0x0601)                                                                         \
     X(RECEIPT_GET, 0x0701)                                                                         \
     X(NOTHING, 0x0702) /* answers when everything before it is durable: readiness, benchmarks */   \
@@ -174,7 +181,10 @@ enum attempt_error {
 };
 const char *attempt_error_name(enum attempt_error e);
 
-/* Everything that dispatch needs to make one attempt; made by model_decide_start. */
+/*
+ * Everything that dispatch needs to make one attempt; made by model_decide_start. message 0: something else
+ * was decided (a retry was put off), and nothing is to be sent.
+ */
 struct attempt_start {
     uint64_t message;
     uint64_t address;            /* where its body is */
@@ -182,10 +192,19 @@ struct attempt_start {
     bool outcome_unknown_before; /* an earlier attempt's outcome is not known */
     uint32_t destination;        /* index and generation: dispatch keeps definitions by them */
     uint32_t destination_generation;
+    uint32_t endpoint; /* id, see endpoint_id; 0: the destination's own URL */
     uint64_t timeout_ns;
     uint64_t scheduled_ns;
     char queue[NAME_MAX_BYTES + 1];
 };
+
+struct endpoint_checked {
+    uint32_t destination; /* index */
+    uint32_t endpoint;    /* id */
+    bool up;
+};
+
+#define ENDPOINT_NAME_SHOWN 128u
 
 struct queue_info {
     uint64_t ready, delayed, in_flight, dead, blocked;
@@ -232,10 +251,49 @@ struct entry_info {
     enum entry_state state;
 };
 
+enum pause_reason {
+    PAUSE_NONE = 0,
+    PAUSE_BY_HAND = 1,
+    PAUSE_GONE = 2, /* it answered 410 */
+};
+const char *pause_reason_name(enum pause_reason r);
+
 struct destination_info {
-    uint64_t attempts, succeeded, failed, in_flight, waiting;
+    uint64_t attempts, succeeded, failed, in_flight, waiting, deferred;
     uint64_t closed_until_ns; /* Retry-After */
     bool paused;
+    enum pause_reason pause_reason;
+    uint64_t breaker; /* enum breaker_state */
+    uint64_t breaker_until_ns;
+    uint64_t breaker_calls, breaker_bad, breaker_slow; /* in its window */
+    uint64_t concurrency_limit;                        /* adaptive; 0: off */
+    uint64_t health;                                   /* enum health */
+    uint64_t health_since_ns, failures;                /* in the window of the failover rule */
+    uint64_t endpoints_in; /* of them, those that may be called */
+    uint32_t endpoint_count, limit_count;
+};
+
+struct limit_info {
+    uint64_t left;      /* starts possible at once as far as this limit goes, at most its burst */
+    uint64_t period_ns;
+    uint32_t count;
+    uint32_t strict;
+};
+
+struct endpoint_info {
+    char name[ENDPOINT_NAME_SHOWN];
+    uint64_t started, succeeded, failed, in_flight;
+    uint64_t average_us;
+    uint64_t ejected_until_ns; /* 0: not ejected */
+    uint32_t success_percent, weight_percent; /* weight_percent: less than 100 in slow start */
+    bool in, down, out;
+};
+
+/* What a GET or LIST says of a destination: the parts there are, one after the other. */
+struct destination_detail {
+    struct destination_info info;
+    struct limit_info limits[LIMITS_MAX];
+    struct endpoint_info endpoints[ENDPOINTS_MAX];
 };
 
 struct receipt_info {
@@ -296,6 +354,8 @@ struct request {
         } transaction;
         struct attempt_finish finish;
         struct span note;
+        struct endpoint_checked checked;
+        struct span endpoint; /* ENDPOINT_EJECT, ENDPOINT_RETURN: its name */
         struct {
             enum message_state state; /* 0: all */
             uint64_t after;           /* id or index to go on after; 0: from the start */
@@ -335,7 +395,8 @@ struct request {
         struct audit_state audit;
     } out;
     /*
-     * GET: the encoded definition. LIST of resources: per item the definition, u32-length-prefixed, then the
+     * GET: the encoded definition (of a destination: and behind it the parts of struct destination_detail,
+     * `count` bytes). LIST of resources: per item the definition, u32-length-prefixed, then the
      * *_info struct's bytes (length-prefixed). QUEUE_MESSAGES: message_info structs. CAMPAIGN_ENTRIES:
      * per entry entry_info, then the member key, both length-prefixed. STALE of ENTER: the member pointer.
      * AUDIT_LIST: per entry its hash (32), then the text, length-prefixed.

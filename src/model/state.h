@@ -24,7 +24,7 @@ struct audits;
 enum timer_kind {
     TIMER_MESSAGE = 0x0101,     /* delay over or time to live over */
     TIMER_HOLD = 0x0201,        /* a hold or tombstone ends */
-    TIMER_DESTINATION = 0x0501, /* reserved: nothing is decided by it, pacing is asked by start */
+    TIMER_DESTINATION = 0x0501, /* its failures are to be evaluated; `ref` is its index */
 };
 
 struct model {
@@ -39,10 +39,12 @@ struct model {
     struct destinations *destinations; /* owns */
     struct receipts *receipts;         /* owns */
     struct audits *audits;             /* owns */
+    uint32_t section_version;          /* while a module loads: of the section it reads */
 };
 
 /* heap_moved dispatches to the owner of the timer. */
 void queue_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index);
+void destination_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index);
 void stock_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index);
 
 #endif

@@ -79,12 +79,14 @@ uint64_t push_publish(struct world *w, const char *queue) {
 
 bool push_start(struct world *w, struct attempt_start *ret) {
     world_run_timers(w); /* starts come after what is due */
-    struct decision d = world_begin(w);
-    if (!model_decide_start(w->model, &d, ret)) {
-        assert(d.fact_count == 0);
-        return false;
-    }
-    world_commit(w, &d);
+    do {
+        struct decision d = world_begin(w);
+        if (!model_decide_start(w->model, &d, ret)) {
+            assert(d.fact_count == 0);
+            return false;
+        }
+        world_commit(w, &d);
+    } while (ret->message == 0); /* a retry was put off */
     return true;
 }
 

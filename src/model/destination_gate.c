@@ -1,0 +1,94 @@
+/*
+ * Whether a destination may be called now, and by which way its messages go.
+ *
+ * The gates of one destination, each of which may say "not now":
+ *
+ *      paused -> closed (Retry-After) -> breaker -> limits -> ramp -> adaptive -> an endpoint is in
+ *
+ * All but the limits cost nothing where they are not defined. Each answers 0, a time to wait, or "something
+ * else than time": then an end, a definition, a check or a person changes it, which are all requests, after
+ * which the engine asks again.
+ */
+#include "model/campaign.h"
+#include "model/destination_state.h"
+
+static uint64_t longer(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+static uint64_t until(uint64_t at_ns, uint64_t now_ns) {
+    return at_ns == UINT64_MAX ? PACE_WAIT_FOR_END : at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
+static uint64_t endpoints_wait_ns(const struct destination *t, uint64_t now_ns) {
+    uint64_t at_ns;
+    if (t->endpoints.count == 0 || endpoints_any_in(&t->endpoints, now_ns, &at_ns)) {
+        return 0;
+    }
+    return until(at_ns, now_ns);
+}
+
+uint64_t destination_wait_ns(const struct destination *t, uint64_t now_ns) {
+    uint32_t in_flight = limits_in_flight(&t->limits);
+    if (t->paused || in_flight >= adaptive_limit(&t->adaptive, &t->def.adaptive)) {
+        return PACE_WAIT_FOR_END;
+    }
+    uint64_t wait_ns = longer(until(t->closed_until_ns, now_ns), breaker_wait_ns(&t->breaker, now_ns));
+    wait_ns = longer(wait_ns, limits_wait_ns(&t->limits, now_ns));
+    wait_ns = longer(wait_ns, ramp_wait_ns(&t->ramp, &t->def.ramp, &t->limits, now_ns));
+    return longer(wait_ns, endpoints_wait_ns(t, now_ns));
+}
+
+/* NULL: there is none. */
+static const struct destination *second_of(const struct model *m, const struct destination *home) {
+    const char *name = home->def.failover.destination;
+    if (name[0] == '\0') {
+        return NULL;
+    }
+    const struct destination *t = destination_at(m, destination_find(m, span_text(name)));
+    return t != home ? t : NULL;
+}
+
+/* While the first is out of favour it is still asked for a few calls when its time has come: the way back. */
+static const struct destination *route_over(const struct destination *home,
+                                            const struct destination *second, uint64_t now_ns,
+                                            uint64_t *ret_wait_ns) {
+    const struct failover_def *def = &home->def.failover;
+    uint64_t home_ns = PACE_WAIT_FOR_END;
+    if (failover_may_probe(&home->failover, def, now_ns)) {
+        home_ns = destination_wait_ns(home, now_ns);
+    } else if (failover_may_probe(&home->failover, def, home->failover.return_ns)) {
+        home_ns = until(home->failover.return_ns, now_ns);
+    }
+    uint64_t second_ns = destination_wait_ns(second, now_ns);
+    *ret_wait_ns = home_ns < second_ns ? home_ns : second_ns;
+    return home_ns == 0 && failover_may_probe(&home->failover, def, now_ns) ? home : second;
+}
+
+const struct destination *destination_route(const struct model *m, const struct destination *home,
+                                            uint64_t now_ns, uint64_t *ret_wait_ns) {
+    const struct destination *second = NULL;
+    if (failover_is_over(&home->failover) && !home->paused) {
+        second = second_of(m, home);
+    }
+    if (second != NULL) {
+        return route_over(home, second, now_ns, ret_wait_ns);
+    }
+    *ret_wait_ns = destination_wait_ns(home, now_ns);
+    return home;
+}
+
+uint64_t destination_key(const struct model *m, const struct destination *t,
+                         const struct message_view *v) {
+    uint64_t member = 0;
+    switch (t->def.balance.key) {
+    case BALANCE_KEY_NONE:
+        return 0;
+    case BALANCE_KEY_MEMBER:
+        member = v->tie.campaign != 0 ? campaign_member_hash(m, v->id) : 0;
+        break;
+    case BALANCE_KEY_ORDERING:
+        break;
+    }
+    return member != 0 ? member : v->key_hash;
+}
