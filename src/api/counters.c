@@ -58,10 +58,21 @@ static void write_queue(void *arg, const struct definition *d, const void *info)
     out_close(w->out, '}');
 }
 
+/* Starts a second in the long run; 0: no limit. */
+static double least_rate(const struct destination_detail *detail) {
+    double least = 0;
+    for (uint32_t i = 0; i < detail->info.limit_count; i++) {
+        const struct limit_info *l = &detail->limits[i];
+        double rate = l->count == 0 ? 0 : l->count / seconds(l->period_ns);
+        least = rate > 0 && (least == 0 || rate < least) ? rate : least;
+    }
+    return least;
+}
+
 static void write_destination(void *arg, const struct definition *d, const void *info) {
     const struct writer *w = arg;
-    const struct destination_info *i = info;
-    const struct pace_def *pace = &d->u.destination.pace;
+    const struct destination_detail *detail = info;
+    const struct destination_info *i = &detail->info;
     out_open(w->out, '{');
     info_text(w->out, "name", definition_name(d));
     info_u64(w->out, "attempts", i->attempts);
@@ -72,7 +83,11 @@ static void write_destination(void *arg, const struct definition *d, const void 
     info_bool(w->out, "paused", i->paused);
     info_time(w->out, "closedUntil", i->closed_until_ns > w->g->now_ns ? i->closed_until_ns : 0);
     out_key(w->out, "rate");
-    out_double(w->out, pace->count == 0 ? 0 : pace->count / seconds(pace->period_ns));
+    out_double(w->out, least_rate(detail));
+    info_text(w->out, "breaker", breaker_state_name((enum breaker_state)i->breaker));
+    info_text(w->out, "health", health_name((enum health)i->health));
+    info_u64(w->out, "endpoints", i->endpoint_count);
+    info_u64(w->out, "endpointsIn", i->endpoints_in);
     out_close(w->out, '}');
 }
 

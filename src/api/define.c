@@ -141,11 +141,11 @@ void define_post(struct call *c) {
 static void got(struct call *c) {
     enum definition_kind kind = kind_of(c);
     const struct request *r = &c->request.r;
+    /* What a destination is like stands behind its definition. */
     static const size_t sizes[DEFINITION_KINDS] = {
         [DEFINITION_QUEUE] = sizeof(struct queue_info),
         [DEFINITION_STOCK] = sizeof(struct stock_info),
         [DEFINITION_CAMPAIGN] = sizeof(struct campaign_info),
-        [DEFINITION_DESTINATION] = sizeof(struct destination_info),
     };
     if (call_refused(c)) {
         return;
@@ -155,7 +155,11 @@ static void got(struct call *c) {
         return;
     }
     c->has_definition = true;
-    send_definition(c, 200, &c->definition, span_of(&r->out, sizes[kind]));
+    struct span info = span_of(&r->out, sizes[kind]);
+    if (kind == DEFINITION_DESTINATION && r->count <= r->out_bytes.size) {
+        info = span_of(r->out_bytes.data + r->out_bytes.size - r->count, r->count);
+    }
+    send_definition(c, 200, &c->definition, info);
 }
 
 void define_get(struct call *c) {
@@ -331,6 +335,51 @@ void destination_pause(struct call *c) {
 
 void destination_resume(struct call *c) {
     submit_switch(c, REQUEST_DESTINATION_RESUME);
+}
+
+/* ---- breaker, failover, endpoints ---- */
+
+static void acted(struct call *c) {
+    if (call_refused(c)) {
+        return;
+    }
+    struct json_out out = call_json_begin(c);
+    out_open(&out, '{');
+    info_span(&out, "name", call_capture(c, 0));
+    out_close(&out, '}');
+    call_json_end(c, 200, &out);
+}
+
+static void submit_act(struct call *c, enum request_kind kind) {
+    c->request.r.kind = kind;
+    c->request.r.name = call_capture(c, 0);
+    call_submit(c, acted);
+}
+
+void destination_open(struct call *c) {
+    submit_act(c, REQUEST_DESTINATION_OPEN);
+}
+
+void destination_close(struct call *c) {
+    submit_act(c, REQUEST_DESTINATION_CLOSE);
+}
+
+void destination_failover(struct call *c) {
+    submit_act(c, REQUEST_DESTINATION_FAILOVER);
+}
+
+void destination_return(struct call *c) {
+    submit_act(c, REQUEST_DESTINATION_RETURN);
+}
+
+void endpoint_eject(struct call *c) {
+    c->request.r.in.endpoint = call_capture(c, 1);
+    submit_act(c, REQUEST_ENDPOINT_EJECT);
+}
+
+void endpoint_return(struct call *c) {
+    c->request.r.in.endpoint = call_capture(c, 1);
+    submit_act(c, REQUEST_ENDPOINT_RETURN);
 }
 
 void queue_pause(struct call *c) {

@@ -29,6 +29,10 @@ static bool url_valid(struct span text) {
     return false;
 }
 
+static bool url_or_empty(struct span text) {
+    return text.size == 0 || url_valid(text);
+}
+
 static bool method_valid(struct span text) {
     return span_is(text, "POST") || span_is(text, "PUT") || span_is(text, "PATCH") ||
            span_is(text, "DELETE") || span_is(text, "GET");
@@ -177,11 +181,161 @@ static const struct field campaign_fields[] = {
      .about = "Priority of the queued message."},
     FIELD_END};
 
+/* ---- destinations ---- */
+
+#define DAY         (86400 * NS_PER_SECOND)
+#define URL_EXPECTS "a URL with http:// or https://"
+
+static const struct field limit_fields[] = {
+    {"maxDispatches", FIELD_INTEGER, FIELD_AT(struct pace_def, count), .max = PACE_COUNT_MAX,
+     .about = "Most attempts started in any period. 0: no limit."},
+    {"per", FIELD_DURATION, FIELD_AT(struct pace_def, period_ns), .min = NS_PER_MS,
+     .max = 366 * DAY, .about = "The period."},
+    {"maxDispatchesPerSecond", FIELD_RATE, 0, 0, .only_read = true,
+     .about = "Another way to give maxDispatches and per."},
+    {"maxBurstSize", FIELD_INTEGER, FIELD_AT(struct pace_def, burst), .max = PACE_COUNT_MAX,
+     .about = "Attempts that may start at once after a pause. 0: what 8/1000 (smooth) or 1/10 "
+              "(strict) of the period let pass."},
+    {"maxConcurrentDispatches", FIELD_INTEGER, FIELD_AT(struct pace_def, concurrency),
+     .max = PACE_COUNT_MAX, .about = "Most attempts under way at a time. 0: no limit."},
+    {"mode", FIELD_WORD, FIELD_AT(struct pace_def, mode), .words = pace_words,
+     .about = "strict: the limit holds in any window of the receiver's own clock."},
+    FIELD_END};
+static const struct field limits_field = {"rateLimits",
+                                          FIELD_LIST,
+                                          FIELD_AT(struct destination_def, limits),
+                                          .max = LIMITS_MAX,
+                                          .members = limit_fields,
+                                          .item_bytes = sizeof(struct pace_def),
+                                          .init = limit_def_init};
+
+static const struct field endpoint_fields[] = {
+    {"name", FIELD_TEXT, FIELD_AT(struct endpoint_def, name), .valid = name_or_empty,
+     .expects = NAME_EXPECTS, .about = "What it is known by. Empty: its URL."},
+    {"url", FIELD_TEXT, FIELD_AT(struct endpoint_def, url), .valid = url_valid, .required = true,
+     .expects = URL_EXPECTS, .about = "Where requests go."},
+    {"weight", FIELD_INTEGER, FIELD_AT(struct endpoint_def, weight), .min = 1,
+     .max = ENDPOINT_WEIGHT_MAX, .about = "Its share beside the others."},
+    FIELD_END};
+
+static const struct field ramp_fields[] = {
+    {"duration", FIELD_DURATION, FIELD_AT(struct ramp_def, duration_ns), .max = DAY,
+     .about = "How long the rate climbs from a tenth to the whole. \"0s\": it does not."},
+    {"afterIdle", FIELD_DURATION, FIELD_AT(struct ramp_def, idle_ns), .max = 365 * DAY,
+     .about = "Also after so long without an attempt. \"0s\": only after the breaker closes."},
+    FIELD_END};
+
+static const struct field adaptive_fields[] = {
+    {"min", FIELD_INTEGER, FIELD_AT(struct adaptive_def, floor), .min = 1, .max = 100000,
+     .about = "Attempts under way that are always allowed."},
+    {"max", FIELD_INTEGER, FIELD_AT(struct adaptive_def, ceiling), .max = 100000,
+     .about = "Attempts under way that are never exceeded. 0: not adaptive."},
+    FIELD_END};
+
+static const struct field budget_fields[] = {
+    {"percent", FIELD_INTEGER, FIELD_AT(struct budget_def, percent), .max = 100,
+     .about = "Share of the attempts that may be retries. 100: no limit."},
+    {"minPerSecond", FIELD_INTEGER, FIELD_AT(struct budget_def, min_per_second), .max = 1000000,
+     .about = "Retries that are allowed whatever the traffic."},
+    {"window", FIELD_DURATION, FIELD_AT(struct budget_def, window_ns), .min = NS_PER_MS, .max = DAY,
+     .about = "Time over which both are counted."},
+    FIELD_END};
+
+static const struct field breaker_fields[] = {
+    {"windowCalls", FIELD_INTEGER, FIELD_AT(struct breaker_def, window_calls),
+     .max = BREAKER_CALLS_MAX, .about = "Judge the last so many attempts."},
+    {"window", FIELD_DURATION, FIELD_AT(struct breaker_def, window_ns), .max = DAY,
+     .about = "Or those of the last so long. With neither there is no breaker."},
+    {"failurePercent", FIELD_INTEGER, FIELD_AT(struct breaker_def, failure_percent), .max = 100,
+     .about = "Share of failed attempts at which it opens. 0: they do not count."},
+    {"slowCallDuration", FIELD_DURATION, FIELD_AT(struct breaker_def, slow_ns), .max = DAY,
+     .about = "An attempt of at least so long is slow. \"0s\": none is."},
+    {"slowCallPercent", FIELD_INTEGER, FIELD_AT(struct breaker_def, slow_percent), .min = 1,
+     .max = 100, .about = "Share of slow attempts at which it opens."},
+    {"minimumCalls", FIELD_INTEGER, FIELD_AT(struct breaker_def, minimum_calls), .min = 1,
+     .max = UINT32_MAX, .about = "Fewer in the window prove nothing."},
+    {"probes", FIELD_INTEGER, FIELD_AT(struct breaker_def, probes), .min = 1,
+     .max = BREAKER_CALLS_MAX, .about = "Attempts that decide whether it closes again."},
+    {"openTime", FIELD_DURATION, FIELD_AT(struct breaker_def, open_ns), .min = NS_PER_MS,
+     .max = DAY, .about = "How long it is open at first; twice as long each time in a row."},
+    {"maxOpenTime", FIELD_DURATION, FIELD_AT(struct breaker_def, open_max_ns), .min = NS_PER_MS,
+     .max = 365 * DAY, .about = "How long it is open at most."},
+    FIELD_END};
+
+/* In the order of the enums of model/endpoint.h. */
+static const char *const policy_words[] = {
+    "roundRobin",     "weighted",          "dynamicWeighted", "leastConnections",
+    "consistentHash", "leastResponseTime", "powerOfTwo",      NULL};
+static const char *const key_words[] = {"none", "orderingKey", "member", NULL};
+
+static const struct field balance_fields[] = {
+    {"policy", FIELD_WORD, FIELD_AT(struct balance_def, policy), .words = policy_words,
+     .about = "How the endpoint of an attempt is chosen."},
+    {"key", FIELD_WORD, FIELD_AT(struct balance_def, key), .words = key_words,
+     .about = "What consistentHash and pinning go by."},
+    {"pinFor", FIELD_DURATION, FIELD_AT(struct balance_def, pin_ns), .max = 365 * DAY,
+     .about = "A key stays with its endpoint until so long after its last attempt. \"0s\": no."},
+    {"ejectAfterErrors", FIELD_INTEGER, FIELD_AT(struct balance_def, eject_errors), .max = 1000000,
+     .about = "Failures in a row after which an endpoint is left out. 0: never for that."},
+    {"ejectBelowSuccessPercent", FIELD_INTEGER, FIELD_AT(struct balance_def, eject_success_percent),
+     .max = 100, .about = "Left out when fewer of 10 s of attempts succeed. 0: never for that."},
+    {"ejectMinimumCalls", FIELD_INTEGER, FIELD_AT(struct balance_def, eject_minimum),
+     .max = 1000000, .about = "Fewer in 10 s prove nothing."},
+    {"ejectFor", FIELD_DURATION, FIELD_AT(struct balance_def, eject_ns), .min = NS_PER_MS,
+     .max = DAY, .about = "How long; so much longer each time in a row."},
+    {"maxEjectedPercent", FIELD_INTEGER, FIELD_AT(struct balance_def, eject_max_percent),
+     .max = 100, .about = "Most of the endpoints that may be left out at a time."},
+    {"slowStart", FIELD_DURATION, FIELD_AT(struct balance_def, slow_start_ns), .max = DAY,
+     .about = "How long the weight of an endpoint climbs after it returned."},
+    FIELD_END};
+
+static const struct field check_fields[] = {
+    {"path", FIELD_TEXT, FIELD_AT(struct check_def, path), .valid = path_valid,
+     .expects = "a path that starts with /, or an empty text",
+     .about = "Asked for by GET at each endpoint, besides the limits. Empty: no checks."},
+    {"statuses", FIELD_TEXT, FIELD_AT(struct check_def, statuses), .valid = statuses_valid,
+     .expects = "statuses and ranges such as \"200-399\"", .about = "Answers that are well."},
+    {"interval", FIELD_DURATION, FIELD_AT(struct check_def, interval_ns), .min = 100 * NS_PER_MS,
+     .max = DAY, .about = "Time between two checks of an endpoint."},
+    {"timeout", FIELD_DURATION, FIELD_AT(struct check_def, timeout_ns), .min = NS_PER_MS,
+     .max = DAY, .about = "Longest duration of a check."},
+    {"rise", FIELD_INTEGER, FIELD_AT(struct check_def, rise), .min = 1, .max = 1000,
+     .about = "Good checks in a row after which an endpoint is used again."},
+    {"fall", FIELD_INTEGER, FIELD_AT(struct check_def, fall), .min = 1, .max = 1000,
+     .about = "Bad checks in a row after which it is not."},
+    FIELD_END};
+
+static const struct field failover_fields[] = {
+    {"destination", FIELD_TEXT, FIELD_AT(struct failover_def, destination), .valid = name_or_empty,
+     .expects = "the name of a destination, or an empty text",
+     .about = "Where messages go while this one is critical. Empty: they stay."},
+    {"queue", FIELD_TEXT, FIELD_AT(struct failover_def, queue), .valid = name_or_empty,
+     .expects = "the name of a queue, or an empty text",
+     .about = "Queue that changes of the status are told to."},
+    {"failures", FIELD_INTEGER, FIELD_AT(struct failover_def, failures), .max = UINT32_MAX,
+     .about = "More failed attempts than this within the time are too many. 0: no rule."},
+    {"within", FIELD_DURATION, FIELD_AT(struct failover_def, within_ns), .min = NS_PER_MS,
+     .max = 365 * DAY, .about = "That time."},
+    {"evaluateEvery", FIELD_DURATION, FIELD_AT(struct failover_def, every_ns),
+     .min = 10 * NS_PER_MS, .max = 365 * DAY, .about = "How often the rule is looked at."},
+    {"pending", FIELD_DURATION, FIELD_AT(struct failover_def, pending_ns), .max = 365 * DAY,
+     .about = "How long it is caution before it is critical."},
+    {"manualReturn", FIELD_BOOL, FIELD_AT(struct failover_def, manual_return),
+     .about = "Only a person ends critical."},
+    {"returnAfter", FIELD_DURATION, FIELD_AT(struct failover_def, return_after_ns),
+     .max = 365 * DAY, .about = "Else so long after it became critical probes are made."},
+    {"probes", FIELD_INTEGER, FIELD_AT(struct failover_def, probes), .min = 1,
+     .max = BREAKER_CALLS_MAX, .about = "So many must succeed in a row."},
+    FIELD_END};
+
 static const struct field destination_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct destination_def, name), .valid = name_valid,
      .expects = NAME_EXPECTS, .about = "Name of the destination."},
-    {"url", FIELD_TEXT, FIELD_AT(struct destination_def, url), .valid = url_valid,
-     .expects = "a URL with http:// or https://", .required = true, .about = "Where requests go."},
+    {"url", FIELD_TEXT, FIELD_AT(struct destination_def, url), .valid = url_or_empty,
+     .expects = URL_EXPECTS, .about = "Where requests go, if there are no endpoints."},
+    {"endpoints", FIELD_LIST, FIELD_AT(struct destination_def, endpoints), .max = ENDPOINTS_MAX,
+     .members = endpoint_fields, .item_bytes = sizeof(struct endpoint_def),
+     .init = endpoint_def_init, .about = "Several places that requests may go to."},
     {"method", FIELD_TEXT, FIELD_AT(struct destination_def, method), .valid = method_valid,
      .expects = "one of \"POST\", \"PUT\", \"PATCH\", \"DELETE\", \"GET\"",
      .about = "Method of the requests."},
@@ -190,7 +344,20 @@ static const struct field destination_fields[] = {
     {"caFile", FIELD_TEXT, FIELD_AT(struct destination_def, ca_file), .valid = path_valid,
      .expects = "an absolute path, or an empty text",
      .about = "PEM file of trusted authorities. Empty: the system's."},
-    {"rateLimits", FIELD_OBJECT, FIELD_AT(struct destination_def, pace), .members = pace_fields},
+    {"rateLimits", FIELD_OBJECT, FIELD_AT(struct destination_def, pace), .members = pace_fields,
+     .or_list = &limits_field},
+    {"rampUp", FIELD_OBJECT, FIELD_AT(struct destination_def, ramp), .members = ramp_fields},
+    {"adaptiveConcurrency", FIELD_OBJECT, FIELD_AT(struct destination_def, adaptive),
+     .members = adaptive_fields},
+    {"retryBudget", FIELD_OBJECT, FIELD_AT(struct destination_def, budget),
+     .members = budget_fields},
+    {"circuitBreaker", FIELD_OBJECT, FIELD_AT(struct destination_def, breaker),
+     .members = breaker_fields},
+    {"balancing", FIELD_OBJECT, FIELD_AT(struct destination_def, balance),
+     .members = balance_fields},
+    {"healthCheck", FIELD_OBJECT, FIELD_AT(struct destination_def, check), .members = check_fields},
+    {"failover", FIELD_OBJECT, FIELD_AT(struct destination_def, failover),
+     .members = failover_fields},
     {"connectTimeout", FIELD_DURATION, FIELD_AT(struct destination_def, connect_timeout_ns),
      .min = NS_PER_MS, .max = 3600 * NS_PER_SECOND, .about = "Longest time to connect."},
     {"timeout", FIELD_DURATION, FIELD_AT(struct destination_def, timeout_ns), .min = NS_PER_MS,
@@ -271,6 +438,12 @@ static int check_together(const struct definition *d, struct field_reader *r) {
     if (d->kind == DEFINITION_CAMPAIGN && campaign->closes_ns != 0 &&
         campaign->closes_ns <= campaign->opens_ns) {
         field_fault(r, "closesAt", "expected a time after opensAt");
+        return E_INVALID;
+    }
+    const struct destination_def *destination = &d->u.destination;
+    if (d->kind == DEFINITION_DESTINATION && destination->url[0] == '\0' &&
+        destination->endpoints.count == 0) {
+        field_expected(r, "url", URL_EXPECTS, NULL);
         return E_INVALID;
     }
     return 0;

@@ -29,6 +29,7 @@ enum field_type {
     FIELD_WORD,     /* one of `words`, into an int-sized enum: its index */
     FIELD_LINES,    /* object of texts <-> "Name: value\n" lines; values are never written out */
     FIELD_OBJECT,   /* nested table `members`, into the struct at the offset */
+    FIELD_LIST,     /* of objects of `members`, into a struct field_list; at most `max` */
 };
 
 struct field {
@@ -38,7 +39,12 @@ struct field {
     size_t size;
     uint64_t min, max;           /* of an integer, or ns of a duration */
     const char *const *words;    /* FIELD_WORD: NULL-terminated */
-    const struct field *members; /* FIELD_OBJECT */
+    const struct field *members; /* FIELD_OBJECT, FIELD_LIST */
+    size_t item_bytes;           /* FIELD_LIST: of an item, and ... */
+    int (*init)(void *item);     /* ... what makes one of zeroed memory; E_NOMEM */
+    /* FIELD_OBJECT: where a list stands instead, it is read by this; that is written when it has items. */
+    const struct field *or_list;
+    bool only_read; /* another way to say what other members say: never written */
     /* FIELD_TEXT: more than its length. False: `expects` says what a good text is. */
     bool (*valid)(struct span text);
     const char *expects;
@@ -50,6 +56,12 @@ struct field {
 #define FIELD_END                                                                                  \
     { NULL, FIELD_NONE }
 #define FIELD_TEXT_MAX_BYTES 8192u
+
+/* What every list of a definition looks like. */
+struct field_list {
+    void *items; /* owns */
+    uint32_t count;
+};
 
 #define FIELD_ERRORS_MAX    64u
 #define FIELD_POINTER_BYTES 192u

@@ -297,6 +297,40 @@ static int read_object(const struct field *f, const json_t *value, void *at,
     return error;
 }
 
+/* Each item is counted before it is read, so that a half-read one is released. */
+static int read_list(const struct field *f, const json_t *value, void *at, struct field_reader *r) {
+    struct field_list *list = at;
+    size_t count = json_array_size(value);
+    if (!json_is_array(value) || count > f->max) {
+        char expects[64];
+        snprintf(expects, sizeof expects, "a list of at most %llu objects",
+                 (unsigned long long)f->max);
+        field_expected(r, f->name, expects, value);
+        return E_INVALID;
+    }
+    if (list->count > 0 || count == 0) {
+        return list->count > 0 ? E_INVALID : 0; /* a name that stands there twice */
+    }
+    if ((list->items = calloc(count, f->item_bytes)) == NULL) {
+        return E_NOMEM;
+    }
+    int error = 0;
+    size_t outer = field_enter(r, f->name);
+    for (size_t i = 0; i < count && error != E_NOMEM; i++) {
+        void *item = (char *)list->items + i * f->item_bytes;
+        size_t inner = field_enter_index(r, i);
+        int one = f->init(item);
+        if (one == 0) {
+            list->count++;
+            one = fields_read(f->members, json_array_get(value, i), item, NULL, r);
+        }
+        error = one != 0 ? one : error;
+        field_leave(r, inner);
+    }
+    field_leave(r, outer);
+    return error;
+}
+
 static int read_bool(const struct field *f, const json_t *value, void *at, struct field_reader *r) {
     if (!json_is_boolean(value)) {
         field_expected(r, f->name, "true or false", value);
@@ -313,6 +347,7 @@ static read_field *const readers[] = {
     [FIELD_TEXT] = read_text,         [FIELD_BOOL] = read_bool,   [FIELD_INTEGER] = read_integer,
     [FIELD_DURATION] = read_duration, [FIELD_TIME] = read_time,   [FIELD_RATE] = read_rate,
     [FIELD_WORD] = read_word,         [FIELD_LINES] = read_lines, [FIELD_OBJECT] = read_object,
+    [FIELD_LIST] = read_list,
 };
 
 /* ---- whole objects ---- */
@@ -403,6 +438,9 @@ int fields_read(const struct field *table, const json_t *object, void *into,
     json_t *value;
     json_object_foreach((json_t *)object, name, value) {
         const struct field *f = find_field(table, name);
+        if (f != NULL && f->or_list != NULL && json_is_array(value)) {
+            f = f->or_list;
+        }
         if (f != NULL) {
             error = worse(error, readers[f->type](f, value, (char *)into + f->offset, r));
         } else if (!is_one_of(others, name)) {

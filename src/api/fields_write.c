@@ -36,6 +36,16 @@ static void write_lines(const char *lines, struct json_out *out) {
     out_close(out, '}');
 }
 
+static void write_list(const struct field *f, const struct field_list *list, struct json_out *out) {
+    out_open(out, '[');
+    for (uint32_t i = 0; i < list->count; i++) {
+        out_open(out, '{');
+        fields_write(f->members, (const char *)list->items + i * f->item_bytes, out);
+        out_close(out, '}');
+    }
+    out_close(out, ']');
+}
+
 static void write_value(const struct field *f, const void *at, struct json_out *out) {
     switch (f->type) {
     case FIELD_TEXT:
@@ -67,19 +77,32 @@ static void write_value(const struct field *f, const void *at, struct json_out *
         fields_write(f->members, at, out);
         out_close(out, '}');
         return;
+    case FIELD_LIST:
+        write_list(f, at, out);
+        return;
     case FIELD_NONE:
         return;
     }
 }
 
+/* The form that is in use. */
+static const struct field *form_of(const struct field *f, const void *from) {
+    if (f->or_list == NULL) {
+        return f;
+    }
+    const struct field_list *list = (const void *)((const char *)from + f->or_list->offset);
+    return list->count > 0 ? f->or_list : f;
+}
+
 void fields_write(const struct field *table, const void *from, struct json_out *out) {
     for (const struct field *f = table; f->type != FIELD_NONE; f++) {
-        const void *at = (const char *)from + f->offset;
-        if (f->type == FIELD_TIME && *(const uint64_t *)at == 0) {
-            continue; /* no such time */
+        const struct field *form = form_of(f, from);
+        const void *at = (const char *)from + form->offset;
+        if (f->only_read || (f->type == FIELD_TIME && *(const uint64_t *)at == 0)) {
+            continue; /* said by others, or no such time */
         }
         out_key(out, f->name);
-        write_value(f, at, out);
+        write_value(form, at, out);
     }
 }
 
@@ -138,10 +161,30 @@ static void schema_type(const struct field *f, struct json_out *out) {
         out_key(out, "additionalProperties");
         out_raw(out, span_text("{\"type\":[\"string\",\"null\"]}"));
         return;
+    case FIELD_LIST:
+        schema_pair(out, "type", "array");
+        out_key(out, "maxItems");
+        out_u64(out, f->max);
+        out_key(out, "items");
+        fields_schema(f->members, out);
+        return;
     case FIELD_OBJECT:
     case FIELD_NONE:
         return;
     }
+}
+
+/* Either form. */
+static void schema_either(const struct field *f, struct json_out *out) {
+    out_open(out, '{');
+    out_key(out, "oneOf");
+    out_open(out, '[');
+    fields_schema(f->members, out);
+    out_open(out, '{');
+    schema_type(f->or_list, out);
+    out_close(out, '}');
+    out_close(out, ']');
+    out_close(out, '}');
 }
 
 static void schema_required(const struct field *table, struct json_out *out) {
@@ -162,6 +205,10 @@ void fields_schema(const struct field *table, struct json_out *out) {
     out_open(out, '{');
     for (const struct field *f = table; f->type != FIELD_NONE; f++) {
         out_key(out, f->name);
+        if (f->or_list != NULL) {
+            schema_either(f, out);
+            continue;
+        }
         if (f->type == FIELD_OBJECT) {
             fields_schema(f->members, out);
             continue;

@@ -56,7 +56,7 @@ void gather_each(const struct gather *g, enum definition_kind kind, gather_visit
         struct queue_info queue;
         struct stock_info stock;
         struct campaign_info campaign;
-        struct destination_info destination;
+        struct destination_detail destination;
     } info; /* a copy: the bytes of the answer stand at any address */
     if (g->lists[kind] == NULL) {
         return;

@@ -95,8 +95,72 @@ static void campaign_stats(const void *info, struct json_out *out) {
     info_u64(out, "left", c->left);
 }
 
+static void breaker_stats(const struct destination_info *d, struct json_out *out) {
+    out_key(out, "breaker");
+    out_open(out, '{');
+    info_text(out, "state", breaker_state_name((enum breaker_state)d->breaker));
+    info_time(out, "openUntil", d->breaker_until_ns);
+    info_u64(out, "calls", d->breaker_calls);
+    info_u64(out, "failed", d->breaker_bad);
+    info_u64(out, "slow", d->breaker_slow);
+    out_close(out, '}');
+}
+
+static void limit_stats(const struct limit_info *l, struct json_out *out) {
+    out_open(out, '{');
+    info_u64(out, "maxDispatches", l->count);
+    out_key(out, "per");
+    out_duration(out, l->period_ns);
+    info_text(out, "mode", l->strict ? "strict" : "smooth");
+    if (l->left != UINT64_MAX) {
+        info_u64(out, "left", l->left);
+    }
+    out_close(out, '}');
+}
+
+static void endpoint_stats(const struct endpoint_info *e, struct json_out *out) {
+    const char *state = e->out                     ? "out"
+                        : e->down                  ? "down"
+                        : e->ejected_until_ns != 0 ? "ejected"
+                        : e->weight_percent < 100  ? "slow-start"
+                                                   : "in";
+    out_open(out, '{');
+    info_text(out, "name", e->name);
+    info_text(out, "state", state);
+    info_time(out, "ejectedUntil", e->ejected_until_ns);
+    info_u64(out, "attempts", e->started);
+    info_u64(out, "succeeded", e->succeeded);
+    info_u64(out, "failed", e->failed);
+    info_u64(out, "inFlight", e->in_flight);
+    info_u64(out, "successPercent", e->success_percent);
+    out_key(out, "averageDuration");
+    out_duration(out, e->average_us * 1000);
+    out_close(out, '}');
+}
+
+static void destination_guards(const struct destination_detail *detail, struct json_out *out) {
+    const struct destination_info *d = &detail->info;
+    breaker_stats(d, out);
+    out_key(out, "limits");
+    out_open(out, '[');
+    for (uint32_t i = 0; i < d->limit_count; i++) {
+        limit_stats(&detail->limits[i], out);
+    }
+    out_close(out, ']');
+    out_key(out, "endpoints");
+    out_open(out, '[');
+    for (uint32_t i = 0; i < d->endpoint_count; i++) {
+        endpoint_stats(&detail->endpoints[i], out);
+    }
+    out_close(out, ']');
+    info_text(out, "health", health_name((enum health)d->health));
+    info_time(out, "healthSince", d->health_since_ns);
+    info_u64(out, "recentFailures", d->failures);
+}
+
 static void destination_stats(const void *info, struct json_out *out) {
-    const struct destination_info *d = info;
+    const struct destination_detail *detail = info;
+    const struct destination_info *d = &detail->info;
     info_u64(out, "attempts", d->attempts);
     info_u64(out, "succeeded", d->succeeded);
     info_u64(out, "failed", d->failed);
@@ -104,6 +168,14 @@ static void destination_stats(const void *info, struct json_out *out) {
     info_u64(out, "waiting", d->waiting);
     info_bool(out, "paused", d->paused);
     info_time(out, "closedUntil", d->closed_until_ns);
+    if (d->paused) {
+        info_text(out, "pausedReason", pause_reason_name(d->pause_reason));
+    }
+    info_u64(out, "deferredRetries", d->deferred);
+    if (d->concurrency_limit != 0) {
+        info_u64(out, "concurrencyLimit", d->concurrency_limit);
+    }
+    destination_guards(detail, out);
 }
 
 static const struct {
@@ -113,7 +185,7 @@ static const struct {
     [DEFINITION_QUEUE] = {sizeof(struct queue_info), queue_stats},
     [DEFINITION_STOCK] = {sizeof(struct stock_info), stock_stats},
     [DEFINITION_CAMPAIGN] = {sizeof(struct campaign_info), campaign_stats},
-    [DEFINITION_DESTINATION] = {sizeof(struct destination_info), destination_stats},
+    [DEFINITION_DESTINATION] = {offsetof(struct destination_detail, endpoints), destination_stats},
 };
 
 int info_write_stats(enum definition_kind kind, struct span info, struct json_out *out) {
@@ -122,9 +194,10 @@ int info_write_stats(enum definition_kind kind, struct span info, struct json_ou
         struct queue_info queue;
         struct stock_info stock;
         struct campaign_info campaign;
-        struct destination_info destination;
+        struct destination_detail destination;
     } aligned;
-    if (info.size != writers[kind].size) {
+    bool endpoints = kind == DEFINITION_DESTINATION && info.size <= sizeof aligned;
+    if (info.size < writers[kind].size || (!endpoints && info.size != writers[kind].size)) {
         return E_CORRUPT;
     }
     memcpy(&aligned, info.data, info.size);

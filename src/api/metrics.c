@@ -78,6 +78,19 @@ static const struct series all_series[] = {
      offsetof(struct destination_info, in_flight), VALUE_U64},
     {"sluice_destination_waiting", "gauge", "Messages ready for the destination.", "",
      DEFINITION_DESTINATION, offsetof(struct destination_info, waiting), VALUE_U64},
+    {"sluice_destination_deferred_retries_total", "counter", "Retries put off by the budget.", "",
+     DEFINITION_DESTINATION, offsetof(struct destination_info, deferred), VALUE_U64},
+    {"sluice_destination_paused", "gauge", "1 while nothing may start.", "", DEFINITION_DESTINATION,
+     offsetof(struct destination_info, paused), VALUE_BOOL},
+    {"sluice_destination_breaker_state", "gauge",
+     "0: closed, 1: open, 2: half-open, 3: opened by hand.", "", DEFINITION_DESTINATION,
+     offsetof(struct destination_info, breaker), VALUE_U64},
+    {"sluice_destination_health", "gauge", "0: healthy, 1: caution, 2: critical.", "",
+     DEFINITION_DESTINATION, offsetof(struct destination_info, health), VALUE_U64},
+    {"sluice_destination_recent_failures", "gauge", "Failures that the failover rule counts.", "",
+     DEFINITION_DESTINATION, offsetof(struct destination_info, failures), VALUE_U64},
+    {"sluice_destination_concurrency_limit", "gauge", "What was found by adaptive concurrency.", "",
+     DEFINITION_DESTINATION, offsetof(struct destination_info, concurrency_limit), VALUE_U64},
     {"sluice_stock_total_units", "gauge", "Units that there are.", "", DEFINITION_STOCK,
      offsetof(struct stock_info, total), VALUE_U64},
     {"sluice_stock_used_units", "gauge", "Units taken, held ones included.", "", DEFINITION_STOCK,
@@ -124,6 +137,50 @@ static void put_resources(struct metrics *m) {
             head(m, s->name, s->type, s->help);
         }
         gather_each(m->g, s->kind, put_sample, &(struct visit){m, s});
+    }
+}
+
+/* ---- by endpoint ---- */
+
+static const struct {
+    const char *name, *type, *help;
+    size_t offset; /* in struct endpoint_info */
+    enum value_type value;
+} endpoint_series[] = {
+    {"sluice_endpoint_in", "gauge", "1 while it may be called.", offsetof(struct endpoint_info, in),
+     VALUE_BOOL},
+    {"sluice_endpoint_attempts_total", "counter", "Attempts started.",
+     offsetof(struct endpoint_info, started), VALUE_U64},
+    {"sluice_endpoint_failed_total", "counter", "Attempts that failed.",
+     offsetof(struct endpoint_info, failed), VALUE_U64},
+    {"sluice_endpoint_in_flight", "gauge", "Attempts under way.",
+     offsetof(struct endpoint_info, in_flight), VALUE_U64},
+    {"sluice_endpoint_average_microseconds", "gauge", "Peak-sensitive average of answer times.",
+     offsetof(struct endpoint_info, average_us), VALUE_U64},
+};
+
+struct endpoint_visit {
+    struct metrics *m;
+    size_t series;
+};
+
+static void put_endpoints(void *arg, const struct definition *d, const void *info) {
+    const struct endpoint_visit *v = arg;
+    const struct destination_detail *detail = info;
+    for (uint32_t i = 0; i < detail->info.endpoint_count; i++) {
+        const struct endpoint_info *e = &detail->endpoints[i];
+        const void *at = (const char *)e + endpoint_series[v->series].offset;
+        bool flag = endpoint_series[v->series].value == VALUE_BOOL;
+        uint64_t number = flag ? *(const bool *)at : *(const uint64_t *)at;
+        PUT(v->m, "%s{destination=\"%s\",endpoint=\"%s\"} %llu\n", endpoint_series[v->series].name,
+            definition_name(d), e->name, (unsigned long long)number);
+    }
+}
+
+static void put_all_endpoints(struct metrics *m) {
+    for (size_t i = 0; i < ARRAY_LENGTH(endpoint_series); i++) {
+        head(m, endpoint_series[i].name, endpoint_series[i].type, endpoint_series[i].help);
+        gather_each(m->g, DEFINITION_DESTINATION, put_endpoints, &(struct endpoint_visit){m, i});
     }
 }
 
@@ -218,5 +275,6 @@ int metrics_write(const struct gather *g, struct buffer *out) {
     put_http(&m);
     put_latency(&m);
     put_resources(&m);
+    put_all_endpoints(&m);
     return m.error;
 }

@@ -38,6 +38,7 @@ static const struct {
     {"CampaignList", LIST("campaigns", "Campaign")},
     {"DestinationList", LIST("destinations", "Destination")},
     {"Switch", OBJECT("\"name\":" TEXT ",\"paused\":" BOOLEAN, "\"name\",\"paused\"")},
+    {"Acted", OBJECT("\"name\":" TEXT, "\"name\"")},
     {"Purged", OBJECT("\"purged\":" NUMBER ",\"stoppedBy\":" TEXT, "\"purged\"")},
     {"Redriven", OBJECT("\"redriven\":" NUMBER ",\"stoppedBy\":" TEXT, "\"redriven\"")},
     {"Receipt", OBJECT(RECEIPT_PROPERTIES, RECEIPT_REQUIRED)},

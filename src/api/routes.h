@@ -57,6 +57,12 @@ void campaign_entry(struct call *c);
 
 void destination_pause(struct call *c);
 void destination_resume(struct call *c);
+void destination_open(struct call *c);
+void destination_close(struct call *c);
+void destination_failover(struct call *c);
+void destination_return(struct call *c);
+void endpoint_eject(struct call *c);
+void endpoint_return(struct call *c);
 
 void receipt_show(struct call *c);
 void transaction_post(struct call *c);

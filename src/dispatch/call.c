@@ -21,6 +21,9 @@
 #include "dispatch/address.h"
 #include "model/destination.h"
 
+#define DNS_CACHE_S       30L
+#define CONNECTION_LIFE_S 300L
+
 /* ---- what curl calls ---- */
 
 static curl_socket_t on_socket_opens(void *context, curlsocktype purpose,
@@ -74,12 +77,16 @@ static CURLcode set_callbacks(struct call *c) {
     return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
 }
 
-static CURLcode set_safety(CURL *h, const struct destination_def *def) {
+CURLcode call_set_safety(CURL *h, const struct destination_def *def) {
     CURLcode rc = curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROXY, ""); /* not by the environment */
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    /* Addresses are asked for anew, and all of them used; a busy connection does not outlive a move for ever. */
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFE_S);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
     rc = rc != CURLE_OK ? rc
@@ -115,7 +122,7 @@ static long ms_of(uint64_t ns) {
 static CURLcode set_constant(struct call *c, const char *user_agent) {
     const struct destination_def *def = &c->target->def;
     CURLcode rc = set_callbacks(c);
-    rc = rc != CURLE_OK ? rc : set_safety(c->easy, def);
+    rc = rc != CURLE_OK ? rc : call_set_safety(c->easy, def);
     rc = rc != CURLE_OK ? rc : set_request_line(c->easy, def);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(c->easy, CURLOPT_USERAGENT, user_agent);
     return rc != CURLE_OK ? rc
@@ -128,6 +135,7 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
     if (c == NULL) {
         return NULL;
     }
+    c->kind = HANDLE_CALL;
     c->owner = d;
     c->target = t;
     buffer_init(&c->record, RECORD_MAX_BYTES);
@@ -249,6 +257,21 @@ static void end_unsent(struct dispatch *d, struct report *r, const struct attemp
     report_end(&d->reports, r, start, &f);
 }
 
+/* The handle keeps the destination's own URL; with endpoints each attempt has another. False: it is gone. */
+static bool set_endpoint(struct call *c) {
+    const struct endpoint_list *list = &c->target->def.endpoints;
+    if (c->start.endpoint == 0 && c->target->def.url[0] != '\0') {
+        return list->count == 0 ||
+               curl_easy_setopt(c->easy, CURLOPT_URL, c->target->def.url) == CURLE_OK;
+    }
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (endpoint_id(span_text(endpoint_def_name(&list->items[i]))) == c->start.endpoint) {
+            return curl_easy_setopt(c->easy, CURLOPT_URL, list->items[i].url) == CURLE_OK;
+        }
+    }
+    return false;
+}
+
 static enum attempt_error prepare(struct dispatch *d, struct call *c) {
     int rc = read_body(d, c);
     if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
@@ -256,6 +279,9 @@ static enum attempt_error prepare(struct dispatch *d, struct call *c) {
     }
     if (rc != 0) {
         return ATTEMPT_UNKNOWN; /* no memory, a dead log: nothing was sent, so it may come again */
+    }
+    if (!set_endpoint(c)) {
+        return ATTEMPT_UNKNOWN; /* defined away since it was chosen: another is, next time */
     }
     call_headers(c);
     if (c->headers.failed != 0 || set_message(c) != CURLE_OK) {
@@ -345,11 +371,8 @@ static void leave_under_way(struct call *c) {
     d->under_way_bytes -= c->record.size;
 }
 
-void call_done(void *dispatch, CURL *easy, CURLcode result) {
-    struct dispatch *d = dispatch;
-    struct call *c = NULL;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&c);
-    assert(c != NULL && c->easy == easy);
+void call_done(struct call *c, CURLcode result) {
+    struct dispatch *d = c->owner;
     struct attempt_finish f;
     describe_end(c, result, &f);
     count_end(d, &f);

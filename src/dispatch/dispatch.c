@@ -157,6 +157,7 @@ static void close_own_handles(struct dispatch *d) {
 
 static void close_handles(struct dispatch *d) {
     close_own_handles(d);
+    checks_stop(&d->checks);
     targets_release(&d->targets);
     transport_release(&d->transport);
 }
@@ -215,6 +216,19 @@ static uint64_t random_seed(void) {
     return seed;
 }
 
+/* For transport_done. */
+static void handle_done(void *context, CURL *easy, CURLcode result) {
+    enum handle_kind *kind = NULL;
+    (void)context;
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&kind);
+    assert(kind != NULL);
+    if (*kind == HANDLE_CHECK) {
+        check_done((struct check *)kind, result);
+    } else {
+        call_done((struct call *)kind, result);
+    }
+}
+
 static int init_loop(struct dispatch *d) {
     if (uv_loop_init(&d->loop) != 0) {
         return E_IO;
@@ -226,8 +240,10 @@ static int init_loop(struct dispatch *d) {
     uv_prepare_init(&d->loop, &d->before_wait); /* these two cannot fail */
     uv_timer_init(&d->loop, &d->tick);
     d->before_wait.data = d;
-    int rc = transport_init(&d->transport, &d->loop, d->options.connections_max, call_done, d);
+    int rc = transport_init(&d->transport, &d->loop, d->options.connections_max, handle_done, d);
+    checks_init(&d->checks, d);
     if (rc != 0) {
+        checks_stop(&d->checks);
         close_own_handles(d);
         uv_run(&d->loop, UV_RUN_DEFAULT);
         uv_loop_close(&d->loop);
@@ -278,6 +294,7 @@ int dispatch_run(struct dispatch *d, struct engine *engine) {
     sigset_t all, before;
     d->engine = engine;
     uv_prepare_start(&d->before_wait, before_wait);
+    checks_start(&d->checks);
     pthread_mutex_lock(&d->lock);
     d->running = true;
     pthread_mutex_unlock(&d->lock);

@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "dispatch/check.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/excerpt.h"
 #include "dispatch/header_list.h"
@@ -89,9 +90,13 @@ MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
                           struct target **ret);
 void target_unref(struct target *t);
 
+/* First in whatever a curl handle's private pointer leads to. */
+enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2 };
+
 /* ---- call.c: one attempt ---- */
 
 struct call {
+    enum handle_kind kind;
     struct list_node node; /* in dispatch.under_way or target.idle */
     struct dispatch *owner;
     struct target *target; /* owns a reference while under way */
@@ -114,8 +119,10 @@ struct call {
 /* Takes over report and the reference; the call is under way, or has ended at once (then it is reported). */
 void call_launch(struct dispatch *d, struct target *t, struct report *r,
                  const struct attempt_start *start);
-/* For transport_done. */
-void call_done(void *dispatch, CURL *easy, CURLcode result);
+/* The transfer is over. */
+void call_done(struct call *c, CURLcode result);
+/* What every handle towards a destination must never do. */
+CURLcode call_set_safety(CURL *h, const struct destination_def *def);
 /* Without an end; its report is given back. */
 void call_abandon(struct call *c);
 void call_free(struct call *c);
@@ -152,6 +159,7 @@ struct dispatch {
     struct transport transport;
     struct targets targets;
     struct reports reports;
+    struct checks checks;
     struct starts waiting;
     struct list under_way;
     uint32_t under_way_count;

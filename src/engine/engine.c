@@ -501,6 +501,13 @@ int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_gen
     return found ? 0 : E_NOT_FOUND;
 }
 
+bool engine_checked_destinations(struct engine *e, uint32_t *version, struct buffer *ret) {
+    pthread_mutex_lock(&e->lock);
+    bool changed = destination_checked(e->model, version, ret);
+    pthread_mutex_unlock(&e->lock);
+    return changed;
+}
+
 uint64_t engine_folder_id(const struct engine *e) {
     return log_folder_id(e->log);
 }

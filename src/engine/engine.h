@@ -147,6 +147,12 @@ MUST_CHECK int engine_read_message(struct engine *e, uint64_t id, uint64_t addre
 MUST_CHECK int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
                                   struct buffer *ret_definition);
 
+/*
+ * The destinations that want health checks, if any definition changed since *version (0 at first): true, and
+ * for each its index (u32) and the sized encoded definition. False: as before.
+ */
+bool engine_checked_destinations(struct engine *e, uint32_t *version, struct buffer *ret);
+
 /* Of the data folder: makes what is told to others unique beyond this history. */
 uint64_t engine_folder_id(const struct engine *e);
 

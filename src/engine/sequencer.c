@@ -6,7 +6,8 @@
  *   3. starts:    attempts that pace and order allow now, up to GATHER_MAX in one record
  *
  * In 2 and 3 each decision is applied before the next is taken, so that the next one sees it; the facts
- * are appended once, behind. That is sound because these facts carry no bodies (apply needs no address) and
+ * are appended once, behind. That is sound because these facts carry no bodies (apply needs no address; one
+ * that does, see append_then_apply, ends its record) and
  * because the room for them is made sure of before (log_ensure_room): after an apply, a failing append ends
  * the process.
  */
@@ -162,8 +163,10 @@ static void decide_chain(struct engine *e, struct engine_request *first) {
     abandon(e, first);
 }
 
-/* Facts that were applied already become a record; to fail here is to end. */
+/* Facts that were applied already become a record; to fail here is to end. None: gather appended them. */
 static void append_gathered(struct engine *e, uint64_t now_ns, uint16_t fact_count) {
+    if (fact_count == 0)
+        return;
     uint64_t address;
     int error = sequencer_append(e, now_ns, fact_count, &address);
     if (error != 0 && !e->held.dead)
@@ -177,6 +180,19 @@ static bool has_room_to_gather(struct engine *e) {
 }
 
 typedef bool decide_next(struct engine *e, struct decision *d);
+
+/*
+ * A decision that made a message (an event) is the last of its record: apply needs to know where its body
+ * stands, so the record is appended first, with what was applied before.
+ */
+static void append_then_apply(struct engine *e, const struct decision *d, size_t begun) {
+    struct applied where = {.time_ns = d->now_ns, .position = d->position};
+    int error = sequencer_append(e, d->now_ns, d->fact_count, &where.address);
+    if (error == 0)
+        apply(e, &where, span_of(e->facts.data + begun, e->facts.size - begun));
+    else if (!e->held.dead)
+        engine_break(e, "a record could not be appended", error);
+}
 
 /*
  * Decides and applies one after the other until `next` has no more or the record is big enough.
@@ -193,6 +209,11 @@ static uint32_t gather(struct engine *e, uint64_t now_ns, decide_next *next,
         if (!next(e, &d) || d.failed)
             break;
         n++;
+        if (d.operation > 0) {
+            append_then_apply(e, &d, begun);
+            *ret_fact_count = 0;
+            return n;
+        }
         struct span fresh = span_of(e->facts.data + begun, e->facts.size - begun);
         apply(e, &(struct applied){.time_ns = now_ns, .position = d.position}, fresh);
     }

@@ -231,7 +231,7 @@ static int read_started(struct reader *in, uint16_t version, struct attempt *ret
     ret->message = reader_u64(in);
     ret->attempt = reader_u32(in);
     ret->endpoint = version >= 2 ? reader_u32(in) : 0;
-    ret->home = version >= 2 ? reader_u32(in) : ret->destination;
+    ret->home = version >= 2 ? reader_u32(in) : 0;
     return reader_done(in) ? 0 : E_CORRUPT;
 }
 
@@ -239,16 +239,19 @@ static int read_started(struct reader *in, uint16_t version, struct attempt *ret
 static void take_tokens(struct model *m, struct destination *t, struct destination *home,
                         const struct message_view *v, struct attempt *a) {
     uint64_t now_ns = a->started_ns;
+    limits_start(&t->limits, now_ns);
+    pace_start(queue_pace(m, v->queue), now_ns);
+    t->started++;
+    if (a->home == 0) {
+        return;
+    }
+    ramp_start(&t->ramp, &t->def.ramp, &t->limits, now_ns);
     if (t == home && failover_may_probe(&t->failover, &t->def.failover, now_ns)) {
         a->failover_probe = failover_probe(&t->failover);
     }
     a->breaker_probe = breaker_start(&t->breaker, now_ns);
-    ramp_start(&t->ramp, &t->def.ramp, &t->limits, now_ns);
-    limits_start(&t->limits, now_ns);
     budget_start(&t->budget, is_retry(v), now_ns);
     balance_started(&t->endpoints, &t->def.balance, a->endpoint, destination_key(m, t, v), now_ns);
-    pace_start(queue_pace(m, v->queue), now_ns);
-    t->started++;
 }
 
 int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
@@ -256,7 +259,7 @@ int attempt_apply_started(struct model *m, const struct applied *w, uint16_t ver
     struct attempt values;
     int rc = read_started(in, version, &values);
     struct destination *t = destination_at(m, values.destination);
-    struct destination *home = destination_at(m, values.home);
+    struct destination *home = values.home != 0 ? destination_at(m, values.home) : t;
     struct message_view view;
     if (rc != 0 || t == NULL || home == NULL || !queue_message_view(m, values.message, &view) ||
         limits_wait_ns(&t->limits, w->time_ns) != 0 ||
@@ -345,8 +348,8 @@ static void emit_finished(struct decision *d, const struct finished *f) {
     decision_put_u8(d, (uint8_t)f->verdict);
     decision_put_u8(d, (uint8_t)f->reason);
     decision_put_u8(d, f->error);
-    decision_put_u8(d, (uint8_t)((f->closed_until_ns != 0 ? FLAG_CLOSES : 0) |
-                                 (f->pauses ? FLAG_PAUSES : 0)));
+    decision_put_u8(
+        d, (uint8_t)((f->closed_until_ns != 0 ? FLAG_CLOSES : 0) | (f->pauses ? FLAG_PAUSES : 0)));
     decision_put_u64(d, f->message);
     decision_put_u32(d, f->attempt);
     decision_put_u16(d, f->status);
@@ -494,6 +497,7 @@ static int apply_verdict(struct model *m, const struct applied *w, const struct 
 static void learn(struct destination *t, const struct destination *home, const struct attempt *a,
                   const struct finished *f, uint64_t now_ns) {
     enum outcome outcome = outcome_of(t, f);
+    ramp_end(&t->ramp, now_ns);
     uint64_t duration_ns = (uint64_t)f->duration_us * NS_PER_US;
     uint32_t in_flight = limits_in_flight(&t->limits);
     adaptive_end(&t->adaptive, &t->def.adaptive, in_flight, outcome, f->duration_us);
@@ -537,9 +541,10 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
         pace_end(queue_pace(m, view.queue), end_ns);
         destination_ready_ended(m, view.queue, w->time_ns);
     }
-    learn(t, destination_at(m, a->home), a, &f, w->time_ns);
+    if (a->home != 0) {
+        learn(t, destination_at(m, a->home), a, &f, w->time_ns);
+    }
     limits_end(&t->limits, end_ns);
-    ramp_end(&t->ramp, w->time_ns);
     apply_effects(t, &f);
     attempt_remove(m->destinations, a);
     rc = destination_set_timer(m, t);

@@ -37,6 +37,12 @@ static const struct {
     {REQUEST_DESTINATION_DELETE, "delete", "destinations", "deleted"},
     {REQUEST_DESTINATION_PAUSE, "pause", "destinations", "paused"},
     {REQUEST_DESTINATION_RESUME, "resume", "destinations", "resumed"},
+    {REQUEST_DESTINATION_OPEN, "open", "destinations", "opened"},
+    {REQUEST_DESTINATION_CLOSE, "close", "destinations", "closed"},
+    {REQUEST_DESTINATION_FAILOVER, "failover", "destinations", "failed-over"},
+    {REQUEST_DESTINATION_RETURN, "return", "destinations", "returned"},
+    {REQUEST_ENDPOINT_EJECT, "eject", "destinations", "ejected"},
+    {REQUEST_ENDPOINT_RETURN, "return", "destinations", "returned"},
     {REQUEST_AUDIT_NOTE, NULL, NULL, "done"},
 };
 
@@ -88,12 +94,18 @@ static int put_time(struct buffer *out, uint64_t ns) {
 
 /* "queues/mail", or "queues/mail/messages/r..." where one message is meant. */
 static int put_resource(struct buffer *out, const char *plural, const struct request *r) {
-    char text[NAME_MAX_BYTES + 64], id[18];
+    char text[2 * NAME_MAX_BYTES + 64], id[18];
+    bool endpoint = r->kind == REQUEST_ENDPOINT_EJECT || r->kind == REQUEST_ENDPOINT_RETURN;
     bool redriven = r->kind == REQUEST_QUEUE_REDRIVE && r->in.redrive.id != 0;
     int size = snprintf(text, sizeof text, "%s/%.*s", plural, SPAN_ARG(r->name));
     if (redriven || r->kind == REQUEST_MESSAGE_DELETE) {
         receipt_format(redriven ? r->in.redrive.id : r->id, id);
         size += snprintf(text + size, sizeof text - (size_t)size, "/messages/%s", id);
+    }
+    if (endpoint) {
+        int more = snprintf(text + size, sizeof text - (size_t)size, "/endpoints/%.*s",
+                            SPAN_ARG(r->in.endpoint));
+        size = size + more < (int)sizeof text ? size + more : (int)sizeof text - 1;
     }
     return put_text(out, "resource", span_of(text, (size_t)size));
 }

@@ -147,7 +147,8 @@ static uint128 load_of(const struct endpoint *n, const struct balance_def *def, 
     if (def->policy != BALANCE_LEAST_TIME) {
         return calls;
     }
-    if (n->average_us == 0) { /* nobody knows: one call finds out, the others wait for what it says */
+    if (n->average_us ==
+        0) { /* nobody knows: one call finds out, the others wait for what it says */
         return n->in_flight == 0 ? 0 : (uint128)1 << 60;
     }
     /* Who is not asked cannot show that it is quick again: what was measured fades. */

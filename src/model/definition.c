@@ -28,8 +28,8 @@ struct field {
     enum field_type type;
     uint16_t since; /* version of the table in which it came */
     size_t offset;
-    const char *text; /* default of a text; the numbers are set in *_def_init */
-    uint32_t max;     /* of an enum; items of a list */
+    const char *text;          /* default of a text; the numbers are set in *_def_init */
+    uint32_t max;              /* of an enum; items of a list */
     const struct table *items; /* of a list */
 };
 
@@ -37,7 +37,7 @@ struct table {
     uint16_t version;
     uint16_t count;
     const struct field *fields;
-    size_t item_bytes; /* of the items of a list, ... */
+    size_t item_bytes;       /* of the items of a list, ... */
     int (*init)(void *item); /* ... and what makes one */
 };
 

@@ -77,7 +77,8 @@ void destinations_free(struct destinations *s) {
  * All limits of a definition. The cap of our own stands in for a missing one; the definition stays as it was
  * given.
  */
-static uint32_t limits_in_force(const struct destination_def *def, struct pace_def out[LIMITS_MAX]) {
+static uint32_t limits_in_force(const struct destination_def *def,
+                                struct pace_def out[LIMITS_MAX]) {
     uint32_t count = 0;
     bool capped = false;
     if (def->limits.count == 0 || def->pace.count != 0 || def->pace.concurrency != 0) {
@@ -138,6 +139,7 @@ static int destination_set(struct destinations *s, struct destination *t,
     t->def = *def;
     *def = (struct destination_def){0};
     t->generation = ++s->generation;
+    s->changes++;
     return set_parts(t, now_ns);
 }
 
@@ -185,6 +187,33 @@ bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t 
         return false;
     }
     *ret_generation = t->generation;
+    return true;
+}
+
+static int put_checked(const struct destination *t, struct buffer *out) {
+    size_t at;
+    int rc = buffer_put_u32(out, t->index);
+    rc = rc != 0 ? rc : sized_begin(out, &at);
+    rc = rc != 0 ? rc : destination_def_encode(&t->def, out);
+    if (rc == 0) {
+        sized_end(out, at);
+    }
+    return rc;
+}
+
+bool destination_checked(const struct model *m, uint32_t *version, struct buffer *out) {
+    const struct destinations *s = m->destinations;
+    if (*version == s->changes) {
+        return false;
+    }
+    for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
+        const struct destination *t = destination_at(m, i);
+        if (t->def.check.path[0] != '\0' && t->def.endpoints.count > 0 &&
+            put_checked(t, out) != 0) {
+            return false; /* no memory: asked again */
+        }
+    }
+    *version = s->changes;
     return true;
 }
 
@@ -519,6 +548,7 @@ static int apply_deleted(struct model *m, struct reader *in) {
     int rc = destination_set_timer(m, t);
     assert(rc == 0); /* removing a timer needs no memory */
     roster_remove(&m->destinations->roster, index);
+    m->destinations->changes++;
     destination_free(t);
     return 0;
 }

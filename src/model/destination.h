@@ -56,6 +56,9 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint64_
 bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
                           struct buffer *out);
 
+/* See engine_checked_destinations. */
+bool destination_checked(const struct model *m, uint32_t *version, struct buffer *out);
+
 /* Lists of statuses as in retry_statuses: "408,425,429,500-599". Empty: none. */
 bool status_list_valid(const char *list);
 bool status_list_has(const char *list, unsigned status);

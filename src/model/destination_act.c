@@ -49,8 +49,8 @@ static void emit_event(const struct model *m, struct decision *d, const struct d
                        enum health to, bool by_hand, uint32_t failures) {
     const struct failover_def *def = &t->def.failover;
     bool alert = to == HEALTH_CRITICAL || t->failover.health == HEALTH_CRITICAL;
-    const char *now_by = to == HEALTH_CRITICAL && def->destination[0] != '\0' ? def->destination
-                                                                              : t->name;
+    const char *now_by =
+        to == HEALTH_CRITICAL && def->destination[0] != '\0' ? def->destination : t->name;
     char body[EVENT_MAX_BYTES];
     int size = snprintf(body, sizeof body,
                         "{\"type\":\"destination-status\",\"destination\":\"%s\",\"from\":\"%s\","
@@ -75,8 +75,8 @@ static void emit_event(const struct model *m, struct decision *d, const struct d
     request_release(&scratch);
 }
 
-void destination_emit_status(const struct model *m, struct decision *d,
-                             const struct destination *t, enum health to, bool by_hand) {
+void destination_emit_status(const struct model *m, struct decision *d, const struct destination *t,
+                             enum health to, bool by_hand) {
     uint32_t failures = failover_failures(&t->failover, d->now_ns);
     size_t begun = decision_begin(d, FACT_DESTINATION_STATUS, 1);
     decision_put_u32(d, t->index);

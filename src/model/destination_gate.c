@@ -33,7 +33,8 @@ uint64_t destination_wait_ns(const struct destination *t, uint64_t now_ns) {
     if (t->paused || in_flight >= adaptive_limit(&t->adaptive, &t->def.adaptive)) {
         return PACE_WAIT_FOR_END;
     }
-    uint64_t wait_ns = longer(until(t->closed_until_ns, now_ns), breaker_wait_ns(&t->breaker, now_ns));
+    uint64_t wait_ns =
+        longer(until(t->closed_until_ns, now_ns), breaker_wait_ns(&t->breaker, now_ns));
     wait_ns = longer(wait_ns, limits_wait_ns(&t->limits, now_ns));
     wait_ns = longer(wait_ns, ramp_wait_ns(&t->ramp, &t->def.ramp, &t->limits, now_ns));
     return longer(wait_ns, endpoints_wait_ns(t, now_ns));

@@ -156,7 +156,6 @@ static int load_attempts(struct model *m, struct reader *in) {
         a.destination = reader_u32(in);
         a.started_ns = reader_u64(in);
         a.timeout_ns = reader_u64(in);
-        a.home = a.destination;
         if (m->section_version >= 2) {
             a.home = reader_u32(in);
             a.endpoint = reader_u32(in);

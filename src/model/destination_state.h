@@ -70,9 +70,9 @@ struct attempt {
     uint64_t started_ns;
     uint64_t timeout_ns;
     uint32_t attempt;
-    uint32_t destination;   /* that it went to */
-    uint32_t home;          /* that its queue pushes to */
-    uint32_t endpoint;      /* id, 0: none */
+    uint32_t destination; /* that it went to */
+    uint32_t home;        /* that its queue pushes to; 0: begun by a program that learned nothing */
+    uint32_t endpoint;    /* id, 0: none */
     uint32_t breaker_probe; /* what breaker_end and failover_end are to get back */
     uint32_t failover_probe;
 };
@@ -80,6 +80,7 @@ struct attempt {
 struct destinations {
     struct roster roster;     /* of struct destination, owned */
     uint32_t generation;      /* last one given */
+    uint32_t changes;         /* of definitions since this program started; no part of a snapshot */
     struct list active;       /* destinations with queues in a ring or parked */
     struct ready_node *ready; /* owns; by slot of the queue's index */
     uint32_t ready_slots;
@@ -126,8 +127,8 @@ enum refusal destination_act(const struct model *m, struct decision *d, struct r
 enum refusal destination_decide_checked(const struct model *m, struct decision *d,
                                         struct request *r);
 /* Emits the status and, where one is wanted, the message that tells it. */
-void destination_emit_status(const struct model *m, struct decision *d,
-                             const struct destination *t, enum health to, bool by_hand);
+void destination_emit_status(const struct model *m, struct decision *d, const struct destination *t,
+                             enum health to, bool by_hand);
 void destination_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
                           uint32_t ref);
 MUST_CHECK int destination_apply_status(struct model *m, const struct applied *w,

@@ -228,11 +228,15 @@ static const char *endpoints_problem(const struct destination_def *def, const ch
         if (problem != NULL) {
             return problem;
         }
+        if (e->url[strcspn(e->url, "\"\\")] != '\0') {
+            return "may not have quotes or backslashes in their URLs";
+        }
         if (e->weight < 1 || e->weight > ENDPOINT_WEIGHT_MAX) {
             return "must have weights of 1 to 1000";
         }
         if (e->name[0] != '\0' && !name_valid(span_text(e->name))) {
-            return "must have names of 1 to 128 of A-Z a-z 0-9 . _ -, starting with a letter or digit";
+            return "must have names of 1 to 128 of A-Z a-z 0-9 . _ -, starting with a letter or "
+                   "digit";
         }
         for (uint32_t k = 0; k < i; k++) {
             if (endpoint_id(span_text(endpoint_def_name(e))) ==
@@ -264,7 +268,8 @@ static const char *check_problem(const struct destination_def *def, const char *
     }
     if (c->interval_ns < 100 * NS_PER_MS || c->interval_ns > TIMEOUT_MAX_NS ||
         c->timeout_ns < NS_PER_MS || c->timeout_ns > c->interval_ns || c->rise < 1 || c->fall < 1) {
-        return "must have an interval of 100 ms to 24 h, a timeout within it, rise and fall of at least 1";
+        return "must have an interval of 100 ms to 24 h, a timeout within it, rise and fall of at "
+               "least 1";
     }
     return NULL;
 }
@@ -272,7 +277,8 @@ static const char *check_problem(const struct destination_def *def, const char *
 static const char *guards_problem(const struct destination_def *def, const char **ret_pointer) {
     *ret_pointer = "/circuitBreaker";
     if (!breaker_def_valid(&def->breaker)) {
-        return "needs one window (windowCalls up to 1000, or window), at most as many minimumCalls, "
+        return "needs one window (windowCalls up to 1000, or window), at most as many "
+               "minimumCalls, "
                "percentages up to 100, at least one probe, and maxOpenTime of at least openTime";
     }
     *ret_pointer = "/adaptiveConcurrency";

@@ -8,14 +8,14 @@
 #include "base/hash.h"
 #include "model/definition.h"
 
-#define CALLS_WINDOW_NS   (10 * NS_PER_SECOND)
-#define AVERAGE_TAU_NS    (10 * NS_PER_SECOND)
-#define EJECTIONS_MAX     10u /* after that an ejection gets no longer */
-#define PIN_SETS          4096u
-#define PIN_WAYS          4u
-#define PINS              (PIN_SETS * PIN_WAYS)
-#define WEIGHT_UNIT       1000u
-#define DURATION_MAX_US   (UINT64_C(86400) * 1000000)
+#define CALLS_WINDOW_NS (10 * NS_PER_SECOND)
+#define AVERAGE_TAU_NS  (10 * NS_PER_SECOND)
+#define EJECTIONS_MAX   10u /* after that an ejection gets no longer */
+#define PIN_SETS        4096u
+#define PIN_WAYS        4u
+#define PINS            (PIN_SETS * PIN_WAYS)
+#define WEIGHT_UNIT     1000u
+#define DURATION_MAX_US (UINT64_C(86400) * 1000000)
 
 bool balance_def_valid(const struct balance_def *def) {
     return def->policy <= BALANCE_TWO_CHOICES && def->key <= BALANCE_KEY_MEMBER &&
@@ -268,8 +268,8 @@ void pin_set(struct endpoints *e, uint64_t key, uint32_t endpoint, uint64_t unti
 
 static int save_one(const struct endpoint *n, struct buffer *out) {
     const uint32_t words[] = {n->id, n->in_flight, n->errors, n->ejections};
-    const uint64_t longs[] = {(uint64_t)n->turn,   n->average_us, n->answered_ns, n->ejected_until_ns,
-                              n->returned_ns,      n->started,    n->succeeded,   n->failed};
+    const uint64_t longs[] = {(uint64_t)n->turn, n->average_us, n->answered_ns, n->ejected_until_ns,
+                              n->returned_ns,    n->started,    n->succeeded,   n->failed};
     int rc = buffer_put_u8(out, (uint8_t)(n->down | n->out << 1));
     for (unsigned i = 0; i < ARRAY_LENGTH(words) && rc == 0; i++) {
         rc = buffer_put_u32(out, words[i]);

@@ -21,12 +21,12 @@
 
 enum balance_policy {
     BALANCE_ROUND_ROBIN = 0,
-    BALANCE_WEIGHTED = 1,       /* smooth: 5 1 1 goes a a b a c a a */
-    BALANCE_DYNAMIC = 2,        /* weighted by measured latency and errors as well */
-    BALANCE_LEAST_CALLS = 3,    /* fewest under way, by weight */
-    BALANCE_CONSISTENT = 4,     /* by the key: weighted rendezvous hashing */
-    BALANCE_LEAST_TIME = 5,     /* peak EWMA of answer times, times calls under way */
-    BALANCE_TWO_CHOICES = 6,    /* the less busy of two that chance names */
+    BALANCE_WEIGHTED = 1,    /* smooth: 5 1 1 goes a a b a c a a */
+    BALANCE_DYNAMIC = 2,     /* weighted by measured latency and errors as well */
+    BALANCE_LEAST_CALLS = 3, /* fewest under way, by weight */
+    BALANCE_CONSISTENT = 4,  /* by the key: weighted rendezvous hashing */
+    BALANCE_LEAST_TIME = 5,  /* peak EWMA of answer times, times calls under way */
+    BALANCE_TWO_CHOICES = 6, /* the less busy of two that chance names */
 };
 
 enum balance_key {
@@ -38,23 +38,23 @@ enum balance_key {
 struct balance_def {
     enum balance_policy policy;
     enum balance_key key;
-    uint64_t pin_ns;               /* 0: no pinning; else a key stays where it was for so long */
-    uint32_t eject_errors;         /* 5; in a row; 0: never for that */
+    uint64_t pin_ns;                /* 0: no pinning; else a key stays where it was for so long */
+    uint32_t eject_errors;          /* 5; in a row; 0: never for that */
     uint32_t eject_success_percent; /* 0: never for that */
-    uint32_t eject_minimum;        /* 20 calls in 10 s before a success rate counts */
-    uint64_t eject_ns;             /* 30 s */
-    uint32_t eject_max_percent;    /* 50 */
-    uint64_t slow_start_ns;        /* 0 */
+    uint32_t eject_minimum;         /* 20 calls in 10 s before a success rate counts */
+    uint64_t eject_ns;              /* 30 s */
+    uint32_t eject_max_percent;     /* 50 */
+    uint64_t slow_start_ns;         /* 0 */
 };
 
 struct endpoint {
     uint32_t id; /* endpoint_id of its name */
     uint32_t weight;
     uint32_t in_flight;
-    int64_t turn; /* smooth weighted: who is furthest behind goes next */
+    int64_t turn;        /* smooth weighted: who is furthest behind goes next */
     uint64_t average_us; /* peak EWMA; 0: no answer yet */
     uint64_t answered_ns;
-    uint32_t errors; /* in a row */
+    uint32_t errors;    /* in a row */
     uint32_t ejections; /* in a row */
     uint64_t ejected_until_ns;
     uint64_t returned_ns; /* beginning of its slow start */
@@ -99,8 +99,8 @@ void endpoint_end(struct endpoints *e, const struct balance_def *def, uint32_t i
                   enum outcome outcome, uint64_t duration_us, uint64_t now_ns);
 
 enum endpoint_change {
-    ENDPOINT_OUT = 1, /* by hand */
-    ENDPOINT_IN = 2,  /* by hand; ends an ejection too */
+    ENDPOINT_OUT = 1,  /* by hand */
+    ENDPOINT_IN = 2,   /* by hand; ends an ejection too */
     ENDPOINT_DOWN = 3, /* says the check */
     ENDPOINT_UP = 4,
 };

@@ -32,7 +32,7 @@ enum health failover_evaluate(const struct failover *f, const struct failover_de
     case HEALTH_HEALTHY:
         return !bad ? HEALTH_HEALTHY : def->pending_ns == 0 ? HEALTH_CRITICAL : HEALTH_CAUTION;
     case HEALTH_CAUTION:
-        return !bad                                       ? HEALTH_HEALTHY
+        return !bad                                      ? HEALTH_HEALTHY
                : now_ns - f->since_ns >= def->pending_ns ? HEALTH_CRITICAL
                                                          : HEALTH_CAUTION;
     case HEALTH_CRITICAL:
@@ -59,8 +59,8 @@ void failover_set(struct failover *f, const struct failover_def *def, enum healt
     }
     f->health = health;
     f->by_hand = by_hand;
-    bool goes_on = health == HEALTH_CAUTION ||
-                   (health == HEALTH_HEALTHY && failover_failures(f, now_ns) > 0);
+    bool goes_on =
+        health == HEALTH_CAUTION || (health == HEALTH_HEALTHY && failover_failures(f, now_ns) > 0);
     f->evaluate_ns = goes_on && def->failures != 0 ? next_evaluation(def, now_ns) : 0;
 }
 

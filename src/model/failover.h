@@ -19,15 +19,15 @@
 
 /* Off when `destination` is empty: then only the status is told. Off wholly when failures is 0. */
 struct failover_def {
-    char *destination;       /* "" */
-    char *queue;             /* "": where events go */
-    uint32_t failures;       /* 0: off; more than so many in ... */
-    uint64_t within_ns;      /* 1 min */
-    uint64_t every_ns;       /* 30 s */
-    uint64_t pending_ns;     /* 3 min */
-    bool manual_return;      /* false */
+    char *destination;        /* "" */
+    char *queue;              /* "": where events go */
+    uint32_t failures;        /* 0: off; more than so many in ... */
+    uint64_t within_ns;       /* 1 min */
+    uint64_t every_ns;        /* 30 s */
+    uint64_t pending_ns;      /* 3 min */
+    bool manual_return;       /* false */
     uint64_t return_after_ns; /* 5 min */
-    uint32_t probes;         /* 5 */
+    uint32_t probes;          /* 5 */
 };
 
 enum health {

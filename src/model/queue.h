@@ -53,7 +53,7 @@ struct message_view {
     enum message_state state;
     bool outcome_unknown;
     uint64_t key_hash; /* of its queue and ordering key; 0: it has no ordering key */
-    struct tie tie; /* purchase borrowed until the next apply; may point into purchase_text */
+    struct tie tie;    /* purchase borrowed until the next apply; may point into purchase_text */
     char purchase_text[18]; /* so do not copy the struct */
 };
 /* False: no such message. */

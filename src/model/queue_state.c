@@ -515,9 +515,9 @@ int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns) {
     if (rc != 0) {
         return rc;
     }
-    const struct message *g = message_at(m->queues, slot);
-    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
-    rc = message_set_times(m, slot, due_ns, expires);
+    const uint32_t times = message_at(m->queues, slot)->times;
+    rc =
+        message_set_times(m, slot, due_ns, times != 0 ? times_at(m->queues, times)->expires_ns : 0);
     return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
 }
 

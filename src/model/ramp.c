@@ -29,15 +29,15 @@ static uint64_t passed_ns(const struct ramp *r, const struct ramp_def *def, uint
     return passed > least_ns ? passed : least_ns;
 }
 
-static bool is_idle(const struct ramp *r, const struct ramp_def *def, const struct limits *l,
+static bool is_idle(const struct ramp *r, const struct ramp_def *def, uint32_t in_flight,
                     uint64_t now_ns) {
-    return def->duration_ns != 0 && def->idle_ns != 0 && limits_in_flight(l) == 0 &&
+    return def->duration_ns != 0 && def->idle_ns != 0 && in_flight == 0 &&
            now_ns >= r->last_use_ns + def->idle_ns;
 }
 
 uint64_t ramp_wait_ns(const struct ramp *r, const struct ramp_def *def, const struct limits *l,
                       uint64_t now_ns) {
-    if (!climbs(r, def, now_ns) || is_idle(r, def, l, now_ns)) {
+    if (!climbs(r, def, now_ns) || is_idle(r, def, limits_in_flight(l), now_ns)) {
         return 0;
     }
     if (limits_interval_ns(l) != 0) {
@@ -50,7 +50,7 @@ uint64_t ramp_wait_ns(const struct ramp *r, const struct ramp_def *def, const st
 
 void ramp_start(struct ramp *r, const struct ramp_def *def, const struct limits *l,
                 uint64_t now_ns) {
-    if (is_idle(r, def, l, now_ns)) {
+    if (is_idle(r, def, limits_in_flight(l) - 1, now_ns)) {
         ramp_begin(r, def, now_ns);
     }
     if (climbs(r, def, now_ns)) {

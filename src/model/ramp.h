@@ -28,7 +28,7 @@ void ramp_begin(struct ramp *r, const struct ramp_def *def, uint64_t now_ns);
 /* 0, or ns to wait. */
 uint64_t ramp_wait_ns(const struct ramp *r, const struct ramp_def *def, const struct limits *l,
                       uint64_t now_ns);
-/* Before limits_start. */
+/* After limits_start: this start is under way already. */
 void ramp_start(struct ramp *r, const struct ramp_def *def, const struct limits *l,
                 uint64_t now_ns);
 void ramp_end(struct ramp *r, uint64_t now_ns);

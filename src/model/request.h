@@ -50,8 +50,8 @@
     X(DESTINATION_LIST, 0x0504)                                                                    \
     X(DESTINATION_PAUSE, 0x0505)                                                                   \
     X(DESTINATION_RESUME, 0x0506)                                                                  \
-    X(ATTEMPT_FINISH, 0x0507) /* from dispatch only */                                             \
-    X(DESTINATION_OPEN, 0x0508)     /* the breaker */                                              \
+    X(ATTEMPT_FINISH, 0x0507)   /* from dispatch only */                                           \
+    X(DESTINATION_OPEN, 0x0508) /* the breaker */                                                  \
     X(DESTINATION_CLOSE, 0x0509)                                                                   \
     X(DESTINATION_FAILOVER, 0x050a) /* to the second destination */                                \
     X(DESTINATION_RETURN, 0x050b)                                                                  \
@@ -269,12 +269,12 @@ struct destination_info {
     uint64_t concurrency_limit;                        /* adaptive; 0: off */
     uint64_t health;                                   /* enum health */
     uint64_t health_since_ns, failures;                /* in the window of the failover rule */
-    uint64_t endpoints_in; /* of them, those that may be called */
+    uint64_t endpoints_in;                             /* of them, those that may be called */
     uint32_t endpoint_count, limit_count;
 };
 
 struct limit_info {
-    uint64_t left;      /* starts possible at once as far as this limit goes, at most its burst */
+    uint64_t left; /* starts possible at once as far as this limit goes, at most its burst */
     uint64_t period_ns;
     uint32_t count;
     uint32_t strict;
@@ -284,7 +284,7 @@ struct endpoint_info {
     char name[ENDPOINT_NAME_SHOWN];
     uint64_t started, succeeded, failed, in_flight;
     uint64_t average_us;
-    uint64_t ejected_until_ns; /* 0: not ejected */
+    uint64_t ejected_until_ns;                /* 0: not ejected */
     uint32_t success_percent, weight_percent; /* weight_percent: less than 100 in slow start */
     bool in, down, out;
 };

@@ -34,6 +34,7 @@ class Provider(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.answer, self.delay = answer, delay
         self.lock = threading.Lock()
         self.seen, self.counts, self.effects = [], {}, {}
+        self.health, self.checks = 200, 0
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
     @property
@@ -93,6 +94,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+    def do_GET(self):
+        """Health checks: not recorded among what was sent."""
+        with self.server.lock:
+            self.server.checks += 1
+        self.send_response(self.server.health)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *arguments):
         """The test reads `seen`; nothing is printed."""

@@ -1,0 +1,204 @@
+"""A destination's guards, with the real program: several limits, breaker, endpoints and their checks, failover, 410."""
+import time
+
+from support.wait import until
+
+
+def define(client, provider=None, queue=None, name="far", **destination):
+    if provider is not None:
+        destination["url"] = provider.url
+    client.define("destinations", name, allowPrivateAddresses=True, **destination)
+    if queue is not None:
+        client.define("queues", "mail", destination=name, **queue)
+
+
+def publish(client, count, first=0):
+    for n in range(first, first + count):
+        assert client.publish("mail", {"n": n}).status == 202
+
+
+def stats(client, name="far"):
+    return client.get(f"/v1/destinations/{name}").json["stats"]
+
+
+QUICK = {"retryConfig": {"minBackoff": "0.01s", "maxBackoff": "0.02s"}}
+
+
+def test_two_limits_hold_at_once(client, make_provider):
+    provider = make_provider()
+    define(client, provider, {}, rateLimits=[{"maxDispatches": 50, "per": "1s", "mode": "strict"},
+                                             {"maxDispatches": 80, "per": "1h", "mode": "strict", "maxBurstSize": 80},
+                                             {"maxConcurrentDispatches": 8}])
+    publish(client, 120)
+    until(lambda: len(provider.seen) == 80, 15, "what the hour allows")
+    time.sleep(1)
+    assert len(provider.seen) == 80
+    assert provider.most_in_any(1.0) <= 50
+    limits = stats(client)["limits"]
+    assert [(one["maxDispatches"], one["per"]) for one in limits[:2]] == [(50, "1s"), (80, "3600s")], limits
+    assert limits[1]["left"] == 0
+    shown = client.get("/v1/destinations/far").json
+    for member in ("stats",):
+        shown.pop(member)
+    assert client.request("PUT", "/v1/destinations/far", shown).status == 200, "what GET shows can be PUT"
+
+
+def test_a_limit_that_changes_takes_effect_at_once_and_without_a_burst(client, make_provider):
+    provider = make_provider()
+    define(client, provider, {}, rateLimits={"maxDispatchesPerSecond": 5})
+    publish(client, 400)
+    time.sleep(0.5)
+    changed = time.monotonic_ns()
+    define(client, provider, rateLimits={"maxDispatchesPerSecond": 200})
+    until(lambda: len([s for s in provider.seen if s.at_ns > changed]) >= 10, 0.4, "the new rate")
+    first = min(s.at_ns for s in provider.seen if s.at_ns > changed)
+    assert first - changed <= 200e6, "5/s would allow one within 200 ms anyway"
+    until(lambda: len(provider.seen) >= 300, 10, "the rest")
+    assert provider.most_in_any(0.1) <= 20 + 3, "20 in 100 ms, and the few that were late"
+
+
+def test_breaker_opens_loses_nothing_and_closes(server, make_provider):
+    well = []
+    provider = make_provider(lambda seen, times: 200 if well else 500)
+    client = server.client
+    define(client, provider, QUICK, retryBudget={"percent": 100},
+           circuitBreaker={"windowCalls": 10, "minimumCalls": 10, "probes": 2, "openTime": "0.7s", "maxOpenTime": "1.4s"})
+    publish(client, 20)
+    until(lambda: stats(client)["breaker"]["state"] == "open", 10, "the breaker")
+    time.sleep(0.1)
+    seen = len(provider.seen)
+    assert seen <= 40
+    server.restart()
+    assert stats(client)["breaker"]["state"] in ("open", "half-open"), "it survives a restart"
+    well.append(True)
+    until(lambda: len(provider.effects) == 20, 15, "all of them in the end")
+    until(lambda: stats(client)["breaker"]["state"] == "closed", 5, "closed again")
+    queue = client.queue("mail")["stats"]
+    assert queue["dead"] == 0 and queue["completed"] == 20
+
+
+def test_breaker_by_hand(client, make_provider):
+    provider = make_provider()
+    define(client, provider, {})
+    assert client.post("/v1/destinations/far:open").status == 200
+    publish(client, 5)
+    time.sleep(0.2)
+    assert provider.seen == [] and stats(client)["breaker"]["state"] == "forced-open"
+    assert client.post("/v1/destinations/far:close").status == 200
+    until(lambda: len(provider.effects) == 5, 5, "all")
+
+
+def test_gone_pauses_and_says_why(client, make_provider):
+    gone = [True]
+    provider = make_provider(lambda seen, times: 410 if gone else 200)
+    define(client, provider, {}, rateLimits={"maxConcurrentDispatches": 1})
+    publish(client, 3)
+    until(lambda: stats(client)["paused"], 5, "the pause")
+    assert stats(client)["pausedReason"] == "gone" and len(provider.seen) == 1
+    gone.clear()
+    client.post("/v1/destinations/far:resume")
+    until(lambda: len(provider.effects) == 3, 5, "nothing was lost")
+
+
+def test_endpoints_by_weight_ejection_and_return(client, make_provider):
+    bad = []
+    a, b, c = make_provider(), make_provider(lambda seen, times: 503 if bad else 200), make_provider()
+    define(client, None, QUICK, retryBudget={"percent": 100}, rateLimits={"maxConcurrentDispatches": 4},
+           endpoints=[{"name": "a", "url": a.url, "weight": 3}, {"name": "b", "url": b.url}, {"name": "c", "url": c.url}],
+           balancing={"policy": "weighted", "ejectAfterErrors": 3, "ejectFor": "1s"})
+    publish(client, 100)
+    until(lambda: sum(len(p.effects) for p in (a, b, c)) == 100, 10, "all")
+    assert (len(a.seen), len(b.seen), len(c.seen)) == (60, 20, 20)
+    bad.append(True)
+    publish(client, 60, 100)
+    until(lambda: sum(len(p.effects) for p in (a, b, c)) == 160, 10, "all, without b")
+    states = {e["name"]: e["state"] for e in stats(client)["endpoints"]}
+    assert states == {"a": "in", "b": "ejected", "c": "in"}, states
+    assert len(b.seen) <= 20 + 6, "three in a row, and what was under way"
+    bad.clear()
+    until(lambda: stats(client)["endpoints"][1]["state"] == "in", 5, "its return")
+    assert client.post("/v1/destinations/far/endpoints/a:eject").status == 200
+    before = len(a.seen)
+    publish(client, 20, 160)
+    until(lambda: sum(len(p.effects) for p in (a, b, c)) == 180, 10, "all, without a")
+    assert len(a.seen) == before and len(b.seen) >= 30
+    assert client.post("/v1/destinations/far/endpoints/a:return").status == 200
+    assert client.post("/v1/destinations/far/endpoints/nobody:return").status == 404
+
+
+def test_health_checks(client, make_provider):
+    a, b = make_provider(), make_provider()
+    b.health = 500
+    define(client, None, {}, endpoints=[{"name": "a", "url": a.url}, {"name": "b", "url": b.url}],
+           healthCheck={"path": "/health", "interval": "0.1s", "timeout": "0.1s", "fall": 2, "rise": 2})
+    until(lambda: stats(client)["endpoints"][1]["state"] == "down", 5, "b down")
+    publish(client, 20)
+    until(lambda: len(a.effects) == 20, 5, "all at a")
+    assert b.seen == [] and a.checks > 0
+    b.health = 200
+    until(lambda: stats(client)["endpoints"][1]["state"] == "in", 5, "b up")
+    publish(client, 20, 20)
+    until(lambda: len(a.effects) + len(b.effects) == 40, 5, "all")
+    assert len(b.seen) == 10
+
+
+def test_a_key_stays_with_its_endpoint(client, make_provider):
+    providers = [make_provider() for _ in range(3)]
+    define(client, None, {}, endpoints=[{"name": f"e{i}", "url": p.url} for i, p in enumerate(providers)],
+           balancing={"policy": "consistentHash", "key": "orderingKey"})
+    for n in range(90):
+        client.publish("mail", {"key": n % 30}, ordering_key=str(n % 30))
+    until(lambda: sum(len(p.effects) for p in providers) == 90, 10, "all")
+    keys = [{seen.json["key"] for seen in p.seen} for p in providers]
+    assert sum(len(k) for k in keys) == 30, "no key at two endpoints"
+    assert all(keys), "each endpoint has some"
+
+
+def test_failover_to_the_second_provider_and_back(client, make_provider):
+    well = []
+    first = make_provider(lambda seen, times: 200 if well else 503)
+    second = make_provider()
+    client.define("queues", "alerts")
+    define(client, second, name="spare")
+    define(client, first, QUICK, retryBudget={"percent": 100}, rateLimits={"maxDispatchesPerSecond": 100},
+           failover={"destination": "spare", "queue": "alerts", "failures": 10, "within": "5s", "evaluateEvery": "0.2s",
+                     "pending": "0.4s", "returnAfter": "1s", "probes": 2})
+    publish(client, 100)
+    until(lambda: stats(client)["health"] == "critical", 10, "critical")
+    until(lambda: len(second.effects) == 100, 10, "all by the second")
+    well.append(True)
+    time.sleep(1.2)
+    publish(client, 30, 100)
+    until(lambda: stats(client)["health"] == "healthy", 10, "the return")
+    until(lambda: len(first.effects) + len(second.effects) == 130, 10, "all")
+    assert first.effects
+    told = []
+    for m in client.get("/v1/queues/alerts/messages").json["messages"]:
+        told.append(client.get(f"/v1/queues/alerts/messages/{m['id']}?view=full").json["body"])
+    steps = [(t["from"], t["to"], t["alert"]) for t in told]
+    assert steps == [("healthy", "caution", False), ("caution", "critical", True), ("critical", "healthy", True)], told
+
+
+def test_failover_by_hand(client, make_provider):
+    first, second = make_provider(), make_provider()
+    define(client, second, name="spare")
+    define(client, first, {}, failover={"destination": "spare"})
+    assert client.post("/v1/destinations/far:failover").status == 200
+    publish(client, 5)
+    until(lambda: len(second.effects) == 5, 5, "by the second")
+    client.post("/v1/destinations/far:return")
+    publish(client, 5, 5)
+    until(lambda: len(first.effects) == 5, 5, "by the first")
+
+
+def test_retries_are_kept_within_their_budget(client, make_provider):
+    provider = make_provider(lambda seen, times: 500 if seen.json["n"] % 2 else 200)
+    define(client, provider, QUICK, rateLimits={"maxDispatchesPerSecond": 400},
+           retryBudget={"percent": 20, "minPerSecond": 1, "window": "2s"})
+    publish(client, 600)
+    until(lambda: len(provider.effects) == 300, 20, "all that can succeed")
+    first = len(provider.counts)
+    again = len(provider.seen) - first
+    assert again <= 0.25 * len(provider.seen) + 4, (first, again)
+    assert stats(client)["deferredRetries"] > 0
+    assert client.queue("mail")["stats"]["dead"] == 0, "what waits is not lost"
