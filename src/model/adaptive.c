@@ -49,7 +49,7 @@ static void note_time(struct adaptive *a, uint64_t us) {
 }
 
 void adaptive_end(struct adaptive *a, const struct adaptive_def *def, uint32_t in_flight,
-                  enum outcome outcome, uint64_t duration_us) {
+                  enum call_outcome outcome, uint64_t duration_us) {
     if (def->ceiling == 0 || outcome == OUTCOME_NONE) {
         return;
     }

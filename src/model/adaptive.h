@@ -31,6 +31,6 @@ void adaptive_define(struct adaptive *a, const struct adaptive_def *def);
 uint32_t adaptive_limit(const struct adaptive *a, const struct adaptive_def *def);
 /* `in_flight`: when the call ended, itself included. */
 void adaptive_end(struct adaptive *a, const struct adaptive_def *def, uint32_t in_flight,
-                  enum outcome outcome, uint64_t duration_us);
+                  enum call_outcome outcome, uint64_t duration_us);
 
 #endif

@@ -372,7 +372,7 @@ static void emit_finished(struct decision *d, const struct finished *f) {
  * How the far side did. An answer that may come again when asked again (429, 5xx) is its failure; one that
  * will not (404, 422) says something about the message, and that the far side is well.
  */
-static enum outcome outcome_of(const struct destination *t, const struct finished *f) {
+static enum call_outcome outcome_of(const struct destination *t, const struct finished *f) {
     if (f->verdict == VERDICT_DONE) {
         return OUTCOME_GOOD;
     }
@@ -496,7 +496,7 @@ static int apply_verdict(struct model *m, const struct applied *w, const struct 
 /* What everything that watches the far side learns from this end. */
 static void learn(struct destination *t, const struct destination *home, const struct attempt *a,
                   const struct finished *f, uint64_t now_ns) {
-    enum outcome outcome = outcome_of(t, f);
+    enum call_outcome outcome = outcome_of(t, f);
     ramp_end(&t->ramp, now_ns);
     uint64_t duration_ns = (uint64_t)f->duration_us * NS_PER_US;
     uint32_t in_flight = limits_in_flight(&t->limits);

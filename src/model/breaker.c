@@ -166,8 +166,8 @@ static bool end_probe(struct breaker *b, bool bad, bool slow, uint64_t now_ns) {
     return true;
 }
 
-bool breaker_end(struct breaker *b, uint32_t period, enum outcome outcome, uint64_t duration_ns,
-                 uint64_t now_ns) {
+bool breaker_end(struct breaker *b, uint32_t period, enum call_outcome outcome,
+                 uint64_t duration_ns, uint64_t now_ns) {
     if (!is_on(&b->def)) {
         return false;
     }

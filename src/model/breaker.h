@@ -44,7 +44,7 @@ enum breaker_state {
 const char *breaker_state_name(enum breaker_state s);
 
 /* How a call ended, as far as its far side is to be judged by it. */
-enum outcome {
+enum call_outcome {
     OUTCOME_NONE = 0, /* says nothing about the far side */
     OUTCOME_GOOD = 1,
     OUTCOME_BAD = 2,
@@ -74,8 +74,8 @@ uint64_t breaker_wait_ns(const struct breaker *b, uint64_t now_ns);
 /* What the call is to bring back to breaker_end: 0, or the period that it probes for. */
 uint32_t breaker_start(struct breaker *b, uint64_t now_ns);
 /* True when it has just closed after being open. */
-bool breaker_end(struct breaker *b, uint32_t period, enum outcome outcome, uint64_t duration_ns,
-                 uint64_t now_ns);
+bool breaker_end(struct breaker *b, uint32_t period, enum call_outcome outcome,
+                 uint64_t duration_ns, uint64_t now_ns);
 void breaker_force(struct breaker *b, bool open, uint64_t now_ns);
 /* Calls of the present window. */
 struct call_count breaker_counts(const struct breaker *b, uint64_t now_ns);

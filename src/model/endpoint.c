@@ -175,7 +175,7 @@ static bool is_bad(const struct endpoint *n, const struct balance_def *def, uint
 }
 
 void endpoint_end(struct endpoints *e, const struct balance_def *def, uint32_t id,
-                  enum outcome outcome, uint64_t duration_us, uint64_t now_ns) {
+                  enum call_outcome outcome, uint64_t duration_us, uint64_t now_ns) {
     struct endpoint *n = endpoint_find(e, id);
     if (n == NULL) {
         return;

@@ -96,7 +96,7 @@ uint32_t endpoint_success_percent(const struct endpoint *n, uint64_t now_ns);
 /* One of them may be called. *ret_at_ns as above. */
 bool endpoints_any_in(const struct endpoints *e, uint64_t now_ns, uint64_t *ret_at_ns);
 void endpoint_end(struct endpoints *e, const struct balance_def *def, uint32_t id,
-                  enum outcome outcome, uint64_t duration_us, uint64_t now_ns);
+                  enum call_outcome outcome, uint64_t duration_us, uint64_t now_ns);
 
 enum endpoint_change {
     ENDPOINT_OUT = 1,  /* by hand */

@@ -79,12 +79,12 @@ uint32_t failover_probe(struct failover *f) {
 }
 
 bool failover_would_return(const struct failover *f, const struct failover_def *def,
-                           uint32_t period, enum outcome outcome) {
+                           uint32_t period, enum call_outcome outcome) {
     return period != 0 && period == f->period && f->health == HEALTH_CRITICAL && !f->by_hand &&
            outcome == OUTCOME_GOOD && f->probes_good + 1 >= def->probes;
 }
 
-static void end_probe(struct failover *f, const struct failover_def *def, enum outcome outcome,
+static void end_probe(struct failover *f, const struct failover_def *def, enum call_outcome outcome,
                       uint64_t now_ns) {
     if (f->probes_out > 0) {
         f->probes_out--;
@@ -99,7 +99,7 @@ static void end_probe(struct failover *f, const struct failover_def *def, enum o
 }
 
 void failover_end(struct failover *f, const struct failover_def *def, uint32_t period,
-                  enum outcome outcome, uint64_t now_ns) {
+                  enum call_outcome outcome, uint64_t now_ns) {
     if (f->health == HEALTH_CRITICAL) {
         if (period != 0 && period == f->period) {
             end_probe(f, def, outcome, now_ns);

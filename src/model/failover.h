@@ -65,10 +65,10 @@ bool failover_may_probe(const struct failover *f, const struct failover_def *def
 uint32_t failover_probe(struct failover *f);
 /* Whether this end makes the last good probe. Changes nothing. */
 bool failover_would_return(const struct failover *f, const struct failover_def *def,
-                           uint32_t period, enum outcome outcome);
+                           uint32_t period, enum call_outcome outcome);
 /* A call of the first destination ended; period 0: no probe. */
 void failover_end(struct failover *f, const struct failover_def *def, uint32_t period,
-                  enum outcome outcome, uint64_t now_ns);
+                  enum call_outcome outcome, uint64_t now_ns);
 MUST_CHECK int failover_save(const struct failover *f, struct buffer *out);
 MUST_CHECK int failover_load(struct failover *f, struct reader *in);
 
