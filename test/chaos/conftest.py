@@ -94,8 +94,8 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture
-def make_hurt(tmp_path):
-    """Servers that may be hurt; they are killed at the end of the test, however it ends."""
+def make_hurt(tmp_path, make_place):
+    """Servers that may be hurt; they are killed at the end of the test, however it ends, before their file system goes."""
     made = []
 
     def make(config=None, name=None, data=None):

@@ -1,0 +1,147 @@
+"""Too few file handles, too little memory: what is accepted is kept, what cannot be is refused, and the server recovers by itself or
+by a restart."""
+import contextlib
+import os
+import pathlib
+import resource
+import socket
+import time
+
+import pytest
+from support.wait import until
+
+from rig.judge import judge
+from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from test_kill_rounds import define, verify
+
+
+def loads_without_provider():
+    stock = StockLoad()
+    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad()]
+
+
+@pytest.mark.short(2)
+@pytest.mark.share(0.04)
+def test_no_file_handles(chaos, make_hurt, small_log):
+    """More connections than handles, while segments and snapshots need some too."""
+    server, loads = make_hurt(small_log), loads_without_provider()
+    server.limits = {resource.RLIMIT_NOFILE: 520}
+    server.start()
+    define(loads, server.client)
+    with Pressure(server, loads, chaos.rng):
+        for _ in chaos.rounds(2):
+            with contextlib.ExitStack() as stack:
+                for _ in range(700):
+                    with contextlib.suppress(OSError):
+                        stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=0.05))
+                time.sleep(0.6)
+            assert not server.ended(), server.output()[-2000:]
+            until(lambda: answers(server), 10, "answers after the flood")
+            chaos.figures["floods"] += 1
+    verify(loads, server.client)
+    server.kill()
+    loads[0].history.server_died()
+    server.limits = {resource.RLIMIT_NOFILE: 100}
+    assert server.launch().wait_end() == 1 and "file handles" in server.output(), "too few even to start"
+    server.limits = {}
+    server.start()
+    verify(loads, server.client)
+    judge(chaos, loads[0].history)
+    chaos.count(*loads)
+
+
+def answers(server):
+    try:
+        return server.client.get("/readyz").status == 200
+    except OSError:
+        server.client.close()
+        return False
+
+
+def grow(client, stopped_by):
+    """Small messages until the server refuses or ends; the receipts that were given."""
+    accepted = []
+    with contextlib.suppress(OSError, ConnectionError):
+        while not stopped_by():
+            replies = client.post("/v1/transactions", {"operations": [
+                {"enqueue": {"queue": f"grow{n}", "body": {"n": n}}} for n in range(64)]})
+            if replies.status == 202:
+                accepted += [operation["receipt"] for operation in replies.json["operations"]]
+            elif replies.status in (500, 503, 507):
+                break
+            else:
+                raise AssertionError(replies)
+    client.close()
+    return accepted
+
+
+def all_there(client, accepted):
+    there = set()
+    for n in range(64):
+        token = ""
+        while True:
+            page = client.get(f"/v1/queues/grow{n}/messages?page_size=1000{token}").json
+            there |= {message["id"] for message in page["messages"]}
+            if not page.get("nextPageToken"):
+                break
+            token = f"&page_token={page['nextPageToken']}"
+    missing = set(accepted) - there
+    assert not missing, f"{len(missing)} of {len(accepted)} acknowledged messages are gone: {sorted(missing)[:5]}"
+
+
+def memory_runs_out(chaos, server):
+    for n in range(64):
+        server.client.define("queues", f"grow{n}", paused=True)
+    end = time.monotonic() + max(2.0, chaos.seconds)
+    accepted = grow(server.client, lambda: time.monotonic() > end)
+    chaos.figures["answered"] += len(accepted)
+    with contextlib.suppress(Exception):
+        server.process.wait(1)
+    chaos.figures["ended by it"] += server.ended()
+    return accepted
+
+
+@pytest.mark.share(0.03)
+def test_no_address_space(chaos, make_hurt, small_log):
+    """ulimit -v a little above what the start takes: allocations fail."""
+    server = make_hurt(small_log).start()
+    size = int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    server.stop()
+    server.limits = {resource.RLIMIT_AS: size + (5 << 20)}
+    server.start()
+    accepted = memory_runs_out(chaos, server)
+    server.kill()
+    server.limits = {}
+    server.start()
+    all_there(server.client, accepted)
+
+
+@pytest.fixture
+def memory_group():
+    """A control group whose members may have little memory; needs root (and version 1 or 2 of the memory controller)."""
+    for base, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        folder = pathlib.Path(base) / f"sluice-chaos-{os.getpid()}"
+        with contextlib.suppress(OSError):
+            folder.mkdir()
+            if (folder / limit).exists():
+                (folder / limit).write_text(str(32 << 20))
+                yield folder
+                until(lambda: not (folder / "cgroup.procs").read_text(), 5, "the group to be empty")
+                folder.rmdir()
+                return
+            folder.rmdir()
+    pytest.skip("no control group of our own may be made here")
+
+
+@pytest.mark.share(0.04)
+def test_killed_for_want_of_memory(chaos, memory_group, make_hurt, small_log):
+    """The kernel kills what needs too much: a kill -9 at the worst moment."""
+    server = make_hurt(small_log)
+    server.prefix = ["sh", "-c", f"echo $$ >{memory_group}/cgroup.procs && exec \"$@\"", "sh"]
+    server.start()
+    accepted = memory_runs_out(chaos, server)
+    server.kill()
+    server.prefix = []
+    server.start()
+    all_there(server.client, accepted)
+    server.kill()
