@@ -1,5 +1,6 @@
 #include "damage.h"
 
+#include <fcntl.h>
 #include <string.h>
 
 #include "letters.h"
@@ -56,6 +57,30 @@ static void other_name(const char *path, char out[256]) {
     snprintf(out, 256, "%.*s/%016llx%s", (int)(slash - path), path, number + 3, dot);
 }
 
+/* Up to its last byte that is not zero: a segment is longer than what was written to it. */
+static uint64_t used_bytes(struct sim_disk *d, const char *path) {
+    const struct file_ops *files = sim_disk_ops(d);
+    uint8_t chunk[4096];
+    uint64_t used = 0, at = 0;
+    int file = files->open(files->context, path, O_RDONLY, 0);
+    ssize_t got = 0;
+    for (; file >= 0 && (got = files->read_at(files->context, file, chunk, sizeof(chunk), at)) > 0;
+         at += (uint64_t)got)
+        for (ssize_t i = 0; i < got; i++)
+            used = chunk[i] != 0 ? at + (uint64_t)i + 1 : used;
+    if (file >= 0)
+        files->close(files->context, file);
+    return used;
+}
+
+/* Every other time the segment that was written last: what is there is hardest to judge. */
+static const char *draw_path(const char *const *paths, size_t count, uint64_t amount) {
+    for (size_t i = 0; amount >> 32 & 1 && i < count; i++)
+        if (is_last(paths[i], paths, count))
+            return paths[i];
+    return paths[amount % count];
+}
+
 /* False: there is nothing that could be damaged. */
 static bool wound_disk(struct sim_disk *d, const struct fault *f, struct wound *ret) {
     const char *paths[PATHS_MAX];
@@ -63,8 +88,8 @@ static bool wound_disk(struct sim_disk *d, const struct fault *f, struct wound *
     count += sim_disk_names(d, SIM_DIRECTORY "/snapshot", paths + count, PATHS_MAX - count);
     if (count == 0)
         return false;
-    const char *path = paths[f->amount % count];
-    uint64_t size = sim_disk_file_size(d, path);
+    const char *path = draw_path(paths, count, f->amount);
+    uint64_t size = f->amount >> 33 & 1 ? used_bytes(d, path) : sim_disk_file_size(d, path);
     snprintf(ret->path, sizeof(ret->path), "%s", path);
     ret->last_segment = is_last(path, paths, count);
     ret->class = file_class_of(path);

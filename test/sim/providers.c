@@ -344,9 +344,27 @@ static void check_start(struct sim *s, unsigned d, const struct letter *l) {
         check_smooth(s, d);
 }
 
+/* Of a folder that was imported: nobody knows it here, it is simply done. */
+static void start_foreign(struct sim *s, const struct attempt_start *a) {
+    uint32_t flight = flight_take(s->providers);
+    s->providers->flights[flight] = (struct flight){
+        .message = a->message,
+        .started_ns = s->now_ns,
+        .attempt = a->attempt,
+        .life = s->providers->life,
+        .status = 200,
+        .success = true,
+    };
+    later(s, flight, FLIGHT_ENDS, s->now_ns + NS_PER_MS);
+}
+
 static void start_one(struct sim *s, const struct attempt_start *a) {
     struct providers *p = s->providers;
     int error;
+    if (strncmp(a->queue, "sim-", 4) != 0) {
+        start_foreign(s, a);
+        return;
+    }
     uint32_t tag = read_letter(s, a, &error);
     SIM_CHECK(s, tag != 0, "a start of a message that nobody knows");
     int to = queue_destination(letter_at(s, tag)->queue);
@@ -413,6 +431,10 @@ void provider_finish_answered(struct sim *s, struct call *c) {
     }
     SIM_CHECK(s, c->q.r.refusal == REFUSAL_NONE, "an attempt's end is refused: %s",
               refusal_name(c->q.r.refusal));
+    if (c->letter == 0) {
+        flight_give(p, c->flight);
+        return;
+    }
     letter_ends(s, l);
     letter_set(s, l, verdict_of(s, f, l));
     l->delivered |= f->success;
@@ -431,9 +453,11 @@ void provider_finish_answered(struct sim *s, struct call *c) {
 
 void provider_finish_lost(struct sim *s, struct call *c) {
     const struct attempt_finish *f = &c->q.r.in.finish;
+    flight_give(s->providers, c->flight);
+    if (c->letter == 0)
+        return;
     struct letter *l = letter_at(s, c->letter);
     letter_set(s, l, l->may | verdict_of(s, f, l));
     if (dies(s, f, l))
         unit_letter_unsure(s, c->letter);
-    flight_give(s->providers, c->flight);
 }

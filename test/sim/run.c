@@ -20,6 +20,7 @@
 #include "damage.h"
 #include "import.h"
 #include "letters.h"
+#include "log/internal.h"
 #include "providers.h"
 #include "shadow.h"
 #include "sim.h"
@@ -30,6 +31,8 @@
 #define AUDIT_EVERY    3000u /* operations */
 #define OPEN_TRIES     40u
 #define DRAIN_TURNS    60000u
+#define QUIET_ONE_IN   300u
+#define FILL_TURNS     24u /* ten until it is quiet, the others write */
 #define SETTLE_TURNS   8u
 #define STEP_MOST_NS   NS_PER_SECOND /* tombstones end after a day: nobody waits for that */
 #define CAPACITY_BYTES (64u << 20)
@@ -91,6 +94,7 @@ static void fill_options(struct sim *s) {
         .files = sim_disk_ops(s->disk),
         .segment_bytes = SIM_SEGMENT_BYTES,
         .min_free_bytes = draw % 2 == 0 ? 0 : 64u << 10,
+        .prepared_bytes = (draw >> 34) % 2 == 0 ? 0 : 2 * SIM_SEGMENT_BYTES,
         .snapshot_every_bytes = (60u << 10) + (draw >> 8) % (500u << 10),
         .compact_live_share = (draw >> 30) % 3 == 0 ? 0.9 : 0.3,
         .manual = true,
@@ -124,6 +128,16 @@ void run_turn(struct sim *s) {
     }
     if (s->depth == 0 && !s->dead && !sim_disk_crashed(s->disk))
         shadow_follow(s);
+}
+
+/* A quiet time: the log thread would write ahead now (log/fill.c). */
+static void be_quiet_for_a_while(struct sim *s) {
+    struct log *log = s->engine->log;
+    log_lock(log);
+    for (unsigned n = 0; n < FILL_TURNS && fill_wait_ms(log) > 0; n++)
+        fill_turn(log);
+    log_unlock(log);
+    s->now_ns += 20 * NS_PER_MS;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b) {
@@ -283,6 +297,8 @@ static void round_of(struct sim *s) {
     providers_happen(s);
     clients_ask(s);
     run_turn(s);
+    if (!s->dead && rng_below(&s->rng, QUIET_ONE_IN) == 0)
+        be_quiet_for_a_while(s);
     if (s->dead || sim_disk_crashed(s->disk))
         restart(s);
     else if (s->close_wanted)
