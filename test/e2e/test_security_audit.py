@@ -190,6 +190,21 @@ def test_changes_are_noticed(finished, tmp_path, change, stopped):
         server.kill()
 
 
+def test_a_change_further_back_than_the_log_remembers(guarded):
+    """Only the chain knows of it: the log has the latest entries, not these."""
+    server, _ = guarded
+    for turn in range(1100):
+        assert server.client.post(f"/v1/queues/from-file:{'resume' if turn % 2 else 'pause'}").status == 200
+    assert server.stop() == 0
+    assert verify(server).returncode == 0
+    lines = file_of(server).read_text().splitlines()
+    assert len(lines) > 1100 and "127.0.0.1" in lines[4]
+    lines[4] = lines[4].replace("127.0.0.1", "127.0.0.2")
+    file_of(server).write_text("".join(line + "\n" for line in lines))
+    changed = verify(server)
+    assert changed.returncode == 1 and "line 5" in changed.stdout + changed.stderr, changed
+
+
 def test_a_torn_line_is_no_damage(finished, tmp_path):
     """What a crash leaves of a line that was being written is cut off; the entry is still in the log."""
     server = program.Server(tmp_path)

@@ -12,7 +12,8 @@ ACTIONS = {
        for verb, action in (("create", "define"), ("put", "define"), ("get", "look"), ("delete", "remove"))},
     **{f"list{kind}s": "look" for kind in ("Queue", "Stock", "Campaign", "Destination")},
     **{name: "operate" for name in ("pauseQueue", "resumeQueue", "purgeQueue", "redriveQueue", "redriveMessage",
-                                    "pauseDestination", "resumeDestination")},
+                                    "pauseDestination", "resumeDestination", "openBreaker", "closeBreaker",
+                                    "failOver", "returnDestination", "ejectEndpoint", "returnEndpoint")},
     **{name: "submit" for name in ("publishMessage", "reserve", "release", "confirm", "enter", "transact")},
     **{name: "browse" for name in ("listMessages", "getMessage", "listEntries")},
     **{name: "follow" for name in ("getReservation", "getEntry", "getReceipt")},
@@ -231,7 +232,8 @@ def test_references_stay_with_the_tenant(world):
 def test_a_tenant_does_not_reach_the_network_around_us(world):
     server, tokens = world
     client = tokens.client(server, "a-admin")
-    for field in ({"allowPrivateAddresses": True}, {"caFile": "/etc/hostname"}):
+    for field in ({"allowPrivateAddresses": True}, {"caFile": "/etc/hostname"},
+                  {"failover": {"destination": "shop-b.x"}}, {"failover": {"destination": "shop-a.x", "queue": "shop-b.x"}}):
         reply = client.put("/v1/destinations/shop-a.inside", {"url": "http://127.0.0.1:1/", **field})
         assert (reply.status, reply.problem) == (403, "forbidden"), field
     assert client.get("/v1/destinations/shop-a.inside").status == 404

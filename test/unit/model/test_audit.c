@@ -53,6 +53,17 @@ static enum refusal written(uint64_t number) {
     return refusal;
 }
 
+/* The same text behind another entry has another hash. */
+static void a_hash_covers_what_was_before(void **state) {
+    (void)state;
+    uint8_t nothing[AUDIT_HASH_BYTES] = {0}, one[AUDIT_HASH_BYTES];
+    uint8_t after_nothing[AUDIT_HASH_BYTES], after_one[AUDIT_HASH_BYTES];
+    audit_chain(nothing, span_text("one"), one);
+    audit_chain(nothing, span_text("two"), after_nothing);
+    audit_chain(one, span_text("two"), after_one);
+    assert_memory_not_equal(after_nothing, after_one, AUDIT_HASH_BYTES);
+}
+
 static void an_action_leaves_one_entry(void **state) {
     (void)state;
     assert_int_equal(world_define_queue(&w, "mail", 0), REFUSAL_NONE);
@@ -140,9 +151,9 @@ static void lists_go_from_the_latest_back(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(an_action_leaves_one_entry),    TEST(the_chain_is_over_all_texts),
-        TEST(entries_wait_for_the_file),     TEST(without_room_it_does_not_happen),
-        TEST(lists_go_from_the_latest_back),
+        TEST(a_hash_covers_what_was_before),   TEST(an_action_leaves_one_entry),
+        TEST(the_chain_is_over_all_texts),     TEST(entries_wait_for_the_file),
+        TEST(without_room_it_does_not_happen), TEST(lists_go_from_the_latest_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
