@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "api/definitions.h"
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -267,6 +268,17 @@ static bool pattern_covers(const char *pattern, struct span resource) {
     return matches(pattern, span_of(resource.data + kind, resource.size - kind));
 }
 
+/* What names a kind that there is not would cover nothing, which nobody means. */
+static bool kind_is_known(struct span pattern) {
+    const uint8_t *slash = memchr(pattern.data, '/', pattern.size);
+    struct span kind = span_of(pattern.data, (size_t)(slash - pattern.data));
+    bool known = memchr(kind.data, '*', kind.size) != NULL;
+    for (int i = 0; i < DEFINITION_KINDS; i++) {
+        known = known || span_is(kind, definition_types[i].plural);
+    }
+    return known;
+}
+
 bool resource_pattern_valid(struct span pattern) {
     size_t slashes = 0;
     for (size_t i = 0; i < pattern.size; i++) {
@@ -277,7 +289,7 @@ bool resource_pattern_valid(struct span pattern) {
         }
         slashes += c == '/';
     }
-    return pattern.size > 0 && slashes <= 1;
+    return pattern.size > 0 && slashes <= 1 && (slashes == 0 || kind_is_known(pattern));
 }
 
 /* ---- the question ---- */

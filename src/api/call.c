@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/logline.h"
+#include "model/audit.h"
 
 #define JSON_TYPE    "application/json"
 #define PROBLEM_TYPE "application/problem+json"
@@ -133,6 +134,7 @@ static bool fill_idempotency(struct call *c) {
 static void sign(struct call *c) {
     const struct auth_token *token = c->principal.token;
     if (c->route != NULL && (action_traits(c->route->action) & ACTION_CHANGES) != 0) {
+        assert(audit_names(c->request.r.kind)); /* a new route: give it its line in audit_text.c */
         c->request.r.actor = span_text(token != NULL ? auth_token_label(token) : "anonymous");
         c->request.r.address = http_peer(c->x);
     }

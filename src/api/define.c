@@ -69,12 +69,27 @@ static int hide_references(struct call *c) {
 }
 
 /*
+ * What a tenant may not say of a destination, NULL: it may. Where to fail over to is looked up only when
+ * it is needed, so a name of another's is refused here, whether there is such a thing or not.
+ */
+static const char *destination_forbidden(const struct call *c, const struct destination_def *d) {
+    struct span to = span_text(d->failover.destination), queue = span_text(d->failover.queue);
+    if (d->allow_private || d->ca_file[0] != '\0') {
+        return "allowPrivateAddresses and caFile are for tokens without resources";
+    }
+    if ((to.size > 0 && !head_covers(c, "destinations", to)) ||
+        (queue.size > 0 && !head_covers(c, "queues", queue))) {
+        return "the token does not cover what it fails over to";
+    }
+    return NULL;
+}
+
+/*
  * A tenant defines under names of its own, refers to its own, and does not lead requests into the
  * network that the server stands in. False: answered.
  */
 static bool tenant_may(struct call *c) {
     const struct definition *d = &c->definition;
-    const struct destination_def *to = &d->u.destination;
     if (!auth_is_tenant(&c->principal)) {
         return true;
     }
@@ -82,9 +97,10 @@ static bool tenant_may(struct call *c) {
         call_problem(c, PROBLEM_FORBIDDEN, "the token does not cover this");
         return false;
     }
-    if (d->kind == DEFINITION_DESTINATION && (to->allow_private || to->ca_file[0] != '\0')) {
-        call_problem(c, PROBLEM_FORBIDDEN,
-                     "allowPrivateAddresses and caFile are for tokens without resources");
+    const char *forbidden =
+        d->kind == DEFINITION_DESTINATION ? destination_forbidden(c, &d->u.destination) : NULL;
+    if (forbidden != NULL) {
+        call_problem(c, PROBLEM_FORBIDDEN, forbidden);
         return false;
     }
     if (hide_references(c) != 0) {

@@ -176,7 +176,9 @@ static void patterns(void **state) {
     assert_true(resource_pattern_valid(span_text("queues/mail-*")));
     assert_true(resource_pattern_valid(span_text("shop-a.*")));
     assert_true(resource_pattern_valid(span_text("*")));
-    assert_true(resource_pattern_valid(span_text("Queues/AZ-09")));
+    assert_true(resource_pattern_valid(span_text("queues/AZ-09")));
+    assert_true(resource_pattern_valid(span_text("*/shop-a.*")));
+    assert_false(resource_pattern_valid(span_text("queue/mail")));
     assert_false(resource_pattern_valid(span_text("")));
     assert_false(resource_pattern_valid(span_text("queues/a/b")));
     assert_false(resource_pattern_valid(span_text("shop a")));

@@ -58,6 +58,7 @@ static void nothing_is_a_good_file(void **state) {
     assert_int_equal(config_load(NULL, &errors, &c), 0);
     const struct config_settings *s = config_settings(c);
     assert_int_equal(s->listener_count, 1);
+    assert_true(s->system_call_filter && !s->core_dumps && s->user[0] == '\0');
     assert_string_equal(s->listeners[0].host, "127.0.0.1");
     assert_int_equal(s->listeners[0].port, 8080);
     assert_false(s->listeners[0].has_tls);
@@ -75,9 +76,13 @@ static void everything_is_read(void **state) {
         "  - {host: 127.0.0.1, port: 0}\n"
         "  - {host: 0.0.0.0, port: 8443, tls: {certificate: c.pem, key: k.pem, clientCa: a.pem}}\n"
         "dataDirectory: /var/lib/sluice\n"
+        "user: sluice\n"
+        "systemCallFilter: false\n"
+        "coreDumps: true\n"
         "ioThreads: 3\n"
         "log: {segmentBytes: 65536, minFreeBytes: 7, snapshotEveryBytes: 2097152}\n"
-        "limits: {queues: 5, dedupTtl: 1h, bodyBytes: 2048, idleTimeout: 1.5s, queueMax: 9}\n"
+        "limits: {queues: 5, dedupTtl: 1h, bodyBytes: 2048, idleTimeout: 1.5s, queueMax: 9, "
+        "connectionsPerAddress: 7}\n"
         "logging: {level: debug, format: json}\n"
         "allowRemoteWithoutTokens: true\n");
     const struct config_settings *s = config_settings(c);
@@ -94,6 +99,9 @@ static void everything_is_read(void **state) {
     assert_int_equal(s->http_limits.body_bytes, 2048);
     assert_int_equal(s->http_limits.idle_timeout_ms, 1500);
     assert_int_equal(s->queue_max, 9);
+    assert_int_equal(s->http_limits.connections_per_address, 7);
+    assert_string_equal(s->user, "sluice");
+    assert_true(s->core_dumps && !s->system_call_filter);
     assert_int_equal(s->log_level, LOGLINE_DEBUG);
     assert_int_equal(s->log_format, LOGLINE_JSON);
     config_free(c);
