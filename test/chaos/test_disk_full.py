@@ -69,7 +69,7 @@ def run(chaos, server, loads):
     assert server.stop() == 0
 
 
-@pytest.mark.short(3)
+@pytest.mark.short(2)
 @pytest.mark.share(0.06)
 @pytest.mark.parametrize("kind", [Tmpfs, Ext4])
 def test_disk_full(kind, chaos, make_hurt, make_place, small_log):

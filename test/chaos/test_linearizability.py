@@ -109,7 +109,7 @@ def test_receipts_out_of_order_are_seen():
                                            ("key", "publish", "b", 3, 4, fresh("r4"))))
 
 
-@pytest.mark.short(4)
+@pytest.mark.short(3)
 @pytest.mark.share(0.12)
 def test_one_order_across_kills(chaos, make_hurt, small_log):
     server, stock = make_hurt(small_log).start(), StockLoad()

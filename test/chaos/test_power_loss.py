@@ -56,7 +56,7 @@ def dies_at_start(chaos, server, power):
     lose(chaos, power)
 
 
-@pytest.mark.short(7)
+@pytest.mark.short(6)
 @pytest.mark.share(0.2)
 def test_power_loss(chaos, make_hurt, power, small_log):
     power = power()
