@@ -35,7 +35,7 @@ def unpack(release, folder, data):
 def check_answers(client, expected):
     for question in expected:
         found = questions.ask(client, question)
-        difference = questions.difference(question["answer"], found)
+        difference = questions.difference(questions.still_right(question), found)
         assert difference is None, f"{question['method']} {question['path']}: {difference}"
 
 def go_on(client):
