@@ -16,7 +16,9 @@
 
 #include "base/compiler.h"
 
+#ifndef SLAB_CHUNK_CELLS /* fuzzing makes a model a thousand times a second: fewer there */
 #define SLAB_CHUNK_CELLS 4096u
+#endif
 
 struct slab {
     uint8_t **chunks; /* owns the array and what it points into */

@@ -7,6 +7,8 @@
 #include "base/error.h"
 
 #define BODIES_FIRST_CAPACITY 64u
+/* Between the oldest and the newest; 256 TiB of log. An address beyond it is none that we gave. */
+#define BODIES_SEGMENTS_MAX (1u << 22)
 
 /* Until the engine says how the log groups addresses: all in one. */
 static uint32_t one_segment(uint64_t address) {
@@ -68,6 +70,9 @@ static int bodies_cover(struct bodies *b, uint32_t segment) {
     uint32_t before = b->first - first;
     uint64_t end = (uint64_t)b->first + b->count;
     end = segment >= end ? (uint64_t)segment + 1 : end;
+    if (end - first > BODIES_SEGMENTS_MAX) {
+        return E_CORRUPT;
+    }
     int rc = bodies_room(b, end - first);
     if (rc != 0) {
         return rc;

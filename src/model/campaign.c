@@ -163,7 +163,8 @@ static enum refusal check_change(const struct model *m, const struct decision *d
         return request_refuse_at(r, REFUSAL_CONFLICT, "/opensAt",
                                  "there are entries, so the opening cannot lie ahead");
     }
-    if (campaign_units(k) + def->safety_stock > stock_definition(m, k->stock)->total) {
+    if (def->safety_stock > k->def.safety_stock &&
+        campaign_units(k) + def->safety_stock > stock_definition(m, k->stock)->total) {
         return request_refuse_at(r, REFUSAL_CONFLICT, "/safetyStock",
                                  "more than what the entries have left of the stock");
     }

@@ -6,7 +6,8 @@
  *   C2 one standing entry per member and campaign (one that failed under RELEASE_REENTER stands no
  *      longer: it stays findable by its receipt, but the member is free to enter again);
  *   C3 entries = accepted + sent + failed; a settled entry is never settled again (but by a redrive);
- *   C4 units used through the campaign <= total - safety_stock.
+ *   C4 an entry is accepted only while more than safety_stock units are left (not checked: entries whose unit
+ *      was cancelled through the stock still count as accepted, so no sum over the entries shows it).
  *
  * The composite entry (decide): generation -> hours -> member known (ALREADY_CLAIMED + receipt) -> stock
  * (keep back safety stock) -> queue room; then emits STOCK_PLUS, MESSAGE_PUT (tied), CAMPAIGN_ENTERED in
@@ -52,7 +53,7 @@ uint64_t campaign_member_hash(const struct model *m, uint64_t message);
 /* A queue or stock in use by a campaign cannot be deleted, and its total not go below safety stock. */
 bool campaign_uses_stock(const struct model *m, uint32_t stock);
 bool campaign_uses_queue(const struct model *m, uint32_t queue);
-/* The smallest total of a stock at which C4 holds for each campaign over it; 0 without any. */
+/* What the total of a stock must not be lowered below because of the campaigns over it; 0 without any. */
 uint64_t campaign_least_total(const struct model *m, uint32_t stock);
 
 #endif

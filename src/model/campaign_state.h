@@ -68,7 +68,7 @@ static inline struct campaign *campaign_at(const struct model *m, uint32_t index
 static inline uint64_t campaign_entries(const struct campaign *c) {
     return c->accepted + c->sent + c->failed;
 }
-/* What C4 counts. */
+/* Entries that took a unit; one whose unit was cancelled through the stock counts on. */
 static inline uint64_t campaign_units(const struct campaign *c) {
     return c->accepted + c->sent + c->kept;
 }

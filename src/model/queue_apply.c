@@ -7,6 +7,7 @@
 #include <assert.h>
 
 #include "base/error.h"
+#include "model/campaign.h"
 #include "model/fact.h"
 #include "model/queue_state.h"
 
@@ -26,7 +27,7 @@ static int apply_defined(struct model *m, const struct applied *w, struct reader
 /* What is left is dead: decide refused while anything else was there. */
 static int apply_deleted(struct model *m, const struct applied *w, struct reader *in) {
     struct queue *q = queue_at(m->queues, reader_u32(in));
-    if (q == NULL) {
+    if (q == NULL || campaign_uses_queue(m, q->index)) {
         return E_CORRUPT;
     }
     int rc = 0;
@@ -93,8 +94,8 @@ static int apply_put(struct model *m, const struct applied *w, struct span paylo
         return rc;
     }
     struct queue *q = queue_at(m->queues, p.queue);
-    if (q == NULL) {
-        return E_CORRUPT;
+    if (q == NULL || id_position(p.stored.id) != w->position) {
+        return E_CORRUPT; /* an id of before may have a receipt already, and would get a second one */
     }
     uint32_t slot = 0;
     rc = message_create(m, p.stored.id, &slot);

@@ -112,7 +112,7 @@ static void check_queue(struct census *c) {
     assert(memcmp(c->tied, q->tied, sizeof c->tied) == 0);
     assert(c->bytes == q->bytes);
     assert(q->def.max_dead == 0 || q->counts[MESSAGE_DEAD] <= q->def.max_dead);
-    if (q->target != 0) {
+    if (q->target != 0 && target_at(c->m->queues, q->target)->destination != 0) {
         assert(q->told_ready == (q->counts[MESSAGE_READY] > 0 && !q->def.paused));
     }
 }

@@ -241,7 +241,8 @@ static int receipt_load(struct model *m, struct reader *section) {
         c.status = reader_u16(section);
         c.state = reader_u8(section);
         c.reason = reader_u8(section);
-        rc = section->failed ? E_CORRUPT : append(m->receipts, &c);
+        bool valid = !section->failed && c.state <= MESSAGE_DROPPED && c.reason <= DEAD_DELETED;
+        rc = valid ? append(m->receipts, &c) : E_CORRUPT;
     }
     return rc;
 }

@@ -107,7 +107,7 @@ static enum refusal check_change(const struct model *m, const struct stock *st,
         return request_refuse_at(r, REFUSAL_CONFLICT, "/total",
                                  "the stock is on sale, its total can only rise");
     }
-    if (def->total < campaign_least_total(m, st->index)) {
+    if (def->total < st->def.total && def->total < campaign_least_total(m, st->index)) {
         return request_refuse_at(r, REFUSAL_CONFLICT, "/total",
                                  "below what a campaign has given and keeps back");
     }
@@ -302,7 +302,8 @@ static int apply_defined(struct model *m, const struct applied *w, struct reader
         return rc;
     }
     struct stock *st = stock_at(m, index);
-    if (st != NULL && strcmp(st->def.name, def.name) == 0 && def.total >= stock_used(st)) {
+    if (st != NULL && strcmp(st->def.name, def.name) == 0 && def.total >= stock_used(st) &&
+        (def.total >= st->def.total || def.total >= campaign_least_total(m, index))) {
         roster_rename(&s->roster, index, def.name);
         stock_def_release(&st->def);
     } else if (st != NULL || (st = calloc(1, sizeof *st)) == NULL) {
@@ -325,7 +326,7 @@ static int apply_defined(struct model *m, const struct applied *w, struct reader
 static int apply_deleted(struct model *m, struct reader *p) {
     uint32_t index = reader_u32(p);
     struct stock *st = stock_at(m, index);
-    if (st == NULL) {
+    if (st == NULL || campaign_uses_stock(m, index)) {
         return E_CORRUPT;
     }
     roster_remove(&m->stocks->roster, index);
@@ -341,8 +342,11 @@ static int apply_plus(struct model *m, const struct applied *w, struct reader *p
     v.until_ns = reader_u64(p);
     v.key = reader_key(p);
     v.member = reader_key(p);
-    if (st == NULL || p->failed || v.number == 0) {
-        return E_CORRUPT;
+    if (st == NULL || p->failed || v.number == 0 || v.number > st->def.total) {
+        return E_CORRUPT; /* the smallest free number is never above the total */
+    }
+    if (v.id != 0 && id_position(v.id) != w->position) {
+        return E_CORRUPT; /* as in MESSAGE_PUT */
     }
     int rc = purchase_add(m, st, &v);
     if (rc != 0) {

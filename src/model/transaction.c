@@ -248,7 +248,7 @@ static int transaction_apply(struct model *m, const struct applied *w, uint16_t 
                              uint16_t version, struct reader *p) {
     (void)version;
     uint64_t id = reader_u64(p);
-    if (kind != FACT_TRANSACTION_DONE || p->failed) {
+    if (kind != FACT_TRANSACTION_DONE || p->failed || id_position(id) != w->position) {
         return E_CORRUPT;
     }
     return receipt_note(m, w, id, 0, 0, DEAD_NONE, 0, 0);

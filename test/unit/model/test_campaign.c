@@ -487,6 +487,33 @@ static void test_delete_many(void **state) {
     assert_int_equal(used(), 300);
 }
 
+/* The entry still stands as accepted, so more entries than units are no damage, and nothing is stuck. */
+static void test_a_unit_cancelled_through_the_stock(void **state) {
+    (void)state;
+    assert_int_equal(define(plain).refusal, REFUSAL_NONE);
+    uint64_t first = enter("a").receipt.id;
+    for (unsigned i = 1; i < 5; i++) {
+        assert_int_equal(enter((char[]){(char)('a' + i), 0}).refusal, REFUSAL_NONE);
+    }
+    char receipt[18];
+    receipt_format(first, receipt);
+    struct request r;
+    request_init(&r, REQUEST_STOCK_RELEASE);
+    r.name = span_text("vouchers");
+    r.in.reserve.purchase = span_text(receipt);
+    assert_int_equal(world_ask(&world, &r), REFUSAL_NONE);
+    request_release(&r);
+    assert_int_equal(enter("f").refusal, REFUSAL_NONE);
+    uint32_t generation;
+    assert_int_equal(look(&generation).entries, 6);
+    model_check(world.model);
+    assert_int_equal(world_define_stock(&world, "vouchers", 5, 1, 0), REFUSAL_NONE);
+    assert_int_equal(world_define_stock(&world, "vouchers", 4, 1, 0), REFUSAL_CONFLICT);
+    struct wish changed = plain;
+    changed.on_failure = CAMPAIGN_FAILURE_KEEP;
+    assert_int_equal(define(changed).refusal, REFUSAL_NONE);
+}
+
 /* ---- reads ---- */
 
 static void test_pages(void **state) {
@@ -560,6 +587,7 @@ int main(void) {
         TEST(changes_while_running),
         TEST(what_it_uses_cannot_go),
         TEST(delete_many),
+        TEST(a_unit_cancelled_through_the_stock),
         TEST(pages),
         TEST(entry_get),
     };
