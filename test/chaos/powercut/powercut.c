@@ -606,6 +606,17 @@ PUBLIC int dup2(int file, int copy) {
     return REAL(dup2)(file, copy);
 }
 
+PUBLIC int fcntl(int file, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (is_watched(file) && (command == F_DUPFD || command == F_DUPFD_CLOEXEC)) {
+        refuse("fcntl that duplicates");
+    }
+    return REAL(fcntl)(file, command, argument);
+}
+
 #define REFUSE_PATH(name, path, parameters, ...)                                                   \
     PUBLIC int name parameters {                                                                   \
         if (below_root(path)) {                                                                    \
@@ -651,6 +662,7 @@ SAME_AS(open) int open64(const char *path, int flags, ...);
 SAME_AS(openat) int openat64(int folder, const char *path, int flags, ...);
 SAME_AS(mmap)
 void *mmap64(void *address, size_t size, int protection, int flags, int file, off64_t offset);
+SAME_AS(fcntl) int fcntl64(int file, int command, ...);
 SAME_AS(truncate) int truncate64(const char *path, off64_t size);
 SAME_AS(creat) int creat64(const char *path, mode_t mode);
 
