@@ -286,7 +286,9 @@ void faults_step(struct sim *s, enum engine_step step) {
 
 static void jump(struct sim *s, const struct fault *f) {
     int64_t far = (int64_t)((f->amount >> 4) % 3600 * NS_PER_SECOND + f->amount % NS_PER_SECOND);
-    int64_t distance = f->amount % 3 == 0 ? far : far % (int64_t)(5 * NS_PER_SECOND);
+    static const uint64_t spans_ns[] = {3600 * NS_PER_SECOND, 5 * NS_PER_SECOND, 2 * NS_PER_SECOND,
+                                        100 * NS_PER_MS};
+    int64_t distance = far % (int64_t)spans_ns[f->amount % 4];
     s->real_ahead += f->kind == FAULT_AHEAD ? distance : -distance;
     s->jump_unseen |= f->kind == FAULT_AHEAD;
     happened(s, f, SITES);

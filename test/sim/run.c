@@ -185,6 +185,8 @@ static enum sim_loss loss_of(const struct sim *s) {
 /* The process is gone; what the clients and providers make of that. */
 static void stop(struct sim *s) {
     sim_disk_stop(s->disk);
+    /* A hold after a jump ends with the process: nobody knows of it any more. */
+    s->jump_unseen |= s->engine != NULL && s->engine->timekeeper.starts_after_ns > s->now_ns;
     shadow_let_go(s);
     if (s->engine != NULL)
         engine_close(s->engine, false);
@@ -199,7 +201,8 @@ static void stop(struct sim *s) {
     if (s->jump_unseen)
         providers_forget(s);
     s->jump_unseen = false;
-    s->now_ns += (1 + rng_below(&s->rng, 300)) * NS_PER_MS;
+    uint64_t down_ms = rng_below(&s->rng, 2) == 0 ? 20 : 300;
+    s->now_ns += (1 + rng_below(&s->rng, down_ms)) * NS_PER_MS;
     s->result->restarts++;
 }
 

@@ -379,7 +379,7 @@ const struct traffic traffic_pause_destination = {2, REQUEST_DESTINATION_PAUSE,
 /* ---- a new pace ---- */
 
 static bool make_pace(struct sim *s, struct call *c, struct rng *rng) {
-    if (rng_below(rng, 3) != 0)
+    if (rng_below(rng, 30) != 0)
         return false;
     unsigned d = rng_below(rng, 2) == 0 ? DESTINATION_SMOOTH : DESTINATION_STRICT;
     struct pace_def pace = *provider_pace(s, d);
