@@ -1,6 +1,7 @@
 /*
- * clockstep.c - a preloaded library by which the wall clock jumps: CLOCKSTEP_FILE holds nanoseconds, little-endian and
- * signed, that are added to what the kernel says. The monotonic clock stays as it is, as with a real step.
+ * clockstep.c - a preloaded library by which the wall clock jumps: CLOCKSTEP_FILE holds nanoseconds,
+ *               little-endian and signed, that are added to what the kernel says. The monotonic
+ *               clock stays as it is, as with a real step.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,21 +1,22 @@
 /*
- * powercut.c - makes kill -9 as bad as a power cut: a preloaded library that keeps an undo journal of
- * every change below POWERCUT_ROOT that was not flushed.
+ * powercut.c - makes kill -9 as bad as a power cut: a preloaded library that keeps an undo journal
+ *              of every change below POWERCUT_ROOT that was not flushed.
  *
- * kill -9 loses nothing that the kernel was given; a power cut loses whatever was not flushed. So every
- * write goes through to the real file (whoever reads sees it at once, as always), but before that, what
- * stood there is noted in a journal. After the kill, rig/power.py looks up in the journal what was changed
- * since the last flush of each file and folder, and takes back as much of it as its seed says: nothing,
- * all, all behind some point, or any choice of sectors and names.
+ * kill -9 loses nothing that the kernel was given; a power cut loses whatever was not flushed. So
+ * every write goes through to the real file (whoever reads sees it at once, as always), but before
+ * that, what stood there is noted in a journal. After the kill, rig/power.py looks up in the
+ * journal what was changed since the last flush of each file and folder, and takes back as much of
+ * it as its seed says: nothing, all, all behind some point, or any choice of sectors and names.
  *
  * What counts as flushed:
- *   C1 fdatasync or fsync of a file: bytes and size of that file as they were when the flush began;
- *   C2 fsync of a folder: the names in that folder as they were when the flush began. A file's own flush says nothing
- *      about its name: POSIX promises no more, though most file systems do more;
- *   C3 nothing else. sync(), O_SYNC and a clean close do not occur in the program, see the last paragraph.
+ *   C1 fdatasync or fsync of a file: bytes and size of that file as when the flush began;
+ *   C2 fsync of a folder: the names in that folder as when the flush began. A file's own flush says
+ *      nothing about its name: POSIX promises no more, though most file systems do more;
+ *   C3 nothing else. sync(), O_SYNC and the like do not occur in the program: see the end.
  *
- * The journal is a sparse file, mapped and shared, so that it needs no file handle (the snapshot's child
- * closes all) and outlives every process. Numbers are little-endian, records follow one another from byte 4096:
+ * The journal is a sparse file, mapped and shared, so that it needs no file handle (the snapshot's
+ * child closes all) and outlives every process. Numbers are little-endian, records follow one
+ * another from byte 4096:
  *
  *    0  u32 size of the record, a multiple of 8     32  u64 c
  *    4  u32 kind                                    40  u32 bytes of name, "\0" between two names
@@ -33,13 +34,14 @@
  *   FLUSH       file       journal's end when it began
  *   FLUSH_DIR   folder     journal's end when it began         path
  *
- * A record is complete before its change happens (CREATE and MKDIR, which need the new inode: after), and the end of
- * the journal moves over a complete record only; so a kill at any moment leaves at most a record
- * whose change did not happen, and to take that back changes nothing. A file that loses its name keeps another one in
- * POWERCUT_GRAVEYARD, for the case that the loss is taken back.
+ * A record is complete before its change happens (CREATE and MKDIR, which need the new inode:
+ * after), and the end of the journal moves over a complete record only; so a kill at any moment
+ * leaves at most a record whose change did not happen, and to take that back changes nothing. A
+ * file that loses its name keeps another one in POWERCUT_GRAVEYARD, for the case that the loss is
+ * taken back.
  *
- * Anything else that writes below the root ends the process with a message (refuse): a path that this
- * file does not know would make the test pass for the wrong reason.
+ * Anything else that writes below the root ends the process with a message (refuse): a path that
+ * this file does not know would make the test pass for the wrong reason.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -379,7 +381,7 @@ PUBLIC int fallocate(int file, int mode, off_t offset, off_t size) {
 
 /* ---- flushing ---- */
 
-/* The kernel's own flush is left out: nothing is lost by a kill anyway, and a disk of its own speed is given by the seed. */
+/* The kernel's own flush is left out: a kill loses nothing anyway, and how slow the disk is, the seed says. */
 static int flush(int file) {
     char link[64], path[4096];
     uint64_t end = head->end;
