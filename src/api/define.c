@@ -74,8 +74,10 @@ static int hide_references(struct call *c) {
  */
 static const char *destination_forbidden(const struct call *c, const struct destination_def *d) {
     struct span to = span_text(d->failover.destination), queue = span_text(d->failover.queue);
-    if (d->allow_private || d->ca_file[0] != '\0') {
-        return "allowPrivateAddresses and caFile are for tokens without resources";
+    bool files = d->ca_file[0] != '\0' || d->making.client_certificate[0] != '\0' ||
+                 d->making.client_key[0] != '\0';
+    if (d->allow_private || files) {
+        return "allowPrivateAddresses, caFile and tls are for tokens without resources";
     }
     if ((to.size > 0 && !head_covers(c, "destinations", to)) ||
         (queue.size > 0 && !head_covers(c, "queues", queue))) {

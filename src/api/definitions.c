@@ -35,7 +35,8 @@ static bool url_or_empty(struct span text) {
 
 static bool method_valid(struct span text) {
     return span_is(text, "POST") || span_is(text, "PUT") || span_is(text, "PATCH") ||
-           span_is(text, "DELETE") || span_is(text, "GET");
+           span_is(text, "DELETE") || span_is(text, "GET") ||
+           (text.size > 0 && text.data[0] == '{');
 }
 
 static bool pointer_valid(struct span text) {
@@ -328,6 +329,55 @@ static const struct field failover_fields[] = {
      .max = BREAKER_CALLS_MAX, .about = "So many must succeed in a row."},
     FIELD_END};
 
+/* In the order of enum body_format. */
+static const char *const format_words[] = {"asReceived", "cloudEventsBinary",
+                                           "cloudEventsStructured", NULL};
+
+static const struct field event_fields[] = {
+    {"type", FIELD_TEXT, FIELD_AT(struct making_def, event_type),
+     .about = "Type of the event. May have places such as {queue}."},
+    {"source", FIELD_TEXT, FIELD_AT(struct making_def, event_source),
+     .about = "Source of the event. Empty: \"/queues/{queue}\"."},
+    FIELD_END};
+
+static const struct field signing_fields[] = {
+    {"keys", FIELD_TEXT, FIELD_AT(struct making_def, signing_keys), .secret = true,
+     .expects = "a text (it is not shown by GET)",
+     .about = "Keys of Standard Webhooks, \"whsec_...\", separated by blanks, the newest first: "
+              "requests are signed with each. Shown as null."},
+    FIELD_END};
+
+static const struct field oauth_fields[] = {
+    {"tokenUrl", FIELD_TEXT, FIELD_AT(struct making_def, token_url),
+     .about = "Where tokens are asked for (client credentials). Empty: none are."},
+    {"clientId", FIELD_TEXT, FIELD_AT(struct making_def, client_id), .about = "Who we are there."},
+    {"clientSecret", FIELD_TEXT, FIELD_AT(struct making_def, client_secret), .secret = true,
+     .expects = "a text (it is not shown by GET)", .about = "How we show it. Shown as null."},
+    {"scope", FIELD_TEXT, FIELD_AT(struct making_def, scope), .about = "Scopes to ask for."},
+    {"audience", FIELD_TEXT, FIELD_AT(struct making_def, audience),
+     .about = "Audience to ask for."},
+    FIELD_END};
+
+static const struct field authorization_fields[] = {
+    {"bearer", FIELD_TEXT, FIELD_AT(struct making_def, bearer), .secret = true,
+     .expects = "a text (it is not shown by GET)",
+     .about = "A token that does not end. Shown as null."},
+    {"user", FIELD_TEXT, FIELD_AT(struct making_def, user), .about = "User of HTTP Basic."},
+    {"password", FIELD_TEXT, FIELD_AT(struct making_def, password), .secret = true,
+     .expects = "a text (it is not shown by GET)",
+     .about = "Password of HTTP Basic. Shown as null."},
+    {"oauth2", FIELD_OBJECT, .offset = 0, .size = sizeof(struct making_def),
+     .members = oauth_fields},
+    FIELD_END};
+
+static const struct field tls_fields[] = {
+    {"clientCertificate", FIELD_TEXT, FIELD_AT(struct making_def, client_certificate),
+     .valid = path_valid, .expects = "an absolute path, or an empty text",
+     .about = "PEM file with the certificate that we show."},
+    {"clientKey", FIELD_TEXT, FIELD_AT(struct making_def, client_key), .valid = path_valid,
+     .expects = "an absolute path, or an empty text", .about = "PEM file with its key."},
+    FIELD_END};
+
 static const struct field destination_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct destination_def, name), .valid = name_valid,
      .expects = NAME_EXPECTS, .about = "Name of the destination."},
@@ -337,7 +387,8 @@ static const struct field destination_fields[] = {
      .members = endpoint_fields, .item_bytes = sizeof(struct endpoint_def),
      .init = endpoint_def_init, .about = "Several places that requests may go to."},
     {"method", FIELD_TEXT, FIELD_AT(struct destination_def, method), .valid = method_valid,
-     .expects = "one of \"POST\", \"PUT\", \"PATCH\", \"DELETE\", \"GET\"",
+     .expects = "one of \"POST\", \"PUT\", \"PATCH\", \"DELETE\", \"GET\", or a place such as "
+                "\"{header.Method}\"",
      .about = "Method of the requests."},
     {"headers", FIELD_LINES, FIELD_AT(struct destination_def, headers),
      .about = "Header fields added to each request. Values are shown as null."},
@@ -358,6 +409,16 @@ static const struct field destination_fields[] = {
     {"healthCheck", FIELD_OBJECT, FIELD_AT(struct destination_def, check), .members = check_fields},
     {"failover", FIELD_OBJECT, FIELD_AT(struct destination_def, failover),
      .members = failover_fields},
+    {"bodyFormat", FIELD_WORD, FIELD_AT(struct destination_def, making.format),
+     .words = format_words, .about = "How the body of a message is sent."},
+    {"cloudEvents", FIELD_OBJECT, FIELD_AT(struct destination_def, making),
+     .members = event_fields},
+    {"signing", FIELD_OBJECT, FIELD_AT(struct destination_def, making), .members = signing_fields},
+    {"authorization", FIELD_OBJECT, FIELD_AT(struct destination_def, making),
+     .members = authorization_fields},
+    {"tls", FIELD_OBJECT, FIELD_AT(struct destination_def, making), .members = tls_fields},
+    {"proxy", FIELD_TEXT, FIELD_AT(struct destination_def, making.proxy),
+     .about = "Proxy to go by, \"http://host:port\". Empty: none, whatever the environment says."},
     {"connectTimeout", FIELD_DURATION, FIELD_AT(struct destination_def, connect_timeout_ns),
      .min = NS_PER_MS, .max = 3600 * NS_PER_SECOND, .about = "Longest time to connect."},
     {"timeout", FIELD_DURATION, FIELD_AT(struct destination_def, timeout_ns), .min = NS_PER_MS,

@@ -49,7 +49,11 @@ static void write_list(const struct field *f, const struct field_list *list, str
 static void write_value(const struct field *f, const void *at, struct json_out *out) {
     switch (f->type) {
     case FIELD_TEXT:
-        out_text(out, *(char *const *)at);
+        if (f->secret && **(char *const *)at != '\0') {
+            out_null(out);
+        } else {
+            out_text(out, *(char *const *)at);
+        }
         return;
     case FIELD_BOOL:
         out_bool(out, *(const bool *)at);
@@ -126,6 +130,11 @@ static void schema_words(const char *const *words, struct json_out *out) {
 static void schema_type(const struct field *f, struct json_out *out) {
     switch (f->type) {
     case FIELD_TEXT:
+        if (f->secret) {
+            out_key(out, "type");
+            out_raw(out, span_text("[\"string\",\"null\"]"));
+            return;
+        }
         schema_pair(out, "type", "string");
         return;
     case FIELD_BOOL:

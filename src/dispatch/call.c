@@ -19,9 +19,11 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "dispatch/address.h"
+#include "dispatch/making.h"
 #include "model/destination.h"
 
 #define DNS_CACHE_S       30L
+#define LINE_MAX_BYTES    (64u << 10)
 #define CONNECTION_LIFE_S 300L
 
 /* ---- what curl calls ---- */
@@ -81,7 +83,9 @@ CURLcode call_set_safety(CURL *h, const struct destination_def *def) {
     CURLcode rc = curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROXY, ""); /* not by the environment */
+    rc = rc != CURLE_OK ? rc
+                        : curl_easy_setopt(h, CURLOPT_PROXY,
+                                           def->making.proxy); /* "": not by the environment */
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     /* Addresses are asked for anew, and all of them used; a busy connection does not outlive a move for ever. */
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
@@ -94,20 +98,29 @@ CURLcode call_set_safety(CURL *h, const struct destination_def *def) {
     if (rc == CURLE_OK && def->ca_file[0] != '\0') {
         rc = curl_easy_setopt(h, CURLOPT_CAINFO, def->ca_file);
     }
+    if (rc == CURLE_OK && def->making.client_certificate[0] != '\0') {
+        rc = curl_easy_setopt(h, CURLOPT_SSLCERT, def->making.client_certificate);
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSLKEY, def->making.client_key);
+    }
     return rc;
+}
+
+CURLcode call_set_method(CURL *h, const char *method) {
+    if (strcmp(method, "GET") == 0) {
+        CURLcode rc = curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
+        return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, NULL);
+    }
+    if (strcmp(method, "HEAD") == 0) {
+        return curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    }
+    CURLcode rc = curl_easy_setopt(h, CURLOPT_POST, 1L);
+    return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
 }
 
 static CURLcode set_request_line(CURL *h, const struct destination_def *def) {
     CURLcode rc = curl_easy_setopt(h, CURLOPT_URL, def->url);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
-    if (strcmp(def->method, "GET") == 0) {
-        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-    } else if (strcmp(def->method, "HEAD") == 0) {
-        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
-    } else {
-        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_POST, 1L);
-        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, def->method);
-    }
+    rc = rc != CURLE_OK ? rc : call_set_method(h, def->method);
     long version = def->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HTTP_VERSION, version);
     /* Rather a stream of a connection that is being made than one more connection. */
@@ -139,6 +152,8 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
     c->owner = d;
     c->target = t;
     buffer_init(&c->record, RECORD_MAX_BYTES);
+    buffer_init(&c->line, LINE_MAX_BYTES);
+    buffer_init(&c->made, 2 * RECORD_MAX_BYTES);
     header_list_init(&c->headers);
     c->response_max_bytes =
         t->def.max_response_bytes != 0 ? t->def.max_response_bytes : d->options.responses_max_bytes;
@@ -155,6 +170,8 @@ void call_free(struct call *c) {
         curl_easy_cleanup(c->easy);
     }
     buffer_release(&c->record);
+    buffer_release(&c->line);
+    buffer_release(&c->made);
     header_list_release(&c->headers);
     free(c);
 }
@@ -176,6 +193,10 @@ static void call_keep(struct call *c) {
         if (c->record.capacity > RECORD_KEPT_BYTES) {
             buffer_release(&c->record);
             buffer_init(&c->record, RECORD_MAX_BYTES);
+        }
+        if (c->made.capacity > RECORD_KEPT_BYTES) {
+            buffer_release(&c->made);
+            buffer_init(&c->made, 2 * RECORD_MAX_BYTES);
         }
         list_prepend(&t->idle, &c->node);
         t->idle_count++;
@@ -216,16 +237,21 @@ static int read_body(struct dispatch *d, struct call *c) {
     return rc;
 }
 
+static const char *method_of(const struct call *c) {
+    return c->target->method_has_places ? c->method : c->target->def.method;
+}
+
+/* What waiting for a token took is part of the attempt's time. */
 static CURLcode set_message(struct call *c) {
     CURL *h = c->easy;
-    struct span body = c->stored.envelope.body;
-    const char *method = c->target->def.method;
+    uint64_t waited_ns = clock_monotonic_ns() - c->began_ns;
+    uint64_t left_ns = c->start.timeout_ns > waited_ns ? c->start.timeout_ns - waited_ns : 1;
     CURLcode rc =
         curl_easy_setopt(h, CURLOPT_HTTPHEADER, header_list_curl(&c->headers, &c->target->headers));
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, ms_of(c->start.timeout_ns));
-    if (rc == CURLE_OK && strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
-        rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
-        const char *bytes = body.size > 0 ? (const char *)body.data : "";
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, ms_of(left_ns));
+    if (rc == CURLE_OK && strcmp(method_of(c), "GET") != 0 && strcmp(method_of(c), "HEAD") != 0) {
+        rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.size);
+        const char *bytes = c->body.size > 0 ? (const char *)c->body.data : "";
         rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_POSTFIELDS, bytes);
     }
     return rc;
@@ -240,6 +266,7 @@ static void call_begin(struct call *c, struct report *r, const struct attempt_st
     c->sent = 0;
     c->address_refused = false;
     c->cut = false;
+    c->awaits_token = false;
 }
 
 static void count_end(struct dispatch *d, const struct attempt_finish *f) {
@@ -249,27 +276,34 @@ static void count_end(struct dispatch *d, const struct attempt_finish *f) {
     }
 }
 
+static void leave_under_way(struct call *c) {
+    struct dispatch *d = c->owner;
+    list_remove(&c->node);
+    d->under_way_count--;
+    d->under_way_bytes -= c->record.size;
+}
+
 /* It never left. */
 static void end_unsent(struct dispatch *d, struct report *r, const struct attempt_start *start,
-                       enum attempt_error error) {
-    struct attempt_finish f = {.error = (uint8_t)error, .retriable = error != ATTEMPT_BODY_LOST};
+                       enum attempt_error error, struct span excerpt) {
+    bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
+    struct attempt_finish f = {.error = (uint8_t)error, .retriable = !final, .excerpt = excerpt};
     count_end(d, &f);
     report_end(&d->reports, r, start, &f);
 }
 
-/* The handle keeps the destination's own URL; with endpoints each attempt has another. False: it is gone. */
-static bool set_endpoint(struct call *c) {
-    const struct endpoint_list *list = &c->target->def.endpoints;
-    if (c->start.endpoint == 0 && c->target->def.url[0] != '\0') {
-        return list->count == 0 ||
-               curl_easy_setopt(c->easy, CURLOPT_URL, c->target->def.url) == CURLE_OK;
+/* Makes the request and hands it to curl. */
+static enum attempt_error send_call(struct call *c) {
+    enum attempt_error error = making_make(c);
+    json_decref(c->json);
+    c->json = NULL;
+    if (error != ATTEMPT_OK) {
+        return error;
     }
-    for (uint32_t i = 0; i < list->count; i++) {
-        if (endpoint_id(span_text(endpoint_def_name(&list->items[i]))) == c->start.endpoint) {
-            return curl_easy_setopt(c->easy, CURLOPT_URL, list->items[i].url) == CURLE_OK;
-        }
+    if (set_message(c) != CURLE_OK) {
+        return ATTEMPT_PROTOCOL;
     }
-    return false;
+    return transport_add(&c->owner->transport, c->easy) == 0 ? ATTEMPT_OK : ATTEMPT_CONNECT;
 }
 
 static enum attempt_error prepare(struct dispatch *d, struct call *c) {
@@ -280,14 +314,22 @@ static enum attempt_error prepare(struct dispatch *d, struct call *c) {
     if (rc != 0) {
         return ATTEMPT_UNKNOWN; /* no memory, a dead log: nothing was sent, so it may come again */
     }
-    if (!set_endpoint(c)) {
-        return ATTEMPT_UNKNOWN; /* defined away since it was chosen: another is, next time */
+    if (c->target->def.making.token_url[0] == '\0') {
+        return send_call(c);
     }
-    call_headers(c);
-    if (c->headers.failed != 0 || set_message(c) != CURLE_OK) {
-        return ATTEMPT_PROTOCOL;
+    struct token *k = &c->target->token;
+    switch (token_get(k, clock_monotonic_ns())) {
+    case TOKEN_GOOD:
+        return send_call(c);
+    case TOKEN_AWAITED:
+        c->awaits_token = true;
+        return ATTEMPT_OK;
+    case TOKEN_REFUSED:
+        break;
     }
-    return transport_add(&d->transport, c->easy) == 0 ? ATTEMPT_OK : ATTEMPT_CONNECT;
+    c->excerpt_bytes = strlen(k->why);
+    memcpy(c->excerpt, k->why, c->excerpt_bytes);
+    return ATTEMPT_NO_TOKEN;
 }
 
 void call_launch(struct dispatch *d, struct target *t, struct report *r,
@@ -295,19 +337,44 @@ void call_launch(struct dispatch *d, struct target *t, struct report *r,
     struct call *c = call_take(d, t);
     if (c == NULL) {
         target_unref(t);
-        end_unsent(d, r, start, ATTEMPT_UNKNOWN);
+        end_unsent(d, r, start, ATTEMPT_UNKNOWN, span_of(NULL, 0));
         return;
     }
     call_begin(c, r, start);
     enum attempt_error error = prepare(d, c);
     if (error != ATTEMPT_OK) {
-        end_unsent(d, r, start, error);
+        end_unsent(d, r, start, error, span_of(c->excerpt, c->excerpt_bytes));
         call_keep(c);
         return;
     }
     list_append(&d->under_way, &c->node);
     d->under_way_count++;
     d->under_way_bytes += c->record.size;
+}
+
+void call_token_known(struct target *t) {
+    struct dispatch *d = t->owner;
+    for (struct list_node *n = list_first(&d->under_way), *next; n != NULL; n = next) {
+        next = list_next(&d->under_way, n);
+        struct call *c = CONTAINER_OF(n, struct call, node);
+        if (c->target != t || !c->awaits_token) {
+            continue;
+        }
+        c->awaits_token = false;
+        enum attempt_error error = ATTEMPT_NO_TOKEN;
+        if (t->token.value != NULL) {
+            error = send_call(c);
+        } else {
+            c->excerpt_bytes = strlen(t->token.why);
+            memcpy(c->excerpt, t->token.why, c->excerpt_bytes);
+        }
+        if (error != ATTEMPT_OK) {
+            end_unsent(d, c->report, &c->start, error, span_of(c->excerpt, c->excerpt_bytes));
+            leave_under_way(c);
+            call_keep(c);
+        }
+    }
+    transport_kick(&d->transport);
 }
 
 /* ---- the way back ---- */
@@ -364,17 +431,14 @@ static void describe_end(const struct call *c, CURLcode result, struct attempt_f
     }
 }
 
-static void leave_under_way(struct call *c) {
-    struct dispatch *d = c->owner;
-    list_remove(&c->node);
-    d->under_way_count--;
-    d->under_way_bytes -= c->record.size;
-}
-
 void call_done(struct call *c, CURLcode result) {
     struct dispatch *d = c->owner;
     struct attempt_finish f;
     describe_end(c, result, &f);
+    if (f.status == 401 && c->target->def.making.token_url[0] != '\0') {
+        token_reject(&c->target->token); /* and another one may be taken */
+        f.retriable = true;
+    }
     count_end(d, &f);
     report_end(&d->reports, c->report, &c->start, &f);
     leave_under_way(c);
@@ -384,7 +448,9 @@ void call_done(struct call *c, CURLcode result) {
 void call_abandon(struct call *c) {
     struct dispatch *d = c->owner;
     struct target *t = c->target;
-    transport_remove(&d->transport, c->easy);
+    if (!c->awaits_token) {
+        transport_remove(&d->transport, c->easy);
+    }
     report_give_back(&d->reports, c->report);
     leave_under_way(c);
     atomic_fetch_add(&d->abandoned, 1);

@@ -10,7 +10,6 @@
 
 #include "base/clock.h"
 
-#define KEY_BYTES           40u /* receipt, '-', 16 hex digits */
 #define TRACEPARENT_BYTES   55u /* 00-<32>-<16>-<2> */
 #define TRACEPARENT_SPAN_AT 36u
 
@@ -47,44 +46,73 @@ static void add_trace(struct call *c) {
     }
 }
 
-/* 2030-01-02T03:04:05.678Z */
-static void add_time(struct header_list *l, const char *name, uint64_t ns) {
+void call_time(uint64_t ns, char out[40]) {
     time_t seconds = (time_t)(ns / NS_PER_SECOND);
     struct tm tm;
-    char day[32], text[48];
-    if (gmtime_r(&seconds, &tm) == NULL) {
-        return;
+    out[0] = '\0';
+    if (gmtime_r(&seconds, &tm) != NULL) {
+        char day[24];
+        strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
+        snprintf(out, 40, "%s.%03uZ", day, (unsigned)(ns % NS_PER_SECOND / NS_PER_MS));
     }
-    strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text, sizeof text, "%s.%03uZ", day, (unsigned)(ns % NS_PER_SECOND / NS_PER_MS));
-    header_list_add_text(l, name, text);
 }
 
-void call_headers(struct call *c) {
+void call_own_headers(struct call *c, bool structured) {
     struct header_list *l = &c->headers;
     const struct envelope *e = &c->stored.envelope;
-    char id[18], key[KEY_BYTES], attempt[12];
-    header_list_clear(l);
+    char id[18], attempt[12], scheduled[40];
     receipt_format(c->start.message, id);
     /* Receipts count from 1 in each data folder; whoever is called must not take one for another's. */
-    snprintf(key, sizeof key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
+    snprintf(c->key, sizeof c->key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
     snprintf(attempt, sizeof attempt, "%" PRIu32, c->start.attempt);
     header_list_suppress(l, "Expect"); /* no round trip of 100-continue before a large body */
-    if (e->content_type.size > 0) {
+    if (structured) {
+        header_list_add_text(l, "Content-Type", "application/cloudevents+json; charset=utf-8");
+    } else if (e->content_type.size > 0) {
         header_list_add(l, "Content-Type", e->content_type);
     } else {
         header_list_suppress(l, "Content-Type"); /* curl would call it a form */
     }
-    header_list_add_text(l, "Idempotency-Key", key);
+    header_list_add_text(l, "Idempotency-Key", c->key);
     header_list_add_text(l, "Sluice-Queue", c->start.queue);
     header_list_add_text(l, "Sluice-Message", id);
     header_list_add_text(l, "Sluice-Attempt", attempt);
-    uint64_t wanted_ns =
-        c->stored.schedule_ns; /* what the publisher asked for, else when it came */
-    add_time(l, "Sluice-Scheduled-For", wanted_ns != 0 ? wanted_ns : c->start.scheduled_ns);
-    if (e->correlation_id.size > 0) {
-        header_list_add(l, "X-Correlation-Id", e->correlation_id);
-    }
+    /* what the publisher asked for, else when it came */
+    call_time(c->stored.schedule_ns != 0 ? c->stored.schedule_ns : c->start.scheduled_ns,
+              scheduled);
+    header_list_add_text(l, "Sluice-Scheduled-For", scheduled);
     add_trace(c);
-    header_list_add_lines(l, e->headers, &c->target->headers);
+}
+
+/* Neither what the destination sets nor what stands in this request already. */
+static void add_lines(struct header_list *l, struct span lines,
+                      const struct header_list *reserved) {
+    struct header_list own;
+    header_list_init(&own);
+    header_list_add_lines(&own, lines, reserved);
+    const char *line = (const char *)own.text.data;
+    for (uint32_t i = 0; i < own.count; i++) {
+        size_t name = strcspn(line, ":;");
+        if (!header_list_has(l, span_of(line, name)) && line[name] == ':') {
+            char text[129];
+            snprintf(text, sizeof text, "%.*s", (int)(name < 128 ? name : 128), line);
+            header_list_add_text(l, text, line + name + 1);
+        }
+        line += strlen(line) + 1;
+    }
+    header_list_release(&own);
+}
+
+void call_message_headers(struct call *c) {
+    const struct envelope *e = &c->stored.envelope;
+    if (e->correlation_id.size > 0) {
+        header_list_add(&c->headers, "X-Correlation-Id", e->correlation_id);
+    }
+    const struct target *t = c->target;
+    if (t->headers_have_places || t->def.making.token_url[0] != '\0' ||
+        t->def.making.signing_keys[0] != '\0' || t->def.making.format != FORMAT_AS_RECEIVED) {
+        add_lines(&c->headers, e->headers, &t->headers);
+    } else {
+        header_list_add_lines(&c->headers, e->headers, &t->headers);
+    }
 }

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "dispatch/address.h"
+#include "dispatch/guard.h"
 #include "dispatch/internal.h"
 #include "model/destination.h"
 
@@ -24,7 +24,7 @@ struct check {
     CURL *easy;         /* owns */
     uint32_t destination, endpoint;
     struct check_def def; /* owns its texts */
-    bool allow_private;
+    struct guard guard;
     struct header_list headers;
     struct header_list none;
     uint64_t due_ns; /* monotonic */
@@ -35,23 +35,6 @@ struct check {
 };
 
 /* ---- what curl calls ---- */
-
-static curl_socket_t on_socket_opens(void *context, curlsocktype purpose,
-                                     struct curl_sockaddr *address) {
-    const struct check *c = context;
-    if (!c->allow_private && !address_is_public(&address->addr)) {
-        return CURL_SOCKET_BAD;
-    }
-    return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-}
-
-/* A connection that is used again was opened for somebody else, who may have been allowed more. */
-static int on_request_leaves(void *context, char *remote_address, char *local_address,
-                             int remote_port, int local_port) {
-    const struct check *c = context;
-    bool fine = c->allow_private || address_text_is_public(remote_address);
-    return fine ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
-}
 
 static size_t on_response_bytes(char *bytes, size_t one, size_t size, void *context) {
     struct check *c = context;
@@ -90,10 +73,7 @@ static int set_url(struct check *c, const char *endpoint_url) {
 static int set_handle(struct check *c, const struct destination_def *def, const char *user_agent) {
     CURL *h = c->easy;
     CURLcode rc = curl_easy_setopt(h, CURLOPT_PRIVATE, c);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_socket_opens);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, c);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_request_leaves);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQDATA, c);
+    rc = rc != CURLE_OK ? rc : guard_set(h, &c->guard);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
     rc = rc != CURLE_OK ? rc : call_set_safety(h, def);
@@ -123,7 +103,7 @@ static struct check *check_create(struct checks *all, uint32_t destination,
     c->all = all;
     c->destination = destination;
     c->endpoint = endpoint_id(span_text(endpoint_def_name(endpoint)));
-    c->allow_private = def->allow_private;
+    c->guard.allow_private = def->allow_private;
     c->def = def->check;
     c->def.path = strdup(def->check.path);
     c->def.statuses = strdup(def->check.statuses);

@@ -144,6 +144,9 @@ static void abandon_under_way(struct dispatch *d) {
     while ((n = list_first(&d->under_way)) != NULL) {
         call_abandon(CONTAINER_OF(n, struct call, node));
     }
+    while ((n = list_first(&d->asking)) != NULL) {
+        token_abandon(CONTAINER_OF(n, struct token, asking));
+    }
 }
 
 static void close_own_handles(struct dispatch *d) {
@@ -222,7 +225,9 @@ static void handle_done(void *context, CURL *easy, CURLcode result) {
     (void)context;
     curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&kind);
     assert(kind != NULL);
-    if (*kind == HANDLE_CHECK) {
+    if (*kind == HANDLE_TOKEN) {
+        token_done((struct token *)kind, result);
+    } else if (*kind == HANDLE_CHECK) {
         check_done((struct check *)kind, result);
     } else {
         call_done((struct call *)kind, result);
@@ -270,6 +275,7 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
     }
     set_options(d, options);
     list_init(&d->under_way);
+    list_init(&d->asking);
     rng_init(&d->random, random_seed());
     pthread_mutex_init(&d->lock, NULL);
     d->user_agent = strdup(options->user_agent != NULL ? options->user_agent : "sluice");

@@ -9,6 +9,7 @@
 #ifndef SLUICE_DISPATCH_INTERNAL_H
 #define SLUICE_DISPATCH_INTERNAL_H
 
+#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <uv.h>
@@ -20,6 +21,7 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/excerpt.h"
 #include "dispatch/header_list.h"
+#include "dispatch/token.h"
 #include "dispatch/transport.h"
 
 /* Bodies of calls under way may fill this much memory before new ones wait. */
@@ -72,7 +74,9 @@ struct target {
     uint32_t slot;
     uint32_t refs; /* the table's own, and one a call under way */
     struct destination_def def;
-    struct header_list headers;
+    struct header_list headers; /* the same for every message */
+    bool url_has_places, method_has_places, headers_have_places;
+    struct token token;
     struct list idle; /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
 };
@@ -91,7 +95,7 @@ MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
 void target_unref(struct target *t);
 
 /* First in whatever a curl handle's private pointer leads to. */
-enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2 };
+enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2, HANDLE_TOKEN = 3 };
 
 /* ---- call.c: one attempt ---- */
 
@@ -107,6 +111,13 @@ struct call {
     struct buffer record;
     struct stored_message stored; /* borrows `record` */
     struct header_list headers;
+    char key[48];        /* Idempotency-Key */
+    char method[17];     /* of this message, when the destination leaves it to them */
+    char place_text[32]; /* see making.c */
+    json_t *json;        /* owns while it is made: the body, when a place asks for it */
+    struct span body;    /* what is sent; borrows `record` or `made` */
+    struct buffer line, made;
+    bool awaits_token; /* not with curl yet */
     uint64_t received_bytes;
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
@@ -123,14 +134,22 @@ void call_launch(struct dispatch *d, struct target *t, struct report *r,
 void call_done(struct call *c, CURLcode result);
 /* What every handle towards a destination must never do. */
 CURLcode call_set_safety(CURL *h, const struct destination_def *def);
+/* POST, PUT, ...: how curl is told. */
+CURLcode call_set_method(CURL *h, const char *method);
+/* The token of `t` came, or did not: those who wait for it go on. */
+void call_token_known(struct target *t);
 /* Without an end; its report is given back. */
 void call_abandon(struct call *c);
 void call_free(struct call *c);
 
 /* ---- call_headers.c ---- */
 
-/* All that is sent with this attempt besides the destination's own headers. */
-void call_headers(struct call *c);
+/* What we say of the attempt; first, since nobody may say it otherwise. Fills c->key. */
+void call_own_headers(struct call *c, bool structured);
+/* What the message brought; last, since the destination's own win. */
+void call_message_headers(struct call *c);
+/* "2030-01-02T03:04:05.678Z" */
+void call_time(uint64_t ns, char out[40]);
 
 /* ---- dispatch.c ---- */
 
@@ -162,6 +181,7 @@ struct dispatch {
     struct checks checks;
     struct starts waiting;
     struct list under_way;
+    struct list asking; /* struct token: under way */
     uint32_t under_way_count;
     uint64_t under_way_bytes;
     struct rng random; /* span ids */

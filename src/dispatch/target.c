@@ -1,4 +1,5 @@
 #include "dispatch/internal.h"
+#include "dispatch/making.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ static void target_free(struct target *t) {
     while ((n = list_pop(&t->idle)) != NULL) {
         call_free(CONTAINER_OF(n, struct call, node));
     }
+    token_release(&t->token);
     destination_def_release(&t->def);
     header_list_release(&t->headers);
     free(t);
@@ -56,6 +58,7 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
     t->owner = d;
     t->index = index;
     t->refs = 1;
+    token_init(&t->token, t);
     int rc = engine_destination(d->engine, index, &t->generation, &bytes);
     if (rc == 0) {
         struct reader r;
@@ -63,7 +66,7 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
         rc = destination_def_decode(&r, &t->def);
     }
     if (rc == 0) {
-        header_list_add_lines(&t->headers, span_text(t->def.headers), NULL);
+        making_look(t);
         rc = t->headers.failed;
     }
     buffer_release(&bytes);

@@ -381,6 +381,8 @@ static enum call_outcome outcome_of(const struct destination *t, const struct fi
         return status_list_has(t->def.retry_statuses, f->status) ? OUTCOME_BAD : OUTCOME_GOOD;
     case ATTEMPT_UNKNOWN:
     case ATTEMPT_BODY_LOST:
+    case ATTEMPT_NOT_MADE:
+    case ATTEMPT_NO_TOKEN:
     case ATTEMPT_ADDRESS_REFUSED:
         return OUTCOME_NONE;
     default:

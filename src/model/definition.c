@@ -184,6 +184,21 @@ static const struct field destination_fields[] = {
     BOOL_SINCE(2, destination_def, failover.manual_return),
     U64_SINCE(2, destination_def, failover.return_after_ns),
     U32_SINCE(2, destination_def, failover.probes),
+    ENUM_SINCE(2, destination_def, making.format, FORMAT_EVENT_STRUCTURED),
+    TEXT_SINCE(2, destination_def, making.event_type, ""),
+    TEXT_SINCE(2, destination_def, making.event_source, ""),
+    TEXT_SINCE(2, destination_def, making.signing_keys, ""),
+    TEXT_SINCE(2, destination_def, making.bearer, ""),
+    TEXT_SINCE(2, destination_def, making.user, ""),
+    TEXT_SINCE(2, destination_def, making.password, ""),
+    TEXT_SINCE(2, destination_def, making.token_url, ""),
+    TEXT_SINCE(2, destination_def, making.client_id, ""),
+    TEXT_SINCE(2, destination_def, making.client_secret, ""),
+    TEXT_SINCE(2, destination_def, making.scope, ""),
+    TEXT_SINCE(2, destination_def, making.audience, ""),
+    TEXT_SINCE(2, destination_def, making.client_certificate, ""),
+    TEXT_SINCE(2, destination_def, making.client_key, ""),
+    TEXT_SINCE(2, destination_def, making.proxy, ""),
 };
 static const struct table destination_table = TABLE(2, destination_fields);
 

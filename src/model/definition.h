@@ -108,10 +108,33 @@ struct check_def {
     uint32_t rise, fall;  /* 2, 3: so many in a row turn the verdict */
 };
 
+/* How a message's body leaves; CloudEvents 1.0. */
+enum body_format { FORMAT_AS_RECEIVED, FORMAT_EVENT_BINARY, FORMAT_EVENT_STRUCTURED };
+
+/* How requests of a destination are made, beyond its URL, method and headers. Empty texts: not used. */
+struct making_def {
+    enum body_format format;
+    char *event_type;   /* of CloudEvents; may have places (model/template.h) */
+    char *event_source; /* empty: "/queues/{queue}" */
+    char *
+        signing_keys; /* Standard Webhooks: "whsec_<base64>", several separated by blanks, newest first */
+    char *bearer; /* Authorization: Bearer */
+    char *user;   /* Authorization: Basic */
+    char *password;
+    char *token_url; /* OAuth 2.0, client credentials */
+    char *client_id;
+    char *client_secret;
+    char *scope;
+    char *audience;
+    char *client_certificate; /* PEM files, for mutual TLS */
+    char *client_key;
+    char *proxy; /* http://host:port */
+};
+
 struct destination_def {
     char *name;
-    char *url;     /* http:// or https://; empty with endpoints */
-    char *method;  /* "POST" */
+    char *url;     /* http:// or https://; empty with endpoints; may have places behind the host */
+    char *method;  /* "POST"; or one place */
     char *headers; /* "Name: value\n" lines added to each request; may hold secrets: never logged */
     char *ca_file; /* empty: the system's */
     struct pace_def pace;
@@ -130,6 +153,7 @@ struct destination_def {
     struct balance_def balance;
     struct check_def check;
     struct failover_def failover;
+    struct making_def making;
 };
 
 /* One item of a list, at *item, which is zeroed. E_NOMEM. */

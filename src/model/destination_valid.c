@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "base/clock.h"
+#include "model/template.h"
 
 #define URL_MAX_BYTES     2048u
 #define METHOD_MAX_BYTES  16u
@@ -49,6 +50,9 @@ static const char *url_problem(const char *url) {
 
 static const char *method_problem(const char *method) {
     size_t size = strlen(method);
+    if (template_has_places(method)) {
+        return template_problem(method);
+    }
     if (size == 0 || size > METHOD_MAX_BYTES) {
         return "must be a method name of 1 to 16 letters";
     }
@@ -335,6 +339,9 @@ const char *destination_def_problem(const struct destination_def *def, const cha
     *ret_pointer = "/maxResponseBytes";
     if (def->max_response_bytes > RESPONSE_MAX) {
         return "may be at most 64 MiB";
+    }
+    if ((problem = making_problem(def, ret_pointer)) != NULL) {
+        return problem;
     }
     if ((problem = times_problem(def, ret_pointer)) != NULL) {
         return problem;

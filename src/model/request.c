@@ -120,6 +120,10 @@ const char *attempt_error_name(enum attempt_error e) {
         return "unknown";
     case ATTEMPT_BODY_LOST:
         return "body-lost";
+    case ATTEMPT_NOT_MADE:
+        return "not-made";
+    case ATTEMPT_NO_TOKEN:
+        return "no-token";
     }
     return "unknown";
 }

@@ -178,6 +178,8 @@ enum attempt_error {
     ATTEMPT_ADDRESS_REFUSED = 6, /* private range */
     ATTEMPT_UNKNOWN = 7,         /* the program ended while it was under way */
     ATTEMPT_BODY_LOST = 8,       /* the stored body is corrupt: never sent */
+    ATTEMPT_NOT_MADE = 9,        /* the message lacks what its destination's templates ask for */
+    ATTEMPT_NO_TOKEN = 10,       /* the authorization server gave none */
 };
 const char *attempt_error_name(enum attempt_error e);
 
