@@ -28,7 +28,7 @@ enum amqp_op_kind {
     AMQP_OP_PUBLISH, /* publish -> routed, refused */
     AMQP_OP_CONSUME, /* method: basic.consume; consume -> consumer */
     AMQP_OP_CANCEL,  /* consumer */
-    AMQP_OP_FLOW,    /* consumer, paused: nothing more for it until not paused */
+    AMQP_OP_CREDIT,  /* consumer, credit: so many deliveries it may have had in all */
     AMQP_OP_QOS,     /* prefetch of the whole channel */
     AMQP_OP_GET,     /* method: basic.get -> delivery when `found`, message_count */
     AMQP_OP_SETTLE,  /* settle */
@@ -62,7 +62,7 @@ struct amqp_publish {
 struct amqp_delivery {
     uint16_t channel;
     uint64_t consumer;
-    uint64_t message; /* 0: needs no settling (no-ack) */
+    uint64_t message; /* 0: settled already. A no-ack consumer's is settled by the connection */
     bool redelivered;
     struct span exchange, routing_key;
     struct span encoded; /* properties */
@@ -89,13 +89,14 @@ struct amqp_op {
         } login;
         struct amqp_publish publish;
         struct {
+            uint32_t number; /* of the consumer: from 1, each once on this connection */
             uint16_t prefetch;
             bool no_ack;
         } consume;
         struct {
             uint64_t consumer;
-            bool paused;
-        } flow; /* also CANCEL */
+            uint64_t credit;
+        } credit; /* also CANCEL */
         uint16_t prefetch;
         struct {
             struct amqp_settlement *items; /* owns */

@@ -11,6 +11,7 @@
 
 #define TAG_PREFIX       "amq.ctag-"
 #define TAG_RANDOM_BYTES 16u
+#define CREDIT           2000u /* deliveries that a consumer without a smaller prefetch begins with */
 
 /* ---- consumers ---- */
 
@@ -105,7 +106,8 @@ static void consume(struct amqp_channel *ch, const struct amqp_method *method) {
         amqp_fail_nomem(c);
         return;
     }
-    op->in.consume.prefetch = ch->prefetch;
+    op->in.consume.number = ++c->consumer_numbers;
+    op->in.consume.prefetch = b->no_ack ? 0 : ch->prefetch;
     op->in.consume.no_ack = b->no_ack;
     op->silent = b->nowait;
     ch->consumes_asked++;
@@ -129,11 +131,25 @@ void amqp_consumed(struct amqp_channel *ch, struct amqp_op *op) {
         return;
     }
     k->id = op->consumer;
+    if (op->in.consume.prefetch == 0 || op->in.consume.prefetch > CREDIT)
+        k->credit = CREDIT;
     struct amqp_method m = {AMQP_BASIC_CONSUME_OK,
                             .as.basic_consume_ok = {span_of(k->tag, k->tag_size)}};
     if (!op->silent)
         amqp_send(ch->connection, ch->number, &m);
     deliver_early(ch);
+}
+
+void amqp_consumer_credit(struct amqp_connection *c, struct amqp_consumer *k) {
+    if (k->id == 0 || k->credit == 0 || c->paused || k->delivered + CREDIT / 2 < k->credit)
+        return;
+    struct amqp_op *op = amqp_op_create(AMQP_OP_CREDIT, 0);
+    if (op == NULL)
+        return; /* the next delivery tries again */
+    k->credit = k->delivered + CREDIT;
+    op->in.credit.consumer = k->id;
+    op->in.credit.credit = k->credit;
+    amqp_ask(c, op);
 }
 
 /* `op`: made before, or NULL. */
@@ -146,7 +162,7 @@ void amqp_consumer_ask_cancel(struct amqp_channel *ch, uint64_t id, struct amqp_
         }
         op->silent = true;
     }
-    op->in.flow.consumer = id;
+    op->in.credit.consumer = id;
     amqp_channel_ask(ch, op);
 }
 
@@ -170,15 +186,24 @@ static void cancel(struct amqp_channel *ch, const struct amqp_method *m) {
 
 /* ---- deliveries ---- */
 
-static void send_delivery(struct amqp_channel *ch, const struct amqp_consumer *k,
-                          const struct amqp_delivery *d) {
-    uint64_t tag;
-    if (d->message == 0) {
+/* A tag for a message that is handed out; 0: no memory, and the connection has failed. */
+static uint64_t hand_out(struct amqp_channel *ch, const struct amqp_delivery *d, bool no_ack) {
+    uint64_t tag = 0;
+    if (no_ack || d->message == 0) {
         tag = amqp_unacked_skip(&ch->unacked);
+        amqp_settle(ch->connection, d->message, AMQP_VERDICT_ACK);
     } else if (amqp_unacked_add(&ch->unacked, d->message, d->consumer, &tag) != 0) {
         amqp_fail_nomem(ch->connection);
-        return;
     }
+    return tag;
+}
+
+static void send_delivery(struct amqp_channel *ch, struct amqp_consumer *k,
+                          const struct amqp_delivery *d) {
+    uint64_t tag = hand_out(ch, d, k->no_ack);
+    if (tag == 0)
+        return;
+    k->delivered++;
     struct amqp_method m = {AMQP_BASIC_DELIVER,
                             .as.basic_deliver = {.consumer_tag = span_of(k->tag, k->tag_size),
                                                  .delivery_tag = tag,
@@ -186,6 +211,8 @@ static void send_delivery(struct amqp_channel *ch, const struct amqp_consumer *k
                                                  .exchange = d->exchange,
                                                  .routing_key = d->routing_key}};
     amqp_send_content(ch->connection, ch->number, &m, d->encoded, d->body);
+    if (ch->state == AMQP_CHANNEL_OPEN_)
+        amqp_consumer_credit(ch->connection, k);
 }
 
 static uint8_t *keep(uint8_t *to, struct span *s) {
@@ -214,8 +241,7 @@ static void keep_early(struct amqp_channel *ch, const struct amqp_delivery *d) {
 }
 
 void amqp_channel_deliver(struct amqp_channel *ch, const struct amqp_delivery *d) {
-    const struct amqp_consumer *k =
-        ch->state == AMQP_CHANNEL_OPEN_ ? find_by_id(ch, d->consumer) : NULL;
+    struct amqp_consumer *k = ch->state == AMQP_CHANNEL_OPEN_ ? find_by_id(ch, d->consumer) : NULL;
     if (k != NULL)
         send_delivery(ch, k, d);
     else if (ch->state == AMQP_CHANNEL_OPEN_ && ch->consumes_asked > 0)
@@ -257,13 +283,9 @@ void amqp_got(struct amqp_channel *ch, struct amqp_op *op) {
         amqp_send(ch->connection, ch->number, &(struct amqp_method){.id = AMQP_BASIC_GET_EMPTY});
         return;
     }
-    uint64_t tag;
-    if (d->message == 0) {
-        tag = amqp_unacked_skip(&ch->unacked);
-    } else if (amqp_unacked_add(&ch->unacked, d->message, 0, &tag) != 0) {
-        amqp_fail_nomem(ch->connection);
+    uint64_t tag = hand_out(ch, d, op->method.as.basic_get.no_ack);
+    if (tag == 0)
         return;
-    }
     struct amqp_method m = {AMQP_BASIC_GET_OK,
                             .as.basic_get_ok = {.delivery_tag = tag,
                                                 .redelivered = d->redelivered,

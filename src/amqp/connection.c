@@ -287,23 +287,15 @@ bool amqp_connection_stalled(const struct amqp_connection *c) {
            c->asked >= l->asked_max || c->asked_bytes >= l->asked_bytes;
 }
 
-static void pause_consumer(struct amqp_connection *c, const struct amqp_consumer *k, bool paused) {
-    struct amqp_op *op = k->id != 0 ? amqp_op_create(AMQP_OP_FLOW, 0) : NULL;
-    if (op == NULL)
-        return;
-    op->in.flow.consumer = k->id;
-    op->in.flow.paused = paused;
-    amqp_ask(c, op);
-}
-
+/* While it is paused, credit is used up and not raised: so what is delivered then has a bound. */
 void amqp_connection_pause(struct amqp_connection *c, bool paused) {
     if (c->state != AMQP_RUNNING || c->paused == paused)
         return;
     c->paused = paused;
-    for (uint32_t i = 0; i < c->channel_capacity; i++) {
+    for (uint32_t i = 0; !paused && i < c->channel_capacity; i++) {
         const struct amqp_channel *ch = c->channels[i];
         for (uint32_t k = 0; ch != NULL && k < ch->consumer_count; k++)
-            pause_consumer(c, ch->consumers[k], paused);
+            amqp_consumer_credit(c, ch->consumers[k]);
     }
 }
 

@@ -82,7 +82,7 @@ void amqp_connection_deliver(struct amqp_connection *c, const struct amqp_delive
 void amqp_connection_cancelled(struct amqp_connection *c, uint16_t channel, uint64_t consumer);
 /* Disk or memory: publishers wait while it is on. `reason` is static. */
 void amqp_connection_alarm(struct amqp_connection *c, bool on, const char *reason);
-/* The host's output is above (or again below) its mark: consumers pause. */
+/* The host's output is above (or again below) its mark: consumers get no more credit meanwhile. */
 void amqp_connection_pause(struct amqp_connection *c, bool paused);
 
 /* ---- time ---- */

@@ -39,7 +39,8 @@ enum amqp_channel_state {
 enum amqp_channel_mode { AMQP_MODE_PLAIN, AMQP_MODE_CONFIRM, AMQP_MODE_TX };
 
 struct amqp_consumer {
-    uint64_t id; /* 0: asked */
+    uint64_t id;                /* 0: asked */
+    uint64_t delivered, credit; /* in all; credit 0: its prefetch is bound enough */
     bool no_ack;
     uint8_t tag_size;
     char tag[];
@@ -110,7 +111,7 @@ struct amqp_connection {
     uint32_t channel_capacity;
     uint32_t channel_count;
     uint32_t asked;
-    uint32_t consumer_count;
+    uint32_t consumer_count, consumer_numbers;
     uint64_t asked_bytes, assembled_bytes;
     struct list dirty; /* channels with confirms to send */
     struct list
@@ -174,6 +175,8 @@ void amqp_consumer_remove(struct amqp_channel *ch, struct amqp_consumer *k);
 void amqp_consumer_ask_cancel(struct amqp_channel *ch, uint64_t id, struct amqp_op *op);
 /* What came too early goes back, or is forgotten with all else. */
 void amqp_early_drop(struct amqp_channel *ch, bool given_back);
+/* Raises the credit of one that has used much of it. */
+void amqp_consumer_credit(struct amqp_connection *c, struct amqp_consumer *k);
 void amqp_consumed(struct amqp_channel *ch, struct amqp_op *op);
 /* To its consumer, or kept until that is known, or returned. */
 void amqp_channel_deliver(struct amqp_channel *ch, const struct amqp_delivery *d);

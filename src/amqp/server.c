@@ -406,6 +406,10 @@ void amqp_server_cancelled(struct amqp_connection *c, uint16_t channel, uint64_t
     amqp_connection_cancelled(c, channel, consumer);
 }
 
+bool amqp_server_has_room(const struct amqp_connection *c) {
+    return net_stream_unsent(&of_connection(c)->stream) <= UNSENT_HIGH;
+}
+
 void amqp_server_alarm(struct amqp_server *s, bool on, const char *reason) {
     s->alarm = on;
     s->alarm_reason = reason;

@@ -48,6 +48,8 @@ void amqp_server_alarm(struct amqp_server *s, bool on, const char *reason);
 void amqp_server_deliver(struct amqp_connection *c, const struct amqp_delivery *d);
 void amqp_server_cancelled(struct amqp_connection *c, uint16_t channel, uint64_t consumer);
 void amqp_server_answer(struct amqp_op *op);
+/* Should more be delivered now? Asked again in each turn: what was sent has made one. */
+bool amqp_server_has_room(const struct amqp_connection *c);
 
 struct amqp_peer {
     char text[64]; /* "127.0.0.1:51234" */

@@ -110,7 +110,7 @@ static void set_limit(struct amqp_limits *l, const char *argument) {
 int main(int argc, char **argv) {
     struct tester *t = &tester;
     const struct toy_outlet outlet = {amqp_server_answer, amqp_server_deliver,
-                                      amqp_server_cancelled};
+                                      amqp_server_cancelled, amqp_server_has_room};
     t->broker = toy_create(&outlet);
     struct amqp_server_options options = {
         .host = "127.0.0.1", .version = "test", .context = t, .ask = ask};

@@ -44,7 +44,8 @@ struct consumer {
     uint16_t channel;
     struct queue *queue;
     uint32_t prefetch, out;
-    bool no_ack, paused;
+    bool no_ack;
+    uint64_t delivered, credit;
 };
 
 struct toy_broker {
@@ -405,6 +406,7 @@ static void consume(struct toy_broker *b, struct amqp_op *op) {
     k->queue = q;
     k->prefetch = op->in.consume.prefetch;
     k->no_ack = op->in.consume.no_ack;
+    k->credit = 2000;
     list_append(&b->consumers, &k->node);
 }
 
@@ -479,12 +481,12 @@ static void decide(struct toy_broker *b, struct amqp_op *op) {
         consume(b, op);
         break;
     case AMQP_OP_CANCEL:
-        cancel(b, op->in.flow.consumer);
+        cancel(b, op->in.credit.consumer);
         break;
-    case AMQP_OP_FLOW:
-        k = find_consumer(b, op->in.flow.consumer);
+    case AMQP_OP_CREDIT:
+        k = find_consumer(b, op->in.credit.consumer);
         if (k != NULL)
-            k->paused = op->in.flow.paused;
+            k->credit = op->in.credit.credit;
         break;
     case AMQP_OP_GET:
         get(b, op);
@@ -505,22 +507,23 @@ static void decide(struct toy_broker *b, struct amqp_op *op) {
 }
 
 static bool deliver_one(struct toy_broker *b, struct consumer *k) {
-    if (k->paused || (k->prefetch != 0 && k->out >= k->prefetch))
+    if (b->outlet.has_room != NULL && !b->outlet.has_room(k->connection))
+        return false;
+    if ((k->prefetch == 0 && k->delivered == k->credit) ||
+        (k->prefetch != 0 && k->out >= k->prefetch))
         return false;
     struct list_node *n = list_pop(&k->queue->ready);
     if (n == NULL)
         return false;
     struct message *m = CONTAINER_OF(n, struct message, node);
+    k->delivered++;
     m->holder = k->connection;
     m->consumer = k->id;
-    struct amqp_delivery d = delivery_of(m, k->no_ack);
+    struct amqp_delivery d = delivery_of(m, false);
     d.channel = k->channel;
     list_append(&b->handed_out, &m->node);
-    if (!k->no_ack)
-        k->out++;
+    k->out++;
     b->outlet.deliver(k->connection, &d);
-    if (k->no_ack)
-        free_message(m);
     return true;
 }
 

@@ -15,6 +15,7 @@ struct toy_outlet {
     void (*answer)(struct amqp_op *op);
     void (*deliver)(struct amqp_connection *c, const struct amqp_delivery *d);
     void (*cancelled)(struct amqp_connection *c, uint16_t channel, uint64_t consumer);
+    bool (*has_room)(const struct amqp_connection *c); /* NULL: always */
 };
 
 struct toy_broker *toy_create(const struct toy_outlet *outlet);

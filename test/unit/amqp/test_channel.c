@@ -175,7 +175,7 @@ static void a_delivery_after_the_cancel_goes_back(void **state) {
                &(struct amqp_method){AMQP_BASIC_CANCEL,
                                      .as.basic_cancel = {.consumer_tag = span_text("k")}});
     op = rig_take(&r, 0, AMQP_OP_CANCEL);
-    assert_true(op->in.flow.consumer == 5);
+    assert_true(op->in.credit.consumer == 5);
     deliver(&r, 5, 100, "late");
     rig_answer(&r, op);
     rig_expect(&r, 1, AMQP_BASIC_CANCEL_OK);
@@ -276,7 +276,7 @@ static void what_a_closed_channel_got_goes_back(void **state) {
     consumed->consumer = 5;
     rig_answer(&r, consumed);
     op = rig_take(&r, 0, AMQP_OP_CANCEL);
-    assert_true(op->in.flow.consumer == 5);
+    assert_true(op->in.credit.consumer == 5);
     rig_answer(&r, op);
     rig_expect_nothing(&r);
     rig_release(&r);

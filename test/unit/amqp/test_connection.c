@@ -101,25 +101,43 @@ static void too_much_asked_stalls(void **state) {
     rig_release(&r);
 }
 
-static void consumers_pause_and_go_on(void **state) {
+static void deliver(struct rig *r, uint32_t count) {
+    struct amqp_delivery d = {.channel = 1, .consumer = 5, .encoded = span_of("\0\0", 2)};
+    while (count-- > 0) {
+        d.message++;
+        amqp_connection_deliver(r->connection, &d);
+        amqp_connection_flush(r->connection);
+        r->out_read = r->out.size = 0;
+        while (r->op_count > 0 && r->ops[0]->kind == AMQP_OP_SETTLE)
+            rig_answer(r, rig_take(r, 0, AMQP_OP_SETTLE));
+    }
+}
+
+static void credit_is_raised_unless_paused(void **state) {
     (void)state;
     struct rig r;
     rig_init(&r);
     rig_open(&r);
-    struct amqp_method m = {AMQP_BASIC_CONSUME, .as.basic_consume = {.queue = span_text("q")}};
+    struct amqp_method m = {AMQP_BASIC_CONSUME,
+                            .as.basic_consume = {.queue = span_text("q"), .no_ack = true}};
     rig_method(&r, 1, &m);
     struct amqp_op *op = rig_take(&r, 0, AMQP_OP_CONSUME);
     assert_true(op->method.as.basic_consume.consumer_tag.size > 20);
+    assert_int_equal(op->in.consume.number, 1);
     op->consumer = 5;
     rig_answer(&r, op);
-    amqp_connection_pause(r.connection, true);
-    amqp_connection_pause(r.connection, true);
-    op = rig_take(&r, 0, AMQP_OP_FLOW);
-    assert_true(op->in.flow.consumer == 5 && op->in.flow.paused);
+    deliver(&r, 999);
+    assert_int_equal(r.op_count, 0);
+    deliver(&r, 1);
+    op = rig_take(&r, 0, AMQP_OP_CREDIT);
+    assert_true(op->in.credit.consumer == 5 && op->in.credit.credit == 3000);
     rig_answer(&r, op);
+    amqp_connection_pause(r.connection, true);
+    deliver(&r, 1900);
+    assert_int_equal(r.op_count, 0);
     amqp_connection_pause(r.connection, false);
-    op = rig_take(&r, 0, AMQP_OP_FLOW);
-    assert_false(op->in.flow.paused);
+    op = rig_take(&r, 0, AMQP_OP_CREDIT);
+    assert_true(op->in.credit.credit == 4900);
     rig_answer(&r, op);
     rig_release(&r);
 }
@@ -161,7 +179,7 @@ int main(void) {
         cmocka_unit_test(a_client_that_we_do_not_hear_for_our_own_sake_stays),
         cmocka_unit_test(close_is_answered_when_all_is_given_back),
         cmocka_unit_test(too_much_asked_stalls),
-        cmocka_unit_test(consumers_pause_and_go_on),
+        cmocka_unit_test(credit_is_raised_unless_paused),
         cmocka_unit_test(our_end_is_told),
         cmocka_unit_test(a_lost_client_gives_back_once),
     };
