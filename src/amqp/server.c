@@ -38,7 +38,9 @@ struct amqp_server {
     uint32_t connections_max;
     uint32_t client_count; /* of memory */
     bool stopping, abandoned, alarm;
-    bool in_turn; /* inside of before_wait: the server must not go */
+    bool in_turn;         /* inside of before_wait: the server must not go */
+    struct net_item turn; /* says what came after before_wait: answers that were quick */
+    bool turn_deferred;   /* likewise */
     const char *alarm_reason;
     void (*done)(void *arg);
     void *done_arg;                 /* borrows */
@@ -72,7 +74,7 @@ static void free_server(struct amqp_server *s) {
 }
 
 static void check_end(struct amqp_server *s) {
-    if (!s->listener_closed || s->client_count > 0 || s->in_turn)
+    if (!s->listener_closed || s->client_count > 0 || s->in_turn || s->turn_deferred)
         return;
     if (s->abandoned) {
         free_server(s);
@@ -130,8 +132,13 @@ static void host_random(void *context, uint8_t *bytes, size_t size) {
 /* ---- the turn ---- */
 
 static void mark(struct amqp_client *k) {
+    struct amqp_server *s = k->server;
     if (!list_linked(&k->mark))
-        list_append(&k->server->marked, &k->mark);
+        list_append(&s->marked, &k->mark);
+    if (!s->turn_deferred) {
+        s->turn_deferred = true;
+        net_loop_defer(s->loop, &s->turn);
+    }
 }
 
 static void count_bytes(struct amqp_client *k) {
@@ -174,6 +181,17 @@ void amqp_server_before_wait(struct amqp_server *s) {
         settle_turn(CONTAINER_OF(n, struct amqp_client, mark));
     s->in_turn = false;
     check_end(s); /* may free s */
+}
+
+static void run_turn(struct net_item *item) {
+    struct amqp_server *s = CONTAINER_OF(item, struct amqp_server, turn);
+    s->turn_deferred = false;
+    if (list_empty(&s->marked)) {
+        check_end(s);
+        return;
+    }
+    net_loop_again(s->loop); /* what is asked now has to be submitted */
+    amqp_server_before_wait(s);
 }
 
 /* ---- the stream ---- */
@@ -295,6 +313,7 @@ static struct amqp_server *new_server(struct net_loop *loop,
                                  .ended = host_ended,
                                  .unused = host_unused,
                                  .random = host_random};
+    s->turn.run = run_turn;
     list_init(&s->clients);
     list_init(&s->marked);
     return s;
