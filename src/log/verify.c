@@ -102,6 +102,10 @@ static void visit(struct verify *v, const struct record *r) {
     }
 }
 
+static bool is_next(const struct verify *v, const struct record *r) {
+    return r->position == v->end.position && r->time_ns >= v->end.last_time_ns;
+}
+
 /* Records from the present place on, until the run breaks. E_IO, E_NOMEM. */
 static int follow(struct verify *v) {
     while (!v->stopped) {
@@ -110,7 +114,7 @@ static int follow(struct verify *v) {
         if (rc == E_IO || rc == E_NOMEM) {
             return rc;
         }
-        if (rc == 0 && (r.position != v->end.position || r.time_ns < v->end.last_time_ns)) {
+        if (rc == 0 && !is_next(v, &r)) {
             rc = E_CORRUPT;
         }
         if (rc != 0) {
@@ -129,7 +133,7 @@ static int follow(struct verify *v) {
 static bool was_being_written(struct verify *v) {
     struct record r;
     scan_forget(&v->scan);
-    return scan_record(&v->scan, v->end.offset, &r) == 0 && r.position == v->end.position;
+    return scan_record(&v->scan, v->end.offset, &r) == 0 && is_next(v, &r);
 }
 
 /* Goes on at the next readable record. 0: there is one; E_END: none. */

@@ -61,8 +61,8 @@ static int load_purchase(struct model *m, struct stock *st, struct reader *in) {
     v.until_ns = reader_u64(in);
     v.key = reader_key(in);
     v.member = reader_key(in);
-    if (in->failed || (v.number == 0 && v.until_ns == 0)) {
-        return E_CORRUPT;
+    if (in->failed || (v.number == 0 && (v.until_ns == 0 || v.member.size > 0))) {
+        return E_CORRUPT; /* a tombstone ends, and is nobody's */
     }
     return purchase_add(m, st, &v);
 }
@@ -96,7 +96,8 @@ static int load_stock(struct model *m, struct reader *in) {
     while (rc == 0 && purchases-- > 0) {
         rc = load_purchase(m, st, in);
     }
-    return rc;
+    bool sold_out = stock_used(st) == st->def.total; /* S5 */
+    return rc == 0 && sold_out != (st->sold_out_since_ns != 0) ? E_CORRUPT : rc;
 }
 
 int stock_load(struct model *m, struct reader *section) {

@@ -170,7 +170,7 @@ int message_payload_decode(struct span payload, struct message_payload *ret) {
     decode_optional(&r, flags, &p);
     s->envelope.body = reader_take(&r, body_bytes);
     if (!reader_done(&r) || s->id == 0 || (flags & ~HAS_ALL) != 0 ||
-        payload.size - body_bytes > UINT16_MAX) {
+        payload.size - body_bytes > UINT16_MAX || name_bytes < 1 || name_bytes > NAME_MAX_BYTES) {
         return E_CORRUPT;
     }
     *ret = p;
