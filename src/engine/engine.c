@@ -15,6 +15,7 @@
 #define QUEUE_MAX_DEFAULT            65536u
 #define SNAPSHOT_EVERY_BYTES_DEFAULT (256ull << 20)
 #define COMPACT_LIVE_SHARE_DEFAULT   0.3
+#define FLUSH_WAIT_NS                (5 * NS_PER_MS)
 #define CALL_LOOK_NS                 (50 * NS_PER_MS) /* how soon a waiting call sees that the log died */
 
 /* ---- the way in ---- */
@@ -126,18 +127,45 @@ static bool wait_for_work(struct engine *e, uint64_t wake_ns) {
     return more;
 }
 
+static bool all_may_wait(const struct engine_request *first) {
+    const struct engine_request *q = first;
+    while (q != NULL && q->port->may_wait)
+        q = q->next;
+    return q == NULL;
+}
+
+/*
+ * Whether what was appended in this turn is to be flushed, or may wait. At 500 paced attempts a second an end flushes with the
+ * next start, which halves the flushes.
+ */
+static bool flush_now(struct engine *e, bool may_wait) {
+    uint64_t now_ns = engine_monotonic_ns(e);
+    if (may_wait && e->flush_by_ns == 0)
+        e->flush_by_ns = now_ns + FLUSH_WAIT_NS;
+    bool now = !may_wait || now_ns >= e->flush_by_ns;
+    if (now)
+        e->flush_by_ns = 0;
+    return now;
+}
+
 static void *engine_main(void *arg) {
     struct engine *e = arg;
     /* Starts are paced to fractions of a millisecond; the default slack of 50 us would show. */
     prctl(PR_SET_TIMERSLACK, 1000);
     for (;;) {
         struct engine_request *first = intake_take(&e->intake);
+        bool may_wait =
+            first != NULL && all_may_wait(first); /* starts and timers flush by themselves */
         pthread_mutex_lock(&e->lock);
         sequencer_work(e, first);
         uint64_t wake_ns = e->broken ? UINT64_MAX : sequencer_next_wake_ns(e);
+        bool flush = flush_now(e, may_wait);
+        if (e->flush_by_ns != 0 && e->flush_by_ns < wake_ns)
+            wake_ns = e->flush_by_ns;
         e->planned_wake_ns = wake_ns;
         pthread_mutex_unlock(&e->lock);
-        log_commit(e->log);
+        if (flush)
+            log_commit(e->log);
         if (!wait_for_work(e, wake_ns))
             return NULL;
     }

@@ -37,6 +37,11 @@ struct engine_port {
                     struct engine_request *last);
     /* Its thread has better things to do than to wait for a flush: always handed to the engine thread. */
     bool never_in_place;
+    /*
+     * Nobody waits for its answers: they may be flushed up to 5 ms later, with something else. What is lost by a
+     * crash meanwhile must be such that it is found out and done again.
+     */
+    bool may_wait;
 };
 
 struct engine_request {

@@ -502,7 +502,7 @@ static void learn(struct destination *t, const struct destination *home, const s
     ramp_end(&t->ramp, now_ns);
     uint64_t duration_ns = (uint64_t)f->duration_us * NS_PER_US;
     uint32_t in_flight = limits_in_flight(&t->limits);
-    adaptive_end(&t->adaptive, &t->def.adaptive, in_flight, outcome, f->duration_us);
+    adaptive_end(&t->adaptive, &t->def.adaptive, in_flight, outcome, f->duration_us, now_ns);
     if (breaker_end(&t->breaker, a->breaker_probe, outcome, duration_ns, now_ns)) {
         ramp_begin(&t->ramp, &t->def.ramp, now_ns);
     }

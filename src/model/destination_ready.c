@@ -229,9 +229,12 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
 /* When this destination can start something: now_ns if at once, UINT64_MAX if only a request can tell. */
 static uint64_t next_of(const struct model *m, const struct destination *t, uint64_t now_ns) {
     uint64_t wait_ns;
-    (void)destination_route(m, t, now_ns, &wait_ns);
+    const struct destination *to = destination_route(m, t, now_ns, &wait_ns);
     if (wait_ns == PACE_WAIT_FOR_END) {
         return UINT64_MAX;
+    }
+    if (wait_ns > 0) {
+        wait_ns += limits_gather_ns(&to->limits); /* a turn of the engine costs more than a start */
     }
     uint64_t own_ns = now_ns + wait_ns;
     struct message_view view;

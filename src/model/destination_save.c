@@ -25,8 +25,8 @@
 
 /* adaptive, ramp, budget: too small for functions of their own. */
 static int save_small(const struct destination *t, struct buffer *out) {
-    const uint64_t longs[] = {t->adaptive.usual_us_256, t->ramp.from_ns, t->ramp.next_ns,
-                              t->ramp.last_use_ns, t->budget.slot_ns};
+    const uint64_t longs[] = {t->adaptive.usual_us_256, t->adaptive.seen_ns, t->ramp.from_ns,
+                              t->ramp.next_ns,          t->ramp.last_use_ns, t->budget.slot_ns};
     int rc = buffer_put_u32(out, t->adaptive.limit_milli);
     rc = rc != 0 ? rc : buffer_put_u32(out, t->adaptive.short_us);
     for (unsigned i = 0; i < ARRAY_LENGTH(longs) && rc == 0; i++) {
@@ -36,8 +36,8 @@ static int save_small(const struct destination *t, struct buffer *out) {
 }
 
 static void load_small(struct destination *t, struct reader *in) {
-    uint64_t *longs[] = {&t->adaptive.usual_us_256, &t->ramp.from_ns, &t->ramp.next_ns,
-                         &t->ramp.last_use_ns, &t->budget.slot_ns};
+    uint64_t *longs[] = {&t->adaptive.usual_us_256, &t->adaptive.seen_ns, &t->ramp.from_ns,
+                         &t->ramp.next_ns,          &t->ramp.last_use_ns, &t->budget.slot_ns};
     t->adaptive.limit_milli = reader_u32(in);
     t->adaptive.short_us = reader_u32(in);
     for (unsigned i = 0; i < ARRAY_LENGTH(longs); i++) {

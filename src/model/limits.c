@@ -3,7 +3,10 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
+
+#define GATHER_MAX_NS (4 * NS_PER_MS)
 
 void limits_init(struct limits *l) {
     *l = (struct limits){0};
@@ -132,6 +135,23 @@ uint64_t limits_interval_ns(const struct limits *l) {
         }
     }
     return least_ns;
+}
+
+uint64_t limits_gather_ns(const struct limits *l) {
+    uint64_t least_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct pace_def *def = &l->paces[i].def;
+        uint64_t interval_ns = def->count != 0 ? def->period_ns / def->count : 0;
+        if (interval_ns == 0) {
+            continue;
+        }
+        uint64_t spare_ns =
+            def->mode == PACE_STRICT ? 0 : (pace_burst(def) - 1) * interval_ns / 3 * 2;
+        spare_ns = spare_ns < GATHER_MAX_NS ? spare_ns : GATHER_MAX_NS;
+        spare_ns -= spare_ns % interval_ns; /* to the time of a later one */
+        least_ns = spare_ns < least_ns ? spare_ns : least_ns;
+    }
+    return least_ns != UINT64_MAX ? least_ns : 0;
 }
 
 uint32_t limits_concurrency(const struct limits *l) {

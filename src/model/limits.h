@@ -35,6 +35,11 @@ void limits_end(struct limits *l, uint64_t end_ns);
 uint32_t limits_in_flight(const struct limits *l);
 /* The time between two starts by the fastest of the rates, 0 without a rate. */
 uint64_t limits_interval_ns(const struct limits *l);
+/*
+ * How long a start may be put off past its time, so that the next ones go with it, without any being lost: less than
+ * what the burst makes up for. 0: not at all.
+ */
+uint64_t limits_gather_ns(const struct limits *l);
 /* The smallest cap on starts under way, UINT32_MAX without. */
 uint32_t limits_concurrency(const struct limits *l);
 uint64_t limits_memory_bytes(const struct limits *l);

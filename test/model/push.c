@@ -7,12 +7,20 @@ struct pace_def push_pace(uint32_t count, uint32_t burst) {
 }
 
 enum refusal push_define_destination(struct world *w, const char *name, struct pace_def pace) {
+    return push_define_more(w, name, pace, NULL, NULL);
+}
+
+enum refusal push_define_more(struct world *w, const char *name, struct pace_def pace,
+                              push_more *more, void *context) {
     struct destination_def def;
     int rc = destination_def_init(&def);
     rc = rc != 0 ? rc : def_set_text(&def.name, span_text(name));
     rc = rc != 0 ? rc : def_set_text(&def.url, span_text("http://provider.example/send"));
     assert(rc == 0);
     def.pace = pace;
+    if (more != NULL) {
+        more(&def, context);
+    }
     struct request r;
     request_init(&r, REQUEST_DESTINATION_DEFINE);
     r.name = span_text(name);

@@ -11,6 +11,10 @@
 /* 500 a second, burst 4, smooth. */
 struct pace_def push_pace(uint32_t count, uint32_t burst);
 enum refusal push_define_destination(struct world *w, const char *name, struct pace_def pace);
+/* The same, with what `more` (may be NULL) changes in the definition. */
+typedef void push_more(struct destination_def *def, void *context);
+enum refusal push_define_more(struct world *w, const char *name, struct pace_def pace,
+                              push_more *more, void *context);
 /* retry NULL: the default. */
 enum refusal push_define_queue(struct world *w, const char *name, const char *destination,
                                struct pace_def own, const struct retry_def *retry);

@@ -5,7 +5,11 @@
  *   P1  strict destinations: of all attempts at it, fewer than `count` are under way or ended less than a
  *       period ago at any start (as in test/model/pace, here through the whole model);
  *   P2  in_flight as the history counts it;
- *   P3  nothing starts while paused or before closed_until.
+ *   P3  nothing starts while paused or before closed_until, nor while the breaker is open;
+ *   P5  an attempt goes to an endpoint that is there, when there are any.
+ *
+ * Definitions are drawn with several limits, breakers, budgets, ramps, adaptive limits, endpoints and
+ * failover to another destination.
  *
  * Every message ends done or dead, and never has two attempts under way. All invariants are checked on the
  * way; the log replayed and the snapshot reloaded give the same bytes. SEED=n repeats a run.
@@ -30,6 +34,7 @@ struct past {
     struct attempt_start start;
     uint64_t started_ns, end_ns;
     uint32_t destination; /* ours, 0.. */
+    uint32_t since;       /* which definition of it */
 };
 
 struct twin {
@@ -37,7 +42,10 @@ struct twin {
     struct past history[HISTORY_MAX];
     uint32_t count;
     struct pace_def paces[DESTINATIONS];
+    struct pace_def seconds[DESTINATIONS]; /* a further limit; count 0: none */
+    uint32_t endpoints[DESTINATIONS];
     bool paused[DESTINATIONS];
+    uint32_t since[DESTINATIONS];
     uint32_t indices[DESTINATIONS];
     uint64_t published;
 };
@@ -56,10 +64,90 @@ static struct pace_def random_pace(struct twin *t) {
     return pace;
 }
 
+struct drawn {
+    struct twin *t;
+    uint32_t d;
+};
+
+static void draw_endpoints(struct twin *t, uint32_t d, struct destination_def *def) {
+    uint32_t count = below(t, 2) ? 0 : 1 + (uint32_t)below(t, 4);
+    t->endpoints[d] = count;
+    if (count == 0) {
+        return;
+    }
+    def->endpoints.items = calloc(count, sizeof *def->endpoints.items);
+    assert_non_null(def->endpoints.items);
+    for (uint32_t i = 0; i < count; i++) {
+        struct endpoint_def *e = &def->endpoints.items[def->endpoints.count++];
+        char name[] = {'e', (char)('0' + i), '\0'};
+        assert_int_equal(endpoint_def_init(e), 0);
+        assert_int_equal(def_set_text(&e->name, span_text(name)), 0);
+        assert_int_equal(def_set_text(&e->url, span_text("http://provider.example/e")), 0);
+        e->weight = 1 + (uint32_t)below(t, 5);
+    }
+    def->balance.policy = (enum balance_policy)below(t, 7);
+    def->balance.key = (enum balance_key)below(t, 3);
+    def->balance.pin_ns = below(t, 2) ? 0 : NS_PER_SECOND;
+    def->balance.eject_errors = (uint32_t)below(t, 4);
+    def->balance.eject_success_percent = below(t, 2) ? 0 : 60;
+    def->balance.eject_minimum = 3;
+    def->balance.eject_ns = 300 * NS_PER_MS;
+    def->balance.slow_start_ns = below(t, 2) ? 0 : NS_PER_SECOND;
+}
+
+static void draw_guards(struct twin *t, uint32_t d, struct destination_def *def) {
+    if (below(t, 2)) {
+        def->breaker.window_calls = below(t, 2) ? 6 : 0;
+        def->breaker.window_ns = def->breaker.window_calls == 0 ? 2 * NS_PER_SECOND : 0;
+        def->breaker.minimum_calls = 4;
+        def->breaker.probes = 1 + (uint32_t)below(t, 3);
+        def->breaker.slow_ns = below(t, 2) ? 0 : 10 * NS_PER_MS;
+        def->breaker.open_ns = 200 * NS_PER_MS;
+        def->breaker.open_max_ns = NS_PER_SECOND;
+    }
+    def->adaptive.ceiling = below(t, 2) ? 0 : 10;
+    def->ramp.duration_ns = below(t, 2) ? 0 : NS_PER_SECOND;
+    def->ramp.idle_ns = below(t, 2) ? 0 : NS_PER_SECOND;
+    def->budget.percent = below(t, 2) ? 100 : 30;
+    def->budget.min_per_second = 2;
+    if (below(t, 2)) {
+        const char *second = destination_names[(d + 1) % DESTINATIONS];
+        assert_int_equal(def_set_text(&def->failover.destination, span_text(second)), 0);
+        assert_int_equal(def_set_text(&def->failover.queue, span_text(queue_names[0])), 0);
+        def->failover.failures = 2;
+        def->failover.within_ns = 2 * NS_PER_SECOND;
+        def->failover.every_ns = 200 * NS_PER_MS;
+        def->failover.pending_ns = below(t, 2) ? 0 : 300 * NS_PER_MS;
+        def->failover.return_after_ns = NS_PER_SECOND;
+        def->failover.probes = 1 + (uint32_t)below(t, 3);
+    }
+}
+
+static void draw_more(struct destination_def *def, void *context) {
+    const struct drawn *drawn = context;
+    struct twin *t = drawn->t;
+    t->seconds[drawn->d] = (struct pace_def){.count = 0};
+    if (below(t, 2)) {
+        struct pace_def *more = calloc(1, sizeof *more);
+        assert_non_null(more);
+        *more = (struct pace_def){.mode = PACE_STRICT,
+                                  .count = 5 + (uint32_t)below(t, 60),
+                                  .period_ns = 3 * NS_PER_SECOND,
+                                  .burst = 1 + (uint32_t)below(t, 20)};
+        def->limits.items = more;
+        def->limits.count = 1;
+        t->seconds[drawn->d] = *more;
+    }
+    draw_guards(t, drawn->d, def);
+    draw_endpoints(t, drawn->d, def);
+}
+
 static void define_destination(struct twin *t, uint32_t d) {
+    struct drawn drawn = {t, d};
     t->paces[d] = random_pace(t);
-    assert_int_equal(push_define_destination(&t->w, destination_names[d], t->paces[d]),
+    assert_int_equal(push_define_more(&t->w, destination_names[d], t->paces[d], draw_more, &drawn),
                      REFUSAL_NONE);
+    t->since[d]++;
     t->indices[d] = destination_find(t->w.model, span_text(destination_names[d]));
 }
 
@@ -77,8 +165,22 @@ static void define_queue(struct twin *t, uint32_t q) {
 
 /* ---- the promises ---- */
 
+/* Of a strict limit that was always there while this history lasts. */
+static void check_second(const struct twin *t, const struct past *now) {
+    const struct pace_def *def = &t->seconds[now->destination];
+    uint32_t spent = 0;
+    for (uint32_t i = 0; i + 1 < t->count && def->count > 0; i++) {
+        const struct past *p = &t->history[i];
+        spent += p->destination == now->destination && p->since == t->since[now->destination] &&
+                 (p->end_ns == UNDER_WAY || p->end_ns + def->period_ns > now->started_ns);
+    }
+    assert_true(def->count == 0 || spent < def->count);
+}
+
 static void check_start(const struct twin *t, const struct past *now) {
     uint32_t d = now->destination;
+    check_second(t, now);
+    assert_true((now->start.endpoint != 0) == (t->endpoints[d] > 0)); /* P5 */
     uint32_t spent = 0, open = 0;
     for (uint32_t i = 0; i + 1 < t->count; i++) {
         const struct past *p = &t->history[i];
@@ -126,8 +228,11 @@ static void step_start(struct twin *t) {
     for (uint32_t d = 0; d < DESTINATIONS; d++) {
         p->destination = t->indices[d] == p->start.destination ? d : p->destination;
     }
+    p->since = t->since[p->destination];
     t->count++;
-    assert_true(push_info(&t->w, destination_names[p->destination]).closed_until_ns <= t->w.now_ns);
+    struct destination_info info = push_info(&t->w, destination_names[p->destination]);
+    assert_true(info.closed_until_ns <= t->w.now_ns);
+    assert_true(info.breaker == BREAKER_CLOSED || info.breaker == BREAKER_HALF_OPEN); /* P3 */
     check_start(t, p);
 }
 
@@ -202,6 +307,8 @@ static void step(struct twin *t) {
 static void drain(struct twin *t) {
     for (uint32_t d = 0; d < DESTINATIONS; d++) {
         t->paces[d] = push_pace(0, 1);
+        t->seconds[d] = push_pace(0, 1);
+        t->endpoints[d] = 0;
         assert_int_equal(push_define_destination(&t->w, destination_names[d], t->paces[d]),
                          REFUSAL_NONE);
         push_ask_name(&t->w, REQUEST_DESTINATION_RESUME, destination_names[d]);
