@@ -99,10 +99,12 @@ static int apply_put(struct model *m, const struct applied *w, struct span paylo
     }
     uint32_t slot = 0;
     rc = message_create(m, p.stored.id, &slot);
-    if (rc == 0) {
-        rc = put_fill(m, w, slot, &p);
-    }
     if (rc != 0) {
+        return rc;
+    }
+    rc = put_fill(m, w, slot, &p);
+    if (rc != 0) {
+        message_forget_tie(m, slot);
         return rc;
     }
     q->published++;

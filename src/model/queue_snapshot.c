@@ -225,7 +225,13 @@ static int load_message(struct model *m, const struct queue *q, enum message_sta
     if (rc == 0) {
         rc = load_optional(m, slot, in, flags);
     }
-    return rc != 0 ? rc : message_load_state(m, slot, state);
+    if (rc == 0) {
+        rc = message_load_state(m, slot, state);
+    }
+    if (rc != 0) {
+        message_forget_tie(m, slot);
+    }
+    return rc;
 }
 
 /*

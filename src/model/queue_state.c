@@ -409,6 +409,15 @@ int message_set_tie(struct model *m, uint32_t slot, const struct message_payload
     return 0;
 }
 
+void message_forget_tie(struct model *m, uint32_t slot) {
+    struct queues *s = m->queues;
+    const struct message *g = message_at(s, slot);
+    if (g->tie != 0) {
+        free(tie_at(s, g->tie)->purchase);
+        tie_at(s, g->tie)->purchase = NULL;
+    }
+}
+
 static void message_free_cells(struct model *m, uint32_t slot) {
     struct queues *s = m->queues;
     struct message *g = message_at(s, slot);

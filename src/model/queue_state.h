@@ -195,6 +195,8 @@ MUST_CHECK int message_set_address(struct model *m, uint32_t slot, uint64_t addr
 MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns,
                                  uint64_t expires_ns);
 MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p);
+/* Of one that may stand in no list yet, when loading or applying fails: frees what no list leads to. */
+void message_forget_tie(struct model *m, uint32_t slot);
 /* ---- the same for a message out of a snapshot ---- */
 
 MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
