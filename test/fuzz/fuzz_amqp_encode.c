@@ -135,7 +135,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct buffer out;
     reader_init(&r, span_of(data, size));
     buffer_init(&out, ROOM_MAX);
-    while (r.left > 0)
+    while (r.left > 0 && !r.failed)
         writers[reader_u8(&r) % ARRAY_LENGTH(writers)](&r, &out);
     buffer_release(&out);
     return 0;
