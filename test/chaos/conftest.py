@@ -1,5 +1,5 @@
-"""Fixtures of the chaos scenarios. `make chaos` runs all of them for CHAOS_SECONDS; `make test`, where that is not set, only those
-marked short, each for a few seconds. CHAOS_SEED repeats a run."""
+"""Fixtures of the chaos scenarios. `make chaos` runs all of them for CHAOS_SECONDS; `make test`, where that is not
+set, only those marked short, each for a few seconds. CHAOS_SEED repeats a run."""
 import collections
 import json
 import os
@@ -95,7 +95,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture
 def make_hurt(tmp_path, make_place):
-    """Servers that may be hurt; they are killed at the end of the test, however it ends, before their file system goes."""
+    """Servers that may be hurt; they are killed when the test ends, however it does, before their file system goes."""
     made = []
 
     def make(config=None, name=None, data=None):

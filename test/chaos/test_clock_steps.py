@@ -1,5 +1,5 @@
-"""The wall clock jumps forward and back, also across restarts: the log's time never goes back, nothing is lost, remembered keys
-stay remembered."""
+"""The wall clock jumps forward and back, also across restarts: the log's time never goes back, nothing is lost,
+remembered keys stay remembered."""
 import os
 import struct
 import time

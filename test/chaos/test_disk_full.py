@@ -1,4 +1,5 @@
-"""A disk that fills up and gets room again: 507 with Retry-After for what adds, everything else goes on, and accepting resumes by itself."""
+"""A disk that fills up and gets room again: 507 with Retry-After for what adds, everything else goes on, and
+accepting resumes by itself."""
 import time
 
 import pytest

@@ -1,5 +1,5 @@
-"""The imitation of power cuts is itself tested: it knows each call by which the server writes, stops at one that it does not
-know, and loses what a disk may lose and nothing else."""
+"""The imitation of power cuts is itself tested: it knows each call by which the server writes, stops at one that it
+does not know, and loses what a disk may lose and nothing else."""
 import os
 import random
 import re
@@ -17,8 +17,8 @@ from test_kill_rounds import define
 # What changes files; each is replaced by powercut.c, or changes nothing that a power cut could take back.
 JOURNALLED = {"pwrite64", "pwritev", "fallocate", "ftruncate", "rename", "unlink", "mkdir", "fsync", "fdatasync",
               "openat", "open"}
-HARMLESS = {"pread64", "preadv", "read", "readv", "close", "fstat", "newfstatat", "statx", "stat", "lstat", "statfs", "fstatfs",
-            "getdents64", "lseek", "flock", "access", "faccessat", "faccessat2", "readlink", "execve", "fcntl",
+HARMLESS = {"pread64", "preadv", "read", "readv", "close", "fstat", "newfstatat", "statx", "stat", "lstat", "statfs",
+            "fstatfs", "getdents64", "lseek", "flock", "access", "faccessat", "faccessat2", "readlink", "execve", "fcntl",
             "fadvise64", "chmod", "fchmod", "utimensat"}
 
 
@@ -53,8 +53,8 @@ def test_every_call_that_writes_is_known(chaos, make_hurt, tmp_path, small_log):
 def run(disk, script):
     """A Python program whose changes below `root` are journalled; it kills itself in the end."""
     environment = dict(os.environ, ROOT=str(disk.root), **disk.environment(random.Random(1), flush_us=0))
-    return subprocess.run([sys.executable, "-S", "-c", "import os\nos.chdir('/')\nROOT = os.environ['ROOT']\n" + script],
-                          env=environment, start_new_session=True, capture_output=True, text=True, timeout=20)
+    program = "import os\nos.chdir('/')\nROOT = os.environ['ROOT']\n" + script
+    return subprocess.run([sys.executable, "-S", "-c", program], env=environment, start_new_session=True, capture_output=True, text=True, timeout=20)
 
 
 WRITE = """

@@ -1,5 +1,5 @@
-"""A provider that does everything wrong: stalls, resets, drips, lies about lengths, floods, disappears. Messages wait and are tried again; each
-arrives, in order, with one effect; nobody else notices."""
+"""A provider that does everything wrong: stalls, resets, drips, lies about lengths, floods, disappears. Messages wait
+and are tried again; each arrives, in order, with one effect; nobody else notices."""
 import socket
 import struct
 import time
@@ -116,8 +116,8 @@ def informational(handler):
     handler.raw(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 50 + b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
-FAULTS = (good, good, stall, reset, drop, drip, drip_for_ever, promise_more, send_more, flood, flood_of_headers, nonsense,
-          bad_length, fail, informational)
+FAULTS = (good, good, stall, reset, drop, drip, drip_for_ever, promise_more, send_more, flood, flood_of_headers,
+          nonsense, bad_length, fail, informational)
 
 
 class UnrulyProvider(Provider):

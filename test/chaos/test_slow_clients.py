@@ -1,4 +1,5 @@
-"""Ten thousand connections that send byte by byte or never read. Others are served as ever, and each slow one is closed in time."""
+"""Ten thousand connections that send byte by byte or never read. Others are served as ever, and each slow one is
+closed in time."""
 import resource
 import socket
 import time

@@ -1,5 +1,5 @@
 /*
- * clockstep.c - a preloaded library by which the wall clock jumps: CLOCKSTEP_FILE holds nanoseconds,
+ * clockstep.c - a preloaded library by which the wall clock jumps: CLOCKSTEP_FILE holds ns,
  *               little-endian and signed, that are added to what the kernel says. The monotonic
  *               clock stays as it is, as with a real step.
  */

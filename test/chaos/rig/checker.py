@@ -1,7 +1,8 @@
-"""Is a history linearizable? The search of Wing and Gong with Lowe's memory of (what was done, state), small enough to read.
+"""Is a history linearizable? The search of Wing and Gong with Lowe's memory of (what was done, state), small enough
+to read.
 
-Each part of a history is searched for one order of its operations that respects real time (whoever had ended before another
-began comes first) and in which each answer is what the model says. Parts are short, so that this is
+Each part of a history is searched for one order of its operations that respects real time (whoever had ended
+before another began comes first) and in which each answer is what the model says. Parts are short, so that this is
 fast; linearizability/main.go does the same by porcupine, with models of its own.
 """
 

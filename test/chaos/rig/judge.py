@@ -1,7 +1,7 @@
 """Who says whether a history is right: our own search always, porcupine where Go and its module are to be had.
 
-The two share nothing but the format of the history: models and search are written twice, in two languages. `make test` uses the first alone,
-since a Go module is nothing that building and testing may depend on.
+The two share nothing but the format of the history: models and search are written twice, in two languages. `make
+test` uses the first alone, since a Go module is nothing that building and testing may depend on.
 """
 import functools
 import json

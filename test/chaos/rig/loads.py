@@ -207,7 +207,7 @@ class StockCaller(HttpCaller):
 # ---- idempotency keys, for linearizability ----
 
 class KeyLoad(Load):
-    """Each Idempotency-Key is used a few times by anybody, mostly with the same body; messages stay in a paused queue."""
+    """Each Idempotency-Key is used a few times by anybody, mostly with the same body; the queue is paused."""
     USES = 8
     OPEN = 4
 
@@ -345,7 +345,7 @@ class TransactionCaller(HttpCaller):
 # ---- churn: bodies that come and go, so that segments are rolled, copied forward, recycled ----
 
 class ChurnLoad(Load):
-    """Larger messages are kept for a while and deleted. What was kept reads back as it was sent; what was deleted stays away."""
+    """Larger messages come and go. What was kept reads back as it was sent; what was deleted stays away."""
     KEPT = 20  # of each caller
 
     def __init__(self):
@@ -471,7 +471,7 @@ class DeliveryCaller(HttpCaller):
 # ---- running them ----
 
 class Pressure(threading.Thread):
-    """Callers of all loads, taken in turn, until halt(). `with Pressure(...)` halts at the end and raises their faults."""
+    """Callers of all loads, taken in turn, until halt(). `with Pressure(...)` halts and raises their faults."""
 
     def __init__(self, server, loads, rng, callers=6, pause=0.0):
         super().__init__(daemon=True)

@@ -1,8 +1,9 @@
 """Small file systems to run out of room on, or to take the power from.
 
-    tmpfs   in a name space of its own (unshare): needs no privilege where user name spaces are allowed. It is gone with its holder.
-    ext4    on a loop device: needs root. The kernel's own "shutdown" of a mounted file system drops what was not flushed,
-            as a power cut does: nothing reaches the device any more, and the next mount replays the journal.
+    tmpfs   in a name space of its own (unshare): needs no privilege where user name spaces are
+            allowed. It is gone with its holder.
+    ext4    on a loop device: needs root. The kernel's own "shutdown" of a mounted file system drops what was
+            not flushed, as a power cut does: nothing reaches the device any more, and the next mount replays the journal.
 """
 import fcntl
 import os

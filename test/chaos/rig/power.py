@@ -1,7 +1,8 @@
 """The other half of powercut.c: after a kill, takes back what was not flushed, as the journal tells it.
 
-For each file the sectors that were written since its last flush may each be as before any of these writes or as after the last;
-its size and the names in a folder likewise. Which, is drawn from a seed, in one of the manners of Loss.
+For each file the sectors that were written since its last flush may each be as before any of these writes or as
+after the last; its size and the names in a folder likewise. Which, is drawn from a seed, in one of the manners of
+Loss.
 """
 import collections
 import contextlib

@@ -22,6 +22,7 @@ class HurtServer(program.Server):
         self.data = pathlib.Path(data) if data else self.data
         self.environment, self.limits, self.prefix = {}, {}, []
         self.starts = 0
+        self.may_end = (-signal.SIGKILL,)  # codes with which it may have ended before it is killed
 
     def launch(self, *arguments):
         def limit():
@@ -40,11 +41,12 @@ class HurtServer(program.Server):
         os.killpg(self.process.pid, number)
 
     def kill(self):
-        """The whole group at once, and until the last of it is gone: a snapshot's child is part of the machine."""
+        """The whole group at once, and until the last of it is gone: a snapshot's child is part of the machine.
+        A server that had ended already, by a fault of its own, is no server that was killed."""
         if self.process is None:
             self.client.close()
             return
-        group = self.process.pid
+        group, ended = self.process.pid, self.process.poll()
         try:
             os.killpg(group, signal.SIGKILL)
         except ProcessLookupError:
