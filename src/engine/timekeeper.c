@@ -6,7 +6,7 @@
 /* Before the end of the process the time may have lagged by as much as no jump is: that is no time that passed. */
 void timekeeper_init(struct timekeeper *t, uint64_t last_ns, uint64_t real_ns,
                      uint64_t monotonic_ns) {
-    uint64_t floor_ns = last_ns != 0 ? real_ns - TIMEKEEPER_JUMP_NS : real_ns;
+    uint64_t floor_ns = last_ns != 0 ? real_ns - TIMEKEEPER_LAG_NS : real_ns;
     t->time_ns = last_ns > floor_ns ? last_ns : floor_ns;
     t->monotonic_ns = monotonic_ns;
     t->starts_after_ns = monotonic_ns;

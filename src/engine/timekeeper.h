@@ -7,7 +7,7 @@
  *          (monotonic) no attempt may start, so that no pace sees its tokens come back early: for the
  *          length of the jump, 2 s at least, a minute at most. So a pace of one second, or two, is kept
  *          whatever the wall clock does; one with a longer period while the jump is longer than it.
- *          A restart goes on 20 ms behind the wall clock, which is caught up as any lag is. What it
+ *          A restart goes on 19 ms behind the wall clock, which is caught up as any lag is. What it
  *          cannot know is a jump while nothing ran, or a hold that was not over.
  * Shape:   plain struct, both clocks passed in.
  */
@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #define TIMEKEEPER_JUMP_NS     20000000ull
+#define TIMEKEEPER_LAG_NS      19000000ull /* a little less: the clocks are not read at once */
 #define TIMEKEEPER_HOLD_MIN_NS 2000000000ull
 #define TIMEKEEPER_HOLD_MAX_NS 60000000000ull
 

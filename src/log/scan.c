@@ -96,9 +96,12 @@ static size_t candidate_in(struct span block, uint64_t distance, uint64_t positi
     return i;
 }
 
-int scan_find(struct scan *s, uint64_t offset, uint64_t position, uint64_t *ret_offset,
-              struct record *ret) {
-    uint64_t at = offset + 1;
+/*
+ * As scan_find, but from `at` on. How far ahead a position may be is told by how far it is from `offset`, where
+ * `position` was expected: from the last place found it would be too near for short records.
+ */
+static int find_from(struct scan *s, uint64_t at, uint64_t offset, uint64_t position,
+                     uint64_t *ret_offset, struct record *ret) {
     while (at + RECORD_HEADER_BYTES <= s->end) {
         struct span in;
         int rc = window_at(s, at, RECORD_HEADER_BYTES, &in);
@@ -129,6 +132,11 @@ int scan_find(struct scan *s, uint64_t offset, uint64_t position, uint64_t *ret_
     return E_END;
 }
 
+int scan_find(struct scan *s, uint64_t offset, uint64_t position, uint64_t *ret_offset,
+              struct record *ret) {
+    return find_from(s, offset + 1, offset, position, ret_offset, ret);
+}
+
 int scan_run(struct scan *s, struct scan_end *end) {
     for (;;) {
         struct record r;
@@ -157,7 +165,7 @@ int scan_look_behind(struct scan *s, const struct scan_end *end, enum scan_behin
     uint64_t offset = end->offset;
     for (;;) {
         struct record r;
-        int rc = scan_find(s, offset, end->position, &offset, &r);
+        int rc = find_from(s, offset + 1, end->offset, end->position, &offset, &r);
         if (rc == E_END) {
             break;
         }

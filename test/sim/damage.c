@@ -172,8 +172,10 @@ static void check_opened(struct sim *s, const struct trial *t, const struct faul
     bool same = span_equal(buffer_span(&state), buffer_span(expected));
     buffer_release(&state);
     SIM_CHECK(s, same || may_be_earlier(t, f, w, found),
-              "%s of %s: opened with another state (at %llu)", fault_name(f->kind), w->path,
-              (unsigned long long)found->log.next_position - 1);
+              "%s of %s%s: opened with another state (at %llu; the last batch begins behind %llu)",
+              fault_name(f->kind), w->last_segment ? "the last segment " : "", w->path,
+              (unsigned long long)found->log.next_position - 1,
+              (unsigned long long)t->durable_before);
     read_all_bodies(s, e);
     keeper_turn(e, false); /* compaction must not carry on what is damaged */
     engine_snapshot(e) != 0 ? (void)0 : keeper_turn(e, false);

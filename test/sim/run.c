@@ -170,6 +170,7 @@ static void make_full(struct sim *s) {
 static void give_room(struct sim *s) {
     sim_disk_set_capacity(s->disk, CAPACITY_BYTES);
     s->full_until = 0;
+    s->full_wanted = false;
 }
 
 /* ---- stopping and starting ---- */

@@ -6,14 +6,14 @@
 
 #define SEED 77u
 
-/* A file of records of 100 bytes at 64 + 100 * i, positions from 1, batches of three. */
-static int write_records(const struct file_ops *files, int count) {
+/* A file of records of 48 + payload bytes from 64 on, positions from 1, batches of three. */
+static int write_records(const struct file_ops *files, int count, size_t payload) {
     int file = files->open(files->context, "f", O_RDWR | O_CREAT, 0600);
     assert_true(file >= 0);
     struct buffer facts, out;
     buffer_init(&facts, 4096);
     buffer_init(&out, 1u << 20);
-    assert_int_equal(fact_encode(&facts, 1, 1, span_of((uint8_t[52]){7}, 52)), 0);
+    assert_int_equal(fact_encode(&facts, 1, 1, span_of((uint8_t[52]){7}, payload)), 0);
     for (int i = 0; i < count; i++) {
         struct record r = {.position = 1 + (uint64_t)i,
                            .batch_index = (uint32_t)i % 3,
@@ -37,7 +37,7 @@ static int setup(void **state) {
     struct scene *s = calloc(1, sizeof *s);
     s->disk = sim_disk_create(3);
     const struct file_ops *files = sim_disk_ops(s->disk);
-    int file = write_records(files, 9);
+    int file = write_records(files, 9, 52); /* 100 bytes each */
     scan_init(&s->scan, files, file, SEED, 64 + 900 + 1000);
     *state = s;
     return 0;
@@ -80,6 +80,21 @@ static void damage_in_an_early_batch_has_a_witness(void **state) {
         assert_int_equal(behind(s, &end), SCAN_WITNESS);
         sim_disk_flip(s->disk, "f", 64 + 100 * (uint64_t)i + 50, 3);
     }
+}
+
+/* Found by the simulator: from the leftover of the batch the witness seemed too near for its position. */
+static void a_witness_of_short_records_is_seen(void **state) {
+    (void)state;
+    struct sim_disk *disk = sim_disk_create(3);
+    const struct file_ops *files = sim_disk_ops(disk);
+    struct scene s = {.disk = disk};
+    scan_init(&s.scan, files, write_records(files, 4, 4), SEED, 64 + 4 * 52 + 1000);
+    sim_disk_flip(disk, "f", 64 + 45, 3);
+    struct scan_end end = run(&s);
+    assert_true(end.offset == 64 && end.reason == E_CORRUPT);
+    assert_int_equal(behind(&s, &end), SCAN_WITNESS);
+    scan_release(&s.scan);
+    sim_disk_free(disk);
 }
 
 static void damage_in_the_last_batch_has_none(void **state) {
@@ -131,6 +146,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(whole_run_ends_at_the_zero_length, setup, teardown),
         cmocka_unit_test_setup_teardown(damage_in_an_early_batch_has_a_witness, setup, teardown),
+        cmocka_unit_test(a_witness_of_short_records_is_seen),
         cmocka_unit_test_setup_teardown(damage_in_the_last_batch_has_none, setup, teardown),
         cmocka_unit_test_setup_teardown(search_finds_the_next_readable_record, setup, teardown),
         cmocka_unit_test_setup_teardown(a_length_of_zero_amid_records_is_seen_through, setup,
