@@ -18,8 +18,8 @@ from test_kill_rounds import define
 JOURNALLED = {"pwrite64", "pwritev", "fallocate", "ftruncate", "rename", "unlink", "mkdir", "fsync", "fdatasync",
               "openat", "open"}
 HARMLESS = {"pread64", "preadv", "read", "readv", "close", "fstat", "newfstatat", "statx", "stat", "lstat", "statfs",
-            "fstatfs", "getdents64", "lseek", "flock", "access", "faccessat", "faccessat2", "readlink", "execve", "fcntl",
-            "fadvise64", "chmod", "fchmod", "utimensat"}
+            "fstatfs", "getdents64", "lseek", "flock", "access", "faccessat", "faccessat2", "readlink", "execve",
+            "fcntl", "fadvise64", "chmod", "fchmod", "utimensat"}
 
 
 def test_every_call_that_writes_is_known(chaos, make_hurt, tmp_path, small_log):
@@ -54,7 +54,8 @@ def run(disk, script):
     """A Python program whose changes below `root` are journalled; it kills itself in the end."""
     environment = dict(os.environ, ROOT=str(disk.root), **disk.environment(random.Random(1), flush_us=0))
     program = "import os\nos.chdir('/')\nROOT = os.environ['ROOT']\n" + script
-    return subprocess.run([sys.executable, "-S", "-c", program], env=environment, start_new_session=True, capture_output=True, text=True, timeout=20)
+    return subprocess.run([sys.executable, "-S", "-c", program], env=environment, start_new_session=True,
+                          capture_output=True, text=True, timeout=20)
 
 
 WRITE = """

@@ -381,7 +381,7 @@ PUBLIC int fallocate(int file, int mode, off_t offset, off_t size) {
 
 /* ---- flushing ---- */
 
-/* The kernel's own flush is left out: a kill loses nothing anyway, and how slow the disk is, the seed says. */
+/* The kernel's own flush is left out: a kill loses nothing anyway. How slow it is, the seed says. */
 static int flush(int file) {
     char link[64], path[4096];
     uint64_t end = head->end;
