@@ -70,6 +70,16 @@ enum engine_step {
         ENGINE_STEP_COUNT
 };
 
+/* Deliveries and notices for AMQP connections, in order. Freed with delivery_batch_free by whoever has it. */
+struct delivery_batch {
+    struct delivery_batch *next;
+    uint64_t wait_position; /* engine's own */
+    uint32_t count;
+    struct delivery items[];
+};
+/* A chain; with the origins that are still in it. */
+void delivery_batch_free(struct delivery_batch *first);
+
 struct engine_options {
     const char *directory;        /* data folder: <directory>/log, <directory>/snapshot */
     const struct file_ops *files; /* NULL: file_ops_system */
@@ -96,6 +106,14 @@ struct engine_options {
     void (*between)(void *context, enum engine_step step);
     /* Durable starts. Runs on the log thread; must only hand over. NULL: nothing is ever started. */
     void (*start_attempts)(void *context, const struct attempt_start *starts, size_t count);
+    /*
+     * Durable deliveries, a chain, oldest first; the taker owns it. They are of all sessions: it hands each to
+     * its connection. Two calls may be under way at once, on two threads, but then the later one has only what
+     * was decided later; a CONSUME's answer may come after a delivery. Must only hand over. NULL: nothing is delivered.
+     */
+    void (*deliver)(void *context, struct delivery_batch *first);
+    /* Room ended or came back (engine_room): connection.blocked. Any thread, no lock held. NULL: nobody asks. */
+    void (*room_changed)(void *context, enum log_room room);
     /*
      * The log failed. One line for a person; called once. The process must end with a non-zero code. May run
      * on any thread and with the engine's lock held: must not call the engine.

@@ -208,8 +208,8 @@ int keeper_snapshot(struct engine *e, bool forked) {
 /* ---- giving segments back ---- */
 
 struct mover {
+    struct live_body bodies[MOVE_AT_ONCE];
     uint64_t ids[MOVE_AT_ONCE];
-    uint64_t addresses[MOVE_AT_ONCE];
     struct buffer bytes[MOVE_AT_ONCE];
     struct span payloads[MOVE_AT_ONCE];
 };
@@ -230,18 +230,19 @@ static void tell_unreadable(struct engine *e, uint32_t segment, uint64_t id, int
 /* Bodies of one segment, read back; those that went meanwhile are left out. Returns how many. */
 static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m) {
     pthread_mutex_lock(&e->lock);
-    size_t found = model_segment_live_ids(e->model, segment, m->ids, m->addresses, MOVE_AT_ONCE);
+    size_t found = model_segment_live_ids(e->model, segment, m->bodies, MOVE_AT_ONCE);
     pthread_mutex_unlock(&e->lock);
     uint32_t count = 0;
     for (size_t i = 0; i < found; i++) {
+        const struct live_body *b = &m->bodies[i];
         struct stored_message stored;
         buffer_clear(&m->bytes[i]);
-        int error = engine_read_message(e, m->ids[i], m->addresses[i], &m->bytes[i], &stored);
+        int error = engine_read_message(e, b->stored_id, b->address, &m->bytes[i], &stored);
         if (error != 0) {
-            tell_unreadable(e, segment, m->ids[i], error);
+            tell_unreadable(e, segment, b->id, error);
             continue;
         }
-        m->ids[count] = m->ids[i];
+        m->ids[count] = b->id;
         m->payloads[count++] = stored.payload;
     }
     return count;

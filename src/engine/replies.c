@@ -43,6 +43,16 @@ void held_release(struct held *h) {
     h->starts = NULL;
 }
 
+void delivery_batch_free(struct delivery_batch *first) {
+    while (first != NULL) {
+        struct delivery_batch *next = first->next;
+        for (uint32_t i = 0; i < first->count; i++)
+            free(first->items[i].origin);
+        free(first);
+        first = next;
+    }
+}
+
 void replies_deliver(struct engine *e, struct engine_request *first) {
     while (first != NULL) {
         struct engine_request *last = first;

@@ -20,7 +20,7 @@
 #include "base/error.h"
 #include "model/request.h"
 
-enum field_type { FIELD_TEXT, FIELD_BOOL, FIELD_U8, FIELD_U32, FIELD_U64, FIELD_ENUM, FIELD_LIST };
+enum field_type { FIELD_TEXT, FIELD_BYTES, FIELD_BOOL, FIELD_U8, FIELD_U32, FIELD_U64, FIELD_ENUM, FIELD_LIST };
 
 struct table;
 
@@ -61,6 +61,8 @@ struct any_list {
     { SINCE(v, FIELD_ENUM, s, f), .max = m }
 #define LIST_SINCE(v, s, f, m, t)                                                                  \
     { SINCE(v, FIELD_LIST, s, f), .max = m, .items = &t }
+#define BYTES_SINCE(v, s, f)                                                                       \
+    { SINCE(v, FIELD_BYTES, s, f) }
 #define TEXT(s, f, d) TEXT_SINCE(1, s, f, d)
 #define BOOL(s, f)    BOOL_SINCE(1, s, f)
 #define U8(s, f)                                                                                   \
@@ -91,8 +93,25 @@ static const struct field queue_fields[] = {
     U64(queue_def, retry.max_duration_ns),
     PACE(queue_def, pace),
     U64(queue_def, dispatch_deadline_ns),
+    BOOL_SINCE(2, queue_def, amqp),
+    BOOL_SINCE(2, queue_def, durable),
+    BOOL_SINCE(2, queue_def, auto_delete),
+    BOOL_SINCE(2, queue_def, exclusive),
+    BOOL_SINCE(2, queue_def, single_active),
+    BOOL_SINCE(2, queue_def, has_dead_letter_exchange),
+    BOOL_SINCE(2, queue_def, has_dead_letter_key),
+    U64_SINCE(2, queue_def, expires_ns),
+    ENUM_SINCE(2, queue_def, overflow, OVERFLOW_REFUSE_DLX),
+    U32_SINCE(2, queue_def, delivery_limit),
+    TEXT_SINCE(2, queue_def, dead_letter_exchange, ""),
+    TEXT_SINCE(2, queue_def, dead_letter_key, ""),
+    ENUM_SINCE(2, queue_def, ordering, KEY_OF_ROUTING_KEY),
+    TEXT_SINCE(2, queue_def, ordering_header, ""),
+    ENUM_SINCE(2, queue_def, dedup, DEDUP_BY_MESSAGE_ID),
+    U64_SINCE(2, queue_def, dedup_ttl_ns),
+    BYTES_SINCE(2, queue_def, arguments),
 };
-static const struct table queue_table = TABLE(1, queue_fields);
+static const struct table queue_table = TABLE(2, queue_fields);
 
 static const struct field stock_fields[] = {
     TEXT(stock_def, name, ""), U64(stock_def, total),   U64(stock_def, per_member),
@@ -217,6 +236,15 @@ bool name_valid(struct span name) {
     return true;
 }
 
+/* A hundred thousand queues have half a million empty texts: one for all of them. */
+static char no_text[1];
+
+void def_free_text(char *text) {
+    if (text != no_text) {
+        free(text);
+    }
+}
+
 int def_set_text(char **field, struct span value) {
     char *text = malloc(value.size + 1);
     if (text == NULL) {
@@ -226,8 +254,31 @@ int def_set_text(char **field, struct span value) {
         memcpy(text, value.data, value.size);
     }
     text[value.size] = '\0';
-    free(*field);
+    def_free_text(*field);
     *field = text;
+    return 0;
+}
+
+static int set_text_shared(char **field, struct span value) {
+    if (value.size > 0) {
+        return def_set_text(field, value);
+    }
+    def_free_text(*field);
+    *field = no_text;
+    return 0;
+}
+
+int def_set_bytes(struct def_bytes *field, struct span value) {
+    uint8_t *data = value.size == 0 ? NULL : malloc(value.size);
+    if (value.size > UINT32_MAX || (value.size > 0 && data == NULL)) {
+        free(data);
+        return E_NOMEM;
+    }
+    if (value.size > 0) {
+        memcpy(data, value.data, value.size);
+    }
+    free(field->data);
+    *field = (struct def_bytes){.data = data, .size = (uint32_t)value.size};
     return 0;
 }
 
@@ -250,8 +301,12 @@ static void table_release(const struct table *t, void *def) {
         const struct field *f = &t->fields[i];
         if (f->type == FIELD_TEXT) {
             char **text = field_at(def, f);
-            free(*text);
+            def_free_text(*text);
             *text = NULL;
+        } else if (f->type == FIELD_BYTES) {
+            struct def_bytes *bytes = field_at(def, f);
+            free(bytes->data);
+            *bytes = (struct def_bytes){.size = 0};
         } else if (f->type == FIELD_LIST) {
             list_release(f->items, field_at(def, f));
         }
@@ -262,7 +317,7 @@ static int table_init(const struct table *t, void *def) {
     int rc = 0;
     for (unsigned i = 0; i < t->count && rc == 0; i++) {
         if (t->fields[i].type == FIELD_TEXT) {
-            rc = def_set_text(field_at(def, &t->fields[i]), span_text(t->fields[i].text));
+            rc = set_text_shared(field_at(def, &t->fields[i]), span_text(t->fields[i].text));
         }
     }
     if (rc != 0) {
@@ -294,6 +349,10 @@ static int field_encode(const struct field *f, const void *def, struct buffer *o
     switch (f->type) {
     case FIELD_TEXT:
         return buffer_put_bytes(out, span_text(*(char *const *)(const void *)at));
+    case FIELD_BYTES: {
+        const struct def_bytes *bytes = (const void *)at;
+        return buffer_put_bytes(out, span_of(bytes->data, bytes->size));
+    }
     case FIELD_BOOL:
         return buffer_put_u8(out, *(const bool *)at);
     case FIELD_U8:
@@ -324,7 +383,7 @@ static int field_decode_text(struct reader *r, char **text) {
     if (r->failed || (value.size > 0 && memchr(value.data, '\0', value.size) != NULL)) {
         return E_CORRUPT;
     }
-    return def_set_text(text, value);
+    return set_text_shared(text, value);
 }
 
 static int field_decode(const struct field *f, struct reader *r, uint16_t version, void *def);
@@ -369,6 +428,10 @@ static int field_decode(const struct field *f, struct reader *r, uint16_t versio
     switch (f->type) {
     case FIELD_TEXT:
         return field_decode_text(r, at);
+    case FIELD_BYTES: {
+        struct span bytes = reader_bytes(r);
+        return r->failed ? E_CORRUPT : def_set_bytes(at, bytes);
+    }
     case FIELD_LIST:
         return list_decode(f, r, version, at);
     case FIELD_BOOL:
@@ -424,6 +487,7 @@ int queue_def_init(struct queue_def *d) {
     *d = (struct queue_def){
         .max_priority = 9,
         .dead_letters = true,
+        .durable = true,
         .max_dead = 1000000,
         .retry = {.max_attempts = 100,
                   .min_backoff_ns = 100 * NS_PER_MS,

@@ -36,6 +36,22 @@ struct retry_def {
     uint64_t max_duration_ns; /* 0; total age after the first attempt */
 };
 
+/* What happens to a queue of max_messages or max_bytes when more comes. */
+enum queue_overflow {
+    OVERFLOW_REFUSE = 0, /* QUEUE_FULL, to whoever publishes: AMQP's reject-publish */
+    OVERFLOW_DROP_HEAD =
+        1, /* what would leave next goes, to the dead-letter exchange if there is one */
+    OVERFLOW_REFUSE_DLX = 2, /* QUEUE_FULL, and what was published is dead-lettered */
+};
+enum queue_key_source { KEY_OF_ENVELOPE = 0, KEY_OF_HEADER = 1, KEY_OF_ROUTING_KEY = 2 };
+enum queue_dedup_source { DEDUP_NONE = 0, DEDUP_BY_HEADER = 1, DEDUP_BY_MESSAGE_ID = 2 };
+
+/* Owned bytes; data NULL when empty. */
+struct def_bytes {
+    uint8_t *data;
+    uint32_t size;
+};
+
 struct queue_def {
     char *name;
     char *destination; /* empty: not pushed */
@@ -49,6 +65,23 @@ struct queue_def {
     struct retry_def retry;
     struct pace_def pace;          /* of this queue alone; the destination's comes on top */
     uint64_t dispatch_deadline_ns; /* 0: the destination's timeout; whole attempt */
+    /* Since version 2, for AMQP. */
+    bool amqp;          /* declared by AMQP: max_messages and max_bytes count what is ready */
+    bool durable;       /* true; else it goes when the program starts again */
+    bool auto_delete;   /* goes with its last consumer */
+    bool exclusive;     /* goes with the session that declared it */
+    bool single_active; /* one consumer at a time gets messages */
+    bool has_dead_letter_exchange, has_dead_letter_key;
+    uint64_t expires_ns; /* 0; unused for so long: it goes */
+    enum queue_overflow overflow;
+    uint32_t delivery_limit;        /* 0: none; above it a returned message is dead */
+    char *dead_letter_exchange;     /* of the same vhost */
+    char *dead_letter_key;          /* else the message's own */
+    enum queue_key_source ordering; /* of the ordering key, for what AMQP publishes */
+    char *ordering_header;
+    enum queue_dedup_source dedup;
+    uint64_t dedup_ttl_ns;      /* 0: limits.dedup_ttl_ns */
+    struct def_bytes arguments; /* as declared: entries of a table; for equivalence */
 };
 
 struct stock_def {
@@ -182,8 +215,10 @@ void destination_def_release(struct destination_def *d);
 enum refusal definition_decide(struct define *how, struct span present, struct span wanted,
                                uint64_t known_file_hash, bool *ret_emit, uint64_t *ret_file_hash);
 
-/* Replaces an owned string. E_NOMEM. */
+/* Replaces an owned string. Definitions share one empty text, which only def_free_text may meet. E_NOMEM. */
 MUST_CHECK int def_set_text(char **field, struct span value);
+void def_free_text(char *text);
+MUST_CHECK int def_set_bytes(struct def_bytes *field, struct span value);
 
 MUST_CHECK int queue_def_encode(const struct queue_def *d, struct buffer *out);
 MUST_CHECK int stock_def_encode(const struct stock_def *d, struct buffer *out);

@@ -11,12 +11,19 @@
     X(QUEUE_DELETED, 0x0102, 1)                                                                    \
     X(QUEUE_PAUSED, 0x0103, 1)                                                                     \
     X(QUEUE_PURGED, 0x0104, 1)                                                                     \
-    X(MESSAGE_PUT, 0x0110, 1)                                                                      \
+    X(QUEUE_REMOVED, 0x0105, 1) /* with everything in it */                                        \
+    X(QUEUE_TOUCHED, 0x0106, 1) /* it is in use: its time to expire begins anew */                 \
+    X(QUEUE_OWNED, 0x0107, 1)   /* it is exclusive to a session */                                 \
+    X(MESSAGE_PUT, 0x0110, 2)                                                                      \
     X(MESSAGE_MOVED, 0x0111, 1)                                                                    \
     X(MESSAGE_DUE, 0x0112, 1)     /* delay over */                                                 \
     X(MESSAGE_EXPIRED, 0x0113, 1) /* time to live over */                                          \
     X(MESSAGE_DELETED, 0x0114, 1)                                                                  \
     X(MESSAGE_REDRIVEN, 0x0115, 1)                                                                 \
+    X(MESSAGE_FANOUT, 0x0116, 1)        /* one body, several queues */                             \
+    X(MESSAGE_DEAD_LETTERED, 0x0117, 1) /* out of its queue and, the same body, into others */     \
+    X(MESSAGE_RELOCATED, 0x0118, 1)     /* MOVED, for a body that several share */                 \
+    X(IDS_RESERVED, 0x0119, 1)                                                                     \
     X(STOCK_DEFINED, 0x0201, 1)                                                                    \
     X(STOCK_DELETED, 0x0202, 1)                                                                    \
     X(STOCK_PLUS, 0x0203, 1)                                                                       \
@@ -40,7 +47,29 @@
     X(ATTEMPT_DEFERRED, 0x0512, 1) /* a retry over the budget */                                   \
     X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */             \
     X(AUDIT_RECORDED, 0x0901, 1)                                                                   \
-    X(AUDIT_WRITTEN, 0x0902, 1) /* the audit file has the entries up to a number */
+    X(AUDIT_WRITTEN, 0x0902, 1) /* the audit file has the entries up to a number */                \
+    X(VHOST_DEFINED, 0x0801, 1)                                                                    \
+    X(VHOST_DELETED, 0x0802, 1) /* with everything in it */                                        \
+    X(EXCHANGE_DECLARED, 0x0803, 1)                                                                \
+    X(EXCHANGE_DELETED, 0x0804, 1)                                                                 \
+    X(BINDING_ADDED, 0x0805, 1)                                                                    \
+    X(BINDING_REMOVED, 0x0806, 1)                                                                  \
+    X(POLICY_DEFINED, 0x0807, 1)                                                                   \
+    X(POLICY_DELETED, 0x0808, 1)                                                                   \
+    X(POLICY_APPLIED, 0x0809, 1)                                                                   \
+    X(USER_DEFINED, 0x0a01, 1)                                                                     \
+    X(USER_DELETED, 0x0a02, 1)                                                                     \
+    X(PERMISSION_DEFINED, 0x0a03, 1)                                                               \
+    X(PERMISSION_DELETED, 0x0a04, 1)                                                               \
+    X(SESSION_CLOSED, 0x0b02, 1)                                                                   \
+    X(CONSUMER_ADDED, 0x0b03, 1)                                                                   \
+    X(CONSUMER_CANCELLED, 0x0b04, 1)                                                               \
+    X(CONSUMER_CREDITED, 0x0b05, 1)                                                                \
+    X(CHANNEL_LIMITED, 0x0b06, 1)                                                                  \
+    X(CHANNEL_CLOSED, 0x0b07, 1)                                                                   \
+    X(SESSION_OPENED, 0x0b08, 1)                                                                   \
+    X(MESSAGE_DELIVERED, 0x0b10, 1)                                                                \
+    X(MESSAGES_SETTLED, 0x0b11, 1)
 
 enum fact_kind {
 #define X(name, number, version) FACT_##name = number,

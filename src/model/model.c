@@ -264,6 +264,26 @@ uint64_t model_next_start_ns(const struct model *m, uint64_t now_ns) {
     return destination_next_start_ns(m, now_ns);
 }
 
+bool model_decide_delivery(const struct model *m, struct decision *d, struct delivery *ret) {
+    return false;
+}
+
+uint64_t model_next_delivery_ns(const struct model *m, uint64_t now_ns) {
+    return UINT64_MAX;
+}
+
+bool model_take_notice(struct model *m, struct delivery *ret) {
+    return false;
+}
+
+bool model_has_trim(const struct model *m) {
+    return false;
+}
+
+bool model_decide_trim(const struct model *m, struct decision *d) {
+    return false;
+}
+
 bool model_decide_recovery(const struct model *m, struct decision *d) {
     return destination_decide_recovery(m, d);
 }
@@ -274,11 +294,10 @@ uint64_t model_segment_live_bytes(const struct model *m, uint32_t segment) {
     return bodies_live(&m->bodies, segment);
 }
 
-size_t model_segment_live_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
-                              uint64_t *ret_addresses, size_t max) {
-    return bodies_live(&m->bodies, segment) == 0
-               ? 0
-               : queue_segment_ids(m, segment, ret_ids, ret_addresses, max);
+size_t model_segment_live_ids(const struct model *m, uint32_t segment, struct live_body *ret_bodies,
+                              size_t max) {
+    return bodies_live(&m->bodies, segment) == 0 ? 0
+                                                 : queue_segment_ids(m, segment, ret_bodies, max);
 }
 
 /* ---- the whole ---- */

@@ -28,6 +28,12 @@ struct model_limits {
     uint32_t receipts;         /* 1,000,000 finished ones remembered */
     uint64_t receipt_ttl_ns;   /* 24 h */
     uint64_t tombstone_ttl_ns; /* 24 h */
+    uint32_t vhosts;           /* 1,000 */
+    uint32_t exchanges;        /* 100,000 */
+    uint32_t bindings;         /* 10,000,000 */
+    uint32_t consumers;        /* 1,000,000 */
+    uint32_t sessions;         /* 100,000 */
+    uint32_t users;            /* 10,000; permissions: a hundred times as many */
 };
 
 /* E_NOMEM. `hash` keys the hash maps (attack protection); the state does not depend on it. */
@@ -63,6 +69,19 @@ struct attempt_start;
 bool model_decide_start(const struct model *m, struct decision *d, struct attempt_start *ret_start);
 
 /*
+ * The next message for a consumer, if there is one that has room: emits its fact and describes it. False: none
+ * now. Call, apply, call again. model_next_delivery_ns as model_next_start_ns.
+ */
+struct delivery;
+bool model_decide_delivery(const struct model *m, struct decision *d, struct delivery *ret);
+uint64_t model_next_delivery_ns(const struct model *m, uint64_t now_ns);
+/* What consumers must be told because of facts applied since: false: nothing more. */
+bool model_take_notice(struct model *m, struct delivery *ret);
+/* Drops one message from the head of a queue that is too long. False: none is. To be called until then. */
+bool model_has_trim(const struct model *m);
+bool model_decide_trim(const struct model *m, struct decision *d);
+
+/*
  * When model_decide_start may next return true without any further request: a time, now_ns or earlier
  * if at once, UINT64_MAX if only a request can change it. O(destinations with waiting work).
  */
@@ -76,8 +95,11 @@ bool model_decide_recovery(const struct model *m, struct decision *d);
  * reads each body back and asks for a MOVED fact by REQUEST_MESSAGE_MOVE.
  */
 uint64_t model_segment_live_bytes(const struct model *m, uint32_t segment);
-size_t model_segment_live_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
-                              uint64_t *ret_addresses, size_t max);
+struct live_body {
+    uint64_t id, stored_id, address; /* stored_id: by which the body is found in its record */
+};
+size_t model_segment_live_ids(const struct model *m, uint32_t segment, struct live_body *ret_bodies,
+                              size_t max);
 /* What model_segment_live_bytes counts by: log_segment_of. Set once after create. */
 void model_set_segment_of(struct model *m, uint32_t (*segment_of)(uint64_t address));
 

@@ -19,10 +19,13 @@
 #include "model/campaign.h"
 #include "model/dedup.h"
 #include "model/destination.h"
+#include "model/exchange.h"
 #include "model/queue.h"
 #include "model/receipt.h"
+#include "model/session.h"
 #include "model/stock.h"
 #include "model/transaction.h"
+#include "model/user.h"
 
 #define FACT_LENGTH_OFFSET 4u
 #define FACT_HEADER_BYTES  8u
@@ -36,12 +39,29 @@ const struct module *const modules[MODULE_COUNT] = {
     [MODULE_TRANSACTION] = &transaction_module,
     [MODULE_RECEIPT] = &receipt_module,
     [MODULE_AUDIT] = &audit_module,
+    [MODULE_EXCHANGE] = &exchange_module,
+    [MODULE_USER] = &user_module,
+    [MODULE_SESSION] = &session_module,
 };
 
 static inline void decision_keep(struct decision *d, int rc) {
     if (rc != 0) {
         d->failed = true;
     }
+}
+
+uint64_t decision_id(struct decision *d) {
+    assert(d->operation < IDS_PER_POSITION * (d->reserved + 1));
+    return id_make(d->position - d->reserved, 0) + d->operation++;
+}
+
+bool decision_has_ids(struct decision *d, uint32_t count) {
+    assert(count <= IDS_MAX);
+    if (d->operation + count <= IDS_PER_POSITION * (d->reserved + 1)) {
+        return true;
+    }
+    d->ids_wanted = d->operation + count;
+    return false;
 }
 
 size_t decision_begin(struct decision *d, uint16_t kind, uint16_t version) {

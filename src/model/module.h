@@ -33,7 +33,10 @@ enum module_id {
     MODULE_DESTINATION = 5,
     MODULE_TRANSACTION = 6,
     MODULE_RECEIPT = 7,
+    MODULE_EXCHANGE = 8, /* vhosts, exchanges, bindings, policies */
     MODULE_AUDIT = 9,
+    MODULE_USER = 10,    /* users and what they may do */
+    MODULE_SESSION = 11, /* AMQP connections and their consumers */
     MODULE_COUNT
 };
 
@@ -46,17 +49,33 @@ static inline uint64_t id_position(uint64_t id) {
     return id >> ID_OPERATION_BITS;
 }
 
+/*
+ * A record that needs more than 64 ids (a message to a thousand queues, a long transaction) takes those of
+ * positions before its own: records without any ids (IDS_RESERVED) are appended first to leave them free. So ids
+ * still grow with the order in which they were made.
+ */
+#define IDS_PER_POSITION (1u << ID_OPERATION_BITS)
+#define IDS_MAX          (1u << 16) /* of one record */
+
 /* The arguments of one decide, and the facts it emits. */
 struct decision {
     uint64_t now_ns;    /* time of the record, never less than any before */
     uint64_t position;  /* that the record will get */
     struct rng *random; /* borrows */
     bool may_grow;      /* false: the disk is nearly full; refuse what adds bodies or state */
-    uint32_t operation; /* index for id_make, advanced by whoever creates an id; < 64 */
+    uint32_t operation; /* index of the next id, advanced by whoever creates one; see decision_id */
+    uint32_t reserved;  /* positions right before this one whose ids are free for this record */
+    uint32_t
+        ids_wanted; /* set by a decide that found too few: it emitted nothing and is to be asked again */
     uint16_t fact_count;
     struct buffer *facts; /* borrows: encoded facts */
     bool failed;          /* an emit ran out of memory or room: the engine drops the decision */
 };
+
+/* The next id of this record; there must be one (decision_has_ids). */
+uint64_t decision_id(struct decision *d);
+/* Are there `count` more? If not, ids_wanted is set: the caller emits nothing. */
+bool decision_has_ids(struct decision *d, uint32_t count);
 
 /* Emits one fact: begin, write the payload to d->facts, end. Failures are kept in d->failed. */
 size_t decision_begin(struct decision *d, uint16_t kind, uint16_t version);

@@ -71,8 +71,8 @@ struct pace *queue_pace(struct model *m, uint32_t queue);
 const struct pace *queue_pace_view(const struct model *m, uint32_t queue);
 
 /* For model_segment_live_ids. */
-size_t queue_segment_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
-                         uint64_t *ret_addresses, size_t max);
+size_t queue_segment_ids(const struct model *m, uint32_t segment, struct live_body *ret,
+                         size_t max);
 
 /* ---- mutators, for the apply of ATTEMPT_* facts ---- */
 MUST_CHECK int queue_message_take(struct model *m, const struct applied *w, uint64_t id,

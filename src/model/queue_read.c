@@ -115,7 +115,7 @@ uint64_t queue_ready_count(const struct model *m, uint32_t queue) {
  * are in: what has left since is not looked for here again.
  */
 static size_t chunk_segment_ids(const struct model *m, size_t chunk, uint32_t segment,
-                                uint64_t *ret_ids, uint64_t *ret_addresses, size_t max) {
+                                struct live_body *ret, size_t max) {
     struct queues *s = m->queues;
     struct chunk_segments seen = {.low = UINT32_MAX};
     size_t found = 0;
@@ -132,22 +132,21 @@ static size_t chunk_segment_ids(const struct model *m, size_t chunk, uint32_t se
         seen.low = at < seen.low ? at : seen.low;
         seen.high = at > seen.high ? at : seen.high;
         if (at == segment && found < max) {
-            ret_ids[found] = g->id;
-            ret_addresses[found++] = g->address;
+            ret[found++] =
+                (struct live_body){.id = g->id, .stored_id = g->id, .address = g->address};
         }
     }
     s->chunks[chunk] = seen;
     return found;
 }
 
-size_t queue_segment_ids(const struct model *m, uint32_t segment, uint64_t *ret_ids,
-                         uint64_t *ret_addresses, size_t max) {
+size_t queue_segment_ids(const struct model *m, uint32_t segment, struct live_body *ret,
+                         size_t max) {
     const struct queues *s = m->queues;
     size_t found = 0;
     for (size_t chunk = 0; chunk < s->chunk_count && found < max; chunk++) {
         if (s->chunks[chunk].low <= segment && segment <= s->chunks[chunk].high) {
-            found += chunk_segment_ids(m, chunk, segment, ret_ids + found, ret_addresses + found,
-                                       max - found);
+            found += chunk_segment_ids(m, chunk, segment, ret + found, max - found);
         }
     }
     return found;

@@ -26,7 +26,13 @@
     X(LIMIT, "limit")       /* a limit of the limits table; see error_detail */                    \
     X(BUSY, "busy")         /* engine queue full */                                                \
     X(STOPPING, "stopping")                                                                        \
-    X(TOO_LARGE, "too-large") /* it can never fit */
+    X(TOO_LARGE, "too-large") /* it can never fit */                                               \
+    X(PRECONDITION,                                                                                \
+      "precondition-failed")       /* AMQP 406: it is there with other properties, in use */       \
+    X(LOCKED, "resource-locked")   /* AMQP 405: exclusive to another connection */                 \
+    X(FORBIDDEN, "access-refused") /* AMQP 403 */                                                  \
+    X(NOT_ALLOWED, "not-allowed")  /* AMQP 530 */                                                  \
+    X(COMMAND, "command-invalid")  /* AMQP 503: an unknown type of exchange */
 
 enum refusal {
 #define X(name, text) REFUSAL_##name,

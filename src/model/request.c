@@ -84,6 +84,12 @@ const char *dead_reason_name(enum dead_reason r) {
         return "expired";
     case DEAD_DELETED:
         return "deleted";
+    case DEAD_REJECTED:
+        return "rejected";
+    case DEAD_MAXLEN:
+        return "maxlen";
+    case DEAD_DELIVERY_LIMIT:
+        return "delivery-limit";
     }
     return "unknown";
 }

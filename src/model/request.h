@@ -11,6 +11,7 @@
 
 #include "base/buffer.h"
 #include "base/hash.h"
+#include "model/amqp.h"
 #include "model/definition.h"
 #include "model/module.h"
 
@@ -29,6 +30,9 @@
     X(MESSAGE_GET, 0x0110)                                                                         \
     X(MESSAGE_DELETE, 0x0111)                                                                      \
     X(MESSAGE_MOVE, 0x0112) /* compaction, from the engine only */                                 \
+    X(AMQP_QUEUE_DECLARE, 0x0120)                                                                  \
+    X(AMQP_QUEUE_DELETE, 0x0121)                                                                   \
+    X(AMQP_QUEUE_PURGE, 0x0122)                                                                    \
     X(STOCK_DEFINE, 0x0201)                                                                        \
     X(STOCK_DELETE, 0x0202)                                                                        \
     X(STOCK_GET, 0x0203)                                                                           \
@@ -63,7 +67,37 @@
     X(NOTHING, 0x0702) /* answers when everything before it is durable: readiness, benchmarks */   \
     X(AUDIT_NOTE, 0x0901) /* an entry about the program: name is the action, in.note the text */   \
     X(AUDIT_LIST, 0x0902)                                                                          \
-    X(AUDIT_WRITTEN, 0x0903) /* from the engine only */
+    X(AUDIT_WRITTEN, 0x0903) /* from the engine only */                                            \
+    X(AMQP_PUBLISH, 0x0801)                                                                        \
+    X(AMQP_TRANSACTION, 0x0802)                                                                    \
+    X(EXCHANGE_DECLARE, 0x0803)                                                                    \
+    X(EXCHANGE_DELETE, 0x0804)                                                                     \
+    X(EXCHANGE_LIST, 0x0805)                                                                       \
+    X(AMQP_BIND, 0x0806)                                                                           \
+    X(AMQP_UNBIND, 0x0807)                                                                         \
+    X(BINDING_LIST, 0x0808)                                                                        \
+    X(VHOST_DEFINE, 0x0809)                                                                        \
+    X(VHOST_DELETE, 0x080a)                                                                        \
+    X(VHOST_LIST, 0x080b)                                                                          \
+    X(POLICY_DEFINE, 0x080c)                                                                       \
+    X(POLICY_DELETE, 0x080d)                                                                       \
+    X(POLICY_LIST, 0x080e)                                                                         \
+    X(USER_DEFINE, 0x0a01)                                                                         \
+    X(USER_DELETE, 0x0a02)                                                                         \
+    X(USER_LIST, 0x0a03)                                                                           \
+    X(PERMISSION_DEFINE, 0x0a04)                                                                   \
+    X(PERMISSION_DELETE, 0x0a05)                                                                   \
+    X(PERMISSION_LIST, 0x0a06)                                                                     \
+    X(ACCESS_GET, 0x0a07) /* a user, and what it may do in a vhost */                              \
+    X(CONSUME, 0x0b01)                                                                             \
+    X(CONSUMER_CANCEL, 0x0b02)                                                                     \
+    X(CONSUMER_CREDIT, 0x0b03)                                                                     \
+    X(CONSUMER_LIST, 0x0b04)                                                                       \
+    X(QOS, 0x0b05)                                                                                 \
+    X(BASIC_GET, 0x0b06)                                                                           \
+    X(SETTLE, 0x0b07)                                                                              \
+    X(CHANNEL_CLOSE, 0x0b08)                                                                       \
+    X(SESSION_CLOSE, 0x0b09)
 
 enum request_kind {
 #define X(name, number) REQUEST_##name = number,
@@ -104,6 +138,9 @@ enum dead_reason {
     DEAD_EXHAUSTED = 2, /* attempts or age used up */
     DEAD_EXPIRED = 3,   /* its time to live ended */
     DEAD_DELETED = 4,   /* by a person; only in receipts */
+    DEAD_REJECTED = 5,  /* by a consumer */
+    DEAD_MAXLEN = 6, /* the queue was full and drops its head, or dead-letters what is published */
+    DEAD_DELIVERY_LIMIT = 7,
 };
 const char *message_state_name(enum message_state s);
 const char *dead_reason_name(enum dead_reason r);
@@ -197,7 +234,7 @@ struct attempt_start {
     uint32_t endpoint; /* id, see endpoint_id; 0: the destination's own URL */
     uint64_t timeout_ns;
     uint64_t scheduled_ns;
-    char queue[NAME_MAX_BYTES + 1];
+    char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 
 struct endpoint_checked {
@@ -214,6 +251,7 @@ struct queue_info {
     uint64_t published, completed, died, expired, deleted, attempts; /* since it was made */
     uint64_t oldest_ns; /* accepted time of the oldest ready message, 0 when none */
     bool paused;
+    uint32_t consumers;
 };
 
 struct message_info {
@@ -306,7 +344,7 @@ struct receipt_info {
     uint32_t attempts;
     uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
     uint64_t due_ns, number;
-    char queue[NAME_MAX_BYTES + 1];
+    char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 
 #define AUDIT_HASH_BYTES 32u
@@ -332,6 +370,8 @@ struct request {
     uint64_t id;      /* message or receipt of the path; AUDIT_WRITTEN: the number */
     /* Who asks, from where: for the audit. Empty actor: nobody who has to answer for it. */
     struct span actor, address;
+    struct span vhost; /* AMQP's; `name` is the queue's name as AMQP knows it then */
+    uint64_t session;  /* AMQP's: who asks, for what is exclusive; 0: none */
 
     union {
         struct {
@@ -373,6 +413,19 @@ struct request {
             struct span *payloads; /* borrows: each the PUT payload as read from the log */
             uint32_t count;
         } move;
+        struct amqp_publish amqp_publish;
+        struct amqp_transaction amqp_transaction;
+        struct queue_declare queue_declare;
+        struct queue_remove remove; /* AMQP_QUEUE_DELETE; EXCHANGE_DELETE: if_unused */
+        struct exchange_declare exchange;
+        struct binding binding; /* AMQP_BIND, AMQP_UNBIND */
+        struct consume
+            consume; /* CONSUME; of it CANCEL, CREDIT, QOS, CHANNEL_CLOSE what they need */
+        struct basic_get get;
+        struct settle_list settle;
+        struct policy_def policy;
+        struct user_def user;
+        struct permission_def permission; /* ACCESS_GET: user and vhost */
     } in;
 
     /* ---- answer ---- */
@@ -395,6 +448,9 @@ struct request {
         struct destination_info destination;
         struct receipt_info receipt;
         struct audit_state audit;
+        struct queue_declared declared;
+        struct delivery
+            delivery; /* BASIC_GET; kind 0: the queue is empty. `origin` is the asker's */
     } out;
     /*
      * GET: the encoded definition (of a destination: and behind it the parts of struct destination_detail,
@@ -403,6 +459,17 @@ struct request {
      * per entry entry_info, then the member key, both length-prefixed. STALE of ENTER: the member pointer.
      * AUDIT_LIST: per entry its hash (32), then the text, length-prefixed.
      * RECEIPT_GET: the name of the campaign that was entered, if any.
+     * AMQP_QUEUE_DECLARE: the queue's name. Lists of AMQP (not in pages; `vhost` empty: of all): items, each
+     * with a u32 length before it, of keys (u8 length), texts (u32 length) and numbers:
+     *   VHOST       key name
+     *   EXCHANGE    key vhost, key name, exchange_info's bytes as text, text arguments
+     *   BINDING     key vhost, key source, key destination, u8 to exchange, key routing key, text arguments
+     *   CONSUMER    u64 session, u32 number, u16 channel, u16 prefetch, u8 flags (1 exclusive, 2 no-ack,
+     *               4 active), u32 priority, u64 unsettled, key tag, text model's name of the queue
+     *   POLICY      key vhost, key name, text pattern, key apply to, u32 priority, text definition
+     *   USER        key name, text hash, text tags
+     *   PERMISSION  key user, key vhost, text configure, text write, text read
+     * ACCESS_GET: the USER item; then the PERMISSION item if there is one; `generation` of all access.
      */
     struct buffer out_bytes;
 };
@@ -437,6 +504,8 @@ struct stored_message {
     uint8_t priority;
     struct envelope envelope;
     struct span payload; /* the whole fact payload, as MESSAGE_MOVE wants it */
+    /* As AMQP published it; properties are empty (not even flags) when it came another way. */
+    struct span exchange, routing_key, properties;
 };
 /* Finds message `id` among the facts of a record. E_NOT_FOUND, E_CORRUPT. */
 MUST_CHECK int stored_message_find(struct span facts, uint64_t id, struct stored_message *ret);

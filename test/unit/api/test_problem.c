@@ -52,6 +52,11 @@ static void every_refusal_has_its_status(void **state) {
         {REFUSAL_BUSY, 503, "/problems/busy"},
         {REFUSAL_STOPPING, 503, "/problems/stopping"},
         {REFUSAL_TOO_LARGE, 413, "/problems/too-large"},
+        {REFUSAL_PRECONDITION, 409, "/problems/conflict"},
+        {REFUSAL_LOCKED, 409, "/problems/conflict"},
+        {REFUSAL_FORBIDDEN, 409, "/problems/conflict"},
+        {REFUSAL_NOT_ALLOWED, 503, "/problems/limit"},
+        {REFUSAL_COMMAND, 400, "/problems/invalid"},
     };
     assert_int_equal(ARRAY_LENGTH(rows), REFUSAL_COUNT - 1);
     for (size_t i = 0; i < ARRAY_LENGTH(rows); i++) {

@@ -76,6 +76,16 @@ static void test_queue_round_trip(void **state) {
                           .pace = {PACE_STRICT, 11, 12, 13, 14}};
     assert_int_equal(def_set_text(&a.name, span_text("orders")), 0);
     assert_int_equal(def_set_text(&a.destination, span_text("out")), 0);
+    assert_int_equal(def_set_text(&a.dead_letter_exchange, span_text("dlx")), 0);
+    assert_int_equal(def_set_text(&a.dead_letter_key, span_text("dead")), 0);
+    assert_int_equal(def_set_text(&a.ordering_header, span_text("x-key")), 0);
+    assert_int_equal(def_set_bytes(&a.arguments, span_of("a\0b", 3)), 0);
+    a.expires_ns = 15;
+    a.overflow = OVERFLOW_DROP_HEAD;
+    a.delivery_limit = 16;
+    a.ordering = KEY_OF_HEADER;
+    a.dedup = DEDUP_BY_MESSAGE_ID;
+    a.dedup_ttl_ns = 17;
     assert_int_equal(queue_def_encode(&a, &out), 0);
     struct reader r;
     struct queue_def b;
@@ -101,6 +111,13 @@ static void test_queue_round_trip(void **state) {
     assert_int_equal(b.pace.period_ns, 12);
     assert_int_equal(b.pace.burst, 13);
     assert_int_equal(b.pace.concurrency, 14);
+    assert_string_equal(b.dead_letter_exchange, "dlx");
+    assert_string_equal(b.dead_letter_key, "dead");
+    assert_string_equal(b.ordering_header, "x-key");
+    assert_true(span_equal(span_of(b.arguments.data, b.arguments.size), span_of("a\0b", 3)));
+    assert_true(!b.durable && !b.amqp && b.expires_ns == 15 && b.overflow == OVERFLOW_DROP_HEAD);
+    assert_true(b.delivery_limit == 16 && b.ordering == KEY_OF_HEADER);
+    assert_true(b.dedup == DEDUP_BY_MESSAGE_ID && b.dedup_ttl_ns == 17);
     queue_def_release(&a);
     queue_def_release(&b);
 }
