@@ -108,8 +108,8 @@ struct engine_options {
     void (*start_attempts)(void *context, const struct attempt_start *starts, size_t count);
     /*
      * Durable deliveries, a chain, oldest first; the taker owns it. They are of all sessions: it hands each to
-     * its connection. Two calls may be under way at once, on two threads, but then the later one has only what
-     * was decided later; a CONSUME's answer may come after a delivery. Must only hand over. NULL: nothing is delivered.
+     * its connection. One call at a time, on whichever thread flushed; a CONSUME's answer may come after a
+     * delivery. Must only hand over. NULL: nothing is delivered.
      */
     void (*deliver)(void *context, struct delivery_batch *first);
     /* Room ended or came back (engine_room): connection.blocked. Any thread, no lock held. NULL: nobody asks. */

@@ -3,7 +3,8 @@
  *
  * Locks, in the order in which they may be taken:
  *   1. engine.lock    the model, the timekeeper, the fact buffer: whoever holds it is the writer;
- *   2. held.lock      answers and starts that wait for the disk; taken by on_durable, so never held
+ *   2. held.deliver_lock, around held.lock: deliveries go out in order;
+ *      held.lock      answers, deliveries and starts that wait for the disk; taken by on_durable, so never held
  *                     while calling the log;
  *   3. intake.lock    the queue of requests; held for a few instructions.
  */
@@ -46,11 +47,14 @@ struct held_start {
 /* What waits for the disk, each in order of position. */
 struct held {
     pthread_mutex_t lock;
+    pthread_mutex_t
+        deliver_lock; /* taken before `lock`: deliveries leave in order, by one thread at a time */
     pthread_cond_t progress; /* signalled at each durable position, for those who wait for room */
     struct engine_request *first; /* link */
     struct engine_request *last;  /* link */
     struct held_start *starts;    /* owns; ring */
     uint32_t starts_first, starts_count, starts_capacity;
+    struct delivery_batch *batches, *last_batch; /* owns */
     _Atomic bool dead; /* the log failed: nothing leaves any more. Set under the lock */
 };
 
@@ -106,7 +110,8 @@ struct engine {
     struct timekeeper timekeeper;
     struct rng random;
     struct buffer facts;
-    uint64_t last_position; /* of the last record appended */
+    struct delivery_batch *batch; /* owns; of the deliveries that are being gathered */
+    uint64_t last_position;       /* of the last record appended */
     struct engine_stats stats;
     uint64_t flush_by_ns;     /* monotonic: what may wait has waited long enough; 0: nothing waits */
     uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
@@ -157,6 +162,8 @@ void held_release(struct held *h);
 void replies_hold(struct engine *e, struct engine_request *first, struct engine_request *last);
 MUST_CHECK int replies_hold_start(struct engine *e, const struct attempt_start *start,
                                   uint64_t wait_position);
+/* Takes it over. */
+void replies_hold_batch(struct engine *e, struct delivery_batch *b);
 void replies_release(struct engine *e, uint64_t durable_position);
 /* Takes back a request that waits; only after the log died. False: it does not wait here (yet). */
 bool replies_withdraw(struct engine *e, struct engine_request *q);

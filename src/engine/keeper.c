@@ -376,9 +376,13 @@ static void tell_room(struct engine *e) {
         [LOG_ROOM_NONE] = "the disk is full: nothing is accepted or sent until there is room",
     };
     enum log_room room = log_room(e->log);
-    if (room != e->keeper.room)
-        engine_note(e, "%s", texts[room]);
+    bool changed = room != e->keeper.room;
     e->keeper.room = room;
+    if (!changed)
+        return;
+    engine_note(e, "%s", texts[room]);
+    if (e->options.room_changed != NULL)
+        e->options.room_changed(e->options.context, room);
 }
 
 void keeper_turn(struct engine *e, bool forked) {

@@ -26,6 +26,7 @@ int held_init(struct held *h) {
         return E_NOMEM;
     h->starts_capacity = STARTS_CAPACITY_FIRST;
     pthread_mutex_init(&h->lock, NULL);
+    pthread_mutex_init(&h->deliver_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -38,7 +39,9 @@ void held_release(struct held *h) {
     if (h->starts == NULL)
         return;
     free(h->starts);
+    delivery_batch_free(h->batches);
     pthread_mutex_destroy(&h->lock);
+    pthread_mutex_destroy(&h->deliver_lock);
     pthread_cond_destroy(&h->progress);
     h->starts = NULL;
 }
@@ -107,14 +110,56 @@ static void release_starts(struct engine *e, uint64_t durable_position) {
     } while (n == STARTS_PER_CALL);
 }
 
+/* Cuts the durable prefix off. Lock held. */
+static struct delivery_batch *take_durable_batches(struct held *h, uint64_t durable_position) {
+    struct delivery_batch *first = h->batches;
+    if (first == NULL || first->wait_position > durable_position)
+        return NULL;
+    struct delivery_batch *end = first;
+    while (end->next != NULL && end->next->wait_position <= durable_position)
+        end = end->next;
+    h->batches = end->next;
+    if (h->batches == NULL)
+        h->last_batch = NULL;
+    end->next = NULL;
+    return first;
+}
+
+static void release_batches(struct engine *e, uint64_t durable_position) {
+    struct held *h = &e->held;
+    pthread_mutex_lock(&h->deliver_lock);
+    pthread_mutex_lock(&h->lock);
+    struct delivery_batch *first = h->dead ? NULL : take_durable_batches(h, durable_position);
+    pthread_mutex_unlock(&h->lock);
+    if (first != NULL)
+        e->options.deliver(e->options.context, first);
+    pthread_mutex_unlock(&h->deliver_lock);
+}
+
+void replies_hold_batch(struct engine *e, struct delivery_batch *b) {
+    struct held *h = &e->held;
+    b->next = NULL;
+    pthread_mutex_lock(&h->lock);
+    if (h->last_batch != NULL)
+        h->last_batch->next = b;
+    else
+        h->batches = b;
+    h->last_batch = b;
+    pthread_mutex_unlock(&h->lock);
+    replies_release(e, log_durable_position(e->log));
+}
+
 void replies_release(struct engine *e, uint64_t durable_position) {
     struct held *h = &e->held;
     pthread_mutex_lock(&h->lock);
     struct engine_request *first = h->dead ? NULL : take_durable(h, durable_position);
     bool starts = h->starts_count > 0 && !h->dead;
+    bool batches = h->batches != NULL && !h->dead;
     pthread_cond_broadcast(&h->progress);
     pthread_mutex_unlock(&h->lock);
     replies_deliver(e, first);
+    if (batches)
+        release_batches(e, durable_position);
     if (starts)
         release_starts(e, durable_position);
 }

@@ -4,6 +4,7 @@
  *   1. requests:  decide -> one record -> apply -> held until durable
  *   2. timers:    what is due now, up to GATHER_MAX decisions in one record
  *   3. starts:    attempts that pace and order allow now, up to GATHER_MAX in one record
+ *   4. deliveries: messages for consumers that have room, likewise; and behind each request what it made too long
  *
  * In 2 and 3 each decision is applied before the next is taken, so that the next one sees it; the facts
  * are appended once, behind. That is sound because these facts carry no bodies (apply needs no address; one
@@ -15,6 +16,7 @@
 
 #include "base/clock.h"
 #include "engine/internal.h"
+#include "model/fact.h"
 
 #define NOW_EVERY 32u /* requests decided at one reading of the clock, then handed to the log */
 #define LOOK_AGAIN_NS                                                                              \
@@ -103,11 +105,44 @@ static enum refusal refusal_of_append(struct engine *e, struct request *r, int e
     return REFUSAL_STOPPING;
 }
 
-static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request *q) {
-    struct request *r = &q->r;
+/* Records before the next one, whose ids are its. 0: *ret_count of them. */
+static int reserve_ids(struct engine *e, uint64_t now_ns, uint32_t ids, uint32_t *ret_count) {
+    uint32_t count = (ids - 1) / IDS_PER_POSITION;
+    for (uint32_t i = 0; i < count; i++) {
+        buffer_clear(&e->facts);
+        struct decision d = begin(e, now_ns);
+        decision_end(&d, decision_begin(&d, FACT_IDS_RESERVED, 1));
+        uint64_t address;
+        int error = d.failed ? E_NOMEM : sequencer_append(e, now_ns, 1, &address);
+        if (error != 0)
+            return error;
+    }
+    buffer_clear(&e->facts);
+    *ret_count = count;
+    return 0;
+}
+
+/* Asked again when it needs more ids than a record has. */
+static struct decision decide(struct engine *e, uint64_t now_ns, struct request *r) {
     buffer_clear(&e->facts);
     struct decision d = begin(e, now_ns);
     r->refusal = model_decide(e->model, &d, r);
+    while (r->refusal == REFUSAL_NONE && d.ids_wanted != 0 && !d.failed) {
+        uint32_t wanted = d.ids_wanted, reserved = 0;
+        int error = reserve_ids(e, now_ns, wanted, &reserved);
+        d = begin(e, now_ns);
+        d.reserved = reserved;
+        r->count = 0;
+        r->refusal = error == 0 ? model_decide(e->model, &d, r) : refusal_of_append(e, r, error);
+    }
+    return d;
+}
+
+static void run_trims(struct engine *e, uint64_t now_ns);
+
+static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request *q) {
+    struct request *r = &q->r;
+    struct decision d = decide(e, now_ns, r);
     if (r->refusal == REFUSAL_NONE && d.failed) {
         r->refusal = REFUSAL_LIMIT;
         r->error_detail = "the request needs more room than one log record has";
@@ -123,6 +158,8 @@ static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request 
     q->wait_position = e->last_position;
     e->stats.requests++;
     e->stats.refused[r->refusal]++;
+    if (model_has_trim(e->model))
+        run_trims(e, now_ns);
 }
 
 /* A run of members is a run of cache misses: all at once instead of one by one. */
@@ -181,6 +218,17 @@ static bool has_room_to_gather(struct engine *e) {
 
 typedef bool decide_next(struct engine *e, struct decision *d);
 
+/* A new beginning with as many ids as were wanted. */
+static bool begin_with_ids(struct engine *e, uint64_t now_ns, struct decision *d) {
+    uint32_t reserved = 0;
+    int error = reserve_ids(e, now_ns, d->ids_wanted, &reserved);
+    if (error != 0 && !e->held.dead)
+        engine_break(e, "a record could not be appended", error);
+    *d = begin(e, now_ns);
+    d->reserved = reserved;
+    return error == 0;
+}
+
 /*
  * A decision that made a message (an event) is the last of its record: apply needs to know where its body
  * stands, so the record is appended first, with what was applied before.
@@ -205,9 +253,16 @@ static uint32_t gather(struct engine *e, uint64_t now_ns, decide_next *next,
     uint32_t n = 0;
     while (n < GATHER_MAX && e->facts.size < GATHER_BYTES(e) && !e->broken) {
         size_t begun = e->facts.size;
-        d.operation = 0;
+        uint16_t facts_before = d.fact_count;
         if (!next(e, &d) || d.failed)
             break;
+        if (d.ids_wanted != 0) {
+            e->facts.size = begun;
+            d.fact_count = facts_before;
+            if (n > 0 || !begin_with_ids(e, now_ns, &d))
+                break; /* in a record of its own */
+            continue;
+        }
         n++;
         if (d.operation > 0) {
             append_then_apply(e, &d, begun);
@@ -268,15 +323,113 @@ static void run_starts(struct engine *e, uint64_t now_ns) {
     }
 }
 
+/* ---- consumers ---- */
+
+static bool next_trim(struct engine *e, struct decision *d) {
+    return model_decide_trim(e->model, d);
+}
+
+static void run_trims(struct engine *e, uint64_t now_ns) {
+    while (!e->broken && model_has_trim(e->model) && has_room_to_gather(e)) {
+        uint16_t facts;
+        if (gather(e, now_ns, next_trim, &facts) == 0 || e->broken)
+            return;
+        append_gathered(e, now_ns, facts);
+    }
+}
+
+static struct delivery_batch *batch_create(struct engine *e) {
+    struct delivery_batch *b = malloc(sizeof(*b) + GATHER_MAX * sizeof(b->items[0]));
+    if (b == NULL) {
+        engine_break(e, "deliveries could not be gathered", E_NOMEM);
+        return NULL;
+    }
+    b->next = NULL;
+    b->count = 0;
+    return b;
+}
+
+/* Held until the last record is durable; an empty one goes at once. Smaller now: most have a few. */
+static void batch_hold(struct engine *e, struct delivery_batch *b) {
+    if (b->count == 0 || e->options.deliver == NULL) {
+        delivery_batch_free(b);
+        return;
+    }
+    struct delivery_batch *fitting = realloc(b, sizeof(*b) + b->count * sizeof(b->items[0]));
+    b = fitting != NULL ? fitting : b;
+    b->wait_position = e->last_position;
+    replies_hold_batch(e, b);
+}
+
+/* Consumers that are gone with their queue. */
+static void tell_notices(struct engine *e) {
+    struct delivery notice;
+    struct delivery_batch *b = NULL;
+    while (!e->broken && model_take_notice(e->model, &notice)) {
+        b = b == NULL ? batch_create(e) : b;
+        if (b == NULL)
+            return;
+        b->items[b->count++] = notice;
+        if (b->count == GATHER_MAX) {
+            batch_hold(e, b);
+            b = NULL;
+        }
+    }
+    if (b != NULL)
+        batch_hold(e, b);
+}
+
+static bool next_delivery(struct engine *e, struct decision *d) {
+    struct delivery *one = &e->batch->items[e->batch->count];
+    if (!model_decide_delivery(e->model, d, one))
+        return false;
+    e->batch->count++;
+    return true;
+}
+
+static bool may_deliver(struct engine *e, uint64_t now_ns) {
+    return e->options.deliver != NULL && atomic_load(&e->accepting) && !e->broken &&
+           !e->recovering && model_next_delivery_ns(e->model, now_ns) <= now_ns &&
+           has_room_to_gather(e);
+}
+
+static void run_deliveries(struct engine *e, uint64_t now_ns) {
+    tell_notices(e);
+    while (may_deliver(e, now_ns)) {
+        uint16_t facts;
+        e->batch = batch_create(e);
+        if (e->batch == NULL)
+            return;
+        uint32_t n = gather(e, now_ns, next_delivery, &facts);
+        if (n > 0 && !e->broken)
+            append_gathered(e, now_ns, facts);
+        batch_hold(e, e->batch);
+        e->batch = NULL;
+        if (n == GATHER_MAX)
+            log_commit(e->log);
+        else
+            return;
+    }
+}
+
+/*
+ * Deliveries at the time of the last request, before timers: what lives for no time at all gets to a consumer that
+ * waits; what expired is passed over by model_decide_delivery itself. Then again, for what timers let be ready.
+ */
 void sequencer_work(struct engine *e, struct engine_request *first) {
     decide_chain(e, first);
     if (e->broken)
         return;
     e->short_of_room = false;
+    if (!e->recovering)
+        run_deliveries(e, e->timekeeper.time_ns);
     uint64_t now_ns = engine_now_ns(e), unknown;
     if (e->recovering && sequencer_recover(e, &unknown) != 0)
         return; /* the log is dead */
     run_timers(e, now_ns);
+    if (model_has_trim(e->model))
+        run_trims(e, now_ns);
+    run_deliveries(e, now_ns);
     run_starts(e, now_ns);
 }
 
@@ -291,6 +444,11 @@ uint64_t sequencer_next_wake_ns(struct engine *e) {
         if (start_ns < due_ns)
             due_ns = start_ns;
     }
+    if (e->options.deliver != NULL && atomic_load(&e->accepting)) {
+        uint64_t delivery_ns = model_next_delivery_ns(e->model, now_ns);
+        if (delivery_ns < due_ns)
+            due_ns = delivery_ns;
+    }
     if (e->recovering)
         due_ns = now_ns;
     if (due_ns == UINT64_MAX)
@@ -304,6 +462,13 @@ static bool next_recovery(struct engine *e, struct decision *d) {
     return model_decide_recovery(e->model, d);
 }
 
+/* Those who would be told are gone themselves. */
+static void forget_notices(struct engine *e) {
+    struct delivery notice;
+    while (model_take_notice(e->model, &notice))
+        free(notice.origin);
+}
+
 int sequencer_recover(struct engine *e, uint64_t *ret_count) {
     *ret_count = 0;
     while (has_room_to_gather(e)) {
@@ -314,6 +479,7 @@ int sequencer_recover(struct engine *e, uint64_t *ret_count) {
             return E_CORRUPT;
         if (n == 0) {
             e->recovering = false;
+            forget_notices(e);
             return 0;
         }
         append_gathered(e, now_ns, facts);

@@ -8,7 +8,8 @@
  *       10   1+.  exchange that it was last published to   (u8 length, bytes)
  *        .   1+.  routing key of that
  *        .     .  deaths, the latest first:
- *                    reason (1), time (8), count (8), queue, exchange, routing key (each u8 length, bytes)
+ *                    reason (1; with 128: the first death), time (8), count (8), queue, exchange, routing key
+ *                    (each u8 length, bytes)
  */
 #include "model/amqp.h"
 
@@ -84,7 +85,8 @@ struct span amqp_queue_split(struct span name, char ret_vhost[VHOST_MAX_BYTES + 
 bool amqp_origin_next(struct span *deaths, struct amqp_death *ret) {
     struct reader in;
     reader_init(&in, *deaths);
-    struct amqp_death d = {.reason = reader_u8(&in)};
+    uint8_t reason = reader_u8(&in);
+    struct amqp_death d = {.reason = reason & 0x7f, .first = reason >= 0x80};
     d.time_ns = reader_u64(&in);
     d.count = reader_u64(&in);
     d.queue = reader_key(&in);

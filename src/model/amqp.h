@@ -65,18 +65,19 @@ struct amqp_message {
     bool persistent;
 };
 
-struct amqp_publish {
+struct exchange_publish {
     struct span vhost;
     struct amqp_message message;
     /* out */
     uint32_t routed; /* how many queues it went to; 0: basic.return if mandatory, and confirm */
-    bool refused; /* in a transaction: by a full queue; one alone is answered QUEUE_FULL instead */
+    bool refused;    /* by a full queue, while others took it or in a transaction: basic.nack */
 };
 
 enum settle_verdict {
     SETTLE_ACK = 1,     /* gone */
     SETTLE_REQUEUE = 2, /* back to its place; dead above the queue's delivery limit */
     SETTLE_REJECT = 3,  /* dead-lettered, or gone */
+    SETTLE_RETURN = 4,  /* back to its place: it was never sent, so this delivery does not count */
 };
 
 /* What is not held by this session (any more) is passed over. */
@@ -114,6 +115,8 @@ struct delivery {
 
 struct amqp_death {
     uint8_t reason; /* enum dead_reason: amqp_reason_name */
+    bool
+        first; /* the first death: its exchange and routing keys are those stored with the body (with CC) */
     struct span queue, exchange, routing_key;
     uint64_t time_ns; /* of the last such death */
     uint64_t count;
@@ -121,8 +124,8 @@ struct amqp_death {
 
 /*
  * Deaths, the latest first: the x-death list. `exchange` and `routing_key` are those that it was last
- * published with, which is what basic.deliver says. The oldest death's routing keys are those of the
- * stored properties (with CC) and may be shown from there. A message with deaths has no expiration any more.
+ * published with, which is what basic.deliver says when there are deaths; without any, the stored ones hold.
+ * A message with deaths has no expiration any more.
  */
 struct amqp_origin {
     uint64_t stored_id; /* 0: its own */
@@ -201,8 +204,8 @@ struct settle_list {
 };
 
 /* AMQP_TRANSACTION: all publishes, then all settles, in one record. */
-struct amqp_transaction {
-    struct amqp_publish *publishes; /* borrows */
+struct exchange_transaction {
+    struct exchange_publish *publishes; /* borrows */
     uint32_t publish_count;
     struct settle_list settles;
 };

@@ -14,7 +14,7 @@
     X(QUEUE_REMOVED, 0x0105, 1) /* with everything in it */                                        \
     X(QUEUE_TOUCHED, 0x0106, 1) /* it is in use: its time to expire begins anew */                 \
     X(QUEUE_OWNED, 0x0107, 1)   /* it is exclusive to a session */                                 \
-    X(MESSAGE_PUT, 0x0110, 2)                                                                      \
+    X(MESSAGE_PUT, 0x0110, 1)                                                                      \
     X(MESSAGE_MOVED, 0x0111, 1)                                                                    \
     X(MESSAGE_DUE, 0x0112, 1)     /* delay over */                                                 \
     X(MESSAGE_EXPIRED, 0x0113, 1) /* time to live over */                                          \

@@ -22,6 +22,8 @@
  *   0x0100     8  tie: campaign index (4), stock index (4)
  *   0x0200     0  the tied purchase is the receipt text of the message id
  *   0x0400   2+.  the tied purchase, when it is another
+ *   0x0800        published by AMQP: exchange, routing key (u16 length, bytes), properties (u32 length, bytes)
+ *   0x1000     2  n: the body belongs to messages of n ids, from this one
  *   and at the end the body.
  *
  * MOVED has the same bytes: apply takes the new place of the body from it and nothing else.
@@ -34,11 +36,14 @@
 /* Of all optional fields together; the body has its own limit. */
 #define MESSAGE_EXTRA_MAX_BYTES (32u << 10)
 #define MESSAGE_BODY_MAX_BYTES  (16u << 20)
+#define EXTRA_BYTES_MAX         ((1u << 20) - 1) /* of a payload besides the body */
 
 struct message_payload {
     struct stored_message stored;
     uint32_t queue; /* index */
     bool purchase_is_id;
+    bool amqp;       /* stored has exchange, routing_key, properties */
+    uint16_t copies; /* ids from stored.id that this body belongs to; 0: one */
     struct tie tie;
 };
 

@@ -12,11 +12,14 @@
 #include "model/campaign.h"
 #include "model/dedup.h"
 #include "model/destination.h"
+#include "model/exchange.h"
 #include "model/fact.h"
 #include "model/queue.h"
 #include "model/receipt.h"
+#include "model/session.h"
 #include "model/state.h"
 #include "model/stock.h"
+#include "model/user.h"
 
 #define MODULE_OF(kind) ((kind) >> 8)
 
@@ -34,6 +37,12 @@ static void limits_fill(struct model_limits *l) {
         .receipts = 1000000,
         .receipt_ttl_ns = 24 * 3600 * NS_PER_SECOND,
         .tombstone_ttl_ns = 24 * 3600 * NS_PER_SECOND,
+        .vhosts = 1000,
+        .exchanges = 100000,
+        .bindings = 10000000,
+        .consumers = 1000000,
+        .sessions = 100000,
+        .users = 10000,
     };
 #define FILL(field) l->field = l->field != 0 ? l->field : defaults.field
     FILL(queues);
@@ -48,6 +57,12 @@ static void limits_fill(struct model_limits *l) {
     FILL(receipts);
     FILL(receipt_ttl_ns);
     FILL(tombstone_ttl_ns);
+    FILL(vhosts);
+    FILL(exchanges);
+    FILL(bindings);
+    FILL(consumers);
+    FILL(sessions);
+    FILL(users);
 #undef FILL
 }
 
@@ -85,6 +100,9 @@ static int model_create_parts(struct model *m) {
     if (rc == 0) {
         rc = receipts_create(m, &m->receipts);
     }
+    rc = rc != 0 ? rc : sessions_create(m, &m->sessions);
+    rc = rc != 0 ? rc : exchanges_create(m, &m->exchanges);
+    rc = rc != 0 ? rc : users_create(m, &m->users);
     return rc != 0 ? rc : audits_create(&m->audits);
 }
 
@@ -119,6 +137,9 @@ void model_free(struct model *m) {
     campaigns_free(m->campaigns);
     stocks_free(m->stocks);
     queues_free(m->queues);
+    exchanges_free(m->exchanges);
+    sessions_free(m->sessions);
+    users_free(m->users);
     bodies_release(&m->bodies);
     heap_release(&m->timers);
     free(m);
@@ -196,7 +217,11 @@ enum refusal model_decide(const struct model *m, struct decision *d, struct requ
     r->refusal = keyed     ? decide_keyed(m, d, r)
                  : audited ? decide_audited(m, d, r)
                            : module_decide(m, d, r);
-    if (r->refusal != REFUSAL_NONE) {
+    if (d->ids_wanted > IDS_MAX) {
+        r->refusal =
+            request_refuse(r, REFUSAL_TOO_LARGE, "more than 65,536 messages in one record");
+    }
+    if (r->refusal != REFUSAL_NONE || d->ids_wanted != 0) {
         d->facts->size = facts_before;
         d->fact_count = count_before;
         d->operation = operation_before;
@@ -228,6 +253,7 @@ static int apply_one(struct model *m, const struct applied *where, struct reader
 
 int model_apply(struct model *m, const struct applied *where, struct span facts) {
     struct reader r;
+    m->applied_ns = where->time_ns;
     reader_init(&r, facts);
     int rc = 0;
     while (r.left > 0 && rc == 0) {
@@ -265,27 +291,28 @@ uint64_t model_next_start_ns(const struct model *m, uint64_t now_ns) {
 }
 
 bool model_decide_delivery(const struct model *m, struct decision *d, struct delivery *ret) {
-    return false;
+    return session_decide_delivery(m, d, ret);
 }
 
 uint64_t model_next_delivery_ns(const struct model *m, uint64_t now_ns) {
-    return UINT64_MAX;
+    return session_next_delivery_ns(m, now_ns);
 }
 
 bool model_take_notice(struct model *m, struct delivery *ret) {
-    return false;
+    return session_take_notice(m, ret);
 }
 
 bool model_has_trim(const struct model *m) {
-    return false;
+    return session_has_trim(m);
 }
 
 bool model_decide_trim(const struct model *m, struct decision *d) {
-    return false;
+    return session_decide_trim(m, d);
 }
 
 bool model_decide_recovery(const struct model *m, struct decision *d) {
-    return destination_decide_recovery(m, d);
+    return destination_decide_recovery(m, d) || session_decide_recovery(m, d) ||
+           queue_decide_recovery(m, d) || exchange_decide_recovery(m, d);
 }
 
 /* ---- bodies ---- */

@@ -191,6 +191,7 @@ static int load_section(struct model *m, struct span whole, struct reader *index
     }
     m->section_version = version;
     rc = modules[module]->load(m, &r);
+    m->section_version = 0;
     return rc == 0 && !reader_done(&r) ? E_CORRUPT : rc;
 }
 

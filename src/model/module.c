@@ -56,11 +56,11 @@ uint64_t decision_id(struct decision *d) {
 }
 
 bool decision_has_ids(struct decision *d, uint32_t count) {
-    assert(count <= IDS_MAX);
     if (d->operation + count <= IDS_PER_POSITION * (d->reserved + 1)) {
         return true;
     }
-    d->ids_wanted = d->operation + count;
+    d->operation += count; /* the next to ask wants its own besides */
+    d->ids_wanted = d->operation;
     return false;
 }
 

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "model/campaign.h"
 #include "model/destination.h"
+#include "model/exchange.h"
 #include "model/fact.h"
 #include "model/queue_state.h"
 
@@ -71,9 +72,16 @@ static enum refusal check_pace(struct request *r, const struct pace_def *p) {
     return REFUSAL_NONE;
 }
 
+/* One that AMQP declared keeps its name, however long. */
+static bool definition_is_amqp(const struct model *m, const struct queue_def *def) {
+    const struct queue *q = queue_at(m->queues, queue_find(m, span_text(def->name)));
+    return q != NULL && q->def.amqp;
+}
+
 static enum refusal check_definition(const struct model *m, struct request *r) {
     const struct queue_def *q = r->in.define.queue;
-    if (!name_valid(span_text(q->name))) {
+    bool amqp = definition_is_amqp(m, q);
+    if (!amqp && !name_valid(span_text(q->name))) {
         return request_invalid(r, "/name",
                                "1 to 128 of letters, digits, '.', '_' and '-', the "
                                "first a letter or digit");
@@ -88,12 +96,36 @@ static enum refusal check_definition(const struct model *m, struct request *r) {
     return check_pace(r, &q->pace);
 }
 
+/* What AMQP declared stays as it is, whoever else defines the queue with more. */
+static void keep_declared(struct queue_def *def, const struct queue_def *present) {
+    def->amqp = true;
+    def->durable = present->durable;
+    def->auto_delete = present->auto_delete;
+    def->exclusive = present->exclusive;
+    def->single_active = present->single_active;
+    def->has_dead_letter_exchange = present->has_dead_letter_exchange;
+    def->has_dead_letter_key = present->has_dead_letter_key;
+    def->expires_ns = present->expires_ns;
+    def->overflow = present->overflow;
+    def->delivery_limit = present->delivery_limit;
+    def->dead_letter_exchange = present->dead_letter_exchange;
+    def->dead_letter_key = present->dead_letter_key;
+    def->ordering = present->ordering;
+    def->ordering_header = present->ordering_header;
+    def->dedup = present->dedup;
+    def->dedup_ttl_ns = present->dedup_ttl_ns;
+    def->arguments = present->arguments;
+}
+
 static enum refusal decide_define_with(const struct model *m, struct decision *d, struct request *r,
                                        struct buffer *present, struct buffer *wanted) {
     struct queue_def def = *r->in.define.queue; /* texts stay the caller's */
     def.pace.burst = pace_burst(&def.pace);
     uint32_t index = queue_find(m, span_text(def.name));
     const struct queue *q = queue_at(m->queues, index);
+    if (q != NULL && q->def.amqp) {
+        keep_declared(&def, &q->def);
+    }
     if ((q != NULL && queue_def_encode(&q->def, present) != 0) ||
         queue_def_encode(&def, wanted) != 0) {
         d->failed = true;
@@ -202,14 +234,10 @@ static enum refusal check_envelope(struct request *r, const struct envelope *e) 
 
 static enum refusal check_room(const struct model *m, const struct decision *d, struct request *r,
                                const struct queue *q, const struct publish *p) {
-    uint64_t waiting = 0;
-    for (unsigned state = 1; state < STATES_LIVE; state++) {
-        waiting += state == MESSAGE_DEAD ? 0 : q->counts[state];
-    }
-    if (q->def.max_messages != 0 && waiting >= q->def.max_messages) {
+    if (q->def.overflow != OVERFLOW_DROP_HEAD && !queue_has_room(q, 0)) {
         return request_refuse(r, REFUSAL_QUEUE_FULL, "the queue holds maxMessages messages");
     }
-    if (q->def.max_bytes != 0 && p->envelope.body.size > q->def.max_bytes - q->bytes) {
+    if (q->def.overflow != OVERFLOW_DROP_HEAD && !queue_has_room(q, p->envelope.body.size)) {
         return request_refuse(r, REFUSAL_QUEUE_FULL, "the queue holds maxBytes bytes");
     }
     if (m->queues->by_id.count + d->operation >= m->limits.messages) {
@@ -243,7 +271,7 @@ enum refusal queue_check_publish(const struct model *m, const struct decision *d
     return refusal;
 }
 
-static uint64_t end_of_life(const struct queue *q, uint64_t now_ns, uint64_t ttl_ns) {
+uint64_t queue_end_of_life(const struct queue *q, uint64_t now_ns, uint64_t ttl_ns) {
     uint64_t ttl = q->def.message_ttl_ns;
     ttl = ttl == 0 || (ttl_ns != 0 && ttl_ns < ttl) ? ttl_ns : ttl;
     if (ttl == 0 || ttl > UINT64_MAX - now_ns) {
@@ -286,9 +314,9 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
         .queue = queue,
         .stored = {.id = id_make(d->position, d->operation++),
                    .accepted_ns = d->now_ns,
-                   .queue = span_text(q->def.name),
+                   .queue = queue_stored_name(q),
                    .schedule_ns = schedule,
-                   .expires_ns = end_of_life(q, d->now_ns, p->ttl_ns),
+                   .expires_ns = queue_end_of_life(q, d->now_ns, p->ttl_ns),
                    .priority = p->priority,
                    .envelope = p->envelope},
     };
@@ -366,6 +394,12 @@ static enum refusal queue_decide(const struct model *m, struct decision *d, stru
         return queue_decide_delete(m, d, r);
     case REQUEST_MESSAGE_MOVE:
         return queue_decide_move(m, d, r);
+    case REQUEST_AMQP_QUEUE_DECLARE:
+        return queue_decide_amqp_declare(m, d, r);
+    case REQUEST_AMQP_QUEUE_DELETE:
+        return queue_decide_amqp_delete(m, d, r);
+    case REQUEST_AMQP_QUEUE_PURGE:
+        return queue_decide_amqp_purge(m, d, r);
     default:
         return decide_for_queue(m, d, r);
     }
@@ -374,9 +408,17 @@ static enum refusal queue_decide(const struct model *m, struct decision *d, stru
 /* A delayed message whose time to live ends first expires too: message_timer_due chose the earlier. */
 static void queue_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
                            uint32_t ref) {
+    if (timer_kind == TIMER_QUEUE) {
+        queue_on_expiry(m, d, ref);
+        return;
+    }
     const struct message *g = message_at(m->queues, ref);
     const struct message_times *t = times_at(m->queues, g->times);
     bool due = g->state == MESSAGE_DELAYED && (t->expires_ns == 0 || t->due_ns < t->expires_ns);
+    if (!due && queue_at(m->queues, g->queue)->def.has_dead_letter_exchange) {
+        (void)exchange_emit_death(m, d, ref, DEAD_EXPIRED);
+        return;
+    }
     message_emit(d, due ? FACT_MESSAGE_DUE : FACT_MESSAGE_EXPIRED, g->id);
     if (!due) {
         queue_emit_settlement(m, d, ref);
@@ -409,5 +451,5 @@ const struct module queue_module = {
     .load = queue_load,
     .check = queue_check,
     .memory_bytes = queue_memory_bytes,
-    .section_version = 1,
+    .section_version = 2,
 };

@@ -90,6 +90,9 @@ MUST_CHECK int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns
 MUST_CHECK int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
                                   enum dead_reason reason, uint16_t status, uint8_t error);
 
+/* After a restart: a queue that is not durable goes. False: none left. */
+bool queue_decide_recovery(const struct model *m, struct decision *d);
+
 /* Told by destination when one is defined or deleted, so that queues find it by index. */
 void queue_destination_changed(struct model *m, const char *name, uint32_t destination);
 /* Told by queue when a message becomes ready, so that idle destinations cost nothing. See destination.h. */

@@ -9,7 +9,9 @@
 #include "base/error.h"
 #include "model/campaign.h"
 #include "model/fact.h"
+#include "model/queue_fanout.h"
 #include "model/queue_state.h"
+#include "model/session.h"
 
 static int apply_defined(struct model *m, const struct applied *w, struct reader *in) {
     uint32_t index = reader_u32(in);
@@ -76,7 +78,7 @@ static int put_fill(struct model *m, const struct applied *w, uint32_t slot,
     g->queue = p->queue;
     g->priority = in->priority;
     g->body_bytes = (uint32_t)in->envelope.body.size;
-    g->extra_bytes = (uint16_t)(in->payload.size - in->envelope.body.size);
+    g->extra_bytes = (in->payload.size - in->envelope.body.size) & EXTRA_BYTES_MAX;
     int rc = message_set_address(m, slot, w->address);
     if (rc == 0) {
         rc = message_set_tie(m, slot, p);
@@ -192,6 +194,23 @@ static int apply_to_message(struct model *m, const struct applied *w, uint16_t k
     }
 }
 
+static int apply_to_queue(struct model *m, const struct applied *w, uint16_t kind,
+                          struct reader *in) {
+    struct queue *q = queue_at(m->queues, reader_u32(in));
+    uint64_t session = kind == FACT_QUEUE_OWNED ? reader_u64(in) : 0;
+    if (q == NULL || in->failed) {
+        return E_CORRUPT;
+    }
+    if (kind == FACT_QUEUE_REMOVED) {
+        return queue_remove(m, w, q);
+    }
+    if (kind == FACT_QUEUE_OWNED) {
+        return session_own_queue(m, session, q);
+    }
+    queue_use_changed(m, q);
+    return 0;
+}
+
 int queue_apply(struct model *m, const struct applied *where, uint16_t kind, uint16_t version,
                 struct reader *payload) {
     switch (kind) {
@@ -207,6 +226,18 @@ int queue_apply(struct model *m, const struct applied *where, uint16_t kind, uin
         return apply_put(m, where, reader_take(payload, payload->left));
     case FACT_MESSAGE_MOVED:
         return apply_moved(m, where, reader_take(payload, payload->left));
+    case FACT_MESSAGE_FANOUT:
+        return queue_apply_fanout(m, where, payload);
+    case FACT_MESSAGE_DEAD_LETTERED:
+        return queue_apply_dead_lettered(m, where, payload);
+    case FACT_MESSAGE_RELOCATED:
+        return queue_apply_relocated(m, where, payload);
+    case FACT_IDS_RESERVED:
+        return 0;
+    case FACT_QUEUE_REMOVED:
+    case FACT_QUEUE_TOUCHED:
+    case FACT_QUEUE_OWNED:
+        return apply_to_queue(m, where, kind, payload);
     case FACT_MESSAGE_DUE:
     case FACT_MESSAGE_EXPIRED:
     case FACT_MESSAGE_DELETED:

@@ -57,7 +57,7 @@ static void check_message(struct census *c, uint32_t slot, enum message_state st
     check_key_of(s, slot);
     c->messages++;
     c->counts[state]++;
-    c->tied[state] += g->tie != 0;
+    c->tied[state] += message_is_tied(s, g);
     c->bytes += state != MESSAGE_DEAD ? g->body_bytes : 0;
     int rc = bodies_add(&c->bodies, g->address, stored_bytes(g));
     assert(rc == 0);

@@ -24,6 +24,7 @@ void queue_describe(const struct model *m, const struct queue *q, struct queue_i
         .attempts = q->attempts,
         .oldest_ns = oldest,
         .paused = q->def.paused,
+        .consumers = q->consumers,
     };
 }
 
@@ -39,8 +40,8 @@ void message_describe(const struct queues *s, const struct message *g, struct me
         .due_ns = t == NULL ? 0 : t->due_ns,
         .expires_ns = t == NULL ? 0 : t->expires_ns,
         .dead_reason = (enum dead_reason)g->dead_reason,
-        .last_status = g->last_status,
-        .last_error = g->last_error,
+        .last_status = message_status(g),
+        .last_error = message_error(g),
     };
 }
 
@@ -61,7 +62,7 @@ void message_view_fill(const struct queues *s, uint32_t slot, struct message_vie
         .outcome_unknown = g->outcome_unknown,
         .key_hash = g->key == 0 ? 0 : key_at(s, g->key)->hash,
     };
-    if (g->tie == 0) {
+    if (!message_is_tied(s, g)) {
         return;
     }
     const struct message_tie *tie = tie_at(s, g->tie);
@@ -73,6 +74,13 @@ void message_view_fill(const struct queues *s, uint32_t slot, struct message_vie
         receipt_format(g->id, ret->purchase_text);
         ret->tie.purchase = span_text(ret->purchase_text);
     }
+}
+
+uint64_t message_stored_id(const struct queues *s, const struct message *g) {
+    struct amqp_origin origin;
+    struct span bytes = message_origin(s, g);
+    bool other = bytes.size > 0 && amqp_origin_read(bytes, &origin) == 0 && origin.stored_id != 0;
+    return other ? origin.stored_id : g->id;
 }
 
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret) {
@@ -132,8 +140,8 @@ static size_t chunk_segment_ids(const struct model *m, size_t chunk, uint32_t se
         seen.low = at < seen.low ? at : seen.low;
         seen.high = at > seen.high ? at : seen.high;
         if (at == segment && found < max) {
-            ret[found++] =
-                (struct live_body){.id = g->id, .stored_id = g->id, .address = g->address};
+            ret[found++] = (struct live_body){
+                .id = g->id, .stored_id = message_stored_id(s, g), .address = g->address};
         }
     }
     s->chunks[chunk] = seen;

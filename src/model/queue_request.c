@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "model/campaign.h"
 #include "model/fact.h"
+#include "model/put.h"
 #include "model/queue_state.h"
 
 #define LIST_STEPS_MAX 100000u
@@ -229,17 +230,11 @@ static void purge_tied(const struct model *m, struct decision *d, struct request
     purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DEAD) ? q->dead.first : 0);
 }
 
-enum refusal queue_decide_purge(const struct model *m, struct decision *d, struct request *r,
-                                struct queue *q) {
-    unsigned wanted = r->in.list.state;
-    if (wanted >= STATES_LIVE || wanted == MESSAGE_IN_FLIGHT) {
-        return request_invalid(r, "/state", "ready, delayed, dead or blocked");
-    }
+void queue_emit_purge(const struct model *m, struct decision *d, struct request *r,
+                      const struct queue *q, unsigned mask, uint32_t max) {
     uint64_t total = 0, tied = 0;
-    unsigned mask = 0;
     for (unsigned state = 1; state < STATES_LIVE; state++) {
-        if (state != MESSAGE_IN_FLIGHT && (wanted == 0 || wanted == state)) {
-            mask |= STATE_BIT(state);
+        if (mask & STATE_BIT(state)) {
             total += q->counts[state];
             tied += state != MESSAGE_DEAD ? q->tied[state] : 0;
         }
@@ -247,10 +242,25 @@ enum refusal queue_decide_purge(const struct model *m, struct decision *d, struc
     if (tied > 0) {
         purge_tied(m, d, r, q, mask);
     } else if (total > 0) {
-        emit_purged(d, q->index, mask, PURGE_MAX);
-        r->count = total < PURGE_MAX ? total : PURGE_MAX;
+        emit_purged(d, q->index, mask, max);
+        r->count = total < max ? total : max;
     }
     r->next = r->count < total;
+}
+
+enum refusal queue_decide_purge(const struct model *m, struct decision *d, struct request *r,
+                                struct queue *q) {
+    unsigned wanted = r->in.list.state;
+    if (wanted >= STATES_LIVE || wanted == MESSAGE_IN_FLIGHT) {
+        return request_invalid(r, "/state", "ready, delayed, dead or blocked");
+    }
+    unsigned mask = 0;
+    for (unsigned state = 1; state < STATES_LIVE; state++) {
+        if (state != MESSAGE_IN_FLIGHT && (wanted == 0 || wanted == state)) {
+            mask |= STATE_BIT(state);
+        }
+    }
+    queue_emit_purge(m, d, r, q, mask, PURGE_MAX);
     return REFUSAL_NONE;
 }
 
@@ -322,15 +332,49 @@ enum refusal queue_decide_redrive(const struct model *m, struct decision *d, str
 
 /* ---- compaction ---- */
 
+/* Those of one body, as they stand in the list from `first` on. */
+static void emit_relocated(const struct model *m, struct decision *d, struct request *r,
+                           uint32_t first, const struct message_payload *p, struct span payload) {
+    size_t begun = decision_begin(d, FACT_MESSAGE_RELOCATED, 1);
+    size_t at = 0;
+    d->failed |= sized_begin(d->facts, &at) != 0;
+    for (uint32_t i = first; i < r->in.move.count && !d->failed; i++) {
+        uint32_t slot = message_find(m->queues, r->in.move.ids[i]);
+        struct message_payload other;
+        bool same = slot != 0 && message_payload_decode(r->in.move.payloads[i], &other) == 0 &&
+                    other.stored.id == p->stored.id &&
+                    payload.size == stored_bytes(message_at(m->queues, slot));
+        if (same) {
+            decision_put_u64(d, r->in.move.ids[i]);
+            r->in.move.ids[i] = 0; /* not again */
+            r->count++;
+        }
+    }
+    if (!d->failed) {
+        sized_end(d->facts, at);
+    }
+    decision_put_span(d, payload);
+    decision_end(d, begun);
+}
+
+/* Is the payload the body of this message? By its own id, or by that under which it was stored. */
+static bool is_body_of(const struct model *m, uint32_t slot, const struct message_payload *p) {
+    uint64_t id = message_stored_id(m->queues, message_at(m->queues, slot));
+    return id >= p->stored.id && id - p->stored.id < (p->copies > 1 ? p->copies : 1);
+}
+
 /* Those that are gone by now are left out; the rest of the payload is as it was read from the log. */
 enum refusal queue_decide_move(const struct model *m, struct decision *d, struct request *r) {
     for (uint32_t i = 0; i < r->in.move.count; i++) {
         struct span payload = r->in.move.payloads[i];
-        uint32_t slot = message_find(m->queues, r->in.move.ids[i]);
+        uint32_t slot = r->in.move.ids[i] == 0 ? 0 : message_find(m->queues, r->in.move.ids[i]);
         struct message_payload p;
-        if (slot == 0 || message_payload_decode(payload, &p) != 0 ||
-            p.stored.id != r->in.move.ids[i] ||
+        if (slot == 0 || message_payload_decode(payload, &p) != 0 || !is_body_of(m, slot, &p) ||
             payload.size != stored_bytes(message_at(m->queues, slot))) {
+            continue;
+        }
+        if (p.copies > 1 || p.stored.id != r->in.move.ids[i]) {
+            emit_relocated(m, d, r, i, &p, payload);
             continue;
         }
         size_t begun = decision_begin(d, FACT_MESSAGE_MOVED, 1);

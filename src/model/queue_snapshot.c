@@ -2,7 +2,7 @@
  * The section of the queue module in a snapshot.
  *
  *   roster (how many queues, generations of the slots), then per queue in order of slots:
- *     4 index   8 file hash   . definition   8 x 6 counters   . pace
+ *     4 index   8 file hash   . definition   8 x 6 counters   8 last use, 4 policy (since version 2)   . pace
  *     then its lists, in the order ready (level by level, 0 first), delayed, in flight, dead, blocked
  *     (key by key); each as 8 count, then the messages:
  *
@@ -16,12 +16,14 @@
  *       34     2  last status
  *       36     1  priority
  *       37     1  last error
- *       38     1  dead reason
- *       39     1  flags: 1 times, 2 tie, 4 key, 8 it holds the key, 16 outcome unknown, 32 own purchase
+ *       38     1  dead reason; in the high 4 bits those of the bytes besides the body
+ *       39     1  flags: 1 times, 2 tie, 4 key, 8 it holds the key, 16 outcome unknown, 32 own purchase,
+ *                 64 origin, 128 no receipt
  *       40    24  with flag 1: due (8), expires (8), first attempt (8)
  *        .     8  with flag 2: campaign (4), stock (4)
  *        .   1+.  with flag 32: the purchase (u8 length, bytes); else it is the message's receipt text
  *        .     8  with flag 4: hash of the key
+ *        .   4+.  with flag 64: origin (u32 length, bytes: model/amqp.c)
  *
  * Lists are written in their order and are read back by appending, so equal states give equal bytes.
  * Maps, timers and what bodies occupy are derived from it.
@@ -31,6 +33,7 @@
 
 #include "base/error.h"
 #include "model/queue_state.h"
+#include "model/session_state.h"
 
 #define MESSAGE_FIXED_BYTES 40u
 #define PREFETCH_MESSAGES   8u
@@ -42,7 +45,9 @@ enum message_flag {
     FLAG_HOLDS = 8,
     FLAG_UNKNOWN = 16,
     FLAG_PURCHASE = 32,
-    FLAG_ALL = 63,
+    FLAG_ORIGIN = 64,
+    FLAG_QUIET = 128,
+    FLAG_ALL = 255,
 };
 
 /* ---- save ---- */
@@ -51,8 +56,10 @@ static uint8_t message_flags(const struct queues *s, uint32_t slot) {
     const struct message *g = message_at(s, slot);
     unsigned flags = 0;
     flags |= g->times != 0 ? FLAG_TIMES : 0;
-    flags |= g->tie != 0 ? FLAG_TIE : 0;
+    flags |= message_is_tied(s, g) ? FLAG_TIE : 0;
     flags |= g->tie != 0 && tie_at(s, g->tie)->purchase != NULL ? FLAG_PURCHASE : 0;
+    flags |= message_origin(s, g).size > 0 ? FLAG_ORIGIN : 0;
+    flags |= g->quiet ? FLAG_QUIET : 0;
     flags |= g->key != 0 ? FLAG_KEY : 0;
     flags |= g->key != 0 && key_at(s, g->key)->holder == slot ? FLAG_HOLDS : 0;
     flags |= g->outcome_unknown ? FLAG_UNKNOWN : 0;
@@ -66,7 +73,7 @@ static void save_optional(const struct queues *s, const struct message *g, struc
         save_u64(out, t->expires_ns);
         save_u64(out, t->first_attempt_ns);
     }
-    if (g->tie != 0) {
+    if (message_is_tied(s, g)) {
         const struct message_tie *tie = tie_at(s, g->tie);
         save_u32(out, tie->campaign);
         save_u32(out, tie->stock);
@@ -77,6 +84,11 @@ static void save_optional(const struct queues *s, const struct message *g, struc
     if (g->key != 0) {
         save_u64(out, key_at(s, g->key)->hash);
     }
+    struct span origin = message_origin(s, g);
+    if (origin.size > 0) {
+        save_u32(out, (uint32_t)origin.size);
+        out->rc = out->rc != 0 ? out->rc : buffer_append_span(out->chunk, origin);
+    }
 }
 
 static void save_message(const struct queues *s, uint32_t slot, struct saver *out) {
@@ -86,11 +98,11 @@ static void save_message(const struct queues *s, uint32_t slot, struct saver *ou
     save_u64(out, g->accepted_ns);
     save_u32(out, g->body_bytes);
     save_u32(out, g->attempts);
-    save_u16(out, g->extra_bytes);
-    save_u16(out, g->last_status);
+    save_u16(out, (uint16_t)g->extra_bytes);
+    save_u16(out, message_status(g));
     save_u8(out, g->priority);
-    save_u8(out, g->last_error);
-    save_u8(out, g->dead_reason);
+    save_u8(out, message_error(g));
+    save_u8(out, (uint8_t)(g->dead_reason | g->extra_bytes >> 16 << 4));
     save_u8(out, message_flags(s, slot));
     save_optional(s, g, out);
     save_item_end(out);
@@ -102,7 +114,15 @@ static void save_list(const struct queues *s, const struct slot_list *l, struct 
     }
 }
 
-static void save_lists(const struct queues *s, const struct queue *q, struct saver *out) {
+/* What consumers hold is told by the session module, which comes later: here it is in flight like the rest. */
+static void save_held(const struct model *m, const struct queue *q, struct saver *out) {
+    for (uint32_t c = q->holders.first; c != 0; c = consumer_at(m->sessions, c)->of_queue.next) {
+        save_list(m->queues, &consumer_at(m->sessions, c)->held, out);
+    }
+}
+
+static void save_lists(const struct model *m, const struct queue *q, struct saver *out) {
+    const struct queues *s = m->queues;
     save_u64(out, q->counts[MESSAGE_READY]);
     for (uint32_t i = 0; i < q->level_count; i++) {
         save_list(s, &q->levels[i], out);
@@ -111,6 +131,7 @@ static void save_lists(const struct queues *s, const struct queue *q, struct sav
     save_list(s, &q->delayed, out);
     save_u64(out, q->counts[MESSAGE_IN_FLIGHT]);
     save_list(s, &q->in_flight, out);
+    save_held(m, q, out);
     save_u64(out, q->counts[MESSAGE_DEAD]);
     save_list(s, &q->dead, out);
     save_u64(out, q->counts[MESSAGE_BLOCKED]);
@@ -119,7 +140,7 @@ static void save_lists(const struct queues *s, const struct queue *q, struct sav
     }
 }
 
-static void save_queue(const struct queues *s, const struct queue *q, struct saver *out) {
+static void save_queue(const struct model *m, const struct queue *q, struct saver *out) {
     save_u32(out, q->index);
     save_u64(out, q->file_hash);
     out->rc = out->rc != 0 ? out->rc : queue_def_encode(&q->def, out->chunk);
@@ -129,9 +150,11 @@ static void save_queue(const struct queues *s, const struct queue *q, struct sav
     save_u64(out, q->expired);
     save_u64(out, q->deleted);
     save_u64(out, q->attempts);
+    save_u64(out, q->used_ns);
+    save_u32(out, q->policy);
     out->rc = out->rc != 0 ? out->rc : pace_save(&q->pace, out->chunk);
     save_item_end(out);
-    save_lists(s, q, out);
+    save_lists(m, q, out);
 }
 
 int queue_save(const struct model *m, struct buffer *chunk,
@@ -140,7 +163,7 @@ int queue_save(const struct model *m, struct buffer *chunk,
     struct saver out = {.chunk = chunk, .flush = flush, .sink = sink};
     roster_save(&s->roster, &out);
     for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
-        save_queue(s, queue_at(s, i), &out);
+        save_queue(m, queue_at(s, i), &out);
     }
     return out.rc;
 }
@@ -179,6 +202,13 @@ static int load_optional(struct model *m, uint32_t slot, struct reader *in, uint
     if (rc == 0 && (flags & FLAG_KEY)) {
         rc = load_key(m, slot, in, flags);
     }
+    if (rc == 0 && (flags & FLAG_ORIGIN)) {
+        struct span origin = reader_bytes(in);
+        struct amqp_origin read;
+        rc = in->failed || amqp_origin_read(origin, &read) != 0
+                 ? E_CORRUPT
+                 : message_set_origin(m, slot, origin);
+    }
     return in->failed ? E_CORRUPT : rc;
 }
 
@@ -193,13 +223,16 @@ static uint8_t load_fixed(struct message *g, const uint8_t *at) {
     g->accepted_ns = reader_u64(&in);
     g->body_bytes = reader_u32(&in);
     g->attempts = reader_u32(&in);
-    g->extra_bytes = reader_u16(&in);
-    g->last_status = reader_u16(&in);
+    uint32_t extra_low = reader_u16(&in);
+    uint16_t status = reader_u16(&in);
     g->priority = reader_u8(&in);
-    g->last_error = reader_u8(&in);
-    g->dead_reason = reader_u8(&in) & 15;
+    message_set_outcome(g, status, reader_u8(&in));
+    uint8_t reason = reader_u8(&in);
+    g->dead_reason = reason & 15;
+    g->extra_bytes = extra_low | (uint32_t)(reason >> 4) << 16;
     uint8_t flags = reader_u8(&in);
     g->outcome_unknown = (flags & FLAG_UNKNOWN) != 0;
+    g->quiet = (flags & FLAG_QUIET) != 0;
     return flags;
 }
 
@@ -292,8 +325,15 @@ static int load_queue(struct model *m, struct reader *in) {
     q->expired = reader_u64(in);
     q->deleted = reader_u64(in);
     q->attempts = reader_u64(in);
+    if (m->section_version >= 2) {
+        q->used_ns = reader_u64(in);
+        q->policy = reader_u32(in);
+    }
     rc = in->failed ? E_CORRUPT : pace_load(&q->pace, in);
-    return rc != 0 ? rc : load_lists(m, q, in);
+    rc = rc != 0 ? rc : load_lists(m, q, in);
+    queue_use_changed(m, q);
+    queue_ready_changed(m, q);
+    return rc;
 }
 
 int queue_load(struct model *m, struct reader *section) {

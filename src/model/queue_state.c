@@ -21,8 +21,9 @@
 
 #include "base/error.h"
 #include "model/receipt.h"
+#include "model/session_state.h"
 
-#define BY_AGE_STEPS 16u /* how far a returned message looks for its old place */
+#define BY_AGE_STEPS 256u /* how far a returned message looks for its old place */
 
 static const uint8_t moves[STATES_LIVE] = {
     [0] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_BLOCKED),
@@ -99,18 +100,18 @@ uint32_t queue_first_ready(const struct queue *q) {
     return 0;
 }
 
-struct slot_list *state_list(const struct queues *s, struct queue *q, const struct message *g) {
+struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g) {
     switch ((enum message_state)g->state) {
     case MESSAGE_READY:
         return &q->levels[g->priority];
     case MESSAGE_DELAYED:
         return &q->delayed;
     case MESSAGE_IN_FLIGHT:
-        return &q->in_flight;
+        return g->held ? &consumer_at(m->sessions, g->outcome)->held : &q->in_flight;
     case MESSAGE_DEAD:
         return &q->dead;
     case MESSAGE_BLOCKED:
-        return &key_at(s, g->key)->blocked;
+        return &key_at(m->queues, g->key)->blocked;
     case MESSAGE_DONE:
     case MESSAGE_DROPPED:
         break;
@@ -142,11 +143,15 @@ static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum mes
         key_block(m, slot);
     }
     g->state = (uint8_t)to;
-    struct slot_list *l = state_list(s, q, g);
+    struct slot_list *l = state_list(m, q, g);
     list_insert(s, l, place == PLACE_BY_AGE ? place_by_age(s, l, g->id) : 0, slot);
     q->counts[to]++;
-    q->tied[to] += g->tie != 0;
+    q->tied[to] += message_is_tied(s, g);
     q->bytes += to != MESSAGE_DEAD ? g->body_bytes : 0;
+    q->ready_bytes += to == MESSAGE_READY ? g->body_bytes : 0;
+    if (to == MESSAGE_IN_FLIGHT && g->held) {
+        session_message_taken(m, slot);
+    }
     return 0;
 }
 
@@ -157,17 +162,24 @@ static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
     if (from == 0) {
         return;
     }
-    struct slot_list *l = state_list(s, q, g);
+    struct slot_list *l = state_list(m, q, g);
     list_take(s, l, slot);
     q->counts[from]--;
-    q->tied[from] -= g->tie != 0;
+    q->tied[from] -= message_is_tied(s, g);
     q->bytes -= from != MESSAGE_DEAD ? g->body_bytes : 0;
+    q->ready_bytes -= from == MESSAGE_READY ? g->body_bytes : 0;
     if (from == MESSAGE_READY && l->count == 0) {
         level_bit_set(q, g->priority, false);
     } else if (from == MESSAGE_BLOCKED) {
         key_unblock(m, slot);
     }
     g->state = 0;
+    if (from == MESSAGE_IN_FLIGHT && g->held) {
+        uint32_t consumer = g->outcome;
+        g->held = 0;
+        g->outcome = 0;
+        session_message_left(m, consumer);
+    }
 }
 
 /* ---- timers ---- */
@@ -186,6 +198,10 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
 }
 
 void queue_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index) {
+    if (timer_kind == TIMER_QUEUE) {
+        queue_at(m->queues, ref)->expiry = index;
+        return;
+    }
     const struct message *g = message_at(m->queues, ref);
     times_at(m->queues, g->times)->timer = index;
 }
@@ -381,6 +397,10 @@ int message_create(struct model *m, uint64_t id, uint32_t *ret_slot) {
     return 0;
 }
 
+static int message_need_tie(struct queues *s, struct message *g) {
+    return g->tie != 0 ? 0 : slab_take(&s->ties, &g->tie);
+}
+
 int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p) {
     struct queues *s = m->queues;
     if (p->tie.campaign == 0 && p->tie.stock == 0) {
@@ -399,13 +419,33 @@ int message_set_tie(struct model *m, uint32_t slot, const struct message_payload
         memcpy(purchase + 1, p->tie.purchase.data, p->tie.purchase.size);
     }
     struct message *g = message_at(s, slot);
-    int rc = slab_take(&s->ties, &g->tie);
+    int rc = message_need_tie(s, g);
     if (rc != 0) {
         free(purchase);
         return rc;
     }
-    *tie_at(s, g->tie) = (struct message_tie){
-        .campaign = p->tie.campaign, .stock = p->tie.stock, .purchase = purchase};
+    struct message_tie *tie = tie_at(s, g->tie);
+    tie->campaign = p->tie.campaign;
+    tie->stock = p->tie.stock;
+    tie->purchase = purchase;
+    return 0;
+}
+
+int message_set_origin(struct model *m, uint32_t slot, struct span origin) {
+    if (origin.size == 0) {
+        return 0;
+    }
+    struct queues *s = m->queues;
+    struct message *g = message_at(s, slot);
+    uint8_t *copy = malloc(origin.size);
+    if (copy == NULL || message_need_tie(s, g) != 0) {
+        free(copy);
+        return E_NOMEM;
+    }
+    memcpy(copy, origin.data, origin.size);
+    struct message_tie *tie = tie_at(s, g->tie);
+    tie->origin = copy;
+    tie->origin_size = (uint32_t)origin.size;
     return 0;
 }
 
@@ -423,6 +463,7 @@ static void message_free_cells(struct model *m, uint32_t slot) {
     struct message *g = message_at(s, slot);
     if (g->tie != 0) {
         free(tie_at(s, g->tie)->purchase);
+        free(tie_at(s, g->tie)->origin);
         slab_give(&s->ties, g->tie);
     }
     if (g->times != 0) {
@@ -441,8 +482,8 @@ int message_end(struct model *m, const struct applied *w, uint32_t slot, enum me
     if (rc == 0) {
         rc = key_yield(m, slot);
     }
-    if (rc == 0) {
-        rc = receipt_note(m, w, g->id, g->queue, state, reason, g->last_status, g->attempts);
+    if (rc == 0 && !g->quiet) {
+        rc = receipt_note(m, w, g->id, g->queue, state, reason, message_status(g), g->attempts);
     }
     if (rc != 0) {
         return rc;
@@ -459,7 +500,8 @@ int message_end(struct model *m, const struct applied *w, uint32_t slot, enum me
 static int message_expect(struct model *m, uint64_t id, enum message_state state,
                           uint32_t *ret_slot) {
     uint32_t slot = message_find(m->queues, id);
-    if (slot == 0 || message_at(m->queues, slot)->state != state) {
+    if (slot == 0 || message_at(m->queues, slot)->state != state ||
+        message_at(m->queues, slot)->held) {
         return E_CORRUPT;
     }
     *ret_slot = slot;
@@ -494,7 +536,7 @@ int queue_message_done(struct model *m, const struct applied *w, uint64_t id, ui
         return rc;
     }
     struct message *g = message_at(m->queues, slot);
-    g->last_status = status;
+    message_set_outcome(g, status, 0);
     queue_at(m->queues, g->queue)->completed++;
     return message_end(m, w, slot, MESSAGE_DONE, DEAD_NONE);
 }
@@ -507,8 +549,7 @@ int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, u
         return rc;
     }
     struct message *g = message_at(m->queues, slot);
-    g->last_status = status;
-    g->last_error = error;
+    message_set_outcome(g, status, error);
     g->outcome_unknown |= outcome_unknown;
     if (outcome_unknown || due_ns <= w->time_ns) {
         return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
@@ -538,8 +579,50 @@ int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
         return rc;
     }
     struct message *g = message_at(m->queues, slot);
-    g->last_status = status;
-    g->last_error = error;
+    message_set_outcome(g, status, error);
     queue_at(m->queues, g->queue)->died++;
     return message_die(m, w, slot, reason);
+}
+
+/* ---- the same for consumers ---- */
+
+int message_deliver(struct model *m, const struct applied *w, uint32_t slot, uint32_t consumer) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    struct consumer *c = consumer_at(m->sessions, consumer);
+    g->attempts++;
+    q->attempts++;
+    c->delivered++;
+    pace_start(&q->pace, w->time_ns);
+    g->outcome = consumer;
+    g->held = 1;
+    int rc = message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
+    if (c->getter) {
+        q->used_ns = w->time_ns;
+        queue_use_changed(m, q);
+    } else {
+        consumer_rotate(m, consumer);
+    }
+    session_queue_turn(m, q, w->time_ns);
+    return rc;
+}
+
+int message_load_held(struct model *m, uint32_t slot, uint32_t consumer) {
+    struct message *g = message_at(m->queues, slot);
+    if (g->state != MESSAGE_IN_FLIGHT || g->held) {
+        return E_CORRUPT;
+    }
+    struct queue *q = queue_at(m->queues, g->queue);
+    state_leave(m, q, slot);
+    g->outcome = consumer;
+    g->held = 1;
+    return state_enter(m, q, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
+}
+
+int message_requeue(struct model *m, uint32_t slot, bool counts) {
+    struct message *g = message_at(m->queues, slot);
+    if (!counts && g->attempts > 0) {
+        g->attempts--;
+    }
+    return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
 }

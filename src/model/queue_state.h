@@ -43,18 +43,30 @@ struct message {
     uint32_t queue;      /* index */
     uint32_t body_bytes;
     uint32_t attempts;
-    uint32_t key;         /* cell, 0: no ordering key */
-    uint32_t times;       /* cell, 0: neither delay nor time to live */
-    uint32_t tie;         /* cell, 0: nothing to settle */
-    uint16_t extra_bytes; /* what the fact's payload has besides the body */
-    uint16_t last_status;
-    uint8_t state; /* enum message_state */
-    uint8_t priority;
-    uint8_t last_error;
-    uint8_t dead_reason : 4;
-    uint8_t outcome_unknown : 1;
+    uint32_t key;              /* cell, 0: no ordering key */
+    uint32_t times;            /* cell, 0: neither delay nor time to live */
+    uint32_t tie;              /* cell, 0: nothing to settle, and no origin */
+    uint32_t extra_bytes : 20; /* what the stored payload has besides the body */
+    uint32_t state : 4;        /* enum message_state */
+    uint32_t priority : 8;
+    uint32_t
+        outcome : 24; /* of the last attempt: status (16), error (8); held: slot of the consumer */
+    uint32_t dead_reason : 4;
+    uint32_t outcome_unknown : 1;
+    uint32_t held : 1;  /* in flight at a consumer, in whose list it stands */
+    uint32_t quiet : 1; /* no receipt is kept of its end: nobody was given its id */
 };
 _Static_assert(sizeof(struct message) == 64, "a queued message is one cache line");
+
+static inline uint16_t message_status(const struct message *g) {
+    return g->held ? 0 : (uint16_t)(g->outcome >> 8);
+}
+static inline uint8_t message_error(const struct message *g) {
+    return g->held ? 0 : (uint8_t)g->outcome;
+}
+static inline void message_set_outcome(struct message *g, uint16_t status, uint8_t error) {
+    g->outcome = ((uint32_t)status << 8 | error) & 0xffffffu;
+}
 
 struct message_times {
     uint64_t due_ns;           /* delayed until; 0: not delayed */
@@ -63,9 +75,13 @@ struct message_times {
     uint32_t timer;            /* index in the heap, 0: none */
 };
 
+/* What is settled at its end, and where it has been. Either may be missing. */
 struct message_tie {
     uint32_t campaign, stock;
     uint8_t *purchase; /* owns: length byte and text; NULL: the receipt text of the message id */
+    uint8_t *
+        origin; /* owns: see model/amqp.c; NULL: it is where it was published, and has its own body */
+    uint32_t origin_size;
 };
 
 /* A list of slots. Nodes are messages (or keys), linked by their own next and prev. */
@@ -103,6 +119,22 @@ struct queue {
     uint64_t level_bits[4];   /* which levels have messages */
     struct slot_list delayed, in_flight, dead;
     struct slot_list keys; /* those with blocked messages */
+    struct slot_list
+        holders; /* consumers, those that left and hold something too: see session_state.h */
+    struct slot_list open; /* of them, those with room: higher priority first, then in turn */
+    struct list_node work; /* link: there are messages and consumers with room for them */
+    struct list_node trim; /* link: it is too long, and drops its head */
+    uint32_t parked;       /* its pace waits: index in the heap of sessions, 0: it does not */
+    uint32_t expiry;       /* index in the heap of timers, 0: none */
+    uint32_t consumers;    /* holders that consume */
+    uint32_t active;       /* the single active one, 0: none, or all are */
+    uint32_t owner;        /* session to which it is exclusive, 0: none */
+    uint32_t owned_next, owned_prev; /* indices, in the list of that session */
+    uint32_t policy;                 /* index, 0: none */
+    struct slot_list bindings;       /* of exchanges, that lead here */
+    uint64_t used_ns;                /* when it was last declared, or asked for a message */
+    uint64_t routed;                 /* last routing that came by: each queue once per message */
+    uint64_t ready_bytes;            /* bodies of those ready */
     uint64_t counts[STATES_LIVE];
     uint64_t tied[STATES_LIVE]; /* of them, those with something to settle */
     uint64_t bytes;             /* bodies of all but the dead */
@@ -115,6 +147,7 @@ struct chunk_segments {
 };
 
 struct queues {
+    uint32_t transient; /* queues that are not durable */
     struct roster roster;
     struct slab messages, times, ties, keys, targets;
     struct map by_id, by_key, by_target;
@@ -140,6 +173,14 @@ static inline struct target *target_at(const struct queues *s, uint32_t slot) {
 }
 static inline struct queue *queue_at(const struct queues *s, uint32_t index) {
     return roster_at(&s->roster, index);
+}
+/* Is something settled when it ends? */
+static inline bool message_is_tied(const struct queues *s, const struct message *g) {
+    return g->tie != 0 && (tie_at(s, g->tie)->campaign != 0 || tie_at(s, g->tie)->stock != 0);
+}
+static inline struct span message_origin(const struct queues *s, const struct message *g) {
+    return g->tie == 0 ? span_of(NULL, 0)
+                       : span_of(tie_at(s, g->tie)->origin, tie_at(s, g->tie)->origin_size);
 }
 static inline uint32_t stored_bytes(const struct message *g) {
     return g->body_bytes + g->extra_bytes;
@@ -167,6 +208,17 @@ MUST_CHECK int queue_put(struct model *m, uint32_t index, struct queue_def *def,
                          struct queue **ret);
 /* Must be empty. */
 void queue_drop(struct model *m, struct queue *q);
+/* With all that is in it: its consumers are told, its bindings go too. */
+MUST_CHECK int queue_remove(struct model *m, const struct applied *w, struct queue *q);
+/* It was used, or its consumers came or went: its time to expire. */
+void queue_use_changed(struct model *m, struct queue *q);
+/* The queue that AMQP names, if this session may use it: NOT_FOUND, LOCKED. */
+enum refusal queue_for_amqp(const struct model *m, struct request *r, struct span name,
+                            struct queue **ret);
+/* When it can expire: it was asked for. */
+void queue_emit_touched(struct decision *d, const struct queue *q);
+/* It drops its head, and is longer than it may be. */
+bool queue_is_too_long(const struct queue *q);
 /* After anything that may change whether there is something to start: tells the destination. */
 void queue_ready_changed(struct model *m, struct queue *q);
 
@@ -177,7 +229,7 @@ enum place { PLACE_TAIL, PLACE_BY_AGE };
 uint32_t message_find(const struct queues *s, uint64_t id);
 /* First slot of the highest level that has one, 0: none ready. */
 uint32_t queue_first_ready(const struct queue *q);
-struct slot_list *state_list(const struct queues *s, struct queue *q, const struct message *g);
+struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g);
 /* A new message in no list yet: cell and map entry. */
 MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
 /* The only writer of message.state: list, counters, timer and state move together. */
@@ -197,6 +249,14 @@ MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns
 MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p);
 /* Of one that may stand in no list yet, when loading or applying fails: frees what no list leads to. */
 void message_forget_tie(struct model *m, uint32_t slot);
+/* Copies; empty: none. Once only. */
+MUST_CHECK int message_set_origin(struct model *m, uint32_t slot, struct span origin);
+/* For the apply of deliveries and settles, by consumer's slot. The message must be ready (held by it). */
+MUST_CHECK int message_deliver(struct model *m, const struct applied *w, uint32_t slot,
+                               uint32_t consumer);
+MUST_CHECK int message_requeue(struct model *m, uint32_t slot, bool counts);
+/* Out of a snapshot: what the queue has in flight is this consumer's. E_CORRUPT. */
+MUST_CHECK int message_load_held(struct model *m, uint32_t slot, uint32_t consumer);
 /* ---- the same for a message out of a snapshot ---- */
 
 MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
@@ -228,6 +288,8 @@ void key_unblock(struct model *m, uint32_t slot);
 
 void queue_describe(const struct model *m, const struct queue *q, struct queue_info *ret);
 void message_describe(const struct queues *s, const struct message *g, struct message_info *ret);
+/* By which its body is found in the record. */
+uint64_t message_stored_id(const struct queues *s, const struct message *g);
 void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret);
 
 /* ---- queue.c, queue_request.c: decide ---- */
@@ -242,6 +304,23 @@ enum refusal queue_decide_redrive(const struct model *m, struct decision *d, str
                                   struct queue *q);
 enum refusal queue_decide_delete(const struct model *m, struct decision *d, struct request *r);
 enum refusal queue_decide_move(const struct model *m, struct decision *d, struct request *r);
+/* Purges what is in the states of `mask`, untied ones at most `max`; r->count and r->next. */
+void queue_emit_purge(const struct model *m, struct decision *d, struct request *r,
+                      const struct queue *q, unsigned mask, uint32_t max);
+/* When a message put at start_ns ends; 0: never. */
+uint64_t queue_end_of_life(const struct queue *q, uint64_t start_ns, uint64_t ttl_ns);
+/* For one more of so many bytes. */
+bool queue_has_room(const struct queue *q, uint64_t body_bytes);
+/* Its name, or what of it fits into a payload. */
+struct span queue_stored_name(const struct queue *q);
+
+/* ---- queue_amqp.c ---- */
+
+enum refusal queue_decide_amqp_declare(const struct model *m, struct decision *d,
+                                       struct request *r);
+enum refusal queue_decide_amqp_delete(const struct model *m, struct decision *d, struct request *r);
+enum refusal queue_decide_amqp_purge(const struct model *m, struct decision *d, struct request *r);
+void queue_on_expiry(const struct model *m, struct decision *d, uint32_t index);
 /* The end of a message that is tied, when it was not settled before. */
 void queue_emit_settlement(const struct model *m, struct decision *d, uint32_t slot);
 

@@ -10,7 +10,11 @@
 
 #include "base/error.h"
 #include "model/destination.h"
+#include "model/exchange.h"
+#include "model/queue_arguments.h"
 #include "model/queue_state.h"
+#include "model/session.h"
+#include "model/session_state.h"
 
 #define TARGET_SHARDS 16u
 #define KEY_SHARDS    1024u
@@ -76,25 +80,14 @@ static void queue_free(struct queue *q) {
     free(q);
 }
 
-/* Ties own text outside of their cells: those of the lists that still stand are given back. */
-static void list_free_ties(struct queues *s, const struct slot_list *l) {
-    for (uint32_t slot = l->first; slot != 0; slot = message_at(s, slot)->next) {
+/* Ties own text outside of their cells. A cell that is not in use has no state. */
+static void free_ties(struct queues *s) {
+    for (uint32_t slot = 1; slot < s->messages.used_limit; slot++) {
         const struct message *g = message_at(s, slot);
-        if (g->tie != 0) {
+        if (g->state != 0 && g->tie != 0) {
             free(tie_at(s, g->tie)->purchase);
+            free(tie_at(s, g->tie)->origin);
         }
-    }
-}
-
-static void queue_free_ties(struct queues *s, struct queue *q) {
-    for (uint32_t i = 0; i < q->level_count; i++) {
-        list_free_ties(s, &q->levels[i]);
-    }
-    list_free_ties(s, &q->delayed);
-    list_free_ties(s, &q->in_flight);
-    list_free_ties(s, &q->dead);
-    for (uint32_t k = q->keys.first; k != 0; k = key_at(s, k)->next) {
-        list_free_ties(s, &key_at(s, k)->blocked);
     }
 }
 
@@ -102,11 +95,11 @@ void queues_free(struct queues *s) {
     if (s == NULL) {
         return;
     }
+    if (s->ties.live > 0) {
+        free_ties(s);
+    }
     for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
         struct queue *q = queue_at(s, i);
-        if (s->ties.live > 0) {
-            queue_free_ties(s, q);
-        }
         if (q->target != 0) {
             struct target *t = target_at(s, q->target);
             if (--t->refs == 0) {
@@ -195,7 +188,48 @@ static bool queue_has_work(const struct queue *q) {
     return q->counts[MESSAGE_READY] > 0 && !q->def.paused;
 }
 
+static uint64_t at_most(uint64_t max) {
+    return max == QUEUE_HOLDS_NOTHING ? 0 : max;
+}
+
+bool queue_is_too_long(const struct queue *q) {
+    if (q->def.overflow != OVERFLOW_DROP_HEAD || q->counts[MESSAGE_READY] == 0) {
+        return false;
+    }
+    uint64_t waiting = q->counts[MESSAGE_READY] + q->counts[MESSAGE_BLOCKED];
+    return (q->def.max_messages != 0 && waiting > at_most(q->def.max_messages)) ||
+           (q->def.max_bytes != 0 && q->ready_bytes > at_most(q->def.max_bytes));
+}
+
+/* An AMQP queue counts what is ready; another one all that is not dead. */
+bool queue_has_room(const struct queue *q, uint64_t body_bytes) {
+    uint64_t waiting = q->counts[MESSAGE_READY] + q->counts[MESSAGE_BLOCKED];
+    uint64_t bytes = q->ready_bytes;
+    if (!q->def.amqp) {
+        waiting += q->counts[MESSAGE_DELAYED] + q->counts[MESSAGE_IN_FLIGHT];
+        bytes = q->bytes;
+    }
+    uint64_t max_bytes = at_most(q->def.max_bytes);
+    return (q->def.max_messages == 0 || waiting < at_most(q->def.max_messages)) &&
+           (q->def.max_bytes == 0 || (bytes <= max_bytes && body_bytes <= max_bytes - bytes));
+}
+
+static void note_length(struct model *m, struct queue *q) {
+    bool trim = queue_is_too_long(q);
+    if (trim && !list_linked(&q->trim)) {
+        list_append(&m->sessions->trim, &q->trim);
+    } else if (!trim && list_linked(&q->trim)) {
+        list_remove(&q->trim);
+    }
+}
+
 void queue_ready_changed(struct model *m, struct queue *q) {
+    if (q->open.first != 0 || list_linked(&q->work)) {
+        session_queue_changed(m, q);
+    }
+    if (q->def.overflow == OVERFLOW_DROP_HEAD) {
+        note_length(m, q);
+    }
     bool ready = queue_has_work(q);
     if (q->target == 0 || ready == q->told_ready) {
         return;
@@ -268,28 +302,39 @@ static int queue_replace_def(struct queue *q, struct queue_def *def) {
     return 0;
 }
 
+static bool storable_name(const struct queue_def *def) {
+    size_t size = strlen(def->name);
+    return def->amqp ? size >= 1 && size <= QUEUE_NAME_MAX_BYTES : name_valid(span_text(def->name));
+}
+
 int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t file_hash,
               struct queue **ret) {
-    if (!name_valid(span_text(def->name)) || !pace_def_valid(&def->pace)) {
+    if (!storable_name(def) || !pace_def_valid(&def->pace)) {
         queue_def_release(def);
         return E_CORRUPT; /* decide would have refused it */
     }
-    struct queue *q = queue_at(m->queues, index);
+    struct queues *s = m->queues;
+    struct queue *q = queue_at(s, index);
     int rc;
     if (q == NULL) {
         rc = queue_make(m, index, def, &q);
     } else {
         queue_unlink_target(m, q);
+        s->transient -= !q->def.durable;
         rc = queue_replace_def(q, def);
     }
     if (rc != 0) {
         return rc;
     }
+    s->transient += !q->def.durable;
     q->file_hash = file_hash;
     *ret = q;
     rc = pace_define(&q->pace, &q->def.pace);
     if (rc == 0) {
         rc = queue_link_target(m, q);
+    }
+    if (m->section_version == 0) {
+        queue_use_changed(m, q);
     }
     queue_ready_changed(m, q);
     return rc;
@@ -297,6 +342,12 @@ int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t f
 
 void queue_drop(struct model *m, struct queue *q) {
     queue_unlink_target(m, q);
+    session_queue_gone(m, q);
+    exchange_queue_gone(m, q);
+    if (q->expiry != 0) {
+        heap_remove(&m->timers, q->expiry);
+    }
+    m->queues->transient -= !q->def.durable;
     roster_remove(&m->queues->roster, q->index);
     queue_free(q);
 }

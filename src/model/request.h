@@ -413,8 +413,8 @@ struct request {
             struct span *payloads; /* borrows: each the PUT payload as read from the log */
             uint32_t count;
         } move;
-        struct amqp_publish amqp_publish;
-        struct amqp_transaction amqp_transaction;
+        struct exchange_publish amqp_publish;
+        struct exchange_transaction amqp_transaction;
         struct queue_declare queue_declare;
         struct queue_remove remove; /* AMQP_QUEUE_DELETE; EXCHANGE_DELETE: if_unused */
         struct exchange_declare exchange;

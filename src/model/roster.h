@@ -26,6 +26,7 @@ struct roster {
     uint32_t slots;            /* 1..slots were in use at some time */
     uint32_t capacity;
     uint32_t live;
+    uint32_t low; /* every slot below it is in use */
     struct hash_key hash;
     struct map by_name;
 };

@@ -1,20 +1,708 @@
+/*
+ * Facts of sessions, and who gets the next message.
+ *
+ *   SESSION_OPENED, SESSION_CLOSED    8 session
+ *   CONSUMER_ADDED                    8 session   4 number   2 channel   4 queue index   2 prefetch
+ *                                     1 flags (1 exclusive, 2 no-ack)   4 priority   1+. tag
+ *   CONSUMER_CANCELLED                8 session   4 number
+ *   CONSUMER_CREDITED                 8 session   4 number   8 deliveries in all
+ *   CHANNEL_LIMITED                   8 session   2 channel   2 limit of what is held, 0: none
+ *   CHANNEL_CLOSED                    8 session   2 channel
+ *   MESSAGE_DELIVERED                 8 message   8 session   4 number, 0: a get   2 channel
+ *   MESSAGES_SETTLED                  1 verdict   4 count   then 8 message each; those not held are passed over
+ */
 #include "model/session.h"
 
+#include <assert.h>
+#include <stdlib.h>
+
 #include "base/error.h"
-#include "model/model.h"
+#include "model/campaign.h"
+#include "model/exchange.h"
+#include "model/fact.h"
+#include "model/put.h"
+#include "model/session_state.h"
+
+#define LIVING_STEPS 1000u /* past so many expired ones the timers must come first */
+#define TAG_MAX      255u
+
+enum consumer_flag { CONSUMER_EXCLUSIVE = 1, CONSUMER_NO_ACK = 2 };
+
+/* ---- asking ---- */
+
+enum refusal session_emit_open(const struct model *m, struct decision *d, struct request *r) {
+    if (session_find(m->sessions, r->session) != 0) {
+        return REFUSAL_NONE;
+    }
+    if (r->session == 0) {
+        return request_invalid(r, "/session", "a session is needed");
+    }
+    if (m->sessions->sessions.live >= m->limits.sessions) {
+        return request_refuse(r, REFUSAL_NOT_ALLOWED, "no more connections: limits.sessions");
+    }
+    size_t begun = decision_begin(d, FACT_SESSION_OPENED, 1);
+    decision_put_u64(d, r->session);
+    decision_end(d, begun);
+    return REFUSAL_NONE;
+}
+
+/* An exclusive consumer is alone. */
+static enum refusal check_exclusive(const struct model *m, struct request *r,
+                                    const struct queue *q) {
+    uint32_t at = q->consumers == 0 ? 0 : q->holders.first;
+    while (at != 0 &&
+           (consumer_at(m->sessions, at)->gone || consumer_at(m->sessions, at)->getter)) {
+        at = consumer_at(m->sessions, at)->of_queue.next;
+    }
+    if (at != 0 && (r->in.consume.exclusive || consumer_at(m->sessions, at)->exclusive)) {
+        return request_refuse(r, REFUSAL_FORBIDDEN, "in exclusive use");
+    }
+    if (r->in.consume.exclusive && q->def.single_active) {
+        return request_refuse(r, REFUSAL_FORBIDDEN,
+                              "no exclusive consumer on a queue with a single active one");
+    }
+    return REFUSAL_NONE;
+}
+
+static void emit_consumer(struct decision *d, const struct request *r, uint32_t queue) {
+    const struct consume *in = &r->in.consume;
+    size_t begun = decision_begin(d, FACT_CONSUMER_ADDED, 1);
+    decision_put_u64(d, r->session);
+    decision_put_u32(d, in->consumer);
+    decision_put_u16(d, in->channel);
+    decision_put_u32(d, queue);
+    decision_put_u16(d, in->prefetch);
+    decision_put_u8(d, (uint8_t)((in->exclusive ? CONSUMER_EXCLUSIVE : 0) |
+                                 (in->no_ack ? CONSUMER_NO_ACK : 0)));
+    decision_put_u32(d, (uint32_t)in->priority);
+    decision_put_key(d, in->tag);
+    decision_end(d, begun);
+}
+
+static enum refusal decide_consume(const struct model *m, struct decision *d, struct request *r) {
+    struct queue *q;
+    enum refusal refusal = queue_for_amqp(m, r, r->name, &q);
+    if (refusal == REFUSAL_NONE) {
+        refusal = check_exclusive(m, r, q);
+    }
+    if (refusal != REFUSAL_NONE) {
+        return refusal;
+    }
+    const struct consume *in = &r->in.consume;
+    if (in->consumer == 0 || in->tag.size > TAG_MAX) {
+        return request_invalid(r, "/consumer", "a number from 1, and a tag of at most 255 bytes");
+    }
+    if (session_consumer(m->sessions, r->session, in->consumer) != 0) {
+        return request_refuse(r, REFUSAL_NOT_ALLOWED, "the consumer's number is in use");
+    }
+    if (m->sessions->consumers.live >= m->limits.consumers) {
+        return request_refuse(r, REFUSAL_LIMIT, "no more consumers: limits.consumers is reached");
+    }
+    refusal = session_emit_open(m, d, r);
+    if (refusal == REFUSAL_NONE) {
+        emit_consumer(d, r, q->index);
+    }
+    return refusal;
+}
+
+static enum refusal decide_cancel(const struct model *m, struct decision *d, struct request *r) {
+    uint32_t number = r->in.consume.consumer;
+    if (session_consumer(m->sessions, r->session, number) != 0) {
+        size_t begun = decision_begin(d, FACT_CONSUMER_CANCELLED, 1);
+        decision_put_u64(d, r->session);
+        decision_put_u32(d, number);
+        decision_end(d, begun);
+    }
+    return REFUSAL_NONE;
+}
+
+static enum refusal decide_credit(const struct model *m, struct decision *d, struct request *r) {
+    const struct consume *in = &r->in.consume;
+    uint32_t slot = session_consumer(m->sessions, r->session, in->consumer);
+    if (slot != 0 && in->credit > consumer_at(m->sessions, slot)->credit) {
+        size_t begun = decision_begin(d, FACT_CONSUMER_CREDITED, 1);
+        decision_put_u64(d, r->session);
+        decision_put_u32(d, in->consumer);
+        decision_put_u64(d, in->credit);
+        decision_end(d, begun);
+    }
+    return REFUSAL_NONE;
+}
+
+static enum refusal decide_qos(const struct model *m, struct decision *d, struct request *r) {
+    enum refusal refusal = session_emit_open(m, d, r);
+    if (refusal == REFUSAL_NONE) {
+        size_t begun = decision_begin(d, FACT_CHANNEL_LIMITED, 1);
+        decision_put_u64(d, r->session);
+        decision_put_u16(d, r->in.consume.channel);
+        decision_put_u16(d, r->in.consume.prefetch);
+        decision_end(d, begun);
+    }
+    return refusal;
+}
+
+/* ---- the next message ---- */
+
+static bool is_alive(const struct queues *s, const struct message *g, uint64_t now_ns) {
+    return g->times == 0 || times_at(s, g->times)->expires_ns == 0 ||
+           times_at(s, g->times)->expires_ns > now_ns;
+}
+
+/* The first ready one that has not expired: timers may not have come to it yet. */
+static uint32_t first_alive(const struct model *m, const struct queue *q, uint64_t now_ns) {
+    uint32_t steps = 0;
+    for (uint32_t level = q->level_count; level > 0; level--) {
+        uint32_t slot = q->levels[level - 1].first;
+        while (slot != 0 && !is_alive(m->queues, message_at(m->queues, slot), now_ns)) {
+            if (++steps == LIVING_STEPS) {
+                return 0;
+            }
+            slot = message_at(m->queues, slot)->next;
+        }
+        if (slot != 0) {
+            return slot;
+        }
+    }
+    return 0;
+}
+
+static void emit_delivered(struct decision *d, uint64_t message, uint64_t session, uint32_t number,
+                           uint16_t channel) {
+    size_t begun = decision_begin(d, FACT_MESSAGE_DELIVERED, 1);
+    decision_put_u64(d, message);
+    decision_put_u64(d, session);
+    decision_put_u32(d, number);
+    decision_put_u16(d, channel);
+    decision_end(d, begun);
+}
+
+static void describe_delivery(const struct model *m, struct decision *d, uint32_t slot,
+                              struct delivery *ret) {
+    const struct message *g = message_at(m->queues, slot);
+    struct span origin = message_origin(m->queues, g);
+    *ret = (struct delivery){.kind = DELIVERY_MESSAGE,
+                             .redelivered = g->attempts > 0,
+                             .message = g->id,
+                             .stored_id = message_stored_id(m->queues, g),
+                             .address = g->address,
+                             .body_bytes = g->body_bytes,
+                             .delivery_count = g->attempts};
+    if (origin.size > 0) {
+        ret->origin = malloc(origin.size);
+        if (ret->origin == NULL) {
+            d->failed = true;
+            return;
+        }
+        memcpy(ret->origin, origin.data, origin.size);
+        ret->origin_size = (uint32_t)origin.size;
+    }
+}
+
+static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r) {
+    struct queue *q;
+    enum refusal refusal = queue_for_amqp(m, r, r->name, &q);
+    if (refusal != REFUSAL_NONE) {
+        return refusal;
+    }
+    bool may = !q->def.paused && pace_wait_ns(&q->pace, d->now_ns) == 0;
+    uint32_t slot = may ? first_alive(m, q, d->now_ns) : 0;
+    r->count = q->counts[MESSAGE_READY];
+    if (slot == 0) {
+        queue_emit_touched(d, q);
+        return REFUSAL_NONE;
+    }
+    refusal = session_emit_open(m, d, r);
+    if (refusal != REFUSAL_NONE) {
+        return refusal;
+    }
+    r->count--;
+    emit_delivered(d, message_at(m->queues, slot)->id, r->session, 0, r->in.get.channel);
+    describe_delivery(m, d, slot, &r->out.delivery);
+    r->out.delivery.session = r->session;
+    r->out.delivery.channel = r->in.get.channel;
+    return REFUSAL_NONE;
+}
+
+/* Room and a message there are: the queue stands in the list of those with work, or has waited for its pace. */
+static bool decide_for(const struct model *m, struct decision *d, const struct queue *q,
+                       struct delivery *ret) {
+    const struct sessions *s = m->sessions;
+    uint32_t slot = pace_wait_ns(&q->pace, d->now_ns) != 0 || q->open.first == 0
+                        ? 0
+                        : first_alive(m, q, d->now_ns);
+    if (slot == 0) {
+        return false;
+    }
+    const struct consumer *c = consumer_at(s, q->open.first);
+    uint64_t session = session_at(s, c->session)->id;
+    uint16_t channel = channel_at(s, c->channel)->number;
+    emit_delivered(d, message_at(m->queues, slot)->id, session, c->number, channel);
+    describe_delivery(m, d, slot, ret);
+    ret->session = session;
+    ret->channel = channel;
+    ret->consumer = c->number;
+    return true;
+}
+
+bool session_decide_delivery(const struct model *m, struct decision *d, struct delivery *ret) {
+    const struct sessions *s = m->sessions;
+    const struct heap_entry *e = heap_first(&s->parked);
+    if (e != NULL && e->due_ns <= d->now_ns && decide_for(m, d, queue_at(m->queues, e->ref), ret)) {
+        return true;
+    }
+    for (struct list_node *n = list_first(&s->work); n != NULL; n = list_next(&s->work, n)) {
+        if (decide_for(m, d, CONTAINER_OF(n, const struct queue, work), ret)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint64_t session_next_delivery_ns(const struct model *m, uint64_t now_ns) {
+    const struct sessions *s = m->sessions;
+    const struct heap_entry *e = heap_first(&s->parked);
+    uint64_t next_ns = e == NULL ? UINT64_MAX : e->due_ns;
+    for (struct list_node *n = list_first(&s->work); n != NULL; n = list_next(&s->work, n)) {
+        const struct queue *q = CONTAINER_OF(n, const struct queue, work);
+        uint64_t wait_ns = pace_wait_ns(&q->pace, now_ns);
+        if (wait_ns != PACE_WAIT_FOR_END && now_ns + wait_ns < next_ns) {
+            next_ns = now_ns + wait_ns;
+        }
+        if (next_ns <= now_ns) {
+            return now_ns;
+        }
+    }
+    return next_ns;
+}
+
+/* ---- settling ---- */
+
+struct settle_run {
+    struct decision *d;
+    size_t begun, count_at;
+    uint32_t count;
+    enum settle_verdict verdict; /* 0: no fact is open */
+};
+
+static void run_end(struct settle_run *run) {
+    if (run->verdict == 0 || run->d->failed) {
+        return;
+    }
+    uint8_t *at = run->d->facts->data + run->count_at;
+    for (unsigned i = 0; i < 4; i++) {
+        at[i] = (uint8_t)(run->count >> (8 * i));
+    }
+    decision_end(run->d, run->begun);
+    run->verdict = 0;
+}
+
+static void run_add(struct settle_run *run, enum settle_verdict verdict, uint64_t id) {
+    if (run->verdict != verdict) {
+        run_end(run);
+        run->begun = decision_begin(run->d, FACT_MESSAGES_SETTLED, 1);
+        decision_put_u8(run->d, (uint8_t)verdict);
+        run->count_at = run->d->facts->size;
+        decision_put_u32(run->d, 0);
+        run->verdict = verdict;
+        run->count = 0;
+    }
+    decision_put_u64(run->d, id);
+    run->count++;
+}
+
+static bool is_held_by(const struct model *m, const struct message *g, uint64_t session) {
+    const struct sessions *s = m->sessions;
+    return g->held && session_at(s, consumer_at(s, g->outcome)->session)->id == session;
+}
+
+static bool over_limit(const struct model *m, const struct message *g) {
+    uint32_t limit = queue_at(m->queues, g->queue)->def.delivery_limit;
+    return limit != 0 && g->attempts > limit;
+}
+
+/* What is tied must be settled once only, whatever the list says. */
+static bool named_before(const struct settle_list *list, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++) {
+        if (list->items[i].message == list->items[n].message) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool settle_one(const struct model *m, struct settle_run *run, uint32_t slot,
+                       enum settle_verdict verdict) {
+    const struct message *g = message_at(m->queues, slot);
+    bool dies = verdict == SETTLE_REJECT || (verdict == SETTLE_REQUEUE && over_limit(m, g));
+    if (dies) {
+        run_end(run);
+        return exchange_emit_death(m, run->d, slot,
+                                   verdict == SETTLE_REJECT ? DEAD_REJECTED : DEAD_DELIVERY_LIMIT);
+    }
+    run_add(run, verdict, g->id);
+    if (verdict == SETTLE_ACK && message_is_tied(m->queues, g)) {
+        struct message_view view;
+        run_end(run);
+        message_view_fill(m->queues, slot, &view);
+        campaign_emit_settlement(m, run->d, g->id, &view.tie, true);
+    }
+    return true;
+}
+
+bool session_emit_settles(const struct model *m, struct decision *d, uint64_t session,
+                          const struct settle_list *list) {
+    struct settle_run run = {.d = d};
+    bool fits = true;
+    for (uint32_t i = 0; i < list->count; i++) {
+        const struct settle *in = &list->items[i];
+        uint32_t slot = message_find(m->queues, in->message);
+        if (slot == 0 || !is_held_by(m, message_at(m->queues, slot), session) ||
+            in->verdict < SETTLE_ACK || in->verdict > SETTLE_RETURN) {
+            continue;
+        }
+        bool tied = message_is_tied(m->queues, message_at(m->queues, slot));
+        if (!tied || !named_before(list, i)) {
+            fits &= settle_one(m, &run, slot, in->verdict);
+        }
+    }
+    run_end(&run);
+    return fits;
+}
+
+static enum refusal decide_settle(const struct model *m, struct decision *d, struct request *r) {
+    if (r->in.settle.count > UINT16_MAX) {
+        return request_invalid(r, "/items", "at most 65,535 at once");
+    }
+    (void)session_emit_settles(m, d, r->session, &r->in.settle);
+    return REFUSAL_NONE;
+}
+
+/* ---- queues that are too long ---- */
+
+bool session_has_trim(const struct model *m) {
+    return !list_empty(&m->sessions->trim);
+}
+
+bool session_decide_trim(const struct model *m, struct decision *d) {
+    const struct list_node *n = list_first(&m->sessions->trim);
+    if (n == NULL) {
+        return false;
+    }
+    const struct queue *q = CONTAINER_OF(n, const struct queue, trim);
+    (void)exchange_emit_death(m, d, queue_first_ready(q), DEAD_MAXLEN);
+    return true;
+}
+
+/* ---- closing ---- */
+
+/* Those that may not be delivered again: the rest goes back by the fact of the close itself. */
+static void emit_deaths(const struct model *m, struct decision *d, const struct channel *ch) {
+    const struct sessions *s = m->sessions;
+    for (uint32_t c = ch->consumers.first; c != 0; c = consumer_at(s, c)->of_channel.next) {
+        const struct queue *q = queue_at(m->queues, consumer_at(s, c)->queue);
+        uint32_t slot = q->def.delivery_limit == 0 ? 0 : consumer_at(s, c)->held.first;
+        for (; slot != 0; slot = message_at(m->queues, slot)->next) {
+            if (over_limit(m, message_at(m->queues, slot))) {
+                (void)exchange_emit_death(m, d, slot, DEAD_DELIVERY_LIMIT);
+            }
+        }
+    }
+}
+
+static void emit_session_close(const struct model *m, struct decision *d, uint32_t slot) {
+    const struct session *se = session_at(m->sessions, slot);
+    for (uint32_t c = se->channels.first; c != 0; c = channel_at(m->sessions, c)->of_session.next) {
+        emit_deaths(m, d, channel_at(m->sessions, c));
+    }
+    size_t begun = decision_begin(d, FACT_SESSION_CLOSED, 1);
+    decision_put_u64(d, se->id);
+    decision_end(d, begun);
+}
+
+static enum refusal decide_close(const struct model *m, struct decision *d, struct request *r) {
+    uint32_t session = session_find(m->sessions, r->session);
+    if (session == 0) {
+        return REFUSAL_NONE;
+    }
+    if (r->kind == REQUEST_SESSION_CLOSE) {
+        emit_session_close(m, d, session);
+        return REFUSAL_NONE;
+    }
+    uint32_t channel = session_channel(m->sessions, session, r->in.consume.channel);
+    if (channel != 0) {
+        emit_deaths(m, d, channel_at(m->sessions, channel));
+        size_t begun = decision_begin(d, FACT_CHANNEL_CLOSED, 1);
+        decision_put_u64(d, r->session);
+        decision_put_u16(d, r->in.consume.channel);
+        decision_end(d, begun);
+    }
+    return REFUSAL_NONE;
+}
+
+bool session_decide_recovery(const struct model *m, struct decision *d) {
+    uint32_t first = m->sessions->all.first;
+    if (first != 0) {
+        emit_session_close(m, d, first);
+    }
+    return first != 0;
+}
+
+/* ---- list ---- */
+
+static enum refusal decide_list(const struct model *m, struct decision *d, struct request *r) {
+    const struct sessions *s = m->sessions;
+    struct saver out = {.chunk = &r->out_bytes};
+    for (uint32_t i = s->consumers_all.first; i != 0; i = consumer_at(s, i)->all.next) {
+        const struct consumer *c = consumer_at(s, i);
+        const struct queue *q = queue_at(m->queues, c->queue);
+        char vhost[VHOST_MAX_BYTES + 1];
+        (void)amqp_queue_split(span_text(q->def.name), vhost);
+        if (c->gone || c->getter || (r->vhost.size > 0 && !span_is(r->vhost, vhost))) {
+            continue;
+        }
+        size_t at = 0;
+        out.rc = out.rc != 0 ? out.rc : sized_begin(&r->out_bytes, &at);
+        save_u64(&out, session_at(s, c->session)->id);
+        save_u32(&out, c->number);
+        save_u16(&out, channel_at(s, c->channel)->number);
+        save_u16(&out, c->prefetch);
+        bool active = !q->def.single_active || q->active == i;
+        save_u8(&out, (uint8_t)(c->exclusive | c->no_ack << 1 | active << 2));
+        save_u32(&out, (uint32_t)c->priority);
+        save_u64(&out, c->held.count);
+        save_key(&out, span_text(c->tag == NULL ? "" : c->tag));
+        out.rc = out.rc != 0 ? out.rc : buffer_put_bytes(&r->out_bytes, span_text(q->def.name));
+        if (out.rc == 0) {
+            sized_end(&r->out_bytes, at);
+            r->count++;
+        }
+    }
+    d->failed |= out.rc != 0;
+    return REFUSAL_NONE;
+}
 
 static enum refusal session_decide(const struct model *m, struct decision *d, struct request *r) {
-    return REFUSAL_INVALID;
+    switch (r->kind) {
+    case REQUEST_SETTLE:
+        return decide_settle(m, d, r);
+    case REQUEST_BASIC_GET:
+        return decide_get(m, d, r);
+    case REQUEST_CONSUMER_CREDIT:
+        return decide_credit(m, d, r);
+    case REQUEST_CONSUME:
+        return decide_consume(m, d, r);
+    case REQUEST_CONSUMER_CANCEL:
+        return decide_cancel(m, d, r);
+    case REQUEST_CONSUMER_LIST:
+        return decide_list(m, d, r);
+    case REQUEST_QOS:
+        return decide_qos(m, d, r);
+    case REQUEST_CHANNEL_CLOSE:
+    case REQUEST_SESSION_CLOSE:
+        return decide_close(m, d, r);
+    default:
+        return REFUSAL_INVALID;
+    }
+}
+
+/* ---- apply ---- */
+
+static int apply_consumer(struct model *m, struct reader *in) {
+    uint32_t session = session_find(m->sessions, reader_u64(in));
+    struct consumer c = {.session = session, .credit = DELIVERY_CREDIT};
+    c.number = reader_u32(in);
+    uint16_t channel = reader_u16(in);
+    c.queue = reader_u32(in);
+    c.prefetch = reader_u16(in);
+    uint8_t flags = reader_u8(in);
+    c.priority = (int32_t)reader_u32(in);
+    struct span tag = reader_key(in);
+    c.exclusive = (flags & CONSUMER_EXCLUSIVE) != 0;
+    c.no_ack = (flags & CONSUMER_NO_ACK) != 0;
+    if (in->failed || session == 0 || c.number == 0 || queue_at(m->queues, c.queue) == NULL) {
+        return E_CORRUPT;
+    }
+    int rc = session_need_channel(m, session, channel, &c.channel);
+    if (rc == 0 && tag.size > 0) {
+        rc = def_set_text(&c.tag, tag);
+    }
+    uint32_t slot;
+    return rc != 0 ? rc : consumer_add(m, &c, &slot);
+}
+
+static int apply_to_consumer(struct model *m, const struct applied *w, uint16_t kind,
+                             struct reader *in) {
+    uint64_t session = reader_u64(in);
+    uint32_t slot = session_consumer(m->sessions, session, reader_u32(in));
+    uint64_t credit = kind == FACT_CONSUMER_CREDITED ? reader_u64(in) : 0;
+    if (in->failed || slot == 0) {
+        return E_CORRUPT;
+    }
+    if (kind == FACT_CONSUMER_CREDITED) {
+        consumer_at(m->sessions, slot)->credit = credit;
+        consumer_update(m, slot);
+        return 0;
+    }
+    uint32_t queue = consumer_at(m->sessions, slot)->queue;
+    consumer_leave(m, slot);
+    return session_queue_left(m, w, queue);
+}
+
+static int apply_limited(struct model *m, struct reader *in) {
+    uint32_t session = session_find(m->sessions, reader_u64(in)), channel;
+    uint16_t number = reader_u16(in);
+    uint16_t limit = reader_u16(in);
+    if (in->failed || session == 0) {
+        return E_CORRUPT;
+    }
+    int rc = session_need_channel(m, session, number, &channel);
+    if (rc == 0) {
+        channel_at(m->sessions, channel)->limit = limit;
+        channel_update(m, channel);
+    }
+    return rc;
+}
+
+static int close_channel(struct model *m, const struct applied *w, uint32_t channel) {
+    int rc = 0;
+    while (rc == 0 && channel_at(m->sessions, channel)->consumers.first != 0) {
+        uint32_t slot = channel_at(m->sessions, channel)->consumers.first;
+        uint32_t queue = consumer_at(m->sessions, slot)->queue;
+        bool consumed =
+            !consumer_at(m->sessions, slot)->gone && !consumer_at(m->sessions, slot)->getter;
+        rc = consumer_close(m, slot);
+        if (rc == 0 && consumed) {
+            rc = session_queue_left(m, w, queue);
+        }
+    }
+    if (rc == 0) {
+        channel_free(m, channel);
+    }
+    return rc;
+}
+
+static int apply_channel_closed(struct model *m, const struct applied *w, struct reader *in) {
+    uint32_t session = session_find(m->sessions, reader_u64(in));
+    uint16_t number = reader_u16(in);
+    uint32_t channel = session == 0 ? 0 : session_channel(m->sessions, session, number);
+    return in->failed || channel == 0 ? E_CORRUPT : close_channel(m, w, channel);
+}
+
+static int apply_session_closed(struct model *m, const struct applied *w, struct reader *in) {
+    uint32_t slot = session_find(m->sessions, reader_u64(in));
+    if (in->failed || slot == 0) {
+        return E_CORRUPT;
+    }
+    int rc = 0;
+    while (rc == 0 && session_at(m->sessions, slot)->channels.first != 0) {
+        rc = close_channel(m, w, session_at(m->sessions, slot)->channels.first);
+    }
+    while (rc == 0 && session_at(m->sessions, slot)->owned.first != 0) {
+        rc = queue_remove(m, w, queue_at(m->queues, session_at(m->sessions, slot)->owned.first));
+    }
+    if (rc == 0) {
+        session_free(m, slot);
+    }
+    return rc;
+}
+
+static int apply_delivered(struct model *m, const struct applied *w, struct reader *in) {
+    struct sessions *s = m->sessions;
+    uint32_t slot = message_find(m->queues, reader_u64(in));
+    uint64_t id = reader_u64(in);
+    uint32_t number = reader_u32(in);
+    uint16_t channel = reader_u16(in);
+    if (in->failed || slot == 0 || message_at(m->queues, slot)->state != MESSAGE_READY) {
+        return E_CORRUPT;
+    }
+    uint32_t queue = message_at(m->queues, slot)->queue;
+    uint32_t consumer = session_consumer(s, id, number);
+    if (number == 0) {
+        uint32_t session = session_find(s, id), at;
+        int rc = session == 0 ? E_CORRUPT : session_need_channel(m, session, channel, &at);
+        rc = rc != 0 ? rc : session_need_getter(m, at, queue, &consumer);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (consumer == 0 || consumer_at(s, consumer)->queue != queue) {
+        return E_CORRUPT;
+    }
+    return message_deliver(m, w, slot, consumer);
+}
+
+static int settle_apply(struct model *m, const struct applied *w, uint32_t slot,
+                        enum settle_verdict verdict) {
+    if (verdict != SETTLE_ACK) {
+        return message_requeue(m, slot, verdict == SETTLE_REQUEUE);
+    }
+    queue_at(m->queues, message_at(m->queues, slot)->queue)->completed++;
+    return message_end(m, w, slot, MESSAGE_DONE, DEAD_NONE);
+}
+
+static int apply_settled(struct model *m, const struct applied *w, struct reader *in) {
+    enum settle_verdict verdict = (enum settle_verdict)reader_u8(in);
+    uint32_t count = reader_u32(in);
+    if (in->failed || verdict < SETTLE_ACK || verdict > SETTLE_RETURN) {
+        return E_CORRUPT;
+    }
+    int rc = 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        uint32_t slot = message_find(m->queues, reader_u64(in));
+        if (slot != 0 && message_at(m->queues, slot)->held) {
+            rc = settle_apply(m, w, slot, verdict);
+        }
+    }
+    return rc;
 }
 
 static int session_apply(struct model *m, const struct applied *w, uint16_t kind, uint16_t version,
                          struct reader *in) {
-    return E_VERSION;
+    uint32_t slot;
+    switch (kind) {
+    case FACT_MESSAGE_DELIVERED:
+        return apply_delivered(m, w, in);
+    case FACT_MESSAGES_SETTLED:
+        return apply_settled(m, w, in);
+    case FACT_SESSION_OPENED:
+        return session_open(m, reader_u64(in), &slot);
+    case FACT_SESSION_CLOSED:
+        return apply_session_closed(m, w, in);
+    case FACT_CHANNEL_CLOSED:
+        return apply_channel_closed(m, w, in);
+    case FACT_CHANNEL_LIMITED:
+        return apply_limited(m, in);
+    case FACT_CONSUMER_ADDED:
+        return apply_consumer(m, in);
+    case FACT_CONSUMER_CANCELLED:
+    case FACT_CONSUMER_CREDITED:
+        return apply_to_consumer(m, w, kind, in);
+    default:
+        return E_VERSION;
+    }
+}
+
+static uint64_t session_memory_bytes(const struct model *m) {
+    const struct sessions *s = m->sessions;
+    return sizeof *s + slab_memory_bytes(&s->consumers) + slab_memory_bytes(&s->channels) +
+           slab_memory_bytes(&s->sessions) + map_memory_bytes(&s->by_id) +
+           map_memory_bytes(&s->by_number) + s->notice_capacity * sizeof *s->notices;
+}
+
+static void session_prefetch(const struct model *m, const struct request *r) {
+    if (r->kind == REQUEST_SETTLE && r->in.settle.count > 0) {
+        map_prefetch(&m->queues->by_id, id_hash(r->in.settle.items[0].message));
+    }
 }
 
 const struct module session_module = {
     .name = "session",
     .decide = session_decide,
+    .prefetch = session_prefetch,
     .apply = session_apply,
+    .save = session_save,
+    .load = session_load,
+    .check = session_check,
+    .memory_bytes = session_memory_bytes,
     .section_version = 1,
 };

@@ -18,11 +18,15 @@ struct campaigns;
 struct dedups;
 struct destinations;
 struct receipts;
+struct exchanges;
+struct users;
+struct sessions;
 struct audits;
 
 /* Module in the high byte, as everywhere. `ref` of the heap entry is a slot of that module. */
 enum timer_kind {
     TIMER_MESSAGE = 0x0101,     /* delay over or time to live over */
+    TIMER_QUEUE = 0x0102,       /* an unused queue expires */
     TIMER_HOLD = 0x0201,        /* a hold or tombstone ends */
     TIMER_DESTINATION = 0x0501, /* its failures are to be evaluated; `ref` is its index */
 };
@@ -38,8 +42,12 @@ struct model {
     struct dedups *dedups;             /* owns */
     struct destinations *destinations; /* owns */
     struct receipts *receipts;         /* owns */
+    struct exchanges *exchanges;       /* owns */
+    struct users *users;               /* owns */
+    struct sessions *sessions;         /* owns */
+    uint64_t applied_ns;               /* time of the record that is being applied */
     struct audits *audits;             /* owns */
-    uint32_t section_version;          /* while a module loads: of the section it reads */
+    uint32_t section_version;          /* while a module loads: of the section it reads; else 0 */
 };
 
 /* heap_moved dispatches to the owner of the timer. */

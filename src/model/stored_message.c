@@ -20,7 +20,9 @@ enum payload_flag {
     HAS_TIE = 0x0100,
     HAS_PURCHASE_IS_ID = 0x0200,
     HAS_PURCHASE = 0x0400,
-    HAS_ALL = 0x07ff,
+    HAS_AMQP = 0x0800,
+    HAS_COPIES = 0x1000,
+    HAS_ALL = 0x1fff,
 };
 
 /* The optional texts of an envelope, in the order of their flags. */
@@ -89,19 +91,22 @@ static uint16_t flags_of(const struct message_payload *p) {
     if (p->tie.campaign != 0 || p->tie.stock != 0) {
         flags |= HAS_TIE | (p->purchase_is_id ? HAS_PURCHASE_IS_ID : HAS_PURCHASE);
     }
+    flags |= p->amqp ? HAS_AMQP : 0;
+    flags |= p->copies > 1 ? HAS_COPIES : 0;
     return (uint16_t)flags;
 }
 
 static size_t encoded_max(const struct message_payload *p) {
-    return FIXED_BYTES + NAME_MAX_BYTES + 3 * sizeof(uint64_t) + 2 * (ARRAY_LENGTH(texts) + 1) +
-           envelope_extra_bytes(&p->stored.envelope) + p->tie.purchase.size +
-           p->stored.envelope.body.size;
+    const struct stored_message *s = &p->stored;
+    return FIXED_BYTES + UINT8_MAX + 3 * sizeof(uint64_t) + 2 * (ARRAY_LENGTH(texts) + 1) +
+           envelope_extra_bytes(&s->envelope) + p->tie.purchase.size + 10 + s->exchange.size +
+           s->routing_key.size + s->properties.size + s->envelope.body.size;
 }
 
 /* One reservation, then plain stores: this is on the way of every message. */
 int message_payload_encode(const struct message_payload *p, struct buffer *out) {
     const struct stored_message *s = &p->stored;
-    assert(s->queue.size >= 1 && s->queue.size <= NAME_MAX_BYTES);
+    assert(s->queue.size >= 1 && s->queue.size <= UINT8_MAX);
     int rc = buffer_reserve(out, encoded_max(p));
     if (rc != 0) {
         return rc;
@@ -126,6 +131,11 @@ int message_payload_encode(const struct message_payload *p, struct buffer *out) 
         at = store_u32(at, p->tie.stock);
     }
     at = flags & HAS_PURCHASE ? store_text(at, p->tie.purchase) : at;
+    if (flags & HAS_AMQP) {
+        at = store_text(store_text(at, s->exchange), s->routing_key);
+        at = store_span(store_u32(at, (uint32_t)s->properties.size), s->properties);
+    }
+    at = flags & HAS_COPIES ? store_u16(at, p->copies) : at;
     at = store_span(at, s->envelope.body);
     out->size = (size_t)(at - out->data);
     return 0;
@@ -133,6 +143,13 @@ int message_payload_encode(const struct message_payload *p, struct buffer *out) 
 
 static struct span reader_text(struct reader *r) {
     return reader_take(r, reader_u16(r));
+}
+
+/* The first of AMQP's properties, so that what is pushed says what it is. */
+static struct span content_type_of(struct span properties) {
+    const uint8_t *at = properties.data;
+    bool has = properties.size > 3 && (at[0] & 0x80) != 0 && (size_t)at[2] + 3 <= properties.size;
+    return has ? span_of(at + 3, at[2]) : span_of(NULL, 0);
 }
 
 static void decode_optional(struct reader *r, uint16_t flags, struct message_payload *p) {
@@ -152,6 +169,14 @@ static void decode_optional(struct reader *r, uint16_t flags, struct message_pay
     if (flags & HAS_PURCHASE) {
         p->tie.purchase = reader_text(r);
     }
+    p->amqp = (flags & HAS_AMQP) != 0;
+    if (p->amqp) {
+        s->exchange = reader_text(r);
+        s->routing_key = reader_text(r);
+        s->properties = reader_bytes(r);
+        s->envelope.content_type = content_type_of(s->properties);
+    }
+    p->copies = flags & HAS_COPIES ? reader_u16(r) : 0;
 }
 
 int message_payload_decode(struct span payload, struct message_payload *ret) {
@@ -170,11 +195,29 @@ int message_payload_decode(struct span payload, struct message_payload *ret) {
     decode_optional(&r, flags, &p);
     s->envelope.body = reader_take(&r, body_bytes);
     if (!reader_done(&r) || s->id == 0 || (flags & ~HAS_ALL) != 0 ||
-        payload.size - body_bytes > UINT16_MAX || name_bytes < 1 || name_bytes > NAME_MAX_BYTES) {
+        payload.size - body_bytes > EXTRA_BYTES_MAX || name_bytes < 1) {
         return E_CORRUPT;
     }
     *ret = p;
     return 0;
+}
+
+/* Facts that carry a body have its payload at their end. */
+static bool payload_of_fact(uint16_t kind, struct span *payload) {
+    struct reader r;
+    reader_init(&r, *payload);
+    switch (kind) {
+    case FACT_MESSAGE_PUT:
+    case FACT_MESSAGE_MOVED:
+        return true;
+    case FACT_MESSAGE_FANOUT:
+    case FACT_MESSAGE_RELOCATED:
+        (void)reader_bytes(&r);
+        *payload = span_of(r.next, r.left);
+        return !r.failed;
+    default:
+        return false;
+    }
 }
 
 int stored_message_find(struct span facts, uint64_t id, struct stored_message *ret) {
@@ -188,14 +231,13 @@ int stored_message_find(struct span facts, uint64_t id, struct stored_message *r
             return E_CORRUPT;
         }
         struct message_payload p;
-        bool carries = kind == FACT_MESSAGE_PUT || kind == FACT_MESSAGE_MOVED;
-        if (!carries || version > fact_kind_version(kind)) {
+        if (version > fact_kind_version(kind) || !payload_of_fact(kind, &payload)) {
             continue;
         }
         if (message_payload_decode(payload, &p) != 0) {
             return E_CORRUPT;
         }
-        if (p.stored.id == id) {
+        if (id >= p.stored.id && id - p.stored.id < (p.copies > 1 ? p.copies : 1)) {
             *ret = p.stored;
             return 0;
         }

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/reader.h"
+#include "model/fact.h"
 
 #define FACTS_MAX ((size_t)16 << 20)
 #define SAVE_MAX  ((size_t)1 << 30)
@@ -63,9 +64,25 @@ void world_commit(struct world *w, const struct decision *d) {
     w->position++;
 }
 
+/* As the engine does it: records before the one that wants many ids. */
+static void reserve_ids(struct world *w, struct decision *d) {
+    uint32_t count = (d->ids_wanted - 1) / IDS_PER_POSITION;
+    for (uint32_t i = 0; i < count; i++) {
+        struct decision filler = world_begin(w);
+        decision_end(&filler, decision_begin(&filler, FACT_IDS_RESERVED, 1));
+        world_commit(w, &filler);
+    }
+    *d = world_begin(w);
+    d->reserved = count;
+}
+
 enum refusal world_ask(struct world *w, struct request *r) {
     struct decision d = world_begin(w);
     enum refusal refusal = model_decide(w->model, &d, r);
+    while (refusal == REFUSAL_NONE && d.ids_wanted != 0) {
+        reserve_ids(w, &d);
+        refusal = model_decide(w->model, &d, r);
+    }
     assert(refusal == REFUSAL_NONE || w->facts.size == 0);
     world_commit(w, &d);
     return refusal;
@@ -77,6 +94,10 @@ uint32_t world_run_timers(struct world *w) {
         struct decision d = world_begin(w);
         if (!model_decide_timer(w->model, &d)) {
             return count;
+        }
+        while (d.ids_wanted != 0) {
+            reserve_ids(w, &d);
+            (void)model_decide_timer(w->model, &d);
         }
         assert(w->facts.size > 0);
         world_commit(w, &d);

@@ -12,7 +12,7 @@
 
 static void test_table(void **state) {
     assert_string_equal(fact_kind_name(0x0110), "MESSAGE_PUT");
-    assert_int_equal(fact_kind_version(FACT_MESSAGE_PUT), 2);
+    assert_int_equal(fact_kind_version(FACT_MESSAGE_PUT), 1);
     assert_null(fact_kind_name(0x0199));
     assert_int_equal(fact_kind_version(0x0199), 0);
 }

@@ -1,0 +1,52 @@
+/*
+ * model/queue_fanout.h - one body in several queues, and what takes the place of a message that dies.
+ *
+ * MESSAGE_FANOUT
+ *        0    4  length of the entries
+ *        4    .  per queue: queue index (4), due ns or 0 (8), expires ns or 0 (8), hash of its ordering key or 0 (8),
+ *                priority (1), origin (u16 length, bytes: model/amqp.c)
+ *        .    .  the payload as of MESSAGE_PUT; the messages have consecutive ids from its own on
+ * MESSAGE_DEAD_LETTERED
+ *        0    8  message
+ *        8    1  reason (enum dead_reason)
+ *        9    1  flags; 1: it is gone, else its queue decides whether to keep it as dead
+ *       10    4  origin of those that take its place (u32 length, bytes), then
+ *        .    .  per queue: queue index (4), id (8), expires (8), hash of its ordering key (8), priority (1)
+ * MESSAGE_RELOCATED
+ *        0    4  length of the ids, then 8 bytes each: whose body stands in this record from now on
+ *        .    .  the payload, as of MESSAGE_MOVED
+ */
+#ifndef SLUICE_MODEL_QUEUE_FANOUT_H
+#define SLUICE_MODEL_QUEUE_FANOUT_H
+
+#include "model/message_payload.h"
+#include "model/queue_state.h"
+
+struct fan_target {
+    uint32_t queue;
+    uint64_t id; /* of a death; a fan-out's follow from its payload's */
+    uint64_t due_ns, expires_ns, key_hash;
+    uint8_t priority;
+    struct span origin; /* of a fan-out */
+};
+
+/* begin, one target after the other, then the payload. */
+struct fan_out {
+    struct decision *d;
+    size_t begun, length_at;
+};
+void fan_out_begin(struct fan_out *f, struct decision *d);
+void fan_out_target(struct fan_out *f, const struct fan_target *t);
+void fan_out_end(struct fan_out *f, const struct message_payload *p);
+
+/* The same for a death: begin, targets (with id), end. */
+void death_begin(struct fan_out *f, struct decision *d, uint64_t id, enum dead_reason reason,
+                 bool gone, struct span origin);
+void death_target(struct fan_out *f, const struct fan_target *t);
+void death_end(struct fan_out *f);
+
+int queue_apply_fanout(struct model *m, const struct applied *w, struct reader *in);
+int queue_apply_dead_lettered(struct model *m, const struct applied *w, struct reader *in);
+int queue_apply_relocated(struct model *m, const struct applied *w, struct reader *in);
+
+#endif
