@@ -115,13 +115,15 @@ static struct delivery_batch *take_durable_batches(struct held *h, uint64_t dura
     struct delivery_batch *first = h->batches;
     if (first == NULL || first->wait_position > durable_position)
         return NULL;
-    struct delivery_batch *end = first;
-    while (end->next != NULL && end->next->wait_position <= durable_position)
-        end = end->next;
-    h->batches = end->next;
+    struct delivery_batch *last = first;
+    for (h->batches = first->next; h->batches != NULL; h->batches = last->next) {
+        if (h->batches->wait_position > durable_position)
+            break;
+        last = h->batches;
+    }
     if (h->batches == NULL)
         h->last_batch = NULL;
-    end->next = NULL;
+    last->next = NULL;
     return first;
 }
 

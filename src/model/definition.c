@@ -20,7 +20,16 @@
 #include "base/error.h"
 #include "model/request.h"
 
-enum field_type { FIELD_TEXT, FIELD_BYTES, FIELD_BOOL, FIELD_U8, FIELD_U32, FIELD_U64, FIELD_ENUM, FIELD_LIST };
+enum field_type {
+    FIELD_TEXT,
+    FIELD_BYTES,
+    FIELD_BOOL,
+    FIELD_U8,
+    FIELD_U32,
+    FIELD_U64,
+    FIELD_ENUM,
+    FIELD_LIST
+};
 
 struct table;
 

@@ -298,7 +298,7 @@ static void arm_expiry(struct model *m, struct queue *q) {
 }
 
 void queue_use_changed(struct model *m, struct queue *q) {
-    if (m->section_version == 0) {
+    if (m->section_version == 0 && q->def.expires_ns != 0) {
         q->used_ns = m->applied_ns;
     }
     if (q->def.expires_ns != 0 || q->expiry != 0) {

@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "model/queue_state.h"
+#include "model/session_state.h"
 
 struct census {
     const struct model *m;
@@ -106,6 +106,9 @@ static void check_queue(struct census *c) {
     check_levels(c);
     check_list(c, &q->delayed, MESSAGE_DELAYED);
     check_list(c, &q->in_flight, MESSAGE_IN_FLIGHT);
+    for (uint32_t h = q->holders.first; h != 0; h = consumer_at(c->m->sessions, h)->of_queue.next) {
+        check_list(c, &consumer_at(c->m->sessions, h)->held, MESSAGE_IN_FLIGHT);
+    }
     check_list(c, &q->dead, MESSAGE_DEAD);
     check_keys(c);
     assert(memcmp(c->counts, q->counts, sizeof c->counts) == 0); /* Q2 */

@@ -598,7 +598,6 @@ int message_deliver(struct model *m, const struct applied *w, uint32_t slot, uin
     g->held = 1;
     int rc = message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
     if (c->getter) {
-        q->used_ns = w->time_ns;
         queue_use_changed(m, q);
     } else {
         consumer_rotate(m, consumer);

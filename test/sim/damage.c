@@ -131,17 +131,19 @@ static int open_copy(struct sim *s, struct sim_disk *disk, bool salvage,
 
 /* Every body is whole or is not given out. Returns how many are not. */
 static uint64_t read_all_bodies(struct sim *s, struct engine *e) {
-    uint64_t ids[256], addresses[256], unreadable = 0;
+    struct live_body bodies[256];
+    uint64_t unreadable = 0;
     struct log_segment_info segments[PATHS_MAX];
     size_t count = log_segments(e->log, segments, PATHS_MAX);
     struct buffer bytes;
     buffer_init(&bytes, RECORD_MAX_BYTES);
     for (size_t i = 0; i < count; i++) {
-        size_t found = model_segment_live_ids(e->model, segments[i].number, ids, addresses, 256);
+        size_t found = model_segment_live_ids(e->model, segments[i].number, bodies, 256);
         for (size_t k = 0; k < found; k++) {
             struct stored_message stored;
             buffer_clear(&bytes);
-            if (engine_read_message(e, ids[k], addresses[k], &bytes, &stored) != 0) {
+            if (engine_read_message(e, bodies[k].stored_id, bodies[k].address, &bytes, &stored) !=
+                0) {
                 unreadable++;
                 continue;
             }
