@@ -465,6 +465,7 @@ static void message_free_cells(struct model *m, uint32_t slot) {
         free(tie_at(s, g->tie)->purchase);
         free(tie_at(s, g->tie)->origin);
         slab_give(&s->ties, g->tie);
+        g->tie = 0;
     }
     if (g->times != 0) {
         slab_give(&s->times, g->times);

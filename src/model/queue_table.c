@@ -80,11 +80,11 @@ static void queue_free(struct queue *q) {
     free(q);
 }
 
-/* Ties own text outside of their cells. A cell that is not in use has no state. */
+/* Ties own text outside of their cells. A message that is gone has none, one that did not get into a list may. */
 static void free_ties(struct queues *s) {
     for (uint32_t slot = 1; slot < s->messages.used_limit; slot++) {
         const struct message *g = message_at(s, slot);
-        if (g->state != 0 && g->tie != 0) {
+        if (g->tie != 0) {
             free(tie_at(s, g->tie)->purchase);
             free(tie_at(s, g->tie)->origin);
         }
