@@ -109,10 +109,9 @@ static uint32_t count_of(const struct sim *s, struct provider *p) {
     return p->pace.count;
 }
 
-static void check_strict(struct sim *s, unsigned d) {
+static void check_strict(struct sim *s, unsigned d, uint64_t now) {
     struct provider *p = &s->providers->items[d];
     uint32_t count = count_of(s, p);
-    uint64_t now = s->now_ns;
     if (p->seen_count >= count) {
         uint64_t first = p->seen[(p->seen_count - count) % SEEN_MAX];
         /* A catching-up clock is at most 200 ppm fast. */
@@ -234,19 +233,20 @@ static void decide_answer(struct sim *s, struct flight *f) {
     }
 }
 
-static void arrive(struct sim *s, uint32_t flight) {
+/* at_ns: a while ago, when the process was down or its disk slow meanwhile. */
+static void arrive(struct sim *s, uint32_t flight, uint64_t at_ns) {
     struct providers *p = s->providers;
     struct flight *f = &p->flights[flight];
     const struct provider *to = &p->items[f->destination];
     if (to->pace.mode == PACE_STRICT && to->pace.count != 0)
-        check_strict(s, f->destination);
+        check_strict(s, f->destination, at_ns);
     if (f->life != p->life) { /* nobody waits for the answer any more */
         flight_give(p, flight);
         return;
     }
     decide_answer(s, f);
     uint64_t draw = sim_draw(s, 's', (uint64_t)f->letter << 16 | f->attempt);
-    uint64_t answer_ns = s->now_ns + (1 + draw % 12) * NS_PER_MS;
+    uint64_t answer_ns = at_ns + (1 + draw % 12) * NS_PER_MS;
     uint64_t timeout_ns = f->started_ns + to->timeout_ns;
     if (f->error == ATTEMPT_TIMEOUT || answer_ns > timeout_ns) {
         f->status = 0;
@@ -289,7 +289,7 @@ void providers_happen(struct sim *s) {
         struct heap_entry e = *first;
         heap_remove(events, 1);
         if (e.kind == FLIGHT_ARRIVES)
-            arrive(s, e.ref);
+            arrive(s, e.ref, e.due_ns);
         else
             end(s, e.ref);
     }
