@@ -3,6 +3,7 @@
 #include "api/json_scan.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/lane.h"
 
 #define COUNT_MAX   UINT64_C(1000000000000)
 #define BACKOFF_MAX (30 * 86400 * NS_PER_SECOND)
@@ -140,6 +141,10 @@ static const struct field queue_fields[] = {
     {"dispatchDeadline", FIELD_DURATION, FIELD_AT(struct queue_def, dispatch_deadline_ns),
      .max = 86400 * NS_PER_SECOND,
      .about = "Longest duration of one attempt. \"0s\": as the destination says."},
+    {"weight", FIELD_INTEGER, FIELD_AT(struct queue_def, weight), .min = 1, .max = LANE_WEIGHT_MAX,
+     .about = "Part of the destination's starts, beside its other queues with messages."},
+    {"guaranteedPercent", FIELD_INTEGER, FIELD_AT(struct queue_def, guaranteed_percent), .max = 100,
+     .about = "Share of the destination's starts that is this queue's whatever the weights."},
     FIELD_END};
 
 static const struct field stock_fields[] = {

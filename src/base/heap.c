@@ -64,6 +64,14 @@ static int heap_grow(struct heap *h) {
     return 0;
 }
 
+int heap_reserve(struct heap *h, uint32_t count) {
+    int rc = 0;
+    while (rc == 0 && count >= h->capacity) {
+        rc = heap_grow(h);
+    }
+    return rc;
+}
+
 int heap_insert(struct heap *h, struct heap_entry e) {
     if (h->count + 1 >= h->capacity) {
         int rc = heap_grow(h);

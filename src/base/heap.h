@@ -32,6 +32,8 @@ struct heap {
 
 void heap_init(struct heap *h, void *owner, heap_moved *moved);
 void heap_release(struct heap *h);
+/* Room for `count` entries in all: until there are so many, heap_insert cannot fail. */
+MUST_CHECK int heap_reserve(struct heap *h, uint32_t count);
 MUST_CHECK int heap_insert(struct heap *h, struct heap_entry e);
 /* index as last told to `moved`. */
 void heap_remove(struct heap *h, uint32_t index);

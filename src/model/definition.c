@@ -119,6 +119,8 @@ static const struct field queue_fields[] = {
     ENUM_SINCE(2, queue_def, dedup, DEDUP_BY_MESSAGE_ID),
     U64_SINCE(2, queue_def, dedup_ttl_ns),
     BYTES_SINCE(2, queue_def, arguments),
+    U32_SINCE(2, queue_def, weight),
+    U32_SINCE(2, queue_def, guaranteed_percent),
 };
 static const struct table queue_table = TABLE(2, queue_fields);
 
@@ -498,6 +500,7 @@ int queue_def_init(struct queue_def *d) {
         .dead_letters = true,
         .durable = true,
         .max_dead = 1000000,
+        .weight = 1,
         .retry = {.max_attempts = 100,
                   .min_backoff_ns = 100 * NS_PER_MS,
                   .max_backoff_ns = 3600 * NS_PER_SECOND,

@@ -34,7 +34,8 @@ int destinations_create(const struct model *m, struct destinations **ret) {
     uint32_t queues = m->limits.queues != 0 ? m->limits.queues : QUEUES_DEFAULT;
     s->ready_slots = queues + 2;
     s->ready = calloc(s->ready_slots, sizeof *s->ready); /* untouched pages cost nothing */
-    int rc = s->ready == NULL ? E_NOMEM : roster_init(&s->roster, m->hash);
+    s->lanes = calloc(s->ready_slots, sizeof *s->lanes);
+    int rc = s->ready == NULL || s->lanes == NULL ? E_NOMEM : roster_init(&s->roster, m->hash);
     if (rc == 0) {
         rc = attempts_init(s);
     }
@@ -54,7 +55,7 @@ void destination_free(struct destination *t) {
     limits_release(&t->limits);
     breaker_release(&t->breaker);
     endpoints_release(&t->endpoints);
-    heap_release(&t->parked);
+    destination_ready_release(t);
     free(t->name);
     free(t);
 }
@@ -70,6 +71,7 @@ void destinations_free(struct destinations *s) {
     roster_release(&s->roster);
     attempts_release(s);
     free(s->ready);
+    free(s->lanes);
     free(s);
 }
 
@@ -158,6 +160,9 @@ int destination_make(struct model *m, uint32_t index, struct destination_def *de
     destination_ready_init(s, t);
     t->name = strdup(def->name);
     int rc = destination_set(s, t, def, now_ns);
+    if (rc == 0 && t->name != NULL) {
+        rc = destination_ready_reserve(t, queue_count_naming(m, t->name));
+    }
     if (rc == 0) {
         rc = t->name == NULL ? E_NOMEM : roster_put(&s->roster, index, t, t->name);
     }

@@ -43,6 +43,11 @@ const struct destination_def *destination_definition(const struct model *m, uint
  */
 void destination_queue_ready(struct model *m, uint32_t destination, uint32_t queue, bool ready);
 
+/* It pushes here no more, or is about to be linked anew: what its lane used up is forgotten. */
+void destination_queue_unlinked(struct model *m, uint32_t destination, uint32_t queue);
+/* Room for so many queues that push here, before one more is linked. No such destination: nothing. E_NOMEM. */
+MUST_CHECK int destination_reserve(struct model *m, uint32_t destination, uint32_t queues);
+
 /* See model.h. */
 bool destination_decide_start(const struct model *m, struct decision *d,
                               struct attempt_start *ret_start);

@@ -1,23 +1,25 @@
 /*
  * Which queue of which destination is next.
  *
- * Each destination has a ring of the queues that have a ready message; a queue that had its turn goes to
- * the end, so queues share a destination fairly. A queue with a pace of its own that waits leaves the
- * ring until its time (parked, in a heap) or until one of its attempts ends (blocked), so that a thousand
- * slow queues cost a fast one nothing; from the heap it returns to where its last turn puts it, ahead
- * of those that had theirs meanwhile. Destinations with a ring or parked queues are in one list, which
- * is all that is walked; those without ready work cost nothing.
+ * Each destination has lanes (lane.h): of the queues that have a ready message, each gets the share of the
+ * starts that its definition says. A queue with a pace of its own that waits leaves the lanes until its
+ * time (parked, in a heap) or until one of its attempts ends (blocked), so that a thousand slow queues
+ * cost a fast one nothing, and what it leaves unused the others take; when its time has come it is next,
+ * if its share allows. Destinations with lanes or parked queues are in one list, which is all that is
+ * walked; those without ready work cost nothing.
  *
  *                 ready(true)                 turn, its pace waits for a time
- *      NONE -------------------> RING -------------------------------------> PARKED
+ *      NONE -------------------> LANE -------------------------------------> PARKED
  *       ^                        |  ^ <------- its time has come ---------------+
  *       +---- ready(false) ------+  |
  *       |  (from any place)      |  +------------ an attempt ended -------- BLOCKED
  *                                +-- turn, its pace waits for an end --------->^
  *
  * The places are hints: destination_pick asks the queue and its pace again, so a queue that stands
- * in the ring although it must wait is passed over. All of it is derived from the queues and is no part
- * of a snapshot: after a restart the rings begin anew, which changes who is next, never what is allowed.
+ * in a lane although it must wait is passed over. All of it is derived from the queues and is no part
+ * of a snapshot: after a restart the shares begin anew, which changes who is next, never what is allowed.
+ * Room for all queues that push to a destination is reserved when they are linked to it, so that
+ * becoming ready cannot fail.
  */
 #include "model/destination_state.h"
 
@@ -38,95 +40,86 @@ static void parked_moved(void *owner, const struct heap_entry *e, uint32_t index
 
 void destination_ready_init(struct destinations *s, struct destination *t) {
     heap_init(&t->parked, s, parked_moved);
+    lanes_init(&t->lanes, s->lanes);
+}
+
+void destination_ready_release(struct destination *t) {
+    heap_release(&t->parked);
+    lanes_release(&t->lanes);
+}
+
+int destination_ready_reserve(struct destination *t, uint32_t queues) {
+    int rc = heap_reserve(&t->parked, queues);
+    return rc != 0 ? rc : lanes_reserve(&t->lanes, queues);
+}
+
+int destination_reserve(struct model *m, uint32_t destination, uint32_t queues) {
+    struct destination *t = destination_at(m, destination);
+    return t == NULL ? 0 : destination_ready_reserve(t, queues);
+}
+
+static bool has_work(const struct destination *t) {
+    return t->lanes.count > 0 || t->parked.count > 0;
 }
 
 static void note_active(struct destinations *s, struct destination *t) {
-    bool has_work = t->ring_head != 0 || t->parked.count > 0;
-    if (has_work && !list_linked(&t->active)) {
+    if (has_work(t) && !list_linked(&t->active)) {
         list_append(&s->active, &t->active);
-    } else if (!has_work && list_linked(&t->active)) {
+    } else if (!has_work(t) && list_linked(&t->active)) {
         list_remove(&t->active);
     }
 }
 
-/* Before `next`, 0: at the end. */
-static void ring_insert(struct destinations *s, struct destination *t, uint32_t next,
-                        uint32_t queue) {
+static void join(struct model *m, struct destination *t, uint32_t queue) {
+    struct destinations *s = m->destinations;
     struct ready_node *n = node_at(s, queue);
-    n->place = READY_RING;
-    n->next = next;
-    n->prev = next != 0 ? node_at(s, next)->prev : t->ring_tail;
-    *(n->prev != 0 ? &node_at(s, n->prev)->next : &t->ring_head) = queue;
-    *(next != 0 ? &node_at(s, next)->prev : &t->ring_tail) = queue;
-}
-
-static void ring_append(struct destinations *s, struct destination *t, uint32_t queue) {
-    node_at(s, queue)->turn = ++s->turns;
-    ring_insert(s, t, 0, queue);
-}
-
-/* To its old place: who waited for its own pace has not had a turn since. A short walk, it is among the first. */
-static void ring_return(struct destinations *s, struct destination *t, uint32_t queue) {
-    uint64_t turn = node_at(s, queue)->turn;
-    uint32_t next = t->ring_head;
-    while (next != 0 && node_at(s, next)->turn < turn) {
-        next = node_at(s, next)->next;
+    const struct queue_def *def = queue_definition(m, queue);
+    if (n->lanes_of != t->index) {
+        s->lanes[QUEUE_SLOT(queue)] = (struct lane){.ref = 0};
+        n->lanes_of = t->index;
     }
-    ring_insert(s, t, next, queue);
-}
-
-static void ring_remove(struct destinations *s, struct destination *t, uint32_t queue) {
-    struct ready_node *n = node_at(s, queue);
-    if (n->prev != 0) {
-        node_at(s, n->prev)->next = n->next;
-    } else {
-        assert(t->ring_head == queue);
-        t->ring_head = n->next;
-    }
-    if (n->next != 0) {
-        node_at(s, n->next)->prev = n->prev;
-    } else {
-        assert(t->ring_tail == queue);
-        t->ring_tail = n->prev;
-    }
-    n->next = n->prev = 0;
+    n->place = READY_LANE;
+    lanes_join(&t->lanes, QUEUE_SLOT(queue), queue, def->weight, def->guaranteed_percent);
 }
 
 /* Out of wherever it stands; the node keeps its destination. */
 static void take_out(struct destinations *s, struct destination *t, uint32_t queue) {
     struct ready_node *n = node_at(s, queue);
-    if (n->place == READY_RING) {
-        ring_remove(s, t, queue);
+    if (n->place == READY_LANE) {
+        lanes_leave(&t->lanes, QUEUE_SLOT(queue));
     } else if (n->place == READY_PARKED) {
         heap_remove(&t->parked, n->heap_index);
     }
     n->place = READY_NONE;
 }
 
+/* Joins, waits for a time, or for an end. */
 static void place_by_pace(struct model *m, struct destination *t, uint32_t queue, uint64_t now_ns) {
     struct destinations *s = m->destinations;
     const struct pace *pace = queue_pace_view(m, queue);
     uint64_t wait_ns = pace != NULL ? pace_wait_ns(pace, now_ns) : 0;
-    take_out(s, t, queue);
-    node_at(s, queue)->turn = ++s->turns;
-    if (wait_ns == PACE_WAIT_FOR_END) {
-        node_at(s, queue)->place = READY_BLOCKED;
+    struct ready_node *n = node_at(s, queue);
+    if (n->place == READY_LANE && wait_ns == 0) {
         return;
     }
-    struct heap_entry entry = {.due_ns = now_ns + wait_ns, .ref = queue};
-    if (wait_ns == 0 || heap_insert(&t->parked, entry) != 0) {
-        ring_append(s, t, queue); /* without memory to park it it is passed over in the ring */
+    take_out(s, t, queue);
+    if (wait_ns == 0) {
+        join(m, t, queue);
+    } else if (wait_ns == PACE_WAIT_FOR_END) {
+        n->place = READY_BLOCKED;
     } else {
-        node_at(s, queue)->place = READY_PARKED;
+        int rc = heap_insert(&t->parked, (struct heap_entry){now_ns + wait_ns, queue, 0});
+        assert(rc == 0); /* destination_ready_reserve made room */
+        n->place = READY_PARKED;
     }
 }
 
-static void unpark_due(struct destinations *s, struct destination *t, uint64_t now_ns) {
+static void unpark_due(struct model *m, struct destination *t, uint64_t now_ns) {
     const struct heap_entry *first;
     while ((first = heap_first(&t->parked)) != NULL && first->due_ns <= now_ns) {
         uint32_t queue = first->ref;
-        take_out(s, t, queue);
-        ring_return(s, t, queue);
+        take_out(m->destinations, t, queue);
+        join(m, t, queue);
     }
 }
 
@@ -135,26 +128,40 @@ void destination_queue_ready(struct model *m, uint32_t destination, uint32_t que
     struct ready_node *n = node_at(s, queue);
     struct destination *before = n->destination != 0 ? destination_at(m, n->destination) : NULL;
     struct destination *t = destination_at(m, destination);
-    if (before != NULL && before == t && ready && n->place == READY_RING) {
+    if (before != NULL && before == t && ready && n->place == READY_LANE) {
         return;
     }
     if (before != NULL) {
         take_out(s, before, queue);
         note_active(s, before);
     }
-    *n = (struct ready_node){.destination = 0};
+    n->destination = 0;
     if (ready && t != NULL) {
         n->destination = destination;
-        ring_append(s, t, queue);
+        join(m, t, queue);
         note_active(s, t);
     }
+}
+
+void destination_queue_unlinked(struct model *m, uint32_t destination, uint32_t queue) {
+    struct destinations *s = m->destinations;
+    struct ready_node *n = node_at(s, queue);
+    destination_queue_ready(m, destination, queue, false);
+    struct destination *t = n->lanes_of != 0 ? destination_at(m, n->lanes_of) : NULL;
+    if (t != NULL) {
+        lanes_forget(&t->lanes, QUEUE_SLOT(queue));
+    }
+    n->lanes_of = 0;
 }
 
 void destination_ready_turn(struct model *m, struct destination *t, uint32_t queue,
                             uint64_t now_ns) {
     struct destinations *s = m->destinations;
-    unpark_due(s, t, now_ns);
     struct ready_node *n = node_at(s, queue);
+    unpark_due(m, t, now_ns);
+    if (n->lanes_of == t->index) {
+        lanes_turn(&t->lanes, QUEUE_SLOT(queue));
+    }
     if (n->destination == t->index && n->place != READY_NONE) {
         place_by_pace(m, t, queue, now_ns);
     }
@@ -209,20 +216,33 @@ static uint32_t pick_parked(const struct model *m, const struct destination *t, 
     return 0;
 }
 
+struct asked {
+    const struct model *m;
+    uint64_t now_ns, next_ns;
+    struct message_view *view;
+};
+
+static bool can_send(void *arg, uint32_t queue) {
+    struct asked *a = arg;
+    uint64_t wait_ns = queue_wait_ns(a->m, queue, a->now_ns, a->view);
+    if (wait_ns != 0 && wait_ns != UINT64_MAX && a->now_ns + wait_ns < a->next_ns) {
+        a->next_ns = a->now_ns + wait_ns;
+    }
+    return wait_ns == 0;
+}
+
+/* Parked queues whose time has come join the lanes at the next turn; they are asked if nobody there can send. */
 uint32_t destination_pick(const struct model *m, const struct destination *t, uint64_t now_ns,
                           struct message_view *ret_view, uint64_t *ret_next_ns) {
-    uint64_t next_ns = UINT64_MAX;
-    for (uint32_t q = t->ring_head; q != 0; q = node_at(m->destinations, q)->next) {
-        uint64_t wait_ns = queue_wait_ns(m, q, now_ns, ret_view);
-        if (wait_ns == 0) {
-            return q;
-        }
-        if (wait_ns != UINT64_MAX && now_ns + wait_ns < next_ns) {
-            next_ns = now_ns + wait_ns;
-        }
+    struct asked a = {m, now_ns, UINT64_MAX, ret_view};
+    uint32_t slot = lanes_pick(&t->lanes, can_send, &a);
+    uint32_t queue = slot != 0 ? m->destinations->lanes[slot].ref : 0;
+    if (queue == 0) {
+        queue = pick_parked(m, t, now_ns, ret_view, &a.next_ns);
+    } else if (!queue_peek(m, queue, ret_view)) { /* the last one that was asked was another one */
+        assert(false);
     }
-    uint32_t queue = pick_parked(m, t, now_ns, ret_view, &next_ns);
-    *ret_next_ns = next_ns;
+    *ret_next_ns = a.next_ns;
     return queue;
 }
 
@@ -263,14 +283,7 @@ void destination_ready_check(const struct model *m) {
     for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
         const struct destination *t = destination_at(m, i);
         heap_check(&t->parked);
-        assert(list_linked(&t->active) == (t->ring_head != 0 || t->parked.count > 0));
-        uint32_t prev = 0;
-        for (uint32_t q = t->ring_head; q != 0; q = node_at(s, q)->next) {
-            const struct ready_node *n = node_at(s, q);
-            assert(n->place == READY_RING && n->destination == i && n->prev == prev);
-            assert(prev == 0 || node_at(s, prev)->turn < n->turn);
-            prev = q;
-        }
-        assert(prev == t->ring_tail);
+        lanes_check(&t->lanes);
+        assert(list_linked(&t->active) == has_work(t));
     }
 }

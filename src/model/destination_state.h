@@ -18,6 +18,7 @@
 #include "base/slab.h"
 #include "model/destination.h"
 #include "model/fact.h"
+#include "model/lane.h"
 #include "model/roster.h"
 #include "model/state.h"
 
@@ -43,13 +44,13 @@ struct destination {
     uint32_t timer; /* index in the heap, 0: none; failover.evaluate_ns is its time */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
-    uint32_t ring_head, ring_tail; /* queue indices, 0: empty */
-    struct heap parked;            /* queues whose own pace waits, by the time when it may go on */
+    struct lanes lanes; /* queues that may be asked */
+    struct heap parked; /* queues whose own pace waits, by the time when it may go on */
 };
 
 enum ready_place {
     READY_NONE = 0, /* nothing to send, or not known to us */
-    READY_RING,     /* may be asked */
+    READY_LANE,     /* may be asked */
     READY_PARKED,   /* its own pace waits for a time */
     READY_BLOCKED,  /* its own pace waits for an end */
 };
@@ -57,10 +58,9 @@ enum ready_place {
 /* One for each queue index. */
 struct ready_node {
     uint32_t destination;
-    uint32_t next, prev; /* in the ring */
+    uint32_t lanes_of; /* destination whose turns its lane counts */
     uint32_t heap_index;
     enum ready_place place;
-    uint64_t turn; /* when it last had its turn or got ready; a ring is ascending by it */
 };
 
 /* One attempt under way. */
@@ -81,10 +81,10 @@ struct destinations {
     struct roster roster;     /* of struct destination, owned */
     uint32_t generation;      /* last one given */
     uint32_t changes;         /* of definitions since this program started; no part of a snapshot */
-    struct list active;       /* destinations with queues in a ring or parked */
+    struct list active;       /* destinations with queues in lanes or parked */
     struct ready_node *ready; /* owns; by slot of the queue's index */
+    struct lane *lanes;       /* owns; as many, by the same slot */
     uint32_t ready_slots;
-    uint64_t turns; /* given so far, for order only */
     struct slab attempt_cells;
     struct map attempts; /* by message */
     struct list started; /* struct attempt, oldest first */
@@ -144,6 +144,9 @@ MUST_CHECK int destination_set_timer(struct model *m, struct destination *t);
 /* ---- destination_ready.c ---- */
 
 void destination_ready_init(struct destinations *s, struct destination *t);
+void destination_ready_release(struct destination *t);
+/* Room for so many queues. E_NOMEM. */
+MUST_CHECK int destination_ready_reserve(struct destination *t, uint32_t queues);
 /* The queue to start from at now_ns, and its next message. 0: none; then ret_next_ns says when. */
 uint32_t destination_pick(const struct model *m, const struct destination *t, uint64_t now_ns,
                           struct message_view *ret_view, uint64_t *ret_next_ns);

@@ -21,6 +21,7 @@
 #include "model/destination.h"
 #include "model/exchange.h"
 #include "model/fact.h"
+#include "model/lane.h"
 #include "model/queue_state.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
@@ -78,6 +79,25 @@ static bool definition_is_amqp(const struct model *m, const struct queue_def *de
     return q != NULL && q->def.amqp;
 }
 
+static enum refusal check_lane(const struct model *m, struct request *r,
+                               const struct queue_def *wanted) {
+    if (wanted->weight < 1 || wanted->weight > LANE_WEIGHT_MAX) {
+        return request_invalid(r, "/weight", "1 to 1000");
+    }
+    uint64_t percent = wanted->guaranteed_percent;
+    uint32_t destination = destination_find(m, span_text(wanted->destination));
+    uint32_t first = percent == 0 ? 0 : queue_next_of_destination(m, destination, 0);
+    for (uint32_t q = first; q != 0;) {
+        const struct queue_def *other = &queue_at(m->queues, q)->def;
+        percent += strcmp(other->name, wanted->name) != 0 ? other->guaranteed_percent : 0;
+        q = queue_next_of_destination(m, destination, q);
+        q = q != first ? q : 0;
+    }
+    return percent <= 100 ? REFUSAL_NONE
+                          : request_invalid(r, "/guaranteedPercent",
+                                            "the queues of a destination share at most 100");
+}
+
 static enum refusal check_definition(const struct model *m, struct request *r) {
     const struct queue_def *q = r->in.define.queue;
     bool amqp = definition_is_amqp(m, q);
@@ -93,7 +113,8 @@ static enum refusal check_definition(const struct model *m, struct request *r) {
         return request_refuse_at(r, REFUSAL_REFERENCE, "/destination",
                                  "there is no destination by this name");
     }
-    return check_pace(r, &q->pace);
+    enum refusal refusal = check_lane(m, r, q);
+    return refusal != REFUSAL_NONE ? refusal : check_pace(r, &q->pace);
 }
 
 /* What AMQP declared stays as it is, whoever else defines the queue with more. */

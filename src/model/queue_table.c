@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "model/destination.h"
 #include "model/exchange.h"
+#include "model/lane.h"
 #include "model/queue_arguments.h"
 #include "model/queue_state.h"
 #include "model/session.h"
@@ -156,7 +157,7 @@ static void queue_unlink_target(struct model *m, struct queue *q) {
         return;
     }
     struct target *t = target_at(s, q->target);
-    destination_queue_ready(m, t->destination, q->index, false);
+    destination_queue_unlinked(m, t->destination, q->index);
     list_remove(&q->in_target);
     if (--t->refs == 0) {
         map_remove(&s->by_target, target_hash_of(s, q->target), q->target);
@@ -175,8 +176,11 @@ static int queue_link_target(struct model *m, struct queue *q) {
     }
     uint32_t slot = target_find(s, name);
     int rc = slot != 0 ? 0 : target_make(m, name, &slot);
+    struct target *t = rc == 0 ? target_at(s, slot) : NULL;
     if (rc == 0) {
-        struct target *t = target_at(s, slot);
+        rc = destination_reserve(m, t->destination, t->refs + 1);
+    }
+    if (rc == 0) {
         t->refs++;
         list_append(&t->queues, &q->in_target);
         q->target = slot;
@@ -253,6 +257,11 @@ void queue_destination_changed(struct model *m, const char *name, uint32_t desti
     }
 }
 
+uint32_t queue_count_naming(const struct model *m, const char *destination) {
+    uint32_t slot = target_find(m->queues, span_text(destination));
+    return slot != 0 ? target_at(m->queues, slot)->refs : 0;
+}
+
 uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after) {
     struct queues *s = m->queues;
     const struct queue *q = after == 0 ? NULL : queue_at(s, after);
@@ -309,7 +318,9 @@ static bool storable_name(const struct queue_def *def) {
 
 int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t file_hash,
               struct queue **ret) {
-    if (!storable_name(def) || !pace_def_valid(&def->pace)) {
+    bool lane_valid = def->weight >= 1 && def->weight <= LANE_WEIGHT_MAX;
+    if (!storable_name(def) || !pace_def_valid(&def->pace) || !lane_valid ||
+        def->guaranteed_percent > 100) {
         queue_def_release(def);
         return E_CORRUPT; /* decide would have refused it */
     }

@@ -182,6 +182,71 @@ static void pausing_and_turning_queues(void **state) {
     release(&w);
 }
 
+static enum refusal define_lane(struct world *w, const char *name, uint32_t weight,
+                                uint32_t percent) {
+    struct queue_def def;
+    assert_int_equal(queue_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text(name)), 0);
+    assert_int_equal(def_set_text(&def.destination, span_text("out")), 0);
+    def.weight = weight;
+    def.guaranteed_percent = percent;
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_DEFINE);
+    r.name = span_text(name);
+    r.in.define.queue = &def;
+    enum refusal refusal = world_ask(w, &r);
+    request_release(&r);
+    queue_def_release(&def);
+    return refusal;
+}
+
+static void shares_are_as_defined(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(100, 1));
+    assert_int_equal(define_lane(&w, "q0", 1, 50), REFUSAL_NONE);
+    assert_int_equal(define_lane(&w, "q1", 3, 0), REFUSAL_NONE);
+    assert_int_equal(define_lane(&w, "q2", 1, 0), REFUSAL_NONE);
+    assert_int_equal(define_lane(&w, "q3", 1, 51), REFUSAL_INVALID);
+    assert_int_equal(define_lane(&w, "q3", 0, 0), REFUSAL_INVALID);
+    assert_int_equal(define_lane(&w, "q0", 1, 60), REFUSAL_NONE); /* its own does not count twice */
+    assert_int_equal(define_lane(&w, "q0", 1, 50), REFUSAL_NONE);
+    publish_many(&w, "q0", 200);
+    publish_many(&w, "q1", 200);
+    publish_many(&w, "q2", 200);
+    uint32_t turns[NAMES_MAX] = {0};
+    assert_int_equal(run_for(&w, NS_PER_SECOND, turns), 100);
+    assert_in_range(turns[0], 59, 61); /* 50 and a fifth of the rest */
+    assert_in_range(turns[1], 29, 31);
+    assert_in_range(turns[2], 9, 11);
+    push_ask_name(&w, REQUEST_QUEUE_PAUSE, "q0");
+    memset(turns, 0, sizeof turns);
+    assert_int_equal(run_for(&w, NS_PER_SECOND, turns), 100);
+    assert_in_range(turns[1], 74, 76);
+    release(&w);
+}
+
+/* However much waits in others: a message of a queue that was idle has the next slot. */
+static void an_idle_queue_is_next(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(100, 1));
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    push_define_queue(&w, "q1", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 1000);
+    for (int i = 0; i < 20; i++) {
+        uint32_t turns[NAMES_MAX] = {0};
+        run_for(&w, 50 * NS_PER_MS, turns);
+        assert_int_equal(turns[1], 0);
+        push_publish(&w, "q1");
+        assert_int_equal(run_for(&w, 10 * NS_PER_MS, turns), 1);
+        assert_int_equal(turns[1], 1);
+    }
+    release(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(queues_share_fairly),
@@ -191,6 +256,8 @@ int main(void) {
         cmocka_unit_test(a_new_pace_of_the_queue_counts_at_once),
         cmocka_unit_test(destinations_take_turns),
         cmocka_unit_test(pausing_and_turning_queues),
+        cmocka_unit_test(shares_are_as_defined),
+        cmocka_unit_test(an_idle_queue_is_next),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
