@@ -85,6 +85,7 @@ struct engine_options {
     const struct file_ops *files; /* NULL: file_ops_system */
     uint64_t segment_bytes;       /* 0: log's default */
     uint64_t min_free_bytes;
+    bool keep_snapshot_room; /* never less free than a snapshot and two segments need */
     uint64_t prepared_bytes; /* of log_options */
     bool salvage;
     struct model_limits limits;

@@ -113,7 +113,7 @@ struct engine {
     struct delivery_batch *batch; /* owns; of the deliveries that are being gathered */
     uint64_t last_position;       /* of the last record appended */
     struct engine_stats stats;
-    uint64_t flush_by_ns;     /* monotonic: what may wait has waited long enough; 0: nothing waits */
+    uint64_t flush_by_ns; /* monotonic: what may wait has waited long enough; 0: nothing waits */
     uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
     bool broken;              /* apply failed after append: the process must end */
     bool recovering;          /* there may be attempts of unknown outcome: nothing starts */

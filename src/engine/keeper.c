@@ -385,10 +385,24 @@ static void tell_room(struct engine *e) {
         e->options.room_changed(e->options.context, room);
 }
 
+/* A disk that is full to the last byte takes no snapshot; without one nothing may be given back, and it stays full. */
+static void keep_snapshot_room(struct engine *e) {
+    if (!e->options.keep_snapshot_room)
+        return;
+    pthread_mutex_lock(&e->lock);
+    uint64_t needed = model_memory_bytes(e->model);
+    pthread_mutex_unlock(&e->lock);
+    uint64_t segment = e->options.segment_bytes;
+    needed += 2 * (segment != 0 ? segment : SEGMENT_DEFAULT_BYTES);
+    uint64_t wanted = e->options.min_free_bytes;
+    log_set_min_free(e->log, needed > wanted ? needed : wanted);
+}
+
 void keeper_turn(struct engine *e, bool forked) {
     struct keeper *k = &e->keeper;
     if (k->snapshotting || k->compacting)
         return; /* in manual mode, a call of its own */
+    keep_snapshot_room(e);
     tell_room(e);
     auditor_turn(e);
     pthread_mutex_lock(&k->lock);

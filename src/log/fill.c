@@ -89,9 +89,12 @@ uint32_t fill_wait_ms(struct log *log) {
 /* Lock not held. */
 static bool has_room_for_spare(struct log *log) {
     uint64_t free_bytes;
+    log_lock(log);
+    uint64_t minimum = log->min_free_bytes;
+    log_unlock(log);
     int rc = log->files->free_bytes(log->files->context, log->directory, &free_bytes);
-    return rc == 0 && free_bytes > log->options.min_free_bytes &&
-           (free_bytes - log->options.min_free_bytes) / FREE_SHARE > log->options.prepared_bytes;
+    return rc == 0 && free_bytes > minimum &&
+           (free_bytes - minimum) / FREE_SHARE > log->options.prepared_bytes;
 }
 
 /* Lock not held. */

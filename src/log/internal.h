@@ -99,8 +99,9 @@ struct log {
     char next_name[SEGMENT_NAME_BYTES];
     uint32_t spares[SPARES_MAX]; /* serials of recycled files, under their spare names */
     uint32_t spare_count;
-    uint32_t spare_serial; /* of the next spare name */
-    bool short_of_room;    /* the last attempt to keep a segment ahead failed */
+    uint32_t spare_serial;   /* of the next spare name */
+    uint64_t min_free_bytes; /* as in the options, or set since */
+    bool short_of_room;      /* the last attempt to keep a segment ahead failed */
     struct fill fill;
 
     struct log_stats stats;

@@ -12,11 +12,10 @@
 #include "base/error.h"
 #include "log/internal.h"
 
-#define SEGMENT_DEFAULT_BYTES (64u << 20)
-#define SEGMENT_MIN_BYTES     (64u << 10)
-#define SEGMENT_MAX_BYTES     (1u << 30)
-#define BATCH_DEFAULT_BYTES   (8u << 20)
-#define LOCK_NAME             "lock"
+#define SEGMENT_MIN_BYTES   (64u << 10)
+#define SEGMENT_MAX_BYTES   (1u << 30)
+#define BATCH_DEFAULT_BYTES (8u << 20)
+#define LOCK_NAME           "lock"
 
 void log_path(const struct log *log, const char *name, char out[LOG_PATH_BYTES]) {
     int length = snprintf(out, LOG_PATH_BYTES, "%s/%s", log->directory, name);
@@ -131,6 +130,7 @@ static int apply_defaults(struct log *log, const struct log_options *options,
     o->batch_max_bytes = o->batch_max_bytes == 0 ? BATCH_DEFAULT_BYTES : o->batch_max_bytes;
     log->files = o->files == NULL ? &file_ops_system : o->files;
     log->threaded = !o->no_thread;
+    log->min_free_bytes = o->min_free_bytes;
     if (o->segment_bytes < SEGMENT_MIN_BYTES || o->segment_bytes > SEGMENT_MAX_BYTES) {
         snprintf(text, ERROR_TEXT_BYTES, "the segment size must be 64 KiB to 1 GiB");
         return E_INVALID;
@@ -317,6 +317,16 @@ uint64_t log_next_position(const struct log *log) {
 
 uint64_t log_durable_position(const struct log *log) {
     return atomic_load_explicit(&log->durable_position, memory_order_acquire);
+}
+
+void log_set_min_free(struct log *log, uint64_t bytes) {
+    log_lock(log);
+    bool first = log->min_free_bytes == 0 && bytes > 0;
+    log->min_free_bytes = bytes;
+    if (first) {
+        log_wake(log); /* it sleeps without a limit until now */
+    }
+    log_unlock(log);
 }
 
 enum log_room log_room(const struct log *log) {

@@ -35,13 +35,15 @@
 
 struct log;
 
+#define SEGMENT_DEFAULT_BYTES (64u << 20)
+
 enum log_room { LOG_ROOM_OK, LOG_ROOM_RESERVE, LOG_ROOM_NONE };
 
 struct log_options {
     const char *directory;        /* data folder; the log lives in <directory>/log */
     const struct file_ops *files; /* NULL: file_ops_system */
     uint64_t segment_bytes;       /* 0: 64 MiB; 64 KiB .. 1 GiB */
-    uint64_t min_free_bytes;      /* 0: none; below it LOG_ROOM_RESERVE */
+    uint64_t min_free_bytes;      /* 0: none; below it LOG_ROOM_RESERVE; see log_set_min_free */
     uint64_t prepared_bytes; /* 0: none; of spare files, written ahead in quiet times (fill.c) */
     size_t batch_max_bytes;  /* 0: 8 MiB; unflushed bytes above it: log_append says E_BUSY */
     bool salvage;            /* skip corrupt stretches instead of refusing; reported */
@@ -83,6 +85,8 @@ uint64_t log_folder_id(const struct log *log);
 uint64_t log_next_position(const struct log *log);
 uint64_t log_durable_position(const struct log *log);
 enum log_room log_room(const struct log *log);
+/* Another min_free_bytes, from the next look at the disk on (within a second). */
+void log_set_min_free(struct log *log, uint64_t bytes);
 
 /*
  * Adds one record to the open batch. `facts` as made by fact_encode. ret_address is where log_read

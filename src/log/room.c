@@ -79,13 +79,13 @@ static bool prepare_next(struct log *log) {
 }
 
 /* Lock not held. Free bytes above the minimum; negative under it. No minimum: always plenty. */
-static int64_t bytes_above_minimum(struct log *log) {
+static int64_t bytes_above_minimum(struct log *log, uint64_t minimum) {
     uint64_t free_bytes;
-    if (log->options.min_free_bytes == 0) {
+    if (minimum == 0) {
         return INT64_MAX;
     }
     int rc = log->files->free_bytes(log->files->context, log->directory, &free_bytes);
-    return rc != 0 ? INT64_MAX : (int64_t)free_bytes - (int64_t)log->options.min_free_bytes;
+    return rc != 0 ? INT64_MAX : (int64_t)free_bytes - (int64_t)minimum;
 }
 
 /* Lock not held. Renamed, durably, to be used again; else a negative errno. */
@@ -151,8 +151,9 @@ void room_maintain(struct log *log) {
     }
     log->maintaining = true;
     log->maintenance_due = false;
+    uint64_t minimum = log->min_free_bytes;
     log_unlock(log);
-    int64_t above = bytes_above_minimum(log);
+    int64_t above = bytes_above_minimum(log, minimum);
     log_lock(log);
     bool good = dispose_released(log, above < 0) && above >= 0;
     if (log->next_file < 0) {

@@ -402,7 +402,7 @@ static struct timespec from_now(uint32_t ms) {
 
 /* Lock held. Until woken; with a limit when room has to be looked at again, or may be prepared. */
 static void writer_sleep(struct log *log) {
-    bool watch_room = log->short_of_room || log->options.min_free_bytes > 0;
+    bool watch_room = log->short_of_room || log->min_free_bytes > 0;
     uint32_t fill_ms = fill_wait_ms(log);
     bool timed_out = false;
     log->sleeping = true;

@@ -77,7 +77,6 @@ def test_disk_full(kind, chaos, make_hurt, make_place, small_log):
     if kind is Ext4 and not chaos.long:
         pytest.skip("ext4 on a loop device needs root: only `make chaos` tries")
     place = make_place(kind, 24 << 20)
-    small_log["log"]["minFreeBytes"] = 2 << 20
     server = make_hurt(small_log, data=place.path / "data")
     server.prefix = place.prefix
     server.start()

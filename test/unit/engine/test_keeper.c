@@ -205,6 +205,37 @@ static void a_full_disk_empties_itself(void **state) {
     world_release(&w);
 }
 
+/* The same without a minimum that somebody chose: what a snapshot needs is kept free by itself. */
+static void a_full_disk_keeps_room_for_a_snapshot(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    w.options.keep_snapshot_room = true;
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    sim_disk_set_capacity(w.disk, stats_of(&w).memory_bytes + 12 * WORLD_SEGMENT_BYTES);
+    uint64_t ids[400];
+    unsigned count = 0;
+    enum refusal refusal = REFUSAL_NONE;
+    while (count < 400 &&
+           (refusal = world_publish(&w, "q", BODY, 0, &ids[count])) == REFUSAL_NONE) {
+        count++;
+        engine_turn(w.engine);
+    }
+    assert_int_equal(refusal, REFUSAL_DISK_FULL);
+    assert_int_equal(engine_snapshot(w.engine), 0);
+    for (unsigned i = 0; i < count; i++)
+        assert_int_equal(world_delete(&w, "q", ids[i]), REFUSAL_NONE);
+    for (unsigned i = 0; i < 20; i++) {
+        engine_turn(w.engine);
+        w.now_ns += NS_PER_SECOND;
+    }
+    assert_int_equal(engine_room(w.engine), LOG_ROOM_OK);
+    assert_int_equal(world_publish(&w, "q", BODY, 0, NULL), REFUSAL_NONE);
+    assert_int_equal(w.failures, 0);
+    world_release(&w);
+}
+
 static void a_body_that_cannot_be_read_stays_and_is_told_once(void **state) {
     (void)state;
     struct world w;
@@ -238,6 +269,7 @@ int main(void) {
         cmocka_unit_test(a_moved_body_is_read_where_it_is),
         cmocka_unit_test(a_segment_stays_for_the_older_snapshot),
         cmocka_unit_test(a_full_disk_empties_itself),
+        cmocka_unit_test(a_full_disk_keeps_room_for_a_snapshot),
         cmocka_unit_test(a_body_that_cannot_be_read_stays_and_is_told_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
