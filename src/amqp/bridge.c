@@ -2,8 +2,7 @@
  *      connection ─ask─► crossing ─► chain of the turn ─► engine_submit (at SUBMIT_AT, and before the wait)
  *      connection ◄─answer─ op ◄─ finish ◄─ loop ◄─ port.deliver (a chain rides on its first crossing)
  *
- * A crossing is what an op needs while it is with the engine; it goes back to a pool with the op's answer. An op
- * that takes several requests (declare: define, then look) sends its crossing over again.
+ *      engine ─► hub: sorts by bridge ─► loop ─► route: waits for room ─► body is read ─► connection
  */
 #include "amqp/bridge.h"
 
@@ -12,15 +11,19 @@
 #include <stdlib.h>
 
 #include "amqp/bridge_ops.h"
+#include "amqp/connection_state.h"
+#include "amqp/message.h"
 #include "base/error.h"
-#include "net/wheel.h"
 
-#define SUBMIT_AT     32u  /* requests collected: the engine may begin while the turn goes on */
-#define POOL_MAX      256u /* crossings kept */
-#define LOOK_EVERY_MS 500u
+#define SUBMIT_AT        32u  /* requests collected: the engine may begin while the turn goes on */
+#define POOL_MAX         256u /* crossings kept */
+#define PROPERTIES_MAX   (4u << 20)
+#define MESSAGE_MAX      ((size_t)1 << 30)
+#define LOW_ON_DISK_TEXT "low on disk"
 
 struct amqp_bridge {
     struct engine_port port;
+    struct amqp_hub *hub;                                 /* borrows */
     struct engine *engine;                                /* borrows */
     struct net_loop *loop;                                /* borrows */
     struct amqp_server *servers[AMQP_BRIDGE_SERVERS_MAX]; /* borrow */
@@ -32,9 +35,37 @@ struct amqp_bridge {
     uint32_t collected;
     /* Ops that need no engine, answered before the wait. */
     struct amqp_crossing *known, *known_last;
-    struct wheel_timer look; /* for room on the disk */
+    struct amqp_routes routes;
+    struct list waiting;               /* routes with deliveries */
+    struct buffer message, properties; /* room for one delivery */
+};
+
+struct amqp_hub {
+    struct amqp_bridge *bridges[AMQP_BRIDGES_MAX]; /* borrow */
+    uint32_t count;
+};
+
+/* Deliveries on their way to a loop. */
+struct handed {
+    struct net_item item;
+    struct amqp_bridge *bridge;
+    uint32_t count;
+    struct delivery items[];
+};
+
+struct room_item {
+    struct net_item item;
+    struct amqp_bridge *bridge;
     bool alarm;
 };
+
+struct engine *amqp_bridge_engine(struct amqp_bridge *b) {
+    return b->engine;
+}
+
+struct amqp_routes *amqp_bridge_routes(struct amqp_bridge *b) {
+    return &b->routes;
+}
 
 /* ---- crossings ---- */
 
@@ -42,8 +73,10 @@ static struct amqp_crossing *take(struct amqp_bridge *b) {
     struct amqp_crossing *x = b->pool;
     if (x == NULL) {
         x = calloc(1, sizeof *x);
-        if (x != NULL)
-            x->bridge = b;
+        if (x == NULL)
+            abort(); /* an op that is never answered would hold its connection for ever */
+        x->bridge = b;
+        buffer_init(&x->properties, PROPERTIES_MAX);
         return x;
     }
     b->pool = x->next;
@@ -70,16 +103,29 @@ static void answer(struct amqp_crossing *x) {
     amqp_server_answer(op);
 }
 
+/* ---- passwords ---- */
+
+static void work(uv_work_t *w) {
+    amqp_crossing_check_password(CONTAINER_OF(w, struct amqp_crossing, work));
+}
+
+static void after_work(uv_work_t *w, int status) {
+    struct amqp_crossing *x = CONTAINER_OF(w, struct amqp_crossing, work);
+    (void)status;
+    amqp_crossing_checked(x);
+    answer(x);
+}
+
 /* ---- to the engine and back ---- */
 
 static void run_answers(struct engine_request *first) {
     while (first != NULL) {
         struct amqp_crossing *x = CONTAINER_OF(first, struct amqp_crossing, request);
-        first = first->next; /* the crossing may be on its next way */
+        first = first->next;
         if (amqp_crossing_finish(x))
             answer(x);
-        else
-            amqp_bridge_send(x);
+        else if (uv_queue_work(net_loop_uv(x->bridge->loop), &x->work, work, after_work) != 0)
+            abort(); /* only for a callback that is missing */
     }
 }
 
@@ -88,8 +134,8 @@ static void run_item(struct net_item *item) {
 }
 
 /* Any thread. */
-static void deliver(struct engine_port *port, struct engine_request *first,
-                    struct engine_request *last) {
+static void port_deliver(struct engine_port *port, struct engine_request *first,
+                         struct engine_request *last) {
     struct amqp_bridge *b = CONTAINER_OF(port, struct amqp_bridge, port);
     struct amqp_crossing *x = CONTAINER_OF(first, struct amqp_crossing, request);
     last->next = NULL;
@@ -97,28 +143,40 @@ static void deliver(struct engine_port *port, struct engine_request *first,
     net_loop_post(b->loop, &x->item);
 }
 
-/* The engine took none of them. */
-static void refuse_chain(struct engine_request *first, int error) {
-    for (struct engine_request *r = first; r != NULL; r = r->next)
-        r->r.refusal = error == E_BUSY || error == E_NOMEM ? REFUSAL_BUSY : REFUSAL_STOPPING;
-    run_answers(first);
+/* Answered before the wait. */
+static void know(struct amqp_bridge *b, struct amqp_crossing *x) {
+    x->next = NULL;
+    if (b->known == NULL)
+        b->known = x;
+    else
+        b->known_last->next = x;
+    b->known_last = x;
 }
 
-/* True: answers came of it at once. */
-static bool submit(struct amqp_bridge *b) {
+/* The engine took none of them. */
+static void refuse_chain(struct amqp_bridge *b, struct engine_request *first, int error) {
+    while (first != NULL) {
+        struct amqp_crossing *x = CONTAINER_OF(first, struct amqp_crossing, request);
+        first = first->next;
+        x->request.r.refusal =
+            error == E_BUSY || error == E_NOMEM ? REFUSAL_BUSY : REFUSAL_STOPPING;
+        if (!amqp_crossing_finish(x))
+            amqp_crossing_checked(x);
+        know(b, x);
+    }
+}
+
+static void submit(struct amqp_bridge *b) {
     struct engine_request *first = b->first, *last = b->last;
     uint32_t count = b->collected;
     b->first = b->last = NULL;
     b->collected = 0;
-    if (count == 0)
-        return false;
-    int error = engine_submit(b->engine, first, last, count);
+    int error = count > 0 ? engine_submit(b->engine, first, last, count) : 0;
     if (error != 0)
-        refuse_chain(first, error);
-    return error != 0;
+        refuse_chain(b, first, error);
 }
 
-void amqp_bridge_send(struct amqp_crossing *x) {
+static void collect(struct amqp_crossing *x) {
     struct amqp_bridge *b = x->bridge;
     x->request.port = &b->port;
     x->request.next = NULL;
@@ -127,7 +185,20 @@ void amqp_bridge_send(struct amqp_crossing *x) {
     else
         b->last->next = &x->request;
     b->last = &x->request;
-    b->collected++;
+    if (++b->collected >= SUBMIT_AT)
+        submit(b);
+}
+
+static void ask(void *context, struct amqp_op *op) {
+    struct amqp_bridge *b = context;
+    struct amqp_crossing *x = take(b);
+    x->op = op;
+    x->route = amqp_connection_link(op->connection);
+    if (amqp_crossing_begin(x)) {
+        collect(x);
+    } else {
+        know(b, x);
+    }
 }
 
 static void answer_known(struct amqp_bridge *b) {
@@ -138,22 +209,104 @@ static void answer_known(struct amqp_bridge *b) {
     }
 }
 
-static void ask(void *context, struct amqp_op *op) {
-    struct amqp_bridge *b = context;
-    struct amqp_crossing *x = take(b);
-    if (x == NULL)
-        abort(); /* an op that can never be answered would hold its connection for ever */
-    x->op = op;
-    if (amqp_crossing_begin(x)) {
-        amqp_bridge_send(x);
+/* ---- deliveries ---- */
+
+/* A body that does not read is a dead letter: handed out it would only come back. */
+static void deliver_one(struct amqp_bridge *b, struct amqp_route *route, const struct delivery *d) {
+    struct amqp_connection *c = route->connection;
+    if (d->kind == DELIVERY_CANCELLED) {
+        amqp_server_cancelled(c, d->channel, d->consumer);
         return;
     }
-    x->next = NULL;
-    if (b->known == NULL)
-        b->known = x;
-    else
-        b->known_last->next = x;
-    b->known_last = x;
+    struct stored_message stored;
+    struct amqp_delivery out;
+    buffer_clear(&b->message);
+    int error = engine_read_message(b->engine, d->stored_id, d->address, &b->message, &stored);
+    if (error == 0)
+        error = amqp_message_out(&stored, d, &b->properties, &out);
+    if (error != 0) {
+        amqp_settle(c, d->message, AMQP_VERDICT_REJECT);
+        return;
+    }
+    out.channel = d->channel;
+    out.consumer = d->consumer;
+    amqp_server_deliver(c, &out);
+}
+
+/* As far as there is room. True: something was delivered. */
+static bool pump(struct amqp_bridge *b, struct amqp_route *route) {
+    bool any = false;
+    struct delivery *d;
+    while ((d = amqp_route_head(route)) != NULL && amqp_server_has_room(route->connection)) {
+        deliver_one(b, route, d);
+        amqp_route_pop(route);
+        any = true;
+    }
+    if (d == NULL)
+        list_remove(&route->node);
+    return any;
+}
+
+static bool pump_all(struct amqp_bridge *b) {
+    bool any = false;
+    struct list_node *next;
+    for (struct list_node *n = list_first(&b->waiting); n != NULL; n = next) {
+        next = list_next(&b->waiting, n);
+        any = pump(b, CONTAINER_OF(n, struct amqp_route, node)) || any;
+    }
+    return any;
+}
+
+/* On the loop's thread. Of a session that has gone all was given back when it was closed. */
+static void run_handed(struct net_item *item) {
+    struct handed *h = CONTAINER_OF(item, struct handed, item);
+    struct amqp_bridge *b = h->bridge;
+    for (uint32_t i = 0; i < h->count; i++) {
+        struct amqp_route *route = amqp_route_find(&b->routes, h->items[i].session);
+        if (route == NULL || amqp_route_push(route, &h->items[i]) != 0) {
+            free(h->items[i].origin);
+            if (route != NULL)
+                amqp_fail_nomem(route->connection);
+        } else if (!list_linked(&route->node)) {
+            list_append(&b->waiting, &route->node);
+        }
+    }
+    free(h);
+}
+
+static uint32_t count_for(const struct delivery_batch *batch, uint32_t bridge) {
+    uint32_t count = 0;
+    for (; batch != NULL; batch = batch->next) {
+        for (uint32_t i = 0; i < batch->count; i++)
+            count += amqp_session_bridge(batch->items[i].session) == bridge;
+    }
+    return count;
+}
+
+/* Moves the bridge's part over, origins included. */
+static void hand_over(struct amqp_bridge *b, uint32_t number, struct delivery_batch *batch) {
+    uint32_t count = count_for(batch, number);
+    if (count == 0)
+        return;
+    struct handed *h = malloc(sizeof *h + count * sizeof h->items[0]);
+    if (h == NULL)
+        abort(); /* they are durable: nobody would ever hand them out again */
+    *h = (struct handed){.item.run = run_handed, .bridge = b};
+    for (; batch != NULL; batch = batch->next) {
+        for (uint32_t i = 0; i < batch->count; i++) {
+            if (amqp_session_bridge(batch->items[i].session) != number)
+                continue;
+            h->items[h->count++] = batch->items[i];
+            batch->items[i].origin = NULL;
+        }
+    }
+    net_loop_post(b->loop, &h->item);
+}
+
+void amqp_hub_deliver(struct amqp_hub *h, struct delivery_batch *first) {
+    for (uint32_t i = 0; i < h->count; i++)
+        hand_over(h->bridges[i], i, first);
+    delivery_batch_free(first);
 }
 
 /* Says what was made, answers what is known, until nothing new comes of it. */
@@ -161,51 +314,82 @@ void amqp_bridge_before_wait(struct amqp_bridge *b) {
     bool again;
     do {
         answer_known(b);
+        again = pump_all(b);
         for (size_t i = 0; i < b->server_count; i++)
             amqp_server_before_wait(b->servers[i]);
-        again = submit(b);
+        submit(b);
     } while (again || b->known != NULL || b->first != NULL);
 }
 
 /* ---- room on the disk ---- */
 
-static void look_for_room(struct wheel_timer *t) {
-    struct amqp_bridge *b = CONTAINER_OF(t, struct amqp_bridge, look);
-    bool alarm = engine_room(b->engine) != LOG_ROOM_OK;
-    wheel_set(net_loop_wheel(b->loop), t, net_loop_now_ms(b->loop) + LOOK_EVERY_MS);
-    if (alarm == b->alarm)
-        return;
-    b->alarm = alarm;
-    for (size_t i = 0; i < b->server_count; i++)
-        amqp_server_alarm(b->servers[i], alarm, "low on disk");
+static void run_room(struct net_item *item) {
+    struct room_item *r = CONTAINER_OF(item, struct room_item, item);
+    for (size_t i = 0; i < r->bridge->server_count; i++)
+        amqp_server_alarm(r->bridge->servers[i], r->alarm, LOW_ON_DISK_TEXT);
+    free(r);
+}
+
+void amqp_hub_room(struct amqp_hub *h, enum log_room room) {
+    for (uint32_t i = 0; i < h->count; i++) {
+        struct room_item *r = malloc(sizeof *r);
+        if (r == NULL)
+            continue; /* publishes are refused one by one then */
+        *r = (struct room_item){
+            .item.run = run_room, .bridge = h->bridges[i], .alarm = room != LOG_ROOM_OK};
+        net_loop_post(h->bridges[i]->loop, &r->item);
+    }
 }
 
 /* ---- beginning and end ---- */
 
-int amqp_bridge_create(struct engine *engine, struct amqp_bridge **ret) {
+int amqp_hub_create(struct amqp_hub **ret) {
+    struct amqp_hub *h = calloc(1, sizeof *h);
+    if (h == NULL)
+        return E_NOMEM;
+    *ret = h;
+    return 0;
+}
+
+void amqp_hub_free(struct amqp_hub *h) {
+    free(h);
+}
+
+int amqp_bridge_create(struct amqp_hub *h, struct engine *engine, struct amqp_bridge **ret) {
+    if (h->count == AMQP_BRIDGES_MAX)
+        return E_LIMIT;
     struct amqp_bridge *b = calloc(1, sizeof *b);
     if (b == NULL)
         return E_NOMEM;
+    b->hub = h;
     b->engine = engine;
-    b->port.deliver = deliver;
+    b->port.deliver = port_deliver;
+    list_init(&b->waiting);
+    buffer_init(&b->message, MESSAGE_MAX);
+    buffer_init(&b->properties, PROPERTIES_MAX);
+    amqp_routes_init(&b->routes, (uint8_t)h->count);
+    h->bridges[h->count++] = b;
     *ret = b;
     return 0;
 }
 
 void amqp_bridge_attach(struct amqp_bridge *b, struct net_loop *loop) {
     b->loop = loop;
-    wheel_timer_init(&b->look, look_for_room);
 }
 
 void amqp_bridge_free(struct amqp_bridge *b) {
     if (b == NULL)
         return;
+    submit(b);
     answer_known(b);
     while (b->pool != NULL) {
         struct amqp_crossing *x = b->pool;
         b->pool = x->next;
         free(x);
     }
+    amqp_routes_release(&b->routes);
+    buffer_release(&b->message);
+    buffer_release(&b->properties);
     free(b);
 }
 
@@ -221,8 +405,8 @@ int amqp_bridge_listen(struct amqp_bridge *b, struct amqp_server_options *option
     int error = amqp_server_start(b->loop, options, error_text, &server);
     if (error != 0)
         return error;
-    if (b->server_count == 0)
-        wheel_set(net_loop_wheel(b->loop), &b->look, net_loop_now_ms(b->loop) + LOOK_EVERY_MS);
+    if (engine_room(b->engine) != LOG_ROOM_OK)
+        amqp_server_alarm(server, true, LOW_ON_DISK_TEXT);
     b->servers[b->server_count++] = server;
     *ret_server = server;
     return 0;
@@ -233,7 +417,5 @@ void amqp_bridge_close(struct amqp_bridge *b, struct amqp_server *server) {
     while (b->servers[at] != server)
         at++;
     b->servers[at] = b->servers[--b->server_count];
-    if (b->server_count == 0)
-        wheel_cancel(net_loop_wheel(b->loop), &b->look);
     amqp_server_free(server);
 }

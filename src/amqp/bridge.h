@@ -1,13 +1,13 @@
 /*
- * amqp/bridge.h - where ops of AMQP connections become requests of the engine, and answers become answers.
+ * amqp/bridge.h - where ops of AMQP connections become requests of the engine, and the engine's answers and
+ *                 deliveries find their connections again.
  *
  * Promise: all ops that a turn of the loop made go to the engine as chains, in the order in which they were asked;
- *          an op is answered when its record is durable. An engine that has too much to do costs the
- *          client its connection (506), never its message's order.
+ *          an op is answered when its record is durable. Bodies are read when there is room for them.
  *          Room that ends on the disk is an alarm: publishers wait until there is some again.
- * Shape:   one per I/O loop, with the AMQP servers on it. What the bridge knows by itself (logins, vhosts) it
- *          answers in the same turn.
- * Threads: the loop's, but for the engine's port, which only hands over.
+ * Shape:   one bridge per I/O loop, with the AMQP servers on it; a hub for all of them, which is what the engine
+ *          knows. What a bridge knows by itself it answers in the same turn.
+ * Threads: a bridge is its loop's; the hub's deliver and room may be called on any thread.
  */
 #ifndef SLUICE_AMQP_BRIDGE_H
 #define SLUICE_AMQP_BRIDGE_H
@@ -17,9 +17,20 @@
 
 #define AMQP_BRIDGE_SERVERS_MAX 8u
 
+struct amqp_hub;
 struct amqp_bridge;
 
-MUST_CHECK int amqp_bridge_create(struct engine *engine, struct amqp_bridge **ret);
+/* Before the engine is opened. */
+MUST_CHECK int amqp_hub_create(struct amqp_hub **ret);
+/* After the engine and all bridges. */
+void amqp_hub_free(struct amqp_hub *h);
+/* engine_options.deliver and room_changed, with the hub as their context. */
+void amqp_hub_deliver(struct amqp_hub *h, struct delivery_batch *first);
+void amqp_hub_room(struct amqp_hub *h, enum log_room room);
+
+/* Before any loop runs. E_NOMEM, E_LIMIT. */
+MUST_CHECK int amqp_bridge_create(struct amqp_hub *h, struct engine *engine,
+                                  struct amqp_bridge **ret);
 /* After the engine and the loop have ended. */
 void amqp_bridge_free(struct amqp_bridge *b);
 /* Before the first listen. */

@@ -1,14 +1,17 @@
 #include "amqp/bridge_ops.h"
 
+#include <sodium.h>
 #include <stdlib.h>
-#include <sys/random.h>
 
+#include "amqp/bridge.h"
 #include "amqp/connection_state.h"
-#include "amqp/server.h"
+#include "amqp/message.h"
+#include "base/amqp_table.h"
 #include "base/error.h"
 
-#define MADE_UP_PREFIX "amq.gen-"
-#define MADE_UP_DIGITS 22u
+#define GUEST            "guest" /* from this machine only */
+#define GOT_MESSAGE_MAX  ((size_t)1 << 30)
+#define GOT_PROPERTY_MAX (4u << 20)
 
 /* ---- what the engine's refusals are called here ---- */
 
@@ -17,12 +20,15 @@ static const struct {
     enum amqp_code code;
 } codes[] = {
     {REFUSAL_NOT_FOUND, AMQP_NOT_FOUND},           {REFUSAL_REFERENCE, AMQP_NOT_FOUND},
-    {REFUSAL_INVALID, AMQP_PRECONDITION_FAILED},   {REFUSAL_CONFLICT, AMQP_PRECONDITION_FAILED},
-    {REFUSAL_TOO_LARGE, AMQP_PRECONDITION_FAILED}, {REFUSAL_LIMIT, AMQP_NOT_ALLOWED},
-    {REFUSAL_DISK_FULL, AMQP_RESOURCE_ERROR},      {REFUSAL_BUSY, AMQP_RESOURCE_ERROR},
+    {REFUSAL_INVALID, AMQP_PRECONDITION_FAILED},   {REFUSAL_PRECONDITION, AMQP_PRECONDITION_FAILED},
+    {REFUSAL_CONFLICT, AMQP_PRECONDITION_FAILED},  {REFUSAL_LIMIT, AMQP_PRECONDITION_FAILED},
+    {REFUSAL_TOO_LARGE, AMQP_PRECONDITION_FAILED}, {REFUSAL_LOCKED, AMQP_RESOURCE_LOCKED},
+    {REFUSAL_FORBIDDEN, AMQP_ACCESS_REFUSED},      {REFUSAL_NOT_ALLOWED, AMQP_NOT_ALLOWED},
+    {REFUSAL_COMMAND, AMQP_COMMAND_INVALID},       {REFUSAL_DISK_FULL, AMQP_PRECONDITION_FAILED},
     {REFUSAL_STOPPING, AMQP_CONNECTION_FORCED},
 };
 
+/* `what` is not there, when the engine says no more than that. */
 static void refuse(struct amqp_op *op, const struct request *r, const char *what,
                    struct span name) {
     enum amqp_code code = AMQP_INTERNAL_ERROR;
@@ -39,199 +45,521 @@ static void refuse(struct amqp_op *op, const struct request *r, const char *what
                        r->error_detail != NULL ? r->error_detail : refusal_name(r->refusal));
 }
 
-static void not_implemented(struct amqp_op *op) {
-    amqp_op_refuse(op, AMQP_NOT_IMPLEMENTED, "%s", amqp_method_name(op->method.id));
+static void no_memory(struct amqp_op *op) {
+    amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "out of memory");
 }
 
-/* ---- who, and where ---- */
-
-static void login(struct amqp_op *op) {
-    const struct amqp_peer *peer = amqp_server_peer(op->connection);
-    struct span user = op->in.login.user;
-    bool guest = span_is(user, "guest") && span_is(op->in.login.password, "guest");
-    if (!guest || !peer->loopback || op->in.login.external)
-        amqp_op_refuse(op, AMQP_ACCESS_REFUSED,
-                       "Login was refused using authentication mechanism %s. For details see the "
-                       "broker logfile.",
-                       op->in.login.external ? "EXTERNAL" : "PLAIN");
-    else if (amqp_op_set_name(op, user) != 0)
-        amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "out of memory");
+static struct request *begin(struct amqp_crossing *x, enum request_kind kind, struct span name) {
+    struct request *r = &x->request.r;
+    request_init(r, kind);
+    r->vhost = amqp_connection_vhost(x->op->connection);
+    r->session = x->route != NULL ? x->route->session : 0;
+    r->name = name;
+    return r;
 }
 
-static void open_vhost(struct amqp_op *op) {
-    struct span name = op->method.as.connection_open.virtual_host;
-    if (!span_is(name, "/"))
-        amqp_op_refuse(op, AMQP_NOT_ALLOWED, "vhost %.*s not found", SPAN_ARG(name));
+/* The model will know the session from here on. */
+static struct request *begin_used(struct amqp_crossing *x, enum request_kind kind,
+                                  struct span name) {
+    x->route->used = true;
+    return begin(x, kind, name);
+}
+
+/* ---- login: who says so is in the model, and whether it is true takes long to find out ---- */
+
+static void refuse_login(struct amqp_op *op) {
+    amqp_op_refuse(op, AMQP_ACCESS_REFUSED,
+                   "Login was refused using authentication mechanism %s. For details see the "
+                   "broker logfile.",
+                   op->in.login.external ? "EXTERNAL" : "PLAIN");
+}
+
+static bool begin_login(struct amqp_crossing *x) {
+    struct amqp_op *op = x->op;
+    bool far = !amqp_server_peer(op->connection)->loopback;
+    if (op->in.login.external || (far && span_is(op->in.login.user, GUEST))) {
+        refuse_login(op);
+        return false;
+    }
+    struct request *r = begin(x, REQUEST_ACCESS_GET, span_of(NULL, 0));
+    r->in.permission.user = op->in.login.user;
+    return true;
+}
+
+/* Out of the USER item: key name, text hash, text tags. */
+static struct span user_hash(const struct request *r) {
+    struct reader all, item;
+    reader_init(&all, buffer_span(&r->out_bytes));
+    reader_init(&item, reader_bytes(&all));
+    reader_take(&item, reader_u8(&item));
+    return reader_bytes(&item);
+}
+
+static void let_in(struct amqp_op *op) {
+    if (amqp_op_set_name(op, op->in.login.user) != 0)
+        no_memory(op);
+}
+
+/* Without a user of that name guest is let in from this machine with the password that everybody knows. */
+static bool finish_login(struct amqp_crossing *x) {
+    const struct request *r = &x->request.r;
+    struct amqp_op *op = x->op;
+    if (r->refusal == REFUSAL_NOT_FOUND && span_is(op->in.login.user, GUEST) &&
+        span_is(op->in.login.password, GUEST)) {
+        let_in(op);
+        return true;
+    }
+    struct span hash = r->refusal == REFUSAL_NONE ? user_hash(r) : span_of(NULL, 0);
+    if (hash.size == 0 || hash.size >= sizeof x->hash) {
+        refuse_login(op);
+        return true;
+    }
+    memcpy(x->hash, hash.data, hash.size);
+    x->hash[hash.size] = '\0';
+    return false;
+}
+
+void amqp_crossing_check_password(struct amqp_crossing *x) {
+    struct span password = x->op->in.login.password;
+    const char *text = password.size > 0 ? (const char *)password.data : "";
+    x->known = crypto_pwhash_str_verify(x->hash, text, password.size) == 0;
+}
+
+void amqp_crossing_checked(struct amqp_crossing *x) {
+    if (x->known)
+        let_in(x->op);
+    else
+        refuse_login(x->op);
+}
+
+/* ---- vhost ---- */
+
+static bool begin_open(struct amqp_crossing *x) {
+    struct request *r = begin(x, REQUEST_ACCESS_GET, span_of(NULL, 0));
+    r->in.permission.user = amqp_connection_user(x->op->connection);
+    r->in.permission.vhost = amqp_connection_vhost(x->op->connection);
+    return true;
+}
+
+static void finish_open(struct amqp_crossing *x) {
+    struct amqp_op *op = x->op;
+    struct span vhost = amqp_connection_vhost(op->connection);
+    struct span user = amqp_connection_user(op->connection);
+    bool guest_at_home = span_is(user, GUEST) && span_is(vhost, "/");
+    enum refusal refusal = x->request.r.refusal;
+    struct amqp_route *route;
+    if (refusal == REFUSAL_NOT_FOUND && !guest_at_home)
+        amqp_op_refuse(op, AMQP_NOT_ALLOWED, "vhost %.*s not found", SPAN_ARG(vhost));
+    else if (refusal != REFUSAL_NONE && refusal != REFUSAL_NOT_FOUND)
+        amqp_op_refuse(op, AMQP_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
+                       SPAN_ARG(vhost), SPAN_ARG(user));
+    else if (amqp_route_add(amqp_bridge_routes(x->bridge), op->connection, &route) != 0)
+        no_memory(op);
+    else
+        amqp_connection_set_link(op->connection, route);
+}
+
+/* From here on deliveries find nobody: they are given back with all else. */
+static bool begin_close(struct amqp_crossing *x) {
+    bool used = x->route != NULL && x->route->used;
+    if (used)
+        begin(x, REQUEST_SESSION_CLOSE, span_of(NULL, 0));
+    if (x->route != NULL) {
+        amqp_route_remove(amqp_bridge_routes(x->bridge), x->route);
+        amqp_connection_set_link(x->op->connection, NULL);
+        x->route = NULL;
+    }
+    return used;
 }
 
 /* ---- publish ---- */
 
-static void begin_publish(struct amqp_crossing *x) {
+static bool begin_publish(struct amqp_crossing *x) {
     const struct amqp_publish *from = &x->op->in.publish;
-    struct request *r = &x->request.r;
-    request_init(r, REQUEST_QUEUE_PUBLISH);
-    r->name = r->in.publish.queue = from->routing_key;
-    r->in.publish.priority = from->properties.priority;
-    r->in.publish.envelope = (struct envelope){.content_type = from->properties.content_type,
-                                               .correlation_id = from->properties.correlation_id,
-                                               .body = from->body};
+    struct request *r = begin(x, REQUEST_AMQP_PUBLISH, from->exchange);
+    r->in.amqp_publish.vhost = r->vhost;
+    bool keys = from->properties.headers.size > 0;
+    x->memory = keys ? calloc(AMQP_KEYS_MAX, sizeof(struct span)) : NULL;
+    if ((keys && x->memory == NULL) ||
+        amqp_message_in(from, &x->properties, x->memory, &r->in.amqp_publish.message) != 0) {
+        no_memory(x->op);
+        return false;
+    }
+    return true;
 }
 
 static void finish_publish(struct amqp_crossing *x) {
     const struct request *r = &x->request.r;
-    x->op->routed = r->refusal == REFUSAL_NONE;
-    x->op->refused = r->refusal == REFUSAL_QUEUE_FULL;
-    if (r->refusal != REFUSAL_NONE && r->refusal != REFUSAL_QUEUE_FULL &&
-        r->refusal != REFUSAL_NOT_FOUND)
-        refuse(x->op, r, "queue", x->op->in.publish.routing_key);
+    x->op->routed = r->in.amqp_publish.routed;
+    x->op->refused = r->in.amqp_publish.refused || r->refusal == REFUSAL_QUEUE_FULL ||
+                     r->refusal == REFUSAL_DISK_FULL || r->refusal == REFUSAL_BUSY;
+    if (r->refusal != REFUSAL_NONE && !x->op->refused)
+        refuse(x->op, r, "exchange", x->op->in.publish.exchange);
 }
 
-/* ---- queues ---- */
+/* ---- settle, commit ---- */
 
-enum declare_step { DECLARE_DEFINES, DECLARE_LOOKS };
-
-static struct span made_up_name(char name[UINT8_MAX + 1]) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint8_t bytes[MADE_UP_DIGITS];
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        abort();
-    char *to = stpcpy(name, MADE_UP_PREFIX);
-    for (size_t i = 0; i < sizeof bytes; i++)
-        *to++ = digits[bytes[i] & 63];
-    *to = '\0';
-    return span_text(name);
+static void copy_settlements(const struct amqp_settlement *from, size_t count, struct settle *to) {
+    static const enum settle_verdict verdicts[] = {
+        [AMQP_VERDICT_ACK] = SETTLE_ACK,
+        [AMQP_VERDICT_REQUEUE] = SETTLE_REQUEUE,
+        [AMQP_VERDICT_REJECT] = SETTLE_REJECT,
+        [AMQP_VERDICT_RETURN] = SETTLE_RETURN,
+    };
+    for (size_t i = 0; i < count; i++)
+        to[i] = (struct settle){from[i].message, verdicts[from[i].verdict]};
 }
 
-static void look(struct amqp_crossing *x, struct span name) {
-    request_init(&x->request.r, REQUEST_QUEUE_GET);
-    x->request.r.name = name;
-    x->step = DECLARE_LOOKS;
-}
-
-static bool begin_declare(struct amqp_crossing *x) {
-    const struct amqp_queue_declare *d = &x->op->method.as.queue_declare;
-    struct span name = d->queue.size > 0 ? d->queue : made_up_name(x->name);
-    if (d->passive) {
-        look(x, name);
-        return true;
-    }
-    x->has_queue = queue_def_init(&x->queue) == 0;
-    if (!x->has_queue || def_set_text(&x->queue.name, name) != 0) {
-        amqp_op_refuse(x->op, AMQP_INTERNAL_ERROR, "out of memory");
+static bool begin_settle(struct amqp_crossing *x) {
+    const struct amqp_op *op = x->op;
+    if (x->route == NULL)
+        return false; /* closed: all was given back */
+    size_t count = op->in.settle.count;
+    struct settle *items = calloc(count, sizeof *items);
+    x->memory = items;
+    if (items == NULL) {
+        no_memory(x->op);
         return false;
     }
-    struct request *r = &x->request.r;
-    request_init(r, REQUEST_QUEUE_DEFINE);
-    r->name = name;
-    r->in.define.how.create_only = true;
-    r->in.define.queue = &x->queue;
-    x->step = DECLARE_DEFINES;
+    copy_settlements(op->in.settle.items, count, items);
+    struct request *r = begin(x, REQUEST_SETTLE, span_of(NULL, 0));
+    r->in.settle = (struct settle_list){.items = items, .count = (uint32_t)count};
     return true;
 }
 
-static bool finish_declare(struct amqp_crossing *x) {
-    struct request *r = &x->request.r;
-    struct span name = r->name;
-    if (x->step == DECLARE_DEFINES) {
-        if (r->refusal != REFUSAL_NONE && r->refusal != REFUSAL_CONFLICT) {
-            refuse(x->op, r, "queue", name);
-            return true;
-        }
-        request_release(r);
-        look(x, name);
+/* Behind the publishes their keys and properties would need room of their own: so each has it. */
+struct commit_room {
+    struct exchange_publish *publishes;
+    struct settle *settles;
+    struct buffer *properties;
+    struct span (*keys)[AMQP_KEYS_MAX];
+};
+
+static bool make_commit_room(struct amqp_crossing *x, size_t publishes, size_t settles,
+                             struct commit_room *ret) {
+    size_t each = sizeof(*ret->publishes) + sizeof(*ret->properties) + sizeof(*ret->keys);
+    uint8_t *room = calloc(1, publishes * each + settles * sizeof(*ret->settles) + 1);
+    x->memory = room;
+    if (room == NULL)
+        return false;
+    ret->publishes = (void *)room;
+    ret->keys = (void *)(ret->publishes + publishes);
+    ret->properties = (void *)(ret->keys + publishes);
+    ret->settles = (void *)(ret->properties + publishes);
+    return true;
+}
+
+static void release_commit(struct amqp_crossing *x) {
+    const struct exchange_transaction *t = &x->request.r.in.amqp_transaction;
+    struct buffer *properties =
+        (void *)((struct span(*)[AMQP_KEYS_MAX])(t->publishes + t->publish_count) +
+                 t->publish_count);
+    for (uint32_t i = 0; i < t->publish_count; i++)
+        buffer_release(&properties[i]);
+}
+
+static bool begin_commit(struct amqp_crossing *x) {
+    struct amqp_op *op = x->op;
+    struct commit_room room;
+    size_t count = op->in.commit.publish_count, i = 0;
+    if (!make_commit_room(x, count, op->in.commit.count, &room)) {
+        no_memory(op);
         return false;
     }
+    struct request *r = begin_used(x, REQUEST_AMQP_TRANSACTION, span_of(NULL, 0));
+    for (const struct amqp_op *p = op->in.commit.publishes; p != NULL; p = p->next, i++) {
+        room.publishes[i].vhost = r->vhost;
+        buffer_init(&room.properties[i], GOT_PROPERTY_MAX);
+        if (amqp_message_in(&p->in.publish, &room.properties[i], room.keys[i],
+                            &room.publishes[i].message) != 0)
+            no_memory(op);
+    }
+    copy_settlements(op->in.commit.items, op->in.commit.count, room.settles);
+    r->in.amqp_transaction = (struct exchange_transaction){
+        .publishes = room.publishes,
+        .publish_count = (uint32_t)count,
+        .settles = {.items = room.settles, .count = (uint32_t)op->in.commit.count}};
+    if (op->code != 0)
+        release_commit(x);
+    return op->code == 0;
+}
+
+static void finish_commit(struct amqp_crossing *x) {
+    const struct request *r = &x->request.r;
+    const struct exchange_publish *from = r->in.amqp_transaction.publishes;
+    if (r->refusal != REFUSAL_NONE)
+        refuse(x->op, r, "exchange", r->name);
+    for (struct amqp_op *p = x->op->in.commit.publishes; p != NULL; p = p->next, from++) {
+        p->routed = from->routed;
+        p->refused = from->refused;
+    }
+    release_commit(x);
+}
+
+/* ---- consumers ---- */
+
+static int32_t priority_of(struct span arguments) {
+    struct amqp_field f;
+    int64_t v;
+    if (!amqp_table_find(arguments, "x-priority", &f) || !amqp_field_integer(&f, &v))
+        return 0;
+    return v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v;
+}
+
+static bool begin_consume(struct amqp_crossing *x) {
+    const struct amqp_op *op = x->op;
+    const struct amqp_basic_consume *c = &op->method.as.basic_consume;
+    struct request *r = begin_used(x, REQUEST_CONSUME, c->queue);
+    r->in.consume = (struct consume){.consumer = op->in.consume.number,
+                                     .channel = op->channel->number,
+                                     .prefetch = op->in.consume.prefetch,
+                                     .exclusive = c->exclusive,
+                                     .no_ack = c->no_ack,
+                                     .priority = priority_of(c->arguments),
+                                     .tag = c->consumer_tag};
+    return true;
+}
+
+/* CANCEL, CREDIT. Consumer 0: one that there never was. */
+static bool begin_consumer(struct amqp_crossing *x, enum request_kind kind) {
+    if (x->route == NULL || x->op->in.credit.consumer == 0)
+        return false;
+    struct request *r = begin(x, kind, span_of(NULL, 0));
+    r->in.consume.consumer = (uint32_t)x->op->in.credit.consumer;
+    r->in.consume.channel = x->op->channel != NULL ? x->op->channel->number : 0;
+    r->in.consume.credit = x->op->in.credit.credit;
+    return true;
+}
+
+static bool begin_qos(struct amqp_crossing *x) {
+    struct request *r = begin_used(x, REQUEST_QOS, span_of(NULL, 0));
+    r->in.consume.channel = x->op->channel->number;
+    r->in.consume.prefetch = x->op->in.prefetch;
+    r->in.consume.channel_wide = true;
+    return true;
+}
+
+/* ---- get ---- */
+
+/* What a got message's spans point to, until its op goes. */
+struct got {
+    struct buffer message, properties;
+};
+
+static void free_got(struct amqp_op *op) {
+    struct got *g = op->host;
+    buffer_release(&g->message);
+    buffer_release(&g->properties);
+    free(g);
+}
+
+static bool begin_get(struct amqp_crossing *x) {
+    struct request *r = begin_used(x, REQUEST_BASIC_GET, x->op->method.as.basic_get.queue);
+    r->in.get.channel = x->op->channel->number;
+    return true;
+}
+
+static int read_got(struct amqp_crossing *x, struct got *g) {
+    const struct delivery *d = &x->request.r.out.delivery;
+    struct stored_message stored;
+    buffer_init(&g->message, GOT_MESSAGE_MAX);
+    buffer_init(&g->properties, GOT_PROPERTY_MAX);
+    int error = engine_read_message(amqp_bridge_engine(x->bridge), d->stored_id, d->address,
+                                    &g->message, &stored);
+    return error != 0 ? error : amqp_message_out(&stored, d, &g->properties, &x->op->delivery);
+}
+
+static void finish_get(struct amqp_crossing *x) {
+    struct request *r = &x->request.r;
+    struct amqp_op *op = x->op;
     if (r->refusal != REFUSAL_NONE) {
-        refuse(x->op, r, "queue", name);
-        return true;
+        refuse(op, r, "queue", r->name);
+        return;
     }
-    uint64_t ready = r->out.queue.ready;
-    x->op->message_count = ready < UINT32_MAX ? (uint32_t)ready : UINT32_MAX;
-    if (amqp_op_set_name(x->op, name) != 0)
-        amqp_op_refuse(x->op, AMQP_INTERNAL_ERROR, "out of memory");
+    op->message_count = (uint32_t)(r->count < UINT32_MAX ? r->count : UINT32_MAX);
+    op->found = r->out.delivery.kind == DELIVERY_MESSAGE;
+    if (!op->found)
+        return;
+    struct got *g = calloc(1, sizeof *g);
+    if (g == NULL) {
+        no_memory(op);
+    } else {
+        op->host = g;
+        op->host_free = free_got;
+        if (read_got(x, g) != 0)
+            amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "the message cannot be read");
+    }
+    free(r->out.delivery.origin);
+}
+
+/* ---- exchange.*, queue.* ---- */
+
+static bool begin_exchange_declare(struct amqp_crossing *x) {
+    const struct amqp_exchange_declare *d = &x->op->method.as.exchange_declare;
+    struct request *r = begin(x, REQUEST_EXCHANGE_DECLARE, d->exchange);
+    r->in.exchange = (struct exchange_declare){.type = d->type,
+                                               .arguments = d->arguments,
+                                               .passive = d->passive,
+                                               .durable = d->durable,
+                                               .auto_delete = d->auto_delete,
+                                               .internal = d->internal};
     return true;
 }
 
-static void begin_named(struct amqp_crossing *x, enum request_kind kind, struct span name) {
-    request_init(&x->request.r, kind);
-    x->request.r.name = name;
+static bool begin_queue_declare(struct amqp_crossing *x) {
+    const struct amqp_queue_declare *d = &x->op->method.as.queue_declare;
+    struct request *r = d->exclusive ? begin_used(x, REQUEST_AMQP_QUEUE_DECLARE, d->queue)
+                                     : begin(x, REQUEST_AMQP_QUEUE_DECLARE, d->queue);
+    r->in.queue_declare = (struct queue_declare){.arguments = d->arguments,
+                                                 .passive = d->passive,
+                                                 .durable = d->durable,
+                                                 .exclusive = d->exclusive,
+                                                 .auto_delete = d->auto_delete};
+    return true;
 }
 
-/* A queue that is not there is as good as deleted. A purge goes on until nothing is left. */
-static bool finish_named(struct amqp_crossing *x) {
-    struct request *r = &x->request.r;
-    bool deletes = r->kind == REQUEST_QUEUE_DELETE;
-    if (r->refusal != REFUSAL_NONE && !(deletes && r->refusal == REFUSAL_NOT_FOUND))
-        refuse(x->op, r, "queue", r->name);
-    x->op->message_count += (uint32_t)r->count;
-    if (deletes || r->refusal != REFUSAL_NONE || r->next == 0)
-        return true;
-    struct span name = r->name;
-    request_release(r);
-    begin_named(x, REQUEST_QUEUE_PURGE, name);
-    return false;
+static bool begin_bind(struct amqp_crossing *x, enum request_kind kind, struct binding b) {
+    struct request *r = begin(x, kind, b.destination);
+    r->in.binding = b;
+    return true;
 }
 
 static bool begin_method(struct amqp_crossing *x) {
-    switch (x->op->method.id) {
-    case AMQP_QUEUE_DECLARE:
-        return begin_declare(x);
-    case AMQP_QUEUE_PURGE:
-        begin_named(x, REQUEST_QUEUE_PURGE, x->op->method.as.queue_purge.queue);
+    const struct amqp_method *m = &x->op->method;
+    switch (m->id) {
+    case AMQP_EXCHANGE_DECLARE:
+        return begin_exchange_declare(x);
+    case AMQP_EXCHANGE_DELETE:
+        begin(x, REQUEST_EXCHANGE_DELETE, m->as.exchange_delete.exchange)->in.remove.if_unused =
+            m->as.exchange_delete.if_unused;
         return true;
-    case AMQP_QUEUE_DELETE:
-        begin_named(x, REQUEST_QUEUE_DELETE, x->op->method.as.queue_delete.queue);
+    case AMQP_EXCHANGE_BIND:
+        return begin_bind(
+            x, REQUEST_AMQP_BIND,
+            (struct binding){m->as.exchange_bind.source, m->as.exchange_bind.destination, true,
+                             m->as.exchange_bind.routing_key, m->as.exchange_bind.arguments});
+    case AMQP_EXCHANGE_UNBIND:
+        return begin_bind(
+            x, REQUEST_AMQP_UNBIND,
+            (struct binding){m->as.exchange_unbind.source, m->as.exchange_unbind.destination, true,
+                             m->as.exchange_unbind.routing_key, m->as.exchange_unbind.arguments});
+    case AMQP_QUEUE_DECLARE:
+        return begin_queue_declare(x);
+    case AMQP_QUEUE_BIND:
+        return begin_bind(x, REQUEST_AMQP_BIND,
+                          (struct binding){m->as.queue_bind.exchange, m->as.queue_bind.queue, false,
+                                           m->as.queue_bind.routing_key,
+                                           m->as.queue_bind.arguments});
+    case AMQP_QUEUE_UNBIND:
+        return begin_bind(x, REQUEST_AMQP_UNBIND,
+                          (struct binding){m->as.queue_unbind.exchange, m->as.queue_unbind.queue,
+                                           false, m->as.queue_unbind.routing_key,
+                                           m->as.queue_unbind.arguments});
+    case AMQP_QUEUE_PURGE:
+        begin(x, REQUEST_AMQP_QUEUE_PURGE, m->as.queue_purge.queue);
         return true;
     default:
-        not_implemented(x->op);
-        return false;
+        begin(x, REQUEST_AMQP_QUEUE_DELETE, m->as.queue_delete.queue)->in.remove =
+            (struct queue_remove){m->as.queue_delete.if_unused, m->as.queue_delete.if_empty};
+        return true;
     }
+}
+
+static uint32_t at_most_u32(uint64_t v) {
+    return v < UINT32_MAX ? (uint32_t)v : UINT32_MAX;
+}
+
+static void finish_method(struct amqp_crossing *x) {
+    struct request *r = &x->request.r;
+    bool exchange = amqp_class_of(x->op->method.id) == AMQP_CLASS_EXCHANGE;
+    if (r->refusal != REFUSAL_NONE) {
+        bool source = r->refusal == REFUSAL_REFERENCE && r->in.binding.source.size > 0;
+        refuse(x->op, r, exchange || source ? "exchange" : "queue",
+               source ? r->in.binding.source : r->name);
+        return;
+    }
+    x->op->message_count = at_most_u32(r->count);
+    if (x->op->method.id != AMQP_QUEUE_DECLARE)
+        return;
+    x->op->message_count = at_most_u32(r->out.declared.messages);
+    x->op->consumer_count = r->out.declared.consumers;
+    if (amqp_op_set_name(x->op, buffer_span(&r->out_bytes)) != 0)
+        no_memory(x->op);
 }
 
 /* ---- all of them ---- */
 
 bool amqp_crossing_begin(struct amqp_crossing *x) {
-    struct amqp_op *op = x->op;
-    switch (op->kind) {
+    switch (x->op->kind) {
     case AMQP_OP_LOGIN:
-        login(op);
-        return false;
+        return begin_login(x);
     case AMQP_OP_OPEN:
-        open_vhost(op);
-        return false;
+        return begin_open(x);
     case AMQP_OP_METHOD:
         return begin_method(x);
     case AMQP_OP_PUBLISH:
-        if (op->in.publish.exchange.size > 0) {
-            struct span name = op->in.publish.exchange;
-            amqp_op_refuse(op, AMQP_NOT_FOUND, "no exchange '%.*s' in vhost '/'", SPAN_ARG(name));
-            return false;
-        }
-        begin_publish(x);
-        return true;
+        return begin_publish(x);
     case AMQP_OP_CONSUME:
+        return begin_consume(x);
+    case AMQP_OP_CANCEL:
+        return begin_consumer(x, REQUEST_CONSUMER_CANCEL);
+    case AMQP_OP_CREDIT:
+        return begin_consumer(x, REQUEST_CONSUMER_CREDIT);
+    case AMQP_OP_QOS:
+        return begin_qos(x);
     case AMQP_OP_GET:
+        return begin_get(x);
+    case AMQP_OP_SETTLE:
+        return begin_settle(x);
     case AMQP_OP_COMMIT:
-        not_implemented(op);
-        return false;
+        return begin_commit(x);
+    case AMQP_OP_CLOSE:
+        return begin_close(x);
     default:
         return false;
     }
 }
 
 bool amqp_crossing_finish(struct amqp_crossing *x) {
-    if (x->op->kind == AMQP_OP_PUBLISH)
+    struct request *r = &x->request.r;
+    switch (x->op->kind) {
+    case AMQP_OP_LOGIN:
+        return finish_login(x);
+    case AMQP_OP_OPEN:
+        finish_open(x);
+        break;
+    case AMQP_OP_METHOD:
+        finish_method(x);
+        break;
+    case AMQP_OP_PUBLISH:
         finish_publish(x);
-    else if (x->op->method.id == AMQP_QUEUE_DECLARE)
-        return finish_declare(x);
-    else
-        return finish_named(x);
+        break;
+    case AMQP_OP_CONSUME:
+        x->op->consumer = x->op->in.consume.number;
+        if (r->refusal != REFUSAL_NONE)
+            refuse(x->op, r, "queue", r->name);
+        break;
+    case AMQP_OP_GET:
+        finish_get(x);
+        break;
+    case AMQP_OP_COMMIT:
+        finish_commit(x);
+        break;
+    case AMQP_OP_SETTLE:
+        if (r->refusal != REFUSAL_NONE)
+            refuse(x->op, r, "message", span_of(NULL, 0));
+        break;
+    default: /* what ends, or only helps, has no answer that a client could use */
+        break;
+    }
     return true;
 }
 
 void amqp_crossing_clear(struct amqp_crossing *x) {
-    if (x->has_queue)
-        queue_def_release(&x->queue);
-    x->has_queue = false;
+    free(x->memory);
+    x->memory = NULL;
+    buffer_release(&x->properties);
+    sodium_memzero(x->hash, sizeof x->hash);
     x->op = NULL;
+    x->route = NULL;
 }

@@ -5,31 +5,40 @@
 #define SLUICE_AMQP_BRIDGE_OPS_H
 
 #include "amqp/broker.h"
+#include "amqp/route.h"
 #include "engine/engine.h"
 #include "net/loop.h"
 
 struct amqp_bridge;
 
+/* What an op needs while it is with the engine. */
 struct amqp_crossing {
     struct engine_request request;
     struct net_item item;       /* carries an answered chain to the loop */
     struct amqp_crossing *next; /* link */
     struct amqp_bridge *bridge; /* borrows */
     struct amqp_op *op;         /* borrows: from ask to answer */
-    uint32_t step;
-    struct queue_def queue; /* of a declare; owned when has_queue */
-    bool has_queue;
-    char name[UINT8_MAX + 1]; /* of a queue that was made one up for */
+    struct amqp_route *route;   /* borrows; NULL before the vhost is open */
+    void *memory;               /* owns: what the request points to besides */
+    struct buffer properties;   /* likewise */
+    uv_work_t work;             /* a password takes long to check */
+    char hash[256];             /* of LOGIN: what is kept of the password */
+    bool known;
 };
 
-/* Fills the request. False: the op is answered already, without the engine. */
+/* The op's question as a request. False: it is answered already, without the engine. */
 bool amqp_crossing_begin(struct amqp_crossing *x);
-/* The request is answered. False: there is another one to send. */
+/* The request is answered, and so is the op. False: its password has to be checked first. */
 bool amqp_crossing_finish(struct amqp_crossing *x);
+/* Any thread; takes a tenth of a second. */
+void amqp_crossing_check_password(struct amqp_crossing *x);
+/* After that. */
+void amqp_crossing_checked(struct amqp_crossing *x);
 /* What begin took goes. */
 void amqp_crossing_clear(struct amqp_crossing *x);
 
-/* bridge.c: into the chain of this turn. */
-void amqp_bridge_send(struct amqp_crossing *x);
+/* ---- bridge.c ---- */
+struct engine *amqp_bridge_engine(struct amqp_bridge *b);
+struct amqp_routes *amqp_bridge_routes(struct amqp_bridge *b);
 
 #endif

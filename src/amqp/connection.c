@@ -64,6 +64,14 @@ bool amqp_connection_is_unused(const struct amqp_connection *c) {
     return c->state == AMQP_ENDED && c->asked == 0;
 }
 
+void amqp_connection_set_link(struct amqp_connection *c, void *link) {
+    c->link = link;
+}
+
+void *amqp_connection_link(const struct amqp_connection *c) {
+    return c->link;
+}
+
 void *amqp_connection_context(const struct amqp_connection *c) {
     return c->context;
 }

@@ -91,6 +91,9 @@ uint64_t amqp_connection_due_ms(const struct amqp_connection *c);
 /* Heartbeats out; a silent peer, an unfinished handshake or a missing close-ok ends it. */
 void amqp_connection_tick(struct amqp_connection *c);
 
+/* The host's own, NULL at first: what the broker knows the connection by. */
+void amqp_connection_set_link(struct amqp_connection *c, void *link);
+void *amqp_connection_link(const struct amqp_connection *c);
 /* As given to create. */
 void *amqp_connection_context(const struct amqp_connection *c);
 struct span amqp_connection_user(const struct amqp_connection *c);

@@ -91,6 +91,7 @@ struct amqp_channel {
 struct amqp_connection {
     const struct amqp_host *host; /* borrows */
     void *context;                /* borrows: the host's */
+    void *link;                   /* borrows: the broker's */
     enum amqp_connection_state state;
     uint32_t frame_max;
     uint16_t channel_max;

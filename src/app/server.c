@@ -58,6 +58,7 @@ struct server {
     struct handles_share share;
     struct auth *auth;         /* owns */
     struct dispatch *dispatch; /* owns */
+    struct amqp_hub *amqp;     /* owns */
     struct engine *engine;     /* owns */
     struct api *api;           /* owns */
     struct io_thread *threads; /* owns */
@@ -73,6 +74,16 @@ struct server {
 static void server_starts(void *context, const struct attempt_start *starts, size_t count) {
     struct server *s = context;
     dispatch_start(s->dispatch, starts, count);
+}
+
+static void server_deliveries(void *context, struct delivery_batch *first) {
+    struct server *s = context;
+    amqp_hub_deliver(s->amqp, first);
+}
+
+static void server_room(void *context, enum log_room room) {
+    struct server *s = context;
+    amqp_hub_room(s->amqp, room);
 }
 
 static void server_failed(void *context, const char *message) {
@@ -191,9 +202,14 @@ static int start_engine(struct server *s) {
     int error = dispatch_create(&dispatch_options, &s->dispatch);
     if (error != 0)
         return start_failed("dispatch cannot start", error_text(error));
+    error = amqp_hub_create(&s->amqp);
+    if (error != 0)
+        return start_failed("AMQP cannot start", error_text(error));
     struct engine_options engine_options = o->engine;
     engine_options.context = s;
     engine_options.start_attempts = server_starts;
+    engine_options.deliver = server_deliveries;
+    engine_options.room_changed = server_room;
     engine_options.failed = server_failed;
     engine_options.note = server_note;
     struct engine_recovery recovery;
@@ -273,7 +289,7 @@ static int start_thread(struct server *s, struct io_thread *t, uint32_t number) 
     snprintf(name, sizeof(name), "sluice-io-%u", number % 1000);
     t->doorways = calloc(s->options->listener_count, sizeof(*t->doorways));
     if (t->doorways == NULL || api_loop_create(s->api, &t->api) != 0 ||
-        amqp_bridge_create(s->engine, &t->amqp) != 0)
+        amqp_bridge_create(s->amqp, s->engine, &t->amqp) != 0)
         return start_failed("cannot start an I/O thread", error_text(E_NOMEM));
     struct net_loop_options options = {.name = name, .context = t, .before_wait = before_wait};
     if (net_loop_create(&options, &t->loop) != 0)
@@ -502,6 +518,7 @@ static void stop(struct server *s) {
         api_free(s->api);
     if (s->dispatch != NULL)
         dispatch_free(s->dispatch);
+    amqp_hub_free(s->amqp);
     auth_free(s->auth);
 }
 

@@ -1,0 +1,215 @@
+#include "amqp/message.h"
+
+#include "base/amqp_table.h"
+#include "base/clock.h"
+#include "base/error.h"
+
+/* ---- in ---- */
+
+static uint64_t expiration_ns(struct span text) {
+    uint64_t ms = 0;
+    for (size_t i = 0; i < text.size; i++) /* checked before: digits, at most 32 bits */
+        ms = ms * 10 + (text.data[i] - '0');
+    return ms * NS_PER_MS;
+}
+
+static uint32_t take_keys(struct span headers, const char *name, struct span *keys,
+                          uint32_t count) {
+    struct amqp_field list, key;
+    if (!amqp_table_find(headers, name, &list) || list.type != 'A')
+        return count;
+    while (count < AMQP_KEYS_MAX && amqp_array_next(&list.as.bytes, &key)) {
+        if (amqp_field_text(&key, &keys[count]) && keys[count].size <= UINT8_MAX)
+            count++;
+    }
+    return count;
+}
+
+/* The properties again, with this table for headers. */
+static int put_properties(const struct amqp_properties *from, struct span headers,
+                          struct buffer *out) {
+    struct amqp_properties p = *from;
+    p.headers = headers;
+    p.flags = headers.size > 0 ? p.flags | AMQP_HAS_HEADERS : p.flags & (uint16_t)~AMQP_HAS_HEADERS;
+    return amqp_properties_write(out, &p);
+}
+
+static int strip_bcc(const struct amqp_publish *from, struct buffer *out,
+                     struct amqp_message *ret) {
+    struct amqp_table_out t;
+    struct amqp_field f;
+    struct buffer table;
+    buffer_init(&table, from->encoded.size + 16);
+    amqp_table_begin(&t, &table);
+    for (struct span rest = from->properties.headers; amqp_table_next(&rest, &f);) {
+        if (!span_is(f.name, "BCC"))
+            amqp_put_field(&t, &f);
+    }
+    int error = amqp_table_end(&t);
+    buffer_clear(out);
+    if (error == 0)
+        error = put_properties(&from->properties, span_of(table.data + 4, table.size - 4), out);
+    buffer_release(&table);
+    if (error == 0)
+        ret->properties = buffer_span(out);
+    return error;
+}
+
+int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
+                    struct span keys[AMQP_KEYS_MAX], struct amqp_message *ret) {
+    const struct amqp_properties *p = &from->properties;
+    struct amqp_field f;
+    int64_t delay_ms = 0;
+    *ret = (struct amqp_message){.exchange = from->exchange,
+                                 .routing_key = from->routing_key,
+                                 .properties = from->encoded,
+                                 .headers = p->headers,
+                                 .body = from->body,
+                                 .message_id = p->message_id,
+                                 .priority = p->priority,
+                                 .persistent = p->delivery_mode == 2};
+    if (p->flags & AMQP_HAS_EXPIRATION) {
+        ret->has_ttl = true;
+        ret->ttl_ns = expiration_ns(p->expiration);
+    }
+    if (p->headers.size == 0)
+        return 0;
+    if (amqp_table_find(p->headers, "x-delay", &f) && amqp_field_integer(&f, &delay_ms) &&
+        delay_ms > 0 && (uint64_t)delay_ms <= UINT64_MAX / NS_PER_MS)
+        ret->delay_ns = (uint64_t)delay_ms * NS_PER_MS;
+    ret->keys = keys;
+    ret->key_count = take_keys(p->headers, "CC", keys, 0);
+    ret->key_count = take_keys(p->headers, "BCC", keys, ret->key_count);
+    return amqp_table_find(p->headers, "BCC", &f) ? strip_bcc(from, out, ret) : 0;
+}
+
+/* ---- out ---- */
+
+static void put_one_death(struct amqp_table_out *t, const struct amqp_death *d,
+                          struct span exchange, struct span key) {
+    size_t entry = amqp_put_open(t, NULL, 'F');
+    amqp_put_i64(t, "count", (int64_t)d->count);
+    amqp_put_text(t, "exchange", exchange);
+    amqp_put_text(t, "queue", d->queue);
+    amqp_put_text(t, "reason", span_text(amqp_reason_name(d->reason)));
+    size_t keys = amqp_put_open(t, "routing-keys", 'A');
+    amqp_put_text(t, NULL, key);
+    amqp_put_close(t, keys);
+    amqp_put_time(t, "time", d->time_ns / NS_PER_SECOND);
+    amqp_put_close(t, entry);
+}
+
+static void put_summary(struct amqp_table_out *t, bool first, const struct amqp_death *d,
+                        struct span exchange) {
+    amqp_put_text(t, first ? "x-first-death-exchange" : "x-last-death-exchange", exchange);
+    amqp_put_text(t, first ? "x-first-death-queue" : "x-last-death-queue", d->queue);
+    amqp_put_text(t, first ? "x-first-death-reason" : "x-last-death-reason",
+                  span_text(amqp_reason_name(d->reason)));
+}
+
+static void put_deaths(struct amqp_table_out *t, const struct stored_message *stored,
+                       struct span deaths) {
+    struct amqp_death d;
+    bool latest = true;
+    size_t list = amqp_put_open(t, "x-death", 'A');
+    for (struct span rest = deaths; amqp_origin_next(&rest, &d);)
+        put_one_death(t, &d, d.first ? stored->exchange : d.exchange,
+                      d.first ? stored->routing_key : d.routing_key);
+    amqp_put_close(t, list);
+    for (struct span rest = deaths; amqp_origin_next(&rest, &d); latest = false) {
+        struct span exchange = d.first ? stored->exchange : d.exchange;
+        if (latest)
+            put_summary(t, false, &d, exchange);
+        if (d.first)
+            put_summary(t, true, &d, exchange);
+    }
+}
+
+/* What this adds goes in the place of what a publisher may have copied there. */
+static bool replaced(struct span name, bool deaths) {
+    static const char *const names[] = {"x-death",
+                                        "x-first-death-exchange",
+                                        "x-first-death-queue",
+                                        "x-first-death-reason",
+                                        "x-last-death-exchange",
+                                        "x-last-death-queue",
+                                        "x-last-death-reason"};
+    for (size_t i = 0; deaths && i < ARRAY_LENGTH(names); i++) {
+        if (span_is(name, names[i]))
+            return true;
+    }
+    return span_is(name, "x-delivery-count");
+}
+
+static int put_headers(struct buffer *table, struct span headers,
+                       const struct stored_message *stored, const struct amqp_origin *origin,
+                       uint32_t delivery_count) {
+    struct amqp_table_out t;
+    struct amqp_field f;
+    amqp_table_begin(&t, table);
+    while (amqp_table_next(&headers, &f)) {
+        if (!replaced(f.name, origin->death_count > 0))
+            amqp_put_field(&t, &f);
+    }
+    if (delivery_count > 0)
+        amqp_put_i64(&t, "x-delivery-count", delivery_count);
+    if (origin->death_count > 0)
+        put_deaths(&t, stored, origin->deaths);
+    return amqp_table_end(&t);
+}
+
+/* Of one that did not come by AMQP: what its envelope says. */
+static struct amqp_properties of_envelope(const struct envelope *e) {
+    struct amqp_properties p = {.flags = AMQP_HAS_DELIVERY_MODE, .delivery_mode = 2};
+    if (e->content_type.size > 0 && e->content_type.size <= UINT8_MAX) {
+        p.flags |= AMQP_HAS_CONTENT_TYPE;
+        p.content_type = e->content_type;
+    }
+    if (e->correlation_id.size > 0 && e->correlation_id.size <= UINT8_MAX) {
+        p.flags |= AMQP_HAS_CORRELATION_ID;
+        p.correlation_id = e->correlation_id;
+    }
+    return p;
+}
+
+static int change_properties(const struct stored_message *stored, const struct amqp_origin *origin,
+                             uint32_t delivery_count, struct buffer *out) {
+    struct amqp_properties p = of_envelope(&stored->envelope);
+    if (stored->properties.size > 0 && amqp_properties_read(stored->properties, &p) != 0)
+        return E_CORRUPT;
+    if (origin->death_count > 0)
+        p.flags &= (uint16_t)~AMQP_HAS_EXPIRATION;
+    struct buffer table;
+    buffer_init(&table, out->max);
+    int error = put_headers(&table, p.headers, stored, origin, delivery_count);
+    if (error == 0)
+        error = put_properties(&p, span_of(table.data + 4, table.size - 4), out);
+    buffer_release(&table);
+    return error;
+}
+
+int amqp_message_out(const struct stored_message *stored, const struct delivery *d,
+                     struct buffer *out, struct amqp_delivery *ret) {
+    struct amqp_origin origin = {0};
+    if (d->origin_size > 0) {
+        int error = amqp_origin_read(span_of(d->origin, d->origin_size), &origin);
+        if (error != 0)
+            return error;
+    }
+    bool dead = origin.death_count > 0, http = stored->properties.size == 0;
+    *ret = (struct amqp_delivery){.message = d->message,
+                                  .redelivered = d->redelivered,
+                                  .exchange = dead ? origin.exchange : stored->exchange,
+                                  .routing_key = dead   ? origin.routing_key
+                                                 : http ? stored->queue
+                                                        : stored->routing_key,
+                                  .encoded = stored->properties,
+                                  .body = stored->envelope.body};
+    if (!dead && !http && d->delivery_count == 0)
+        return 0;
+    buffer_clear(out);
+    int error = change_properties(stored, &origin, d->delivery_count, out);
+    if (error == 0)
+        ret->encoded = buffer_span(out);
+    return error;
+}

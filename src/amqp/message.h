@@ -1,0 +1,24 @@
+/*
+ * amqp/message.h - a message's properties on the way in and out: what the model needs to know of them, and what it
+ *                  has to add to them.
+ *
+ * Promise: in: BCC is stripped, keys of CC and BCC, time to live and delay are taken out. Out: the stored
+ *          properties as they came, with x-delivery-count when it was delivered before, and the deaths of
+ *          a dead-lettered one (x-death, x-first-death-*, x-last-death-*; no expiration any more).
+ * Errors:  E_NOMEM, E_LIMIT; E_CORRUPT: an origin that does not read.
+ */
+#ifndef SLUICE_AMQP_MESSAGE_H
+#define SLUICE_AMQP_MESSAGE_H
+
+#include "amqp/broker.h"
+#include "model/amqp.h"
+#include "model/request.h"
+
+/* Spans borrow from `from`, `out` and `keys`. `out` gets the properties when they had to be changed. */
+MUST_CHECK int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
+                               struct span keys[AMQP_KEYS_MAX], struct amqp_message *ret);
+/* Fills all of *ret but channel and consumer. Spans borrow from `stored`, d->origin and `out`. */
+MUST_CHECK int amqp_message_out(const struct stored_message *stored, const struct delivery *d,
+                                struct buffer *out, struct amqp_delivery *ret);
+
+#endif
