@@ -28,7 +28,25 @@ static const struct {
     {REFUSAL_STOPPING, AMQP_CONNECTION_FORCED},
 };
 
-/* `what` is not there, when the engine says no more than that. */
+/* "inequivalent arg 'x-max-priority' for queue 'mail' in vhost '/'": clients know it by these words. */
+static void refuse_about(struct amqp_op *op, enum amqp_code code, const struct request *r,
+                         const char *what, struct span name) {
+    struct span vhost = amqp_connection_vhost(op->connection);
+    const char *detail = r->error_detail != NULL ? r->error_detail : refusal_name(r->refusal);
+    const char *slash = strrchr(r->error_pointer, '/');
+    bool argument = slash != NULL && strchr(detail, '\'') == NULL;
+    if (argument)
+        amqp_op_refuse(op, code, "%s '%s' for %s '%.*s' in vhost '%.*s'", detail, slash + 1, what,
+                       SPAN_ARG(name), SPAN_ARG(vhost));
+    else if (code == AMQP_RESOURCE_LOCKED)
+        amqp_op_refuse(op, code, "%s '%.*s' in vhost '%.*s'", detail, SPAN_ARG(name),
+                       SPAN_ARG(vhost));
+    else
+        amqp_op_refuse(op, code, "%s for %s '%.*s' in vhost '%.*s'", detail, what, SPAN_ARG(name),
+                       SPAN_ARG(vhost));
+}
+
+/* In the words that clients know; `what` and `name`: what it was about. */
 static void refuse(struct amqp_op *op, const struct request *r, const char *what,
                    struct span name) {
     enum amqp_code code = AMQP_INTERNAL_ERROR;
@@ -37,12 +55,14 @@ static void refuse(struct amqp_op *op, const struct request *r, const char *what
             code = codes[i].code;
     }
     struct span vhost = amqp_connection_vhost(op->connection);
+    const char *detail = r->error_detail != NULL ? r->error_detail : refusal_name(r->refusal);
     if (code == AMQP_NOT_FOUND)
         amqp_op_refuse(op, code, "no %s '%.*s' in vhost '%.*s'", what, SPAN_ARG(name),
                        SPAN_ARG(vhost));
+    else if (name.size > 0 && !amqp_code_closes_connection(code))
+        refuse_about(op, code, r, what, name);
     else
-        amqp_op_refuse(op, code, "%s",
-                       r->error_detail != NULL ? r->error_detail : refusal_name(r->refusal));
+        amqp_op_refuse(op, code, "%s", detail);
 }
 
 static void no_memory(struct amqp_op *op) {
@@ -344,12 +364,14 @@ static bool begin_qos(struct amqp_crossing *x) {
 /* What a got message's spans point to, until its op goes. */
 struct got {
     struct buffer message, properties;
+    uint8_t *origin; /* owns */
 };
 
 static void free_got(struct amqp_op *op) {
     struct got *g = op->host;
     buffer_release(&g->message);
     buffer_release(&g->properties);
+    free(g->origin);
     free(g);
 }
 
@@ -366,6 +388,7 @@ static int read_got(struct amqp_crossing *x, struct got *g) {
     buffer_init(&g->properties, GOT_PROPERTY_MAX);
     int error = engine_read_message(amqp_bridge_engine(x->bridge), d->stored_id, d->address,
                                     &g->message, &stored);
+    g->origin = d->origin; /* what is made here may borrow from it */
     return error != 0 ? error : amqp_message_out(&stored, d, &g->properties, &x->op->delivery);
 }
 
@@ -382,6 +405,7 @@ static void finish_get(struct amqp_crossing *x) {
         return;
     struct got *g = calloc(1, sizeof *g);
     if (g == NULL) {
+        free(r->out.delivery.origin);
         no_memory(op);
     } else {
         op->host = g;
@@ -389,7 +413,6 @@ static void finish_get(struct amqp_crossing *x) {
         if (read_got(x, g) != 0)
             amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "the message cannot be read");
     }
-    free(r->out.delivery.origin);
 }
 
 /* ---- exchange.*, queue.* ---- */
