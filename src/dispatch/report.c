@@ -34,7 +34,8 @@ static void deliver(struct engine_port *port, struct engine_request *first,
 }
 
 int reports_init(struct reports *p, struct dispatch *owner) {
-    *p = (struct reports){.port = {.deliver = deliver, .never_in_place = true, .may_wait = true}, .owner = owner};
+    *p = (struct reports){.port = {.deliver = deliver, .never_in_place = true, .may_wait = true},
+                          .owner = owner};
     return pthread_mutex_init(&p->lock, NULL) == 0 ? 0 : E_NOMEM;
 }
 

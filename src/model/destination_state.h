@@ -107,7 +107,8 @@ size_t destination_describe(const struct model *m, const struct destination *t, 
 /* ---- destination_valid.c ---- */
 
 /* NULL: fine. Else what is wrong, and ret_pointer names the field as the API calls it. */
-const char *making_problem(const struct destination_def *def, const char **ret_pointer); /* destination_making.c */
+const char *making_problem(const struct destination_def *def,
+                           const char **ret_pointer); /* destination_making.c */
 const char *destination_def_problem(const struct destination_def *def, const char **ret_pointer);
 
 /* ---- destination_gate.c ---- */

@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-#define GATHER_MAX_NS (4 * NS_PER_MS)
+#define GATHER_MAX_NS (2 * NS_PER_MS)
 
 void limits_init(struct limits *l) {
     *l = (struct limits){0};

@@ -134,7 +134,7 @@ static void what_may_be_gathered(void **state) {
     limits_init(&l);
     struct pace_def smooth = {.count = 500, .period_ns = NS_PER_SECOND};
     assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
-    assert_int_equal(limits_gather_ns(&l), 4 * NS_PER_MS);
+    assert_int_equal(limits_gather_ns(&l), 2 * NS_PER_MS);
     smooth.burst = 1; /* each late start would be lost */
     assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     assert_int_equal(limits_gather_ns(&l), 0);
