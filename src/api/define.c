@@ -59,7 +59,9 @@ static int hide_reference(struct call *c, const char *plural, char **text) {
 static int hide_references(struct call *c) {
     struct definition *d = &c->definition;
     if (d->kind == DEFINITION_QUEUE) {
-        return hide_reference(c, "destinations", &d->u.queue.destination);
+        int error = hide_reference(c, "destinations", &d->u.queue.destination);
+        error = error != 0 ? error : hide_reference(c, "queues", &d->u.queue.on_success.queue);
+        return error != 0 ? error : hide_reference(c, "queues", &d->u.queue.on_failure.queue);
     }
     if (d->kind == DEFINITION_CAMPAIGN) {
         int error = hide_reference(c, "stocks", &d->u.campaign.stock);

@@ -116,6 +116,12 @@ static const struct field retry_fields[] = {
      .about = "Age after the first attempt at which retrying ends. \"0s\": no limit."},
     FIELD_END};
 
+static const struct field outcome_fields[] = {
+    {"queue", FIELD_TEXT, FIELD_AT(struct outcome_def, queue), .valid = name_or_empty,
+     .expects = "the name of a queue, or an empty text",
+     .about = "Queue that gets a message about the end. Empty: none."},
+    FIELD_END};
+
 static const struct field queue_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct queue_def, name), .valid = name_valid,
      .expects = NAME_EXPECTS, .about = "Name of the queue."},
@@ -145,6 +151,8 @@ static const struct field queue_fields[] = {
      .about = "Part of the destination's starts, beside its other queues with messages."},
     {"guaranteedPercent", FIELD_INTEGER, FIELD_AT(struct queue_def, guaranteed_percent), .max = 100,
      .about = "Share of the destination's starts that is this queue's whatever the weights."},
+    {"onSuccess", FIELD_OBJECT, FIELD_AT(struct queue_def, on_success), .members = outcome_fields},
+    {"onFailure", FIELD_OBJECT, FIELD_AT(struct queue_def, on_failure), .members = outcome_fields},
     FIELD_END};
 
 static const struct field stock_fields[] = {

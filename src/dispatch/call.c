@@ -422,6 +422,8 @@ static void describe_end(const struct call *c, CURLcode result, struct attempt_f
         .success = error == ATTEMPT_OK && status >= 200 && status <= 299,
         .duration_ns = clock_monotonic_ns() - c->began_ns,
         .excerpt = span_of(c->excerpt, c->excerpt_bytes),
+        .ordering_key = c->stored.envelope.ordering_key,
+        .correlation_id = c->stored.envelope.correlation_id,
     };
     f->retriable =
         error != ATTEMPT_OK || status_list_has(c->target->def.retry_statuses, (unsigned)f->status);

@@ -95,6 +95,15 @@ static void line_up(struct reports *p, struct engine_request *r) {
     p->ended++;
 }
 
+/* What is too long to be kept is not told. */
+static struct span keep(uint8_t *room, struct span text) {
+    size_t size = text.size <= KEY_MAX_BYTES ? text.size : 0;
+    if (size > 0) {
+        memcpy(room, text.data, size);
+    }
+    return span_of(room, size);
+}
+
 void report_end(struct reports *p, struct report *r, const struct attempt_start *start,
                 const struct attempt_finish *finish) {
     struct request *q = &r->request.r;
@@ -102,6 +111,8 @@ void report_end(struct reports *p, struct report *r, const struct attempt_start 
     q->in.finish.message = start->message;
     q->in.finish.attempt = start->attempt;
     q->in.finish.excerpt = span_of(r->excerpt, excerpt_clean(finish->excerpt, r->excerpt));
+    q->in.finish.ordering_key = keep(r->ordering_key, finish->ordering_key);
+    q->in.finish.correlation_id = keep(r->correlation_id, finish->correlation_id);
     r->request.port = &p->port;
     line_up(p, &r->request);
 }

@@ -38,6 +38,7 @@
 #include "base/clock.h"
 #include "model/balance.h"
 #include "model/campaign.h"
+#include "model/outcome.h"
 
 #define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_SECOND)
 #define EXCERPT_MAX_BYTES  512u
@@ -404,6 +405,21 @@ static bool is_in_flight(const struct model *m, uint64_t message, struct message
     return queue_message_view(m, message, ret) && ret->state == MESSAGE_IN_FLIGHT;
 }
 
+static void tell_outcome(const struct model *m, struct decision *d, const struct message_view *v,
+                         const struct attempt_finish *in, const struct finished *f) {
+    outcome_emit(m, d,
+                 &(struct outcome){.message = v->id,
+                                   .queue = v->queue,
+                                   .success = f->verdict == VERDICT_DONE,
+                                   .reason = f->reason,
+                                   .status = f->status,
+                                   .error = f->error,
+                                   .attempts = f->attempt,
+                                   .excerpt = f->excerpt,
+                                   .ordering_key = in->ordering_key,
+                                   .correlation_id = in->correlation_id});
+}
+
 enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r) {
     const struct attempt_finish *in = &r->in.finish;
     const struct attempt *a = attempt_find(m->destinations, in->message);
@@ -431,6 +447,9 @@ enum refusal attempt_decide_finish(const struct model *m, struct decision *d, st
         campaign_emit_settlement(m, d, in->message, &view.tie, f.verdict == VERDICT_DONE);
     }
     decide_return(m, d, a, &f);
+    if (f.verdict != VERDICT_RETRY) {
+        tell_outcome(m, d, &view, in, &f);
+    }
     return REFUSAL_NONE;
 }
 

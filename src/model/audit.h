@@ -57,6 +57,9 @@ void audit_chain(const uint8_t before[AUDIT_HASH_BYTES], struct span text,
 MUST_CHECK int audit_text(const struct decision *d, const struct request *r, uint64_t number,
                           struct buffer *out);
 
+/* `,"time":"2030-01-02T03:04:05.678901234Z"`. */
+MUST_CHECK int audit_put_time(struct buffer *out, uint64_t ns);
+
 /*
  * One line of the audit file: 64 hexadecimal digits, a blank, the text, a line end.
  * parse: `line` without its end. E_CORRUPT: it is not one.

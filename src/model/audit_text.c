@@ -84,7 +84,7 @@ static void day_of(uint64_t days, unsigned *ret_year, unsigned *ret_month, unsig
     *ret_year = year + era * 400 + (*ret_month <= 2);
 }
 
-static int put_time(struct buffer *out, uint64_t ns) {
+int audit_put_time(struct buffer *out, uint64_t ns) {
     unsigned year, month, day, second = (unsigned)(ns / NS_PER_SECOND % 86400);
     day_of(ns / NS_PER_SECOND / 86400, &year, &month, &day);
     return buffer_printf(out, ",\"time\":\"%04u-%02u-%02uT%02u:%02u:%02u.%09" PRIu64 "Z\"", year,
@@ -162,7 +162,7 @@ int audit_text(const struct decision *d, const struct request *r, uint64_t numbe
     size_t i = place_of(r->kind);
     bool note = r->kind == REQUEST_AUDIT_NOTE;
     int rc = buffer_printf(out, "{\"number\":%" PRIu64, number);
-    rc = rc != 0 ? rc : put_time(out, d->now_ns);
+    rc = rc != 0 ? rc : audit_put_time(out, d->now_ns);
     rc = rc != 0 ? rc : buffer_printf(out, ",\"position\":%" PRIu64, d->position);
     rc = rc != 0 ? rc : put_text(out, "actor", r->actor);
     rc = rc != 0 ? rc : put_text(out, "address", r->address);

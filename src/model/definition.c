@@ -121,6 +121,8 @@ static const struct field queue_fields[] = {
     BYTES_SINCE(2, queue_def, arguments),
     U32_SINCE(2, queue_def, weight),
     U32_SINCE(2, queue_def, guaranteed_percent),
+    TEXT_SINCE(2, queue_def, on_success.queue, ""),
+    TEXT_SINCE(2, queue_def, on_failure.queue, ""),
 };
 static const struct table queue_table = TABLE(2, queue_fields);
 

@@ -52,6 +52,11 @@ struct def_bytes {
     uint32_t size;
 };
 
+/* Where the end of a message is told: see outcome.h. */
+struct outcome_def {
+    char *queue; /* "": nowhere */
+};
+
 struct queue_def {
     char *name;
     char *destination; /* empty: not pushed */
@@ -84,6 +89,7 @@ struct queue_def {
     struct def_bytes arguments; /* as declared: entries of a table; for equivalence */
     uint32_t weight;               /* 1; of its lane at the destination, see lane.h */
     uint32_t guaranteed_percent;   /* 0; of the destination's starts */
+    struct outcome_def on_success, on_failure;
 };
 
 struct stock_def {

@@ -22,6 +22,7 @@
 #include "model/exchange.h"
 #include "model/fact.h"
 #include "model/lane.h"
+#include "model/outcome.h"
 #include "model/queue_state.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
@@ -114,6 +115,9 @@ static enum refusal check_definition(const struct model *m, struct request *r) {
                                  "there is no destination by this name");
     }
     enum refusal refusal = check_lane(m, r, q);
+    if (refusal == REFUSAL_NONE) {
+        refusal = outcome_check(m, r, q);
+    }
     return refusal != REFUSAL_NONE ? refusal : check_pace(r, &q->pace);
 }
 
@@ -188,6 +192,9 @@ static enum refusal decide_delete(const struct model *m, struct decision *d, str
                                   const struct queue *q) {
     if (campaign_uses_queue(m, q->index)) {
         return request_refuse(r, REFUSAL_CONFLICT, "a campaign uses this queue");
+    }
+    if (outcome_wants(m, q->def.name)) {
+        return request_refuse(r, REFUSAL_CONFLICT, "outcomes of another queue go to it");
     }
     for (unsigned state = 1; state < STATES_LIVE; state++) {
         if (state != MESSAGE_DEAD && q->counts[state] != 0) {
@@ -443,6 +450,13 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
     message_emit(d, due ? FACT_MESSAGE_DUE : FACT_MESSAGE_EXPIRED, g->id);
     if (!due) {
         queue_emit_settlement(m, d, ref);
+        outcome_emit(m, d,
+                     &(struct outcome){.message = g->id,
+                                       .queue = g->queue,
+                                       .reason = DEAD_EXPIRED,
+                                       .status = message_status(g),
+                                       .error = message_error(g),
+                                       .attempts = g->attempts});
     }
 }
 

@@ -80,6 +80,10 @@ static void test_queue_round_trip(void **state) {
     assert_int_equal(def_set_text(&a.dead_letter_key, span_text("dead")), 0);
     assert_int_equal(def_set_text(&a.ordering_header, span_text("x-key")), 0);
     assert_int_equal(def_set_bytes(&a.arguments, span_of("a\0b", 3)), 0);
+    assert_int_equal(def_set_text(&a.on_success.queue, span_text("told")), 0);
+    assert_int_equal(def_set_text(&a.on_failure.queue, span_text("undo")), 0);
+    a.weight = 18;
+    a.guaranteed_percent = 19;
     a.expires_ns = 15;
     a.overflow = OVERFLOW_DROP_HEAD;
     a.delivery_limit = 16;
@@ -101,6 +105,10 @@ static void test_queue_round_trip(void **state) {
     assert_int_equal(b.message_ttl_ns, 3);
     assert_int_equal(b.max_dead, 4);
     assert_int_equal(b.dispatch_deadline_ns, 5);
+    assert_string_equal(b.on_success.queue, "told");
+    assert_string_equal(b.on_failure.queue, "undo");
+    assert_int_equal(b.weight, 18);
+    assert_int_equal(b.guaranteed_percent, 19);
     assert_int_equal(b.retry.max_attempts, 6);
     assert_int_equal(b.retry.min_backoff_ns, 7);
     assert_int_equal(b.retry.max_backoff_ns, 8);
