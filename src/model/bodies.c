@@ -8,7 +8,9 @@
 
 #define BODIES_FIRST_CAPACITY 64u
 /* Between the oldest and the newest; 256 TiB of log. An address beyond it is none that we gave. */
+#ifndef BODIES_SEGMENTS_MAX /* fuzzing has less: memory for so many takes time */
 #define BODIES_SEGMENTS_MAX (1u << 22)
+#endif
 
 /* Until the engine says how the log groups addresses: all in one. */
 static uint32_t one_segment(uint64_t address) {

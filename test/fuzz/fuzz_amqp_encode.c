@@ -114,12 +114,13 @@ static void write_body(struct reader *r, struct buffer *out) {
         assert(out->size == before);
         return;
     }
-    struct span rest = span_of(out->data + before, out->size - before);
+    struct span rest =
+        out->size > before ? span_of(out->data + before, out->size - before) : span_of(NULL, 0);
     while (rest.size > 0) {
         struct amqp_frame frame;
         int64_t used = amqp_frame_read(rest, frame_max, &frame);
         assert(used > 0 && frame.type == AMQP_FRAME_BODY && frame.payload.size <= body.size);
-        assert(memcmp(frame.payload.data, body.data, frame.payload.size) == 0);
+        assert(span_equal(frame.payload, span_of(body.data, frame.payload.size)));
         body = span_of(body.data + frame.payload.size, body.size - frame.payload.size);
         rest = span_of(rest.data + used, rest.size - (size_t)used);
     }
