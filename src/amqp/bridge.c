@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "amqp/access.h"
 #include "amqp/bridge_ops.h"
 #include "amqp/connection_state.h"
 #include "amqp/message.h"
@@ -36,6 +37,8 @@ struct amqp_bridge {
     /* Ops that need no engine, answered before the wait. */
     struct amqp_crossing *known, *known_last;
     struct amqp_routes routes;
+    struct list access; /* what users may do, as of this generation of the engine's */
+    uint64_t access_generation;
     struct list waiting;               /* routes with deliveries */
     struct buffer message, properties; /* room for one delivery */
 };
@@ -65,6 +68,10 @@ struct engine *amqp_bridge_engine(struct amqp_bridge *b) {
 
 struct amqp_routes *amqp_bridge_routes(struct amqp_bridge *b) {
     return &b->routes;
+}
+
+struct list *amqp_bridge_access(struct amqp_bridge *b) {
+    return &b->access;
 }
 
 /* ---- crossings ---- */
@@ -100,7 +107,8 @@ static void give(struct amqp_crossing *x) {
 static void answer(struct amqp_crossing *x) {
     struct amqp_op *op = x->op;
     give(x);
-    amqp_server_answer(op);
+    if (op != NULL)
+        amqp_server_answer(op);
 }
 
 /* ---- passwords ---- */
@@ -189,11 +197,78 @@ static void collect(struct amqp_crossing *x) {
         submit(b);
 }
 
+/*
+ * Rights were changed somewhere: they are asked for again. What comes in the meantime, a flush at most after a
+ * loop has noticed, is decided as before.
+ */
+static void refresh_access(struct amqp_bridge *b) {
+    uint64_t generation = engine_access_generation(b->engine);
+    if (generation == b->access_generation)
+        return;
+    b->access_generation = generation;
+    for (struct amqp_access *a = amqp_access_first(&b->access); a != NULL;
+         a = amqp_access_next(&b->access, a)) {
+        struct amqp_crossing *x = take(b);
+        amqp_access_ref(a);
+        x->access = a;
+        amqp_crossing_begin_access(x);
+        collect(x);
+    }
+}
+
+/* ---- direct replies: to the loop of whoever asked, and back ---- */
+
+static void run_back(struct net_item *item) {
+    answer(CONTAINER_OF(item, struct amqp_crossing, item));
+}
+
+/* On the other loop, while the op waits here: its message is not copied. */
+static void run_reply(struct net_item *item) {
+    struct amqp_crossing *x = CONTAINER_OF(item, struct amqp_crossing, item);
+    struct amqp_bridge *there = x->bridge->hub->bridges[amqp_session_bridge(x->address.session)];
+    const struct amqp_route *route = amqp_route_find(&there->routes, x->address.session);
+    bool publish = x->op->kind == AMQP_OP_PUBLISH;
+    bool found = route != NULL && amqp_server_reply(route->connection, &x->address,
+                                                    publish ? &x->op->in.publish : NULL);
+    x->op->routed = found;
+    x->op->consumer_count = found;
+    if (!found && !publish)
+        amqp_op_refuse(x->op, AMQP_NOT_FOUND, "no queue '%s' in vhost '%s'", x->op->name,
+                       x->op->connection->vhost);
+    x->item.run = run_back;
+    net_loop_post(x->bridge->loop, &x->item);
+}
+
+/* False: it is nothing of that kind. */
+static bool reply(struct amqp_crossing *x) {
+    struct amqp_op *op = x->op;
+    bool declare = op->kind == AMQP_OP_METHOD && op->method.id == AMQP_QUEUE_DECLARE;
+    bool publish = op->kind == AMQP_OP_PUBLISH && op->in.publish.exchange.size == 0;
+    if (!declare && !publish)
+        return false;
+    struct span name = declare ? op->method.as.queue_declare.queue : op->in.publish.routing_key;
+    bool bare = declare && amqp_is_reply_to(name);
+    if (!bare && !amqp_reply_address_read(name, &x->address))
+        return false;
+    if (declare && amqp_op_set_name(op, name) != 0)
+        amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "out of memory");
+    op->consumer_count = bare;
+    if (bare || op->code != 0 || amqp_session_bridge(x->address.session) >= x->bridge->hub->count) {
+        know(x->bridge, x);
+        return true;
+    }
+    x->item.run = run_reply;
+    net_loop_post(x->bridge->hub->bridges[amqp_session_bridge(x->address.session)]->loop, &x->item);
+    return true;
+}
+
 static void ask(void *context, struct amqp_op *op) {
     struct amqp_bridge *b = context;
     struct amqp_crossing *x = take(b);
     x->op = op;
     x->route = amqp_connection_link(op->connection);
+    if (reply(x))
+        return;
     if (amqp_crossing_begin(x)) {
         collect(x);
     } else {
@@ -312,6 +387,7 @@ void amqp_hub_deliver(struct amqp_hub *h, struct delivery_batch *first) {
 /* Says what was made, answers what is known, until nothing new comes of it. */
 void amqp_bridge_before_wait(struct amqp_bridge *b) {
     bool again;
+    refresh_access(b);
     do {
         answer_known(b);
         again = pump_all(b);
@@ -365,6 +441,8 @@ int amqp_bridge_create(struct amqp_hub *h, struct engine *engine, struct amqp_br
     b->engine = engine;
     b->port.deliver = port_deliver;
     list_init(&b->waiting);
+    list_init(&b->access);
+    b->access_generation = engine != NULL ? engine_access_generation(engine) : 0;
     buffer_init(&b->message, MESSAGE_MAX);
     buffer_init(&b->properties, PROPERTIES_MAX);
     amqp_routes_init(&b->routes, (uint8_t)h->count);

@@ -3,6 +3,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
+#include "amqp/access.h"
 #include "amqp/bridge.h"
 #include "amqp/connection_state.h"
 #include "amqp/message.h"
@@ -161,22 +162,61 @@ static bool begin_open(struct amqp_crossing *x) {
     return true;
 }
 
+static int need_access(struct amqp_crossing *x, struct span user, struct span vhost,
+                       struct amqp_access **ret) {
+    struct list *shared = amqp_bridge_access(x->bridge);
+    *ret = amqp_access_find(shared, user, vhost);
+    return *ret != NULL ? 0 : amqp_access_create(shared, user, vhost, ret);
+}
+
+/* False: nothing is allowed. As long as nobody defined it, guest may do all in the vhost that is always there. */
+static bool learn_access(struct amqp_access *a, const struct request *r) {
+    struct span all = span_text(".*"), patterns[AMQP_RIGHTS] = {{0}};
+    bool guest_at_home = span_is(amqp_access_user(a), GUEST) && span_is(amqp_access_vhost(a), "/");
+    if (r->refusal == REFUSAL_NONE)
+        return amqp_access_read(a, buffer_span(&r->out_bytes));
+    if (r->refusal == REFUSAL_NOT_FOUND && guest_at_home)
+        patterns[AMQP_CONFIGURE] = patterns[AMQP_WRITE] = patterns[AMQP_READ] = all;
+    amqp_access_set(a, patterns);
+    return patterns[0].size > 0;
+}
+
+void amqp_crossing_begin_access(struct amqp_crossing *x) {
+    struct request *r = &x->request.r;
+    request_init(r, REQUEST_ACCESS_GET);
+    r->in.permission.user = amqp_access_user(x->access);
+    r->in.permission.vhost = amqp_access_vhost(x->access);
+}
+
+static void enter_vhost(struct amqp_crossing *x, struct amqp_access *access) {
+    struct amqp_route *route;
+    if (amqp_route_add(amqp_bridge_routes(x->bridge), x->op->connection, &route) != 0) {
+        no_memory(x->op);
+        return;
+    }
+    amqp_access_ref(access);
+    route->access = access;
+    amqp_connection_set_link(x->op->connection, route);
+    amqp_connection_set_address(x->op->connection, route->session);
+}
+
 static void finish_open(struct amqp_crossing *x) {
     struct amqp_op *op = x->op;
     struct span vhost = amqp_connection_vhost(op->connection);
     struct span user = amqp_connection_user(op->connection);
     bool guest_at_home = span_is(user, GUEST) && span_is(vhost, "/");
     enum refusal refusal = x->request.r.refusal;
-    struct amqp_route *route;
+    struct amqp_access *access = NULL;
     if (refusal == REFUSAL_NOT_FOUND && !guest_at_home)
         amqp_op_refuse(op, AMQP_NOT_ALLOWED, "vhost %.*s not found", SPAN_ARG(vhost));
-    else if (refusal != REFUSAL_NONE && refusal != REFUSAL_NOT_FOUND)
+    else if (need_access(x, user, vhost, &access) != 0)
+        no_memory(op);
+    else if (!learn_access(access, &x->request.r))
         amqp_op_refuse(op, AMQP_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
                        SPAN_ARG(vhost), SPAN_ARG(user));
-    else if (amqp_route_add(amqp_bridge_routes(x->bridge), op->connection, &route) != 0)
-        no_memory(op);
     else
-        amqp_connection_set_link(op->connection, route);
+        enter_vhost(x, access);
+    amqp_access_unref(access);
 }
 
 /* From here on deliveries find nobody: they are given back with all else. */
@@ -513,6 +553,8 @@ static void finish_method(struct amqp_crossing *x) {
 /* ---- all of them ---- */
 
 bool amqp_crossing_begin(struct amqp_crossing *x) {
+    if (x->route != NULL && !amqp_access_check(x->route->access, x->op))
+        return false;
     switch (x->op->kind) {
     case AMQP_OP_LOGIN:
         return begin_login(x);
@@ -545,6 +587,11 @@ bool amqp_crossing_begin(struct amqp_crossing *x) {
 
 bool amqp_crossing_finish(struct amqp_crossing *x) {
     struct request *r = &x->request.r;
+    if (x->op == NULL) { /* while the engine takes nothing, what was known holds */
+        if (r->refusal == REFUSAL_NONE || r->refusal == REFUSAL_NOT_FOUND)
+            (void)learn_access(x->access, r);
+        return true;
+    }
     switch (x->op->kind) {
     case AMQP_OP_LOGIN:
         return finish_login(x);
@@ -583,6 +630,8 @@ void amqp_crossing_clear(struct amqp_crossing *x) {
     x->memory = NULL;
     buffer_release(&x->properties);
     sodium_memzero(x->hash, sizeof x->hash);
+    amqp_access_unref(x->access);
+    x->access = NULL;
     x->op = NULL;
     x->route = NULL;
 }

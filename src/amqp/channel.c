@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "amqp/connection_state.h"
+#include "amqp/reply.h"
 #include "base/error.h"
 
 /* ---- the table ---- */
@@ -104,6 +105,7 @@ void amqp_channel_release(struct amqp_channel *ch, bool given_back) {
         amqp_settle_now(ch->connection);
     }
     amqp_early_drop(ch, given_back);
+    amqp_reply_drop(ch);
     drop_consumers(ch, given_back);
     amqp_unacked_release(&ch->unacked);
 }
@@ -166,6 +168,19 @@ void amqp_channel_reply(struct amqp_channel *ch, const struct amqp_method *m) {
         return;
     }
     op->method = *m;
+    op->connection = ch->connection;
+    op->answered = true;
+    join_line(ch, op);
+}
+
+void amqp_channel_say(struct amqp_channel *ch, const struct amqp_method *m) {
+    if (ch->first == NULL) {
+        amqp_channel_reply(ch, m);
+        return;
+    }
+    struct amqp_op *op = amqp_channel_op(ch, AMQP_OP_NOTHING, m);
+    if (op == NULL)
+        return;
     op->connection = ch->connection;
     op->answered = true;
     join_line(ch, op);

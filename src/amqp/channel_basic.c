@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "amqp/connection_state.h"
+#include "amqp/reply.h"
 #include "base/error.h"
 
 #define TAG_PREFIX       "amq.ctag-"
@@ -88,9 +89,14 @@ static void consume(struct amqp_channel *ch, const struct amqp_method *method) {
     if (b->consumer_tag.size == 0) {
         tag_text(ch, text);
         b->consumer_tag = span_text(text);
-    } else if (amqp_consumer_find(ch, b->consumer_tag) != NULL) {
+    } else if (amqp_consumer_find(ch, b->consumer_tag) != NULL ||
+               amqp_reply_has_tag(ch, b->consumer_tag)) {
         amqp_channel_fail(ch, AMQP_NOT_ALLOWED, m.id, "attempt to reuse consumer tag '%.*s'",
                           SPAN_ARG(b->consumer_tag));
+        return;
+    }
+    if (amqp_is_reply_to(b->queue)) {
+        amqp_reply_consume(ch, &m);
         return;
     }
     if (c->consumer_count >= c->host->limits.consumers) {
@@ -172,6 +178,8 @@ static void cancel(struct amqp_channel *ch, const struct amqp_method *m) {
     if (op == NULL)
         return;
     op->silent = m->as.basic_cancel.nowait;
+    if (amqp_reply_has_tag(ch, m->as.basic_cancel.consumer_tag))
+        amqp_reply_drop(ch);
     if (k == NULL || k->id == 0) {
         /* Unknown, which is fine, or asked for in one breath: then its answer finds no consumer. */
         if (k != NULL)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "amqp/connection_state.h"
+#include "amqp/reply.h"
 #include "base/error.h"
 
 #define BODY_AT_ONCE (128u << 10)
@@ -113,6 +114,11 @@ static void complete(struct amqp_channel *ch) {
     if (!acceptable(ch, p)) {
         amqp_op_free(op);
         return;
+    }
+    if ((p->properties.flags & AMQP_HAS_REPLY_TO) && amqp_is_reply_to(p->properties.reply_to)) {
+        op = amqp_reply_put_address(ch, op);
+        if (op == NULL)
+            return;
     }
     if (ch->mode == AMQP_MODE_TX) {
         amqp_tx_publish(ch, op);

@@ -68,6 +68,10 @@ void amqp_connection_set_link(struct amqp_connection *c, void *link) {
     c->link = link;
 }
 
+void amqp_connection_set_address(struct amqp_connection *c, uint64_t address) {
+    c->address = address;
+}
+
 void *amqp_connection_link(const struct amqp_connection *c) {
     return c->link;
 }

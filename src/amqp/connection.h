@@ -94,6 +94,8 @@ void amqp_connection_tick(struct amqp_connection *c);
 /* The host's own, NULL at first: what the broker knows the connection by. */
 void amqp_connection_set_link(struct amqp_connection *c, void *link);
 void *amqp_connection_link(const struct amqp_connection *c);
+/* What direct replies find it by; with its vhost. */
+void amqp_connection_set_address(struct amqp_connection *c, uint64_t address);
 /* As given to create. */
 void *amqp_connection_context(const struct amqp_connection *c);
 struct span amqp_connection_user(const struct amqp_connection *c);

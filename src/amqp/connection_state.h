@@ -80,7 +80,8 @@ struct amqp_channel {
     struct amqp_consumer **consumers; /* owns */
     uint32_t consumer_count, consumer_capacity;
     uint32_t consumes_asked;
-    struct amqp_early *early; /* owns */
+    struct amqp_early *early;          /* owns */
+    struct amqp_reply_consumer *reply; /* owns; NULL: it asks no questions */
     /* Of the transaction that is open. */
     struct amqp_op *tx_first, *tx_last; /* owns */
     size_t tx_publishes;
@@ -108,6 +109,7 @@ struct amqp_connection {
     bool spoke; /* since the last tick */
     uint64_t since_ms, heard_ms, tick_ms;
     char *user, *vhost;             /* own */
+    uint64_t address;               /* for replies: see amqp/reply.h */
     struct amqp_channel **channels; /* owns; by number, 0 unused */
     uint32_t channel_capacity;
     uint32_t channel_count;
@@ -151,6 +153,8 @@ void amqp_channels_reap(struct amqp_connection *c);
 void amqp_channel_answered(struct amqp_channel *ch, struct amqp_op *op);
 /* Into the line and to the host. */
 void amqp_channel_ask(struct amqp_channel *ch, struct amqp_op *op);
+/* In its turn, with a copy of what it points to. */
+void amqp_channel_say(struct amqp_channel *ch, const struct amqp_method *m);
 /* In its turn. No spans in `m`. */
 void amqp_channel_reply(struct amqp_channel *ch, const struct amqp_method *m);
 /* Return, confirm or refuse one that has been decided. */

@@ -9,8 +9,12 @@
 
 #define PROTOCOL_BYTES        8u
 #define SERVER_PROPERTIES_MAX 4096u
-#define PRODUCT               "RabbitMQ" /* clients switch their extensions on by this name */
-#define PRODUCT_VERSION       "3.10.8"
+/*
+ * kombu, and so Celery, takes a broker of another name to be one whose basic.qos with global=true is for the
+ * whole connection (qos_semantics_matches_spec), and then its changes of prefetch never reach its consumers.
+ */
+#define PRODUCT         "RabbitMQ"
+#define PRODUCT_VERSION "3.10.8"
 
 static const uint8_t PROTOCOL[PROTOCOL_BYTES] = {'A', 'M', 'Q', 'P', 0, 0, 9, 1};
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "amqp/access.h"
 #include "base/error.h"
 
 #define SLOTS_MIN    16u
@@ -66,6 +67,7 @@ void amqp_route_remove(struct amqp_routes *r, struct amqp_route *route) {
     r->slots[slot] = NULL;
     r->free_hint = slot;
     r->count--;
+    amqp_access_unref(route->access);
     free(route->waiting);
     free(route);
 }

@@ -16,12 +16,14 @@
 #include "base/compiler.h"
 #include "model/amqp.h"
 
+struct amqp_access;
 struct amqp_connection;
 
 #define AMQP_BRIDGES_MAX 256u
 
 struct amqp_route {
     struct amqp_connection *connection; /* borrows */
+    struct amqp_access *access;         /* owns a reference */
     uint64_t session;
     bool used;                /* the model may know the session: it has to be closed there */
     struct delivery *waiting; /* owns, and their origins */

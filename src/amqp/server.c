@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
+#include "amqp/reply.h"
 #include "base/error.h"
 #include "net/stream.h"
 #include "net/tls.h"
@@ -418,6 +419,14 @@ void amqp_server_answer(struct amqp_op *op) {
 void amqp_server_deliver(struct amqp_connection *c, const struct amqp_delivery *d) {
     mark(of_connection(c));
     amqp_connection_deliver(c, d);
+}
+
+bool amqp_server_reply(struct amqp_connection *c, const struct amqp_reply_address *a,
+                       const struct amqp_publish *p) {
+    if (p != NULL && !amqp_server_has_room(c))
+        return false;
+    mark(of_connection(c));
+    return amqp_reply_deliver(c, a, p);
 }
 
 void amqp_server_cancelled(struct amqp_connection *c, uint16_t channel, uint64_t consumer) {

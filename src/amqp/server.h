@@ -16,6 +16,7 @@
 #include "net/loop.h"
 
 struct amqp_server;
+struct amqp_reply_address;
 struct tls_options;
 
 struct amqp_server_options {
@@ -47,6 +48,9 @@ void amqp_server_alarm(struct amqp_server *s, bool on, const char *reason);
 /* What follows concerns this connection: its deliveries go out at the end of the turn. */
 void amqp_server_deliver(struct amqp_connection *c, const struct amqp_delivery *d);
 void amqp_server_cancelled(struct amqp_connection *c, uint16_t channel, uint64_t consumer);
+/* See amqp_reply_deliver. */
+bool amqp_server_reply(struct amqp_connection *c, const struct amqp_reply_address *a,
+                       const struct amqp_publish *p);
 void amqp_server_answer(struct amqp_op *op);
 /* Should more be delivered now? Asked again in each turn: what was sent has made one. */
 bool amqp_server_has_room(const struct amqp_connection *c);

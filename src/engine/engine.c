@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 #include "model/destination.h"
+#include "model/user.h"
 
 #define QUEUE_MAX_DEFAULT            65536u
 #define SNAPSHOT_EVERY_BYTES_DEFAULT (256ull << 20)
@@ -542,6 +543,10 @@ uint64_t engine_folder_id(const struct engine *e) {
 
 enum log_room engine_room(const struct engine *e) {
     return log_room(e->log);
+}
+
+uint64_t engine_access_generation(const struct engine *e) {
+    return user_generation(e->model);
 }
 
 int engine_snapshot(struct engine *e) {

@@ -182,6 +182,9 @@ uint64_t engine_folder_id(const struct engine *e);
 
 enum log_room engine_room(const struct engine *e);
 
+/* Changes with each change of a user or permission, for those who remember what ACCESS_GET said. Any thread. */
+uint64_t engine_access_generation(const struct engine *e);
+
 /*
  * A snapshot of now or later stands on disk when this returns. E_IO, E_FULL, E_NOMEM; E_CLOSED: the engine
  * stops before.

@@ -132,6 +132,10 @@ void users_free(struct users *s) {
     }
 }
 
+uint64_t user_generation(const struct model *m) {
+    return __atomic_load_n(&m->users->generation, __ATOMIC_RELAXED);
+}
+
 /* ---- decide ---- */
 
 /* Keys as they begin a payload; at most two. */
@@ -311,7 +315,7 @@ static int user_apply(struct model *m, const struct applied *w, uint16_t kind, u
                       struct reader *in) {
     struct users *s = m->users;
     struct span bytes = reader_take(in, in->left);
-    s->generation++;
+    __atomic_store_n(&s->generation, s->generation + 1, __ATOMIC_RELAXED);
     switch (kind) {
     case FACT_USER_DEFINED:
         return put(&s->users, bytes, 1, 2);

@@ -17,4 +17,7 @@ extern const struct module user_module;
 MUST_CHECK int users_create(struct model *m, struct users **ret);
 void users_free(struct users *s);
 
+/* Changes with each change of a user or permission. Any thread. */
+uint64_t user_generation(const struct model *m);
+
 #endif
