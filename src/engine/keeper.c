@@ -35,6 +35,11 @@
 #define SNAPSHOT_PAUSE_PER_MIB (12 * NS_PER_MS) /* about 60 MiB/s at most */
 #define CHILD_NICENESS         19
 #define MOVE_AT_ONCE           32u
+/* Bodies of one record, which may have half a segment. */
+#define MOVE_BYTES(e)                                                                              \
+    ((e)->options.segment_bytes == 0 || (e)->options.segment_bytes / 4 > RECORD_MAX_BYTES / 2      \
+         ? RECORD_MAX_BYTES / 2                                                                    \
+         : (size_t)(e)->options.segment_bytes / 4)
 #define MOVE_ROUNDS            64u        /* per look, so that the disk has time for others */
 #define SNAPSHOT_MIN_LOG_BYTES (1u << 20) /* under room pressure: not for less than this */
 
@@ -233,6 +238,7 @@ static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m)
     size_t found = model_segment_live_ids(e->model, segment, m->bodies, MOVE_AT_ONCE);
     pthread_mutex_unlock(&e->lock);
     uint32_t count = 0;
+    size_t bytes = 0;
     for (size_t i = 0; i < found; i++) {
         const struct live_body *b = &m->bodies[i];
         struct stored_message stored;
@@ -242,6 +248,9 @@ static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m)
             tell_unreadable(e, segment, b->id, error);
             continue;
         }
+        bytes += stored.payload.size;
+        if (count > 0 && bytes > MOVE_BYTES(e))
+            break; /* with the next ones */
         m->ids[count] = b->id;
         m->payloads[count++] = stored.payload;
     }

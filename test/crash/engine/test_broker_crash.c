@@ -27,7 +27,7 @@
 #include "engine/engine.h"
 #include "sim_disk.h"
 
-#define LETTERS    30u
+#define LETTERS    120u
 #define BODY_BYTES 1500u
 #define SESSION    77u
 
@@ -49,6 +49,7 @@ struct world {
     struct delivery held[512];
     size_t held_count;
     struct letter letters[LETTERS];
+    uint64_t moved; /* bodies copied forward */
 };
 
 static uint64_t world_clock(void *context) {
@@ -76,7 +77,7 @@ static int world_open(struct world *w) {
         .files = sim_disk_ops(w->disk),
         .segment_bytes = 64u << 10,
         .snapshot_every_bytes = 1u << 30,
-        .compact_live_share = 0.9,
+        .compact_live_share = 3, /* everything sealed is copied forward */
         .paranoid = true,
         .manual = true,
         .real_ns = world_clock,
@@ -220,6 +221,9 @@ static void run(struct world *w) {
             going = engine_snapshot(w->engine) == 0;
         }
     }
+    struct engine_stats stats;
+    engine_stats(w->engine, &stats);
+    w->moved = stats.moved_messages;
     engine_close(w->engine, false);
     w->engine = NULL;
 }
@@ -297,6 +301,7 @@ static bool round_at(uint64_t nth, enum sim_loss loss) {
     sim_disk_crash_at(w->disk, nth);
     run(w);
     bool crashed = sim_disk_crashed(w->disk);
+    assert_true(crashed || w->moved > 10); /* shared bodies too */
     sim_disk_restart(w->disk, loss);
     check(w);
     check(w); /* and what was not settled comes again */
