@@ -85,10 +85,10 @@ struct queue_def {
     enum queue_key_source ordering; /* of the ordering key, for what AMQP publishes */
     char *ordering_header;
     enum queue_dedup_source dedup;
-    uint64_t dedup_ttl_ns;      /* 0: limits.dedup_ttl_ns */
-    struct def_bytes arguments; /* as declared: entries of a table; for equivalence */
-    uint32_t weight;               /* 1; of its lane at the destination, see lane.h */
-    uint32_t guaranteed_percent;   /* 0; of the destination's starts */
+    uint64_t dedup_ttl_ns;       /* 0: limits.dedup_ttl_ns */
+    struct def_bytes arguments;  /* as declared: entries of a table; for equivalence */
+    uint32_t weight;             /* 1; of its lane at the destination, see lane.h */
+    uint32_t guaranteed_percent; /* 0; of the destination's starts */
     struct outcome_def on_success, on_failure;
 };
 

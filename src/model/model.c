@@ -276,7 +276,8 @@ bool model_decide_timer(const struct model *m, struct decision *d) {
     }
     size_t before = d->facts->size;
     modules[MODULE_OF(e->kind)]->on_timer(m, d, e->kind, e->ref);
-    assert(d->failed || d->ids_wanted != 0 || d->facts->size > before); /* else it would be due for ever */
+    assert(d->failed || d->ids_wanted != 0 ||
+           d->facts->size > before); /* else it would be due for ever */
     return true;
 }
 

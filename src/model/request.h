@@ -201,8 +201,8 @@ struct attempt_finish {
     bool retriable;  /* by the destination's list; the queue's policy then decides */
     bool success;
     uint64_t duration_ns;
-    uint64_t retry_after_ns; /* relative; 0: not said */
-    struct span excerpt;     /* <= 512 bytes of the response, printable UTF-8 */
+    uint64_t retry_after_ns;                  /* relative; 0: not said */
+    struct span excerpt;                      /* <= 512 bytes of the response, printable UTF-8 */
     struct span ordering_key, correlation_id; /* of the message, for its outcome; empty: not read */
 };
 
