@@ -216,6 +216,7 @@ void info_write_message(const struct message_info *m, struct json_out *out) {
     info_u64(out, "bodyBytes", m->body_bytes);
     info_time(out, "dueAt", m->due_ns);
     info_time(out, "expiresAt", m->expires_ns);
+    info_time(out, "eta", m->eta_ns);
     if (m->dead_reason != DEAD_NONE) {
         info_text(out, "deadReason", dead_reason_name(m->dead_reason));
     }

@@ -26,8 +26,8 @@
 #define RECEIPT_REQUIRED "\"receipt\",\"position\",\"acceptedAt\""
 #define MESSAGE_PROPERTIES                                                                         \
     "\"id\":" RECEIPT ",\"state\":" TEXT ",\"priority\":" NUMBER ",\"attempts\":" NUMBER           \
-    ",\"bodyBytes\":" NUMBER ",\"dueAt\":" TIME ",\"expiresAt\":" TIME ",\"deadReason\":" TEXT     \
-    ",\"lastStatus\":" NUMBER ",\"lastError\":" TEXT
+    ",\"bodyBytes\":" NUMBER ",\"dueAt\":" TIME ",\"eta\":" TIME ",\"expiresAt\":" TIME            \
+    ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER ",\"lastError\":" TEXT
 #define MESSAGE_REQUIRED "\"id\",\"state\",\"priority\",\"attempts\",\"bodyBytes\""
 
 static const struct {
@@ -42,11 +42,12 @@ static const struct {
     {"Purged", OBJECT("\"purged\":" NUMBER ",\"stoppedBy\":" TEXT, "\"purged\"")},
     {"Redriven", OBJECT("\"redriven\":" NUMBER ",\"stoppedBy\":" TEXT, "\"redriven\"")},
     {"Receipt", OBJECT(RECEIPT_PROPERTIES, RECEIPT_REQUIRED)},
-    {"ReceiptState", OBJECT("\"receipt\":" RECEIPT ",\"position\":" NUMBER ",\"number\":" NUMBER
-                            ",\"state\":" TEXT ",\"queue\":" TEXT ",\"attempts\":" NUMBER
-                            ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME
-                            ",\"changedAt\":" TIME ",\"links\":{\"type\":\"object\"}",
-                            "\"receipt\",\"position\",\"state\"")},
+    {"ReceiptState",
+     OBJECT("\"receipt\":" RECEIPT ",\"position\":" NUMBER ",\"number\":" NUMBER ",\"state\":" TEXT
+            ",\"queue\":" TEXT ",\"attempts\":" NUMBER ",\"deadReason\":" TEXT
+            ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME ",\"eta\":" TIME ",\"changedAt\":" TIME
+            ",\"links\":{\"type\":\"object\"}",
+            "\"receipt\",\"position\",\"state\"")},
     {"Message", OBJECT(MESSAGE_PROPERTIES
                        ",\"queue\":" TEXT ",\"acceptedAt\":" TIME ",\"scheduleTime\":" TIME
                        ",\"contentType\":" TEXT ",\"orderingKey\":" TEXT ",\"traceparent\":" TEXT
@@ -142,6 +143,7 @@ static void write_publish_headers(struct json_out *out) {
         {"Sluice-Schedule-Time", "Leave at this time."},
         {"Sluice-Priority", "0 to 255; higher ones leave first."},
         {"Sluice-Ttl", "Dead when it has not left by then."},
+        {"Sluice-Dispatch-Deadline", "Refused, or dead, when it cannot be sent by then."},
         {"Sluice-Ordering-Key", "Messages of one key leave one after the other."},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {

@@ -45,6 +45,8 @@
       "Use Expect: 100-continue, or none.")                                                        \
     X(KEY_REUSED, "idempotency-key-reused", 422, "This key was used for another request",          \
       "Use a new Idempotency-Key for a new request.")                                              \
+    X(DEADLINE, "deadline-unreachable", 422, "It cannot be sent by its deadline",                  \
+      "Allow more time, or have it done another way.")                                             \
     X(NOT_OPEN, "not-open-yet", 425, "The campaign has not opened",                                \
       "Send it again at `opensAt`; Retry-After says in how many seconds.")                         \
     X(HEADER_TOO_LARGE, "header-too-large", 431, "The header fields are larger than allowed",      \

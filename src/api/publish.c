@@ -43,6 +43,16 @@ static bool read_ttl(struct publish *p, struct span value) {
     return duration_parse(value, &p->ttl_ns) == 0 && p->ttl_ns > 0;
 }
 
+/* A time, or a duration from now. */
+static bool read_deadline(struct publish *p, struct span value) {
+    uint64_t ns;
+    if (duration_parse(value, &ns) == 0) {
+        p->deadline_ns = clock_real_ns() + ns;
+        return true;
+    }
+    return time_parse(value, &p->deadline_ns) == 0 && p->deadline_ns > 0;
+}
+
 static bool read_ordering_key(struct publish *p, struct span value) {
     p->envelope.ordering_key = value;
     return value.size > 0 && value.size <= KEY_MAX_BYTES;
@@ -58,6 +68,9 @@ static const struct {
      "Sluice-Schedule-Time: expected a time such as 2030-01-31T09:00:00Z"},
     {"sluice-priority", read_priority, "Sluice-Priority: expected a number from 0 to 255"},
     {"sluice-ttl", read_ttl, "Sluice-Ttl: expected a duration such as 10m"},
+    {"sluice-dispatch-deadline", read_deadline,
+     "Sluice-Dispatch-Deadline: expected a duration such as 30s, or a time such as "
+     "2030-01-31T09:00:00Z"},
     {"sluice-ordering-key", read_ordering_key, "Sluice-Ordering-Key: expected 1 to 255 characters"},
 };
 
@@ -113,7 +126,8 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
     }
     return strncmp(start, "sluice-", 7) == 0
                ? "unknown Sluice-* field; known are Sluice-Delay, Sluice-Schedule-Time, "
-                 "Sluice-Priority, Sluice-Ttl, Sluice-Ordering-Key and Sluice-Forward-<Name>"
+                 "Sluice-Priority, Sluice-Ttl, Sluice-Dispatch-Deadline, Sluice-Ordering-Key and "
+                 "Sluice-Forward-<Name>"
                : NULL;
 }
 

@@ -60,6 +60,7 @@ static void got(struct call *c) {
         info_u64(&out, "lastStatus", i->last_status);
     }
     info_time(&out, "dueAt", i->due_ns);
+    info_time(&out, "eta", i->eta_ns);
     info_time(&out, "changedAt", i->changed_ns);
     write_links(i, id, &out);
     out_close(&out, '}');

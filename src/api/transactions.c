@@ -25,7 +25,7 @@
 struct operation_input {
     char *stock, *member, *purchase, *queue, *content_type, *ordering_key, *key;
     char *compensate_stock, *compensate_purchase;
-    uint64_t hold_ns, delay_ns, schedule_ns, ttl_ns;
+    uint64_t hold_ns, delay_ns, schedule_ns, ttl_ns, deadline_ns;
     uint8_t priority;
 };
 
@@ -73,6 +73,7 @@ static const struct field enqueue_fields[] = {
     {"scheduleTime", FIELD_TIME, OPERATION(schedule_ns)},
     {"priority", FIELD_INTEGER, OPERATION(priority), .max = PRIORITY_MAX},
     {"ttl", FIELD_DURATION, OPERATION(ttl_ns), .max = 10 * YEAR_NS},
+    {"dispatchDeadline", FIELD_TIME, OPERATION(deadline_ns)},
     KEY_FIELD("orderingKey", ordering_key, false),
     {"compensate", FIELD_OBJECT, .offset = 0, .size = 0, .members = compensate_fields},
     FIELD_END};
@@ -188,6 +189,7 @@ static void fill_operation(struct call *c, const struct operation_input *in, str
     op->reserve.hold_ns = in->hold_ns;
     op->dedup_ttl_ns = in->ttl_ns;
     op->enqueue.ttl_ns = in->ttl_ns;
+    op->enqueue.deadline_ns = in->deadline_ns;
     op->enqueue.priority = in->priority;
     op->enqueue.schedule_ns = in->delay_ns != 0 ? clock_real_ns() + in->delay_ns : in->schedule_ns;
     e->traceparent = c->head.traceparent;

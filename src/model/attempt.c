@@ -535,6 +535,10 @@ static void learn(struct destination *t, const struct destination *home, const s
 
 static void apply_effects(struct destination *t, const struct finished *f) {
     t->succeeded += f->verdict == VERDICT_DONE;
+    if (f->duration_us > 0) {
+        t->average_us = t->average_us == 0 ? f->duration_us
+                                           : (t->average_us * 15 + f->duration_us) / 16;
+    }
     t->failed += f->verdict != VERDICT_DONE && f->verdict != VERDICT_GONE;
     if (f->closed_until_ns > t->closed_until_ns) {
         t->closed_until_ns = f->closed_until_ns;

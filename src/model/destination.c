@@ -19,9 +19,7 @@
 
 #define DESTINATIONS_DEFAULT 10000u
 #define QUEUES_DEFAULT       100000u
-#define CENTURY_NS           (UINT64_C(100) * 366 * 86400 * NS_PER_SECOND)
 
-__extension__ typedef unsigned __int128 uint128;
 
 /* ---- life ---- */
 
@@ -220,30 +218,6 @@ bool destination_checked(const struct model *m, uint32_t *version, struct buffer
     }
     *version = s->changes;
     return true;
-}
-
-/* ns that `starts` starts take at a rate. */
-static uint64_t starts_take_ns(const struct pace_def *pace, uint64_t starts) {
-    uint128 ns = pace->count == 0 ? 0 : (uint128)starts * pace->period_ns / pace->count;
-    return ns < CENTURY_NS ? (uint64_t)ns : CENTURY_NS;
-}
-
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
-
-uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint64_t now_ns,
-                            uint64_t ahead) {
-    const struct destination *t = destination_at(m, destination);
-    if (t == NULL || t->paused || t->breaker.state == BREAKER_FORCED) {
-        return 0;
-    }
-    uint64_t from_ns = later(later(t->closed_until_ns, t->breaker.until_ns), now_ns);
-    uint64_t takes_ns = 0;
-    for (uint32_t i = 0; i < t->limits.count; i++) {
-        takes_ns = later(takes_ns, starts_take_ns(&t->limits.paces[i].def, ahead));
-    }
-    return from_ns + takes_ns;
 }
 
 /* Ready messages of all queues that push here. */

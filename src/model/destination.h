@@ -54,9 +54,12 @@ bool destination_decide_start(const struct model *m, struct decision *d,
 uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns);
 bool destination_decide_recovery(const struct model *m, struct decision *d);
 
-/* When a message with `ahead` others before it may be sent at the present pace; 0: not known. */
-uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint64_t now_ns,
-                            uint64_t ahead);
+/*
+ * When a message of `queue` with `ahead` others of it before it may be sent at the present pace; 0: not known. See
+ * destination_eta.c. queue 0: as if all before it were counted.
+ */
+uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
+                            uint64_t now_ns, uint64_t ahead);
 /* Encoded definition and generation, for dispatch. False: gone. */
 bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
                           struct buffer *out);

@@ -26,8 +26,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#define QUEUE_SLOT(queue) ((queue) & ((1u << ROSTER_SLOT_BITS) - 1))
-
 static struct ready_node *node_at(const struct destinations *s, uint32_t queue) {
     assert(QUEUE_SLOT(queue) < s->ready_slots);
     return &s->ready[QUEUE_SLOT(queue)];

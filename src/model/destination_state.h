@@ -22,6 +22,7 @@
 #include "model/roster.h"
 #include "model/state.h"
 
+#define QUEUE_SLOT(queue)         ((queue) & ((1u << ROSTER_SLOT_BITS) - 1))
 #define DESTINATION_DEF_MAX_BYTES (64u << 10) /* of an encoded definition */
 
 struct destination {
@@ -44,6 +45,7 @@ struct destination {
     uint32_t timer; /* index in the heap, 0: none; failover.evaluate_ns is its time */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
+    uint64_t average_us;           /* of attempts since the program began, the latest weigh most */
     struct lanes lanes; /* queues that may be asked */
     struct heap parked; /* queues whose own pace waits, by the time when it may go on */
 };

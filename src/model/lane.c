@@ -33,6 +33,8 @@
 
 #include "base/error.h"
 
+__extension__ typedef unsigned __int128 uint128;
+
 #define UNIT (UINT64_C(1) << 20)
 
 static void lane_moved(void *owner, const struct heap_entry *e, uint32_t index) {
@@ -255,6 +257,79 @@ uint32_t lanes_pick(const struct lanes *g, lane_can *can, void *asker) {
         search(&s, 1);
     }
     return s.slot;
+}
+
+/* ---- how long it takes ---- */
+
+struct forecast {
+    const struct lanes *lanes;
+    lane_backlog *backlog;
+    const void *asker;
+    uint32_t slot; /* of the lane in question, of this weight and percentage */
+    uint32_t weight, percent;
+    uint64_t own;     /* its turns */
+    uint64_t weights; /* of all that go on long enough, it among them */
+    uint32_t left;    /* percentage that no guarantee takes */
+    uint64_t turns;   /* of anybody */
+    uint64_t done_weights;
+    uint32_t done_percent; /* of those that end meanwhile */
+};
+
+/* What `l` gets while the lane has its own: shares are percent + left * weight / weights. */
+static uint64_t meanwhile(const struct forecast *f, const struct lane *l) {
+    uint128 theirs = (uint128)l->percent * f->weights + (uint64_t)f->left * l->weight;
+    uint128 mine = (uint128)f->percent * f->weights + (uint64_t)f->left * f->weight;
+    uint128 turns = mine == 0 ? UINT64_MAX : theirs * f->own / mine;
+    return turns < UINT64_MAX ? (uint64_t)turns : UINT64_MAX;
+}
+
+static void count_heap(struct forecast *f, const struct heap *h) {
+    for (uint32_t i = 1; i <= h->count && i <= LANES_LOOKED_AT; i++) {
+        const struct lane *l = &f->lanes->table[h->entries[i].kind];
+        if (!l->in || h->entries[i].kind == f->slot) {
+            continue;
+        }
+        uint64_t turns = meanwhile(f, l), has = f->backlog(f->asker, l->ref);
+        if (has < turns) {
+            turns = has;
+            f->done_weights += l->weight;
+            f->done_percent += l->percent;
+        }
+        f->turns = f->turns > UINT64_MAX - turns ? UINT64_MAX : f->turns + turns;
+    }
+}
+
+static void count_others(struct forecast *f) {
+    f->turns = f->own;
+    f->done_weights = f->done_percent = 0;
+    count_heap(f, &f->lanes->ready);
+    count_heap(f, &f->lanes->early);
+}
+
+/* Twice: what those who end soon leave unused is for the others, which is known after the first time. */
+uint64_t lanes_before(const struct lanes *g, uint32_t slot, uint32_t weight, uint32_t percent,
+                      uint64_t own, lane_backlog *backlog, const void *asker) {
+    uint32_t guaranteed = percent;
+    for (uint32_t i = g->guaranteed; i != 0; i = g->table[i].next) {
+        guaranteed += i != slot ? g->table[i].percent : 0;
+    }
+    bool counted = slot != 0 && g->table[slot].place != LANE_OUT;
+    struct forecast f = {.lanes = g,
+                         .backlog = backlog,
+                         .asker = asker,
+                         .slot = slot,
+                         .weight = weight,
+                         .percent = percent,
+                         .own = own,
+                         .weights = g->weights + (counted ? 0 : weight),
+                         .left = guaranteed < 100 ? 100 - guaranteed : 0};
+    count_others(&f);
+    if (f.done_weights > 0) {
+        f.weights -= f.done_weights;
+        f.left += f.done_percent;
+        count_others(&f);
+    }
+    return f.turns;
 }
 
 void lanes_check(const struct lanes *g) {

@@ -64,6 +64,15 @@ void lanes_turn(struct lanes *g, uint32_t slot);
 typedef bool lane_can(void *asker, uint32_t ref);
 /* Slot of the first one in order that can go, 0: none. A lane may be asked twice. */
 uint32_t lanes_pick(const struct lanes *g, lane_can *can, void *asker);
+/* Messages that wait for `ref`. */
+typedef uint64_t lane_backlog(const void *asker, uint32_t ref);
+#define LANES_LOOKED_AT 64u
+/*
+ * Turns of anybody before the turn behind `own` turns of the lane at `slot` (0: one that was never in): those, and
+ * what the others have meanwhile, as far as they have messages. At most 2 * LANES_LOOKED_AT others are looked at.
+ */
+uint64_t lanes_before(const struct lanes *g, uint32_t slot, uint32_t weight, uint32_t percent,
+                      uint64_t own, lane_backlog *backlog, const void *asker);
 void lanes_check(const struct lanes *g);
 
 #endif

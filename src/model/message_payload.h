@@ -24,6 +24,7 @@
  *   0x0400   2+.  the tied purchase, when it is another
  *   0x0800        published by AMQP: exchange, routing key (u16 length, bytes), properties (u32 length, bytes)
  *   0x1000     2  n: the body belongs to messages of n ids, from this one
+ *   0x2000     0  the time above at which it expires is a dispatch deadline
  *   and at the end the body.
  *
  * MOVED has the same bytes: apply takes the new place of the body from it and nothing else.
@@ -45,6 +46,7 @@ struct message_payload {
     bool amqp;       /* stored has exchange, routing_key, properties */
     uint16_t copies; /* ids from stored.id that this body belongs to; 0: one */
     struct tie tie;
+    bool by_deadline; /* stored.expires_ns is a dispatch deadline */
 };
 
 /* Appends. stored.payload is not looked at. E_NOMEM, E_LIMIT. */

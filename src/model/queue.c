@@ -294,6 +294,9 @@ enum refusal queue_check_publish(const struct model *m, const struct decision *d
         refusal = check_room(m, d, r, q, p);
     }
     if (refusal == REFUSAL_NONE) {
+        refusal = queue_check_deadline(m, d, r, q, p);
+    }
+    if (refusal == REFUSAL_NONE) {
         *ret_queue = index;
     }
     return refusal;
@@ -306,25 +309,6 @@ uint64_t queue_end_of_life(const struct queue *q, uint64_t now_ns, uint64_t ttl_
         return 0;
     }
     return now_ns + ttl;
-}
-
-/* Those that leave before a new message of this priority, as far as one can say. */
-static uint64_t count_ahead(const struct queue *q, uint8_t priority) {
-    uint64_t ahead = q->counts[MESSAGE_BLOCKED];
-    for (uint32_t i = priority; i < q->level_count; i++) {
-        ahead += q->levels[i].count;
-    }
-    return ahead;
-}
-
-static uint64_t queue_eta_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                             uint64_t schedule_ns, uint8_t priority) {
-    uint32_t destination = q->target == 0 ? 0 : target_at(m->queues, q->target)->destination;
-    if (destination == 0 || q->def.paused) {
-        return 0;
-    }
-    uint64_t eta = destination_eta_ns(m, destination, now_ns, count_ahead(q, priority));
-    return eta != 0 && eta < schedule_ns ? schedule_ns : eta;
 }
 
 static bool purchase_is_id(uint64_t id, const struct tie *tie) {
@@ -348,6 +332,7 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
                    .priority = p->priority,
                    .envelope = p->envelope},
     };
+    queue_set_deadline(p, &payload);
     if (tie != NULL) {
         payload.tie = *tie;
         payload.purchase_is_id = purchase_is_id(payload.stored.id, tie);
@@ -358,7 +343,7 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
     *ret = (struct receipt){
         .id = payload.stored.id,
         .accepted_ns = d->now_ns,
-        .eta_ns = queue_eta_ns(m, q, d->now_ns, schedule, p->priority),
+        .eta_ns = queue_eta_new_ns(m, q, d->now_ns, schedule, p->priority),
     };
 }
 
@@ -375,13 +360,15 @@ static enum refusal decide_publish(const struct model *m, struct decision *d, st
 
 /* ---- messages ---- */
 
-static enum refusal decide_message_get(const struct model *m, struct request *r) {
+static enum refusal decide_message_get(const struct model *m, const struct decision *d,
+                                       struct request *r) {
     struct queues *s = m->queues;
     uint32_t slot = message_find(s, r->id);
     if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
         return REFUSAL_NOT_FOUND;
     }
     message_describe(s, message_at(s, slot), &r->out.message);
+    r->out.message.eta_ns = queue_message_eta_ns(m, r->id, d->now_ns);
     return REFUSAL_NONE;
 }
 
@@ -417,7 +404,7 @@ static enum refusal queue_decide(const struct model *m, struct decision *d, stru
     case REQUEST_QUEUE_LIST:
         return decide_list(m, d, r);
     case REQUEST_MESSAGE_GET:
-        return decide_message_get(m, r);
+        return decide_message_get(m, d, r);
     case REQUEST_MESSAGE_DELETE:
         return queue_decide_delete(m, d, r);
     case REQUEST_MESSAGE_MOVE:
@@ -453,7 +440,7 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
         outcome_emit(m, d,
                      &(struct outcome){.message = g->id,
                                        .queue = g->queue,
-                                       .reason = DEAD_EXPIRED,
+                                       .reason = t->by_deadline ? DEAD_DEADLINE : DEAD_EXPIRED,
                                        .status = message_status(g),
                                        .error = message_error(g),
                                        .attempts = g->attempts});

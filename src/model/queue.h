@@ -60,6 +60,8 @@ struct message_view {
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
 /* The same as MESSAGE_GET answers it. */
 bool queue_message_info(const struct model *m, uint64_t id, struct message_info *ret);
+/* When a message leaves, as far as that is known; 0: not known, or it has left. */
+uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_ns);
 /* The message that would leave `queue` next: ready, not paused. False: none. Pace is not asked. */
 bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret);
 /* Indices of the queues that push to a destination by this name, in ring order from `after`. 0: none. */

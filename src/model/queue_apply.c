@@ -115,6 +115,9 @@ static int apply_put(struct model *m, const struct applied *w, struct span paylo
     if (rc != 0) {
         return rc;
     }
+    if (p.by_deadline && p.stored.expires_ns != 0) {
+        times_at(m->queues, message_at(m->queues, slot)->times)->by_deadline = true;
+    }
     return due != 0 ? message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL)
                     : message_arrive(m, slot, PLACE_TAIL);
 }
@@ -148,7 +151,8 @@ static int apply_expired(struct model *m, const struct applied *w, uint32_t slot
         return E_CORRUPT;
     }
     queue_at(m->queues, g->queue)->expired++;
-    return message_die(m, w, slot, DEAD_EXPIRED);
+    bool by_deadline = g->times != 0 && times_at(m->queues, g->times)->by_deadline;
+    return message_die(m, w, slot, by_deadline ? DEAD_DEADLINE : DEAD_EXPIRED);
 }
 
 static int apply_message_deleted(struct model *m, const struct applied *w, uint32_t slot) {
@@ -170,6 +174,7 @@ static int apply_redriven(struct model *m, uint32_t slot, uint64_t expires_ns) {
     g->dead_reason = DEAD_NONE;
     if (g->times != 0) {
         times_at(m->queues, g->times)->first_attempt_ns = 0;
+        times_at(m->queues, g->times)->by_deadline = false;
     }
     int rc = message_set_times(m, slot, 0, expires_ns);
     return rc != 0 ? rc : message_arrive(m, slot, PLACE_TAIL);

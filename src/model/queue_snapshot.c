@@ -19,7 +19,7 @@
  *       38     1  dead reason; in the high 4 bits those of the bytes besides the body
  *       39     1  flags: 1 times, 2 tie, 4 key, 8 it holds the key, 16 outcome unknown, 32 own purchase,
  *                 64 origin, 128 no receipt
- *       40    24  with flag 1: due (8), expires (8), first attempt (8)
+ *       40    24  with flag 1: due (8), expires (8), first attempt (8; its highest bit: it expires by its deadline)
  *        .     8  with flag 2: campaign (4), stock (4)
  *        .   1+.  with flag 32: the purchase (u8 length, bytes); else it is the message's receipt text
  *        .     8  with flag 4: hash of the key
@@ -37,6 +37,7 @@
 
 #define MESSAGE_FIXED_BYTES 40u
 #define PREFETCH_MESSAGES   8u
+#define BY_DEADLINE         (UINT64_C(1) << 63)
 
 enum message_flag {
     FLAG_TIMES = 1,
@@ -71,7 +72,7 @@ static void save_optional(const struct queues *s, const struct message *g, struc
         const struct message_times *t = times_at(s, g->times);
         save_u64(out, t->due_ns);
         save_u64(out, t->expires_ns);
-        save_u64(out, t->first_attempt_ns);
+        save_u64(out, t->first_attempt_ns | (t->by_deadline ? BY_DEADLINE : 0));
     }
     if (message_is_tied(s, g)) {
         const struct message_tie *tie = tie_at(s, g->tie);
@@ -194,7 +195,11 @@ static int load_optional(struct model *m, uint32_t slot, struct reader *in, uint
         uint64_t due = reader_u64(in);
         uint64_t expires = reader_u64(in);
         uint64_t first = reader_u64(in);
-        rc = message_load_times(m, slot, due, expires, first);
+        rc = message_load_times(m, slot, due, expires, first & ~BY_DEADLINE);
+        if (rc == 0) {
+            times_at(m->queues, message_at(m->queues, slot)->times)->by_deadline =
+                (first & BY_DEADLINE) != 0;
+        }
     }
     if (rc == 0 && (flags & FLAG_TIE)) {
         rc = load_tie(m, slot, in, flags);

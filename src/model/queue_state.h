@@ -73,6 +73,7 @@ struct message_times {
     uint64_t expires_ns;       /* 0: never */
     uint64_t first_attempt_ns; /* kept only when the queue limits the age */
     uint32_t timer;            /* index in the heap, 0: none */
+    bool by_deadline;          /* its end of life is its dispatch deadline */
 };
 
 /* What is settled at its end, and where it has been. Either may be missing. */
@@ -267,6 +268,17 @@ MUST_CHECK int message_load_state(struct model *m, uint32_t slot, enum message_s
 uint64_t message_timer_due(const struct queues *s, const struct message *g);
 /* Over max_dead the oldest go. */
 MUST_CHECK int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q);
+
+/* ---- queue_eta.c ---- */
+
+/* When a message that is published now would leave, at schedule_ns or later; 0: not known. */
+uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
+                          uint64_t schedule_ns, uint8_t priority);
+/* NONE, or DEADLINE: it cannot be met. */
+enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
+                                  struct request *r, const struct queue *q,
+                                  const struct publish *p);
+void queue_set_deadline(const struct publish *p, struct message_payload *payload);
 
 /* ---- queue_key.c ---- */
 

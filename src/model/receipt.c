@@ -138,7 +138,8 @@ static void name_queue(const struct model *m, uint32_t queue, struct receipt_inf
     }
 }
 
-static bool from_message(const struct model *m, uint64_t id, struct receipt_info *ret) {
+static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
+                         struct receipt_info *ret) {
     struct message_info info;
     struct message_view view;
     if (!queue_message_info(m, id, &info) || !queue_message_view(m, id, &view)) {
@@ -152,6 +153,7 @@ static bool from_message(const struct model *m, uint64_t id, struct receipt_info
         .last_status = info.last_status,
         .attempts = info.attempts,
         .due_ns = info.due_ns,
+        .eta_ns = queue_message_eta_ns(m, id, now_ns),
     };
     name_queue(m, view.queue, ret);
     return true;
@@ -192,7 +194,7 @@ static enum refusal decide_get(const struct model *m, struct decision *d, struct
     const char *campaign = campaign_entry_by_id(m, r->id, &entry);
     bool entered = campaign != NULL;
     struct receipt_info *info = &r->out.receipt;
-    if (!from_message(m, r->id, info) && !from_cell(m, d->now_ns, r->id, info)) {
+    if (!from_message(m, d->now_ns, r->id, info) && !from_cell(m, d->now_ns, r->id, info)) {
         if (!entered) {
             return request_refuse(r, REFUSAL_NOT_FOUND, RECEIPT_NOT_KNOWN);
         }
@@ -241,7 +243,7 @@ static int receipt_load(struct model *m, struct reader *section) {
         c.status = reader_u16(section);
         c.state = reader_u8(section);
         c.reason = reader_u8(section);
-        bool valid = !section->failed && c.state <= MESSAGE_DROPPED && c.reason <= DEAD_DELETED;
+        bool valid = !section->failed && c.state <= MESSAGE_DROPPED && c.reason <= DEAD_REASON_MAX;
         rc = valid ? append(m->receipts, &c) : E_CORRUPT;
     }
     return rc;

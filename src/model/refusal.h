@@ -17,7 +17,8 @@
     X(ALREADY_CLAIMED, "already-claimed") /* + receipt of the first entry */                       \
     X(MEMBER_LIMIT, "member-limit")                                                                \
     X(SOLD_OUT, "sold-out")                                                                        \
-    X(CANCELLED, "cancelled") /* a cancel of this purchase came first */                           \
+    X(CANCELLED, "cancelled")           /* a cancel of this purchase came first */                 \
+    X(DEADLINE, "deadline-unreachable") /* it cannot be sent by its dispatchDeadline */            \
     X(QUEUE_FULL, "queue-full")                                                                    \
     X(DISK_FULL, "disk-full")                                                                      \
     X(KEY_REUSED, "idempotency-key-reused")                                                        \

@@ -90,6 +90,8 @@ const char *dead_reason_name(enum dead_reason r) {
         return "maxlen";
     case DEAD_DELIVERY_LIMIT:
         return "delivery-limit";
+    case DEAD_DEADLINE:
+        return "deadline";
     }
     return "unknown";
 }

@@ -141,6 +141,8 @@ enum dead_reason {
     DEAD_REJECTED = 5,  /* by a consumer */
     DEAD_MAXLEN = 6, /* the queue was full and drops its head, or dead-letters what is published */
     DEAD_DELIVERY_LIMIT = 7,
+    DEAD_DEADLINE = 8, /* not sent by its dispatch deadline */
+    DEAD_REASON_MAX = DEAD_DEADLINE,
 };
 const char *message_state_name(enum message_state s);
 const char *dead_reason_name(enum dead_reason r);
@@ -160,6 +162,7 @@ struct publish {
     struct span queue;
     uint64_t schedule_ns; /* absolute; 0: at once */
     uint64_t ttl_ns;      /* 0: none of its own */
+    uint64_t deadline_ns; /* absolute; to be sent by then; 0: none */
     uint8_t priority;
     struct envelope envelope;
 };
@@ -262,6 +265,7 @@ struct message_info {
     uint32_t attempts;
     uint32_t body_bytes;
     uint64_t due_ns, expires_ns;
+    uint64_t eta_ns; /* 0: not known; filled for one message, not in lists */
     enum dead_reason dead_reason;
     uint16_t last_status;
     uint8_t last_error;
@@ -345,6 +349,7 @@ struct receipt_info {
     uint32_t attempts;
     uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
     uint64_t due_ns, number;
+    uint64_t eta_ns; /* 0: not known */
     char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 

@@ -22,7 +22,8 @@ enum payload_flag {
     HAS_PURCHASE = 0x0400,
     HAS_AMQP = 0x0800,
     HAS_COPIES = 0x1000,
-    HAS_ALL = 0x1fff,
+    HAS_DEADLINE = 0x2000,
+    HAS_ALL = 0x3fff,
 };
 
 /* The optional texts of an envelope, in the order of their flags. */
@@ -92,6 +93,7 @@ static uint16_t flags_of(const struct message_payload *p) {
         flags |= HAS_TIE | (p->purchase_is_id ? HAS_PURCHASE_IS_ID : HAS_PURCHASE);
     }
     flags |= p->amqp ? HAS_AMQP : 0;
+    flags |= p->by_deadline ? HAS_DEADLINE : 0;
     flags |= p->copies > 1 ? HAS_COPIES : 0;
     return (uint16_t)flags;
 }
@@ -170,6 +172,7 @@ static void decode_optional(struct reader *r, uint16_t flags, struct message_pay
         p->tie.purchase = reader_text(r);
     }
     p->amqp = (flags & HAS_AMQP) != 0;
+    p->by_deadline = (flags & HAS_DEADLINE) != 0;
     if (p->amqp) {
         s->exchange = reader_text(r);
         s->routing_key = reader_text(r);
