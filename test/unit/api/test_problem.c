@@ -43,6 +43,7 @@ static void every_refusal_has_its_status(void **state) {
         {REFUSAL_MEMBER_LIMIT, 409, "/problems/member-limit"},
         {REFUSAL_SOLD_OUT, 410, "/problems/sold-out"},
         {REFUSAL_CANCELLED, 409, "/problems/cancelled"},
+        {REFUSAL_DEADLINE, 422, "/problems/deadline-unreachable"},
         {REFUSAL_QUEUE_FULL, 503, "/problems/queue-full"},
         {REFUSAL_DISK_FULL, 507, "/problems/disk-full"},
         {REFUSAL_KEY_REUSED, 422, "/problems/idempotency-key-reused"},
