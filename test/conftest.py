@@ -5,6 +5,7 @@ import sys
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
+from support.example import Example  # noqa: E402
 from support.provider import Provider  # noqa: E402
 from support.server import BINARY, Server  # noqa: E402
 
@@ -27,6 +28,20 @@ def make_server(tmp_path):
     yield make
     for server in made:
         server.kill()
+
+
+@pytest.fixture
+def make_example(tmp_path):
+    """Servers of examples/<name>, with some texts of the file changed."""
+    made = []
+
+    def make(name, changes=None):
+        made.append(Example(tmp_path / f"{name}{len(made)}", name, changes or {}))
+        return made[-1]
+
+    yield make
+    for example in made:
+        example.kill()
 
 
 @pytest.fixture

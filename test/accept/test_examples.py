@@ -1,0 +1,19 @@
+"""Every example is whole: its configuration passes the check, and a page says how to run it."""
+import pytest
+
+from support import server as program
+from support.example import FOLDER
+
+EXAMPLES = sorted(path.name for path in FOLDER.iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_configuration_passes_the_check(name):
+    checked = program.run("config", "check", FOLDER / name / "sluice.yaml")
+    assert checked.returncode == 0, checked.stderr + checked.stdout
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_page_says_how_to_run_it(name):
+    page = (FOLDER / name / "README.md").read_text()
+    assert f"sluice serve --config examples/{name}/sluice.yaml" in page or "make demo" in page
