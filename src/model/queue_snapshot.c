@@ -241,6 +241,26 @@ static uint8_t load_fixed(struct message *g, const uint8_t *at) {
     return flags;
 }
 
+/* Q3, as far as one message shows it: the blocked ones are loaded last. */
+static bool key_fits(const struct queues *s, uint32_t slot, enum message_state state) {
+    const struct message *g = message_at(s, slot);
+    uint32_t holder = g->key == 0 ? 0 : key_at(s, g->key)->holder;
+    if (g->key != 0 && key_at(s, g->key)->queue != g->queue) {
+        return false;
+    }
+    switch (state) {
+    case MESSAGE_READY:
+    case MESSAGE_IN_FLIGHT:
+        return g->key == 0 || holder == slot;
+    case MESSAGE_BLOCKED:
+        return holder != 0 && holder != slot;
+    case MESSAGE_DEAD:
+        return g->key == 0 || holder != slot;
+    default:
+        return true;
+    }
+}
+
 static int load_message(struct model *m, const struct queue *q, enum message_state state,
                         struct reader *in) {
     struct span fixed = reader_take(in, MESSAGE_FIXED_BYTES);
@@ -264,7 +284,7 @@ static int load_message(struct model *m, const struct queue *q, enum message_sta
         rc = load_optional(m, slot, in, flags);
     }
     if (rc == 0) {
-        rc = message_load_state(m, slot, state);
+        rc = key_fits(m->queues, slot, state) ? message_load_state(m, slot, state) : E_CORRUPT;
     }
     if (rc != 0) {
         message_forget_tie(m, slot);

@@ -2,8 +2,8 @@
  * Our reading of a request against that of http-parser alone: what we accept it accepts, with the same meaning.
  *
  * Ours is http-parser behind a gate (src/http/gate.h) and a second opinion (src/http/head.h), so the other way round
- * must not hold: what we refuse and it accepts is what the gate is for. With FUZZ_CLASSES=1 in the environment the
- * classes of that are printed, one line an input: what we said, for `scripts/run-fuzz classes`.
+ * must not hold: what we refuse and it accepts is what the gate is for. With FUZZ_TELL=1 in the environment each request
+ * is told as a line of JSON, after a line "input" for each input: for scripts/run-fuzz --classes and compare-node.js.
  */
 #include <assert.h>
 #include <stdio.h>
@@ -17,6 +17,8 @@
 #include "http/request.h"
 
 #define HEADERS_MAX 64u
+
+static const char *const METHODS[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -75,6 +77,7 @@ static int on_head(http_parser *p) {
     struct theirs *t = p->data;
     t->head_done = true;
     t->method = p->method;
+    t->keep_alive = http_should_keep_alive(p) != 0; /* a trailer has no say in it */
     return 0;
 }
 
@@ -86,7 +89,6 @@ static int on_body(http_parser *p, const char *at, size_t size) {
 static int on_done(http_parser *p) {
     struct theirs *t = p->data;
     t->done = true;
-    t->keep_alive = http_should_keep_alive(p) != 0;
     http_parser_pause(p, 1);
     return 0;
 }
@@ -189,8 +191,7 @@ static void check_target(const struct http_request *r, const struct theirs *t) {
 }
 
 static void check_same(const struct http_request *r, const struct theirs *t) {
-    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
-    assert(strcmp(http_method_str(t->method), names[r->method]) == 0);
+    assert(strcmp(http_method_str(t->method), METHODS[r->method]) == 0);
     check_target(r, t);
     assert(t->headers == r->header_count);
     for (size_t i = 0; i < t->headers; i++) {
@@ -201,15 +202,49 @@ static void check_same(const struct http_request *r, const struct theirs *t) {
     assert(r->keep_alive == (t->keep_alive && !r->version_1_0)); /* we close after 1.0 */
 }
 
-static void print_class(const struct http_request *r, const struct theirs *t) {
-    if (r->phase == REQUEST_BAD && t->done) {
-        printf("only http-parser accepts; we say %d %s\n", r->status, r->detail);
+/* ---- for others to compare: one line a request ---- */
+
+static void tell_text(struct span s) {
+    putchar('"');
+    for (size_t i = 0; i < s.size; i++) {
+        bool plain = s.data[i] >= 0x20 && s.data[i] < 0x7f && s.data[i] != '"' && s.data[i] != '\\';
+        printf(plain ? "%c" : "\\u%04x", s.data[i]);
     }
+    putchar('"');
+}
+
+static void tell_understood(const struct http_request *r) {
+    printf(", \"method\": \"%s\", \"path\": ", METHODS[r->method]);
+    tell_text(r->path);
+    printf(", \"body\": %zu, \"fields\": [", r->body.size);
+    for (size_t i = 0; i < r->header_count; i++) {
+        printf(i > 0 ? ", " : "");
+        tell_text(r->headers[i].name);
+    }
+    printf("]");
+}
+
+static void tell(const struct http_request *r, const struct theirs *t, size_t used) {
+    if (r->phase != REQUEST_BAD && r->phase != REQUEST_DONE) {
+        return; /* it goes on beyond the input */
+    }
+    printf("{\"used\": %zu, \"parserAccepts\": %s", used, t->done ? "true" : "false");
+    if (r->phase == REQUEST_DONE) {
+        tell_understood(r);
+    } else {
+        printf(", \"status\": %d, \"detail\": ", r->status);
+        tell_text(span_text(r->detail));
+    }
+    printf("}\n");
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct http_request r;
     struct theirs t;
+    bool told = getenv("FUZZ_TELL") != NULL;
+    if (told) {
+        puts("input");
+    }
     if (size == 0) {
         return 0;
     }
@@ -225,8 +260,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             check_same(&r, &t);
             assert(theirs_used == used || theirs_used + 1 == used);
         }
-        if (getenv("FUZZ_CLASSES") != NULL) {
-            print_class(&r, &t);
+        if (told) {
+            tell(&r, &t, used);
         }
         left = span_of(left.data + used, left.size - used);
         http_request_release(&r);
