@@ -143,7 +143,7 @@ void letter_accepted(struct sim *s, uint32_t tag, uint64_t id, uint64_t accepted
     l->expires_ns = life_ns != 0 ? accepted_ns + life_ns : 0;
     int error = map_insert(&s->letters->by_id, hash_u64(id), tag);
     assert(error == 0);
-    letter_set(s, l, MAY_ALIVE);
+    letter_set(s, l, l->swept ? MAY_ALIVE | MAY_GONE : MAY_ALIVE);
     if (l->key != 0)
         key_join(s, l, tag);
 }

@@ -36,6 +36,7 @@ struct letter {
     uint8_t key;      /* ordering key + 1, 0: none */
     uint8_t may;      /* MAY_* */
     bool asked;       /* no answer yet, or never */
+    bool swept;       /* a purge without an answer came behind it, before it had one */
     bool refused;     /* it was said that it is not there */
     bool keyed;       /* sent with an idempotency key */
     bool unordered;   /* was scheduled or redriven: its place in its key is another */

@@ -291,6 +291,7 @@ static void purge_each(struct sim *s, unsigned queue, bool lost, uint64_t *ret_c
     for (uint32_t tag = 1; tag < s->letters->count; tag++) {
         struct letter *l = letter_at(s, tag);
         unsigned may = l->queue == queue && l->id != 0 ? letter_may(s, l) : 0;
+        l->swept |= lost && l->queue == queue && l->asked;
         if ((may & (MAY_ALIVE | MAY_DEAD)) == 0 || (l->under_way != 0 && !lost))
             continue;
         ++*ret_maybe;
