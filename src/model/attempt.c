@@ -518,7 +518,6 @@ static int apply_verdict(struct model *m, const struct applied *w, const struct 
 static void learn(struct destination *t, const struct destination *home, const struct attempt *a,
                   const struct finished *f, uint64_t now_ns) {
     enum call_outcome outcome = outcome_of(t, f);
-    ramp_end(&t->ramp, now_ns);
     uint64_t duration_ns = (uint64_t)f->duration_us * NS_PER_US;
     uint32_t in_flight = limits_in_flight(&t->limits);
     adaptive_end(&t->adaptive, &t->def.adaptive, in_flight, outcome, f->duration_us, now_ns);
@@ -567,6 +566,7 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
         destination_ready_ended(m, view.queue, w->time_ns);
     }
     if (a->home != 0) {
+        ramp_end(&t->ramp, end_ns); /* of unknown outcome: it may be under way until then */
         learn(t, destination_at(m, a->home), a, &f, w->time_ns);
     }
     limits_end(&t->limits, end_ns);
