@@ -4,6 +4,7 @@
 
 #include "clients.h"
 #include "letters.h"
+#include "parcels.h"
 #include "providers.h"
 #include "units.h"
 
@@ -33,16 +34,18 @@ static struct call *add(struct sim *s, struct audit *a, enum request_kind kind, 
 
 /* ---- the questions; the answers are looked at in the same order ---- */
 
-static void ask_queues(struct sim *s, struct audit *a) {
-    for (unsigned q = 0; q < QUEUES; q++) {
-        const char *name = s->letters->queues[q].name;
-        add(s, a, REQUEST_QUEUE_GET, name);
-        for (unsigned i = 0; i < LIST_STATES; i++) {
-            struct call *c = add(s, a, REQUEST_QUEUE_MESSAGES, name);
-            c->q.r.in.list.state = (enum message_state)states[i];
-            c->q.r.in.list.max = LIST_MAX;
-        }
+static void ask_lists(struct sim *s, struct audit *a, const char *queue) {
+    add(s, a, REQUEST_QUEUE_GET, queue);
+    for (unsigned i = 0; i < LIST_STATES; i++) {
+        struct call *c = add(s, a, REQUEST_QUEUE_MESSAGES, queue);
+        c->q.r.in.list.state = (enum message_state)states[i];
+        c->q.r.in.list.max = LIST_MAX;
     }
+}
+
+static void ask_queues(struct sim *s, struct audit *a) {
+    for (unsigned q = 0; q < QUEUES; q++)
+        ask_lists(s, a, s->letters->queues[q].name);
 }
 
 static void ask_members(struct sim *s, struct audit *a) {
@@ -292,6 +295,43 @@ static void look_at_rest(struct sim *s, struct audit *a) {
     }
 }
 
+/* ---- boxes ---- */
+
+static void ask_boxes(struct sim *s, struct audit *a) {
+    for (unsigned box = 0; box < BOXES; box++)
+        ask_lists(s, a, s->parcels->boxes[box].name);
+}
+
+static void look_at_box(struct sim *s, struct audit *a, unsigned box) {
+    const char *name = s->parcels->boxes[box].name;
+    const struct request *get = &a->calls[a->at++]->q.r;
+    SIM_CHECK(s, get->refusal == REFUSAL_NONE, "box %s is lost", name);
+    const struct queue_info *info = &get->out.queue;
+    const uint64_t counts[LIST_STATES] = {info->ready, info->blocked, info->delayed,
+                                          info->in_flight, info->dead};
+    for (unsigned i = 0; i < LIST_STATES; i++) {
+        const struct request *list = &a->calls[a->at++]->q.r;
+        SIM_CHECK(s,
+                  list->refusal == REFUSAL_NONE &&
+                      (list->count == counts[i] || states[i] == MESSAGE_IN_FLIGHT),
+                  "%s counts %llu and lists %llu", name, (unsigned long long)counts[i],
+                  (unsigned long long)list->count);
+        for (uint64_t n = 0; n < list->count; n++) {
+            struct message_info message;
+            memcpy(&message, list->out_bytes.data + n * sizeof(message), sizeof(message));
+            parcel_seen(s, &message, box);
+        }
+    }
+    parcels_see_held(s, box);
+}
+
+static void look_at_boxes(struct sim *s, struct audit *a) {
+    parcels_audit_begin(s);
+    for (unsigned box = 0; box < BOXES; box++)
+        look_at_box(s, a, box);
+    parcels_audit_end(s);
+}
+
 static void look(struct sim *s, void *context) {
     struct audit *a = context;
     s->letters->audit++;
@@ -303,6 +343,7 @@ static void look(struct sim *s, void *context) {
     for (; a->calls[a->at]->q.r.kind == REQUEST_STOCK_RESERVATION_GET; a->at++)
         look_at_unit(s, a->calls[a->at]);
     look_at_rest(s, a);
+    look_at_boxes(s, a);
     assert(a->at == a->count);
 }
 
@@ -314,6 +355,7 @@ bool audit_run(struct sim *s) {
     ask_members(s, &a);
     ask_units(s, &a);
     ask_rest(s, &a);
+    ask_boxes(s, &a);
     bool done = calls_finish(s, a.calls, a.count, look, &a);
     for (size_t i = 0; done && i < a.count; i++)
         call_give(s, a.calls[i]);

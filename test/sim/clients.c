@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "broker.h"
 #include "providers.h"
 #include "traffic.h"
 
@@ -111,9 +112,11 @@ void call_queue(struct sim *s, struct call *c) {
 /* ---- answers ---- */
 
 static void answer_client(struct sim *s, struct call *c) {
-    struct client *who = &s->clients->items[c->client];
-    who->out = NULL;
-    who->next_ns = s->now_ns + rng_below(&who->rng, THINK_MOST_NS);
+    if (c->client != NO_CLIENT) {
+        struct client *who = &s->clients->items[c->client];
+        who->out = NULL;
+        who->next_ns = s->now_ns + rng_below(&who->rng, THINK_MOST_NS);
+    }
     c->traffic->answered(s, c);
 }
 
@@ -195,7 +198,9 @@ bool clients_all_answered(const struct sim *s) {
 }
 
 static void lose(struct sim *s, struct call *c) {
-    if (c->traffic != NULL) {
+    if (c->traffic != NULL && c->client == NO_CLIENT) {
+        c->traffic->lost(s, c);
+    } else if (c->traffic != NULL) {
         struct client *who = &s->clients->items[c->client];
         who->out = NULL;
         who->next_ns = s->now_ns + rng_below(&who->rng, THINK_MOST_NS);
@@ -360,5 +365,5 @@ bool clients_define(struct sim *s) {
         done = define_stock(s, i);
     for (unsigned i = 0; done && i < CAMPAIGNS; i++)
         done = define_campaign(s, i);
-    return done;
+    return done && broker_define(s);
 }

@@ -14,6 +14,8 @@
 
 #define CALL_OPERATIONS 3u
 #define NO_CLIENT       UINT32_MAX
+#define CALL_SETTLES    8u
+#define CALL_PARCELS    2u
 
 struct call {
     struct engine_request q; /* first: the port gives it back */
@@ -26,6 +28,16 @@ struct call {
     unsigned queue, stock, campaign, destination;
     bool answered;
     struct operation operations[CALL_OPERATIONS];
+    uint64_t session; /* of the broker; `connection` is its place */
+    uint32_t connection, consumer;
+    uint32_t parcels[CALL_PARCELS]; /* tags; 0: none */
+    struct exchange_publish publishes[CALL_PARCELS];
+    struct settle settles[CALL_SETTLES];
+    struct {
+        uint32_t tag, serial;
+        uint8_t box;
+    } settled[CALL_SETTLES];
+    uint32_t settle_count;
     char key[24], purchase[24], member_text[24], order_text[24], dedup_text[24];
     struct destination_def destination_def; /* zero, or to be released */
     struct stock_def stock_def;

@@ -123,6 +123,7 @@ static int open_copy(struct sim *s, struct sim_disk *disk, bool salvage,
     options.files = sim_disk_ops(disk);
     options.salvage = salvage;
     options.start_attempts = NULL;
+    options.deliver = NULL;
     options.between = NULL;
     options.note = NULL;
     options.failed = ignore_failure;

@@ -8,6 +8,7 @@ void report_add(struct report *r, const struct result *one) {
     r->operations += one->operations;
     r->requests += one->requests;
     r->attempts += one->attempts;
+    r->deliveries += one->deliveries;
     r->turns += one->turns;
     r->records += one->records;
     r->restarts += one->restarts;
@@ -29,9 +30,9 @@ void report_add(struct report *r, const struct result *one) {
 void report_print(const struct report *r, double seconds, FILE *out) {
     fprintf(out,
             "%" PRIu64 " seeds, %" PRIu64 " operations (%" PRIu64 " requests, %" PRIu64
-            " attempts), %.1f s, %.1f seeds/s, %.0f operations/s\n",
-            r->seeds, r->operations, r->requests, r->attempts, seconds, (double)r->seeds / seconds,
-            (double)r->operations / seconds);
+            " attempts, %" PRIu64 " deliveries), %.1f s, %.1f seeds/s, %.0f operations/s\n",
+            r->seeds, r->operations, r->requests, r->attempts, r->deliveries, seconds,
+            (double)r->seeds / seconds, (double)r->operations / seconds);
     fprintf(out,
             "%" PRIu64 " restarts, %" PRIu64 " starts that a fault stopped, %" PRIu64
             " audits, %" PRIu64 " comparisons with a replay of the whole log\n",

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "broker.h"
 #include "clients.h"
 #include "damage.h"
 #include "import.h"
@@ -103,6 +104,7 @@ static void fill_options(struct sim *s) {
         .between = on_step,
         .context = s,
         .start_attempts = providers_start,
+        .deliver = broker_deliver,
         .failed = on_failed,
         .note = on_note,
     };
@@ -195,6 +197,7 @@ static void stop(struct sim *s) {
     clients_restart(s);
     s->engine = NULL;
     letters_restart(s);
+    broker_restart(s);
     providers_restart(s);
     sim_disk_restart(s->disk, loss_of(s));
     s->stopped_by = FAULT_KILL;
@@ -299,6 +302,7 @@ static void round_of(struct sim *s) {
     if (s->full_until != 0 && s->result->operations >= s->full_until)
         give_room(s);
     providers_happen(s);
+    broker_work(s);
     clients_ask(s);
     run_turn(s);
     if (!s->dead && rng_below(&s->rng, QUIET_ONE_IN) == 0)
@@ -343,7 +347,7 @@ static bool all_sent(const struct sim *s) {
     for (unsigned q = 0; q < QUEUES; q++)
         if (queue_destination(q) >= 0 && s->letters->queues[q].alive_maybe > 0)
             return false;
-    return clients_all_answered(s) && providers_next_ns(s) == UINT64_MAX;
+    return parcels_all_gone(s) && clients_all_answered(s) && providers_next_ns(s) == UINT64_MAX;
 }
 
 /* Faults end, providers are well: room comes back by itself, and what was accepted is sent or dies. */
@@ -352,6 +356,7 @@ static void drain(struct sim *s) {
     s->slow_left = 0;
     s->draining = true;
     give_room(s);
+    broker_disconnect_all(s);
     for (unsigned i = 0; i < SETTLE_TURNS; i++) {
         s->now_ns += NS_PER_SECOND;
         providers_happen(s);
@@ -364,8 +369,11 @@ static void drain(struct sim *s) {
     for (unsigned turns = 0; !all_sent(s); turns++) {
         if (turns % 5000 == 4999)
             audit_run(s); /* what may have expired is known then */
-        SIM_CHECK(s, turns < DRAIN_TURNS, "something that was accepted is never sent");
+        SIM_CHECK(s, turns < DRAIN_TURNS,
+                  "something that was accepted is never sent (parcel %u of %u)", s->parcels->first,
+                  s->parcels->count);
         providers_happen(s);
+        broker_work(s);
         clients_ask(s);
         run_turn(s);
         pass_time(s);
@@ -384,6 +392,8 @@ static void sim_create(struct sim *s, const struct plan *plan, struct result *re
     s->providers = providers_create(s);
     s->letters = letters_create();
     s->units = units_create();
+    s->parcels = parcels_create(s);
+    s->broker = broker_create();
     s->shadow = shadow_create(&s->options.limits);
     traffic_facts(s);
 }
@@ -397,6 +407,8 @@ static void sim_release(struct sim *s) {
     providers_free(s->providers);
     letters_free(s->letters);
     units_free(s->units);
+    broker_free(s->broker);
+    parcels_free(s->parcels);
     sim_disk_free(s->disk);
 }
 

@@ -12,7 +12,7 @@
 struct result {
     bool done;         /* the run came to its end and everything was as it must be */
     char message[512]; /* else: what was not */
-    uint32_t operations, requests, attempts, turns, records;
+    uint32_t operations, requests, attempts, deliveries, turns, records;
     uint32_t restarts, refused_starts, snapshots, moved, released;
     uint32_t audits, replays; /* comparisons of the live state with the log's */
     uint32_t damage_refused, damage_same, damage_cut, damage_salvaged;

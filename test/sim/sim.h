@@ -8,6 +8,8 @@
  *   providers.c  the services behind: attempts, their ends, what pace they saw
  *   letters.c    what the clients know of each message           |  the oracle: requests and
  *   units.c      what they know of each unit, entry, member      |  answers, nothing else
+ *   broker.c     connections: consumers, deliveries, what they hold
+ *   parcels.c    what publishers and consumers know of each message and its copies
  *   audit.c      asks the engine for everything and compares
  *   shadow.c     a second model that follows the log from its beginning
  *   faults.c     brings the plan's faults to their places
@@ -38,6 +40,8 @@ struct providers;
 struct letters;
 struct units;
 struct shadow;
+struct parcels;
+struct broker;
 
 struct waiting_fault {
     const struct fault *fault;
@@ -86,6 +90,8 @@ struct sim {
     struct letters *letters;
     struct units *units;
     struct shadow *shadow;
+    struct parcels *parcels;
+    struct broker *broker;
 };
 
 /* Ends the process: the oracle found what must not be. */

@@ -19,6 +19,15 @@ static const struct traffic *const kinds[] = {
     &traffic_purge,
     &traffic_pace,
     &traffic_total,
+    &traffic_amqp_publish,
+    &traffic_amqp_transaction,
+    &traffic_consume,
+    &traffic_cancel,
+    &traffic_settle,
+    &traffic_get,
+    &traffic_credit,
+    &traffic_disconnect,
+    &traffic_exclusive,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 

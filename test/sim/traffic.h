@@ -34,6 +34,17 @@ extern const struct traffic traffic_publish, traffic_delete, traffic_purge, traf
 extern const struct traffic traffic_enter, traffic_reserve, traffic_release, traffic_confirm,
     traffic_transaction, traffic_total;
 
+/* ---- traffic_broker.c: what connections to the broker ask ---- */
+extern const struct traffic traffic_amqp_publish, traffic_amqp_transaction, traffic_consume,
+    traffic_cancel, traffic_settle, traffic_get, traffic_credit, traffic_disconnect,
+    traffic_exclusive;
+/* One of the held, and others of its session, are acknowledged. */
+struct call *traffic_acknowledge(struct sim *s, uint32_t at);
+/* The connection ends. */
+struct call *traffic_end_session(struct sim *s, unsigned session);
+/* A consumer without limits for what is left in a box. */
+struct call *traffic_drain_box(struct sim *s, unsigned box);
+
 /* Shared by them: DISK_FULL is an answer only when the disk may be full. True: it is one. */
 bool traffic_is_full(struct sim *s, const struct call *c);
 void traffic_unexpected(struct sim *s, const struct call *c) __attribute__((noreturn));
