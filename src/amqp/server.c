@@ -452,6 +452,10 @@ const struct amqp_peer *amqp_server_peer(const struct amqp_connection *c) {
     return &of_connection(c)->peer;
 }
 
+size_t amqp_server_certificate_name(const struct amqp_connection *c, char *text, size_t size) {
+    return net_stream_certificate_name(&of_connection(c)->stream, text, size);
+}
+
 void amqp_server_stats(const struct amqp_server *s, struct amqp_server_stats *ret) {
     ret->accepted = __atomic_load_n(&s->stats.accepted, __ATOMIC_RELAXED);
     ret->bytes_in = __atomic_load_n(&s->stats.bytes_in, __ATOMIC_RELAXED);

@@ -61,6 +61,8 @@ struct amqp_peer {
     bool tls;
 };
 const struct amqp_peer *amqp_server_peer(const struct amqp_connection *c);
+/* Common name of the client's certificate; its length, 0: none. */
+size_t amqp_server_certificate_name(const struct amqp_connection *c, char *text, size_t size);
 
 struct amqp_server_stats {
     uint64_t accepted, bytes_in, bytes_out;

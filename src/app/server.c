@@ -242,10 +242,11 @@ static int start_amqp(struct server *s, struct io_thread *t,
                                    .min_version = listener->tls->min_version};
     struct amqp_server_options options = {.host = listener->host,
                                           .port = listener->port,
-                                          .connections_max = s->options->http_limits.connections,
+                                          .limits = s->options->amqp_limits,
+                                          .connections_max = s->share.connections,
                                           .tls = listener->tls != NULL ? &tls : NULL,
+                                          .external = tls.client_ca_file != NULL,
                                           .version = s->options->version};
-    amqp_limits_default(&options.limits);
     char text[256];
     struct amqp_server *server;
     if (amqp_bridge_listen(t->amqp, &options, text, &server) != 0)

@@ -9,6 +9,7 @@
 #define SLUICE_APP_SERVER_H
 
 #include "api/auth.h"
+#include "amqp/connection.h"
 #include "engine/engine.h"
 #include "http/server.h"
 
@@ -27,6 +28,7 @@ struct server_options {
     const struct server_listener *listeners; /* borrows */
     size_t listener_count;
     struct http_limits http_limits;
+    struct amqp_limits amqp_limits;
     uint32_t io_threads;            /* 0: half the processors, at least 1 */
     const struct token_def *tokens; /* borrows */
     uint32_t token_count;

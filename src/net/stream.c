@@ -482,3 +482,7 @@ size_t net_stream_peer(const struct net_stream *s, char text[64], bool *ret_loop
                           ntohs(v6 ? in6->sin6_port : in4->sin_port));
     return (size_t)length;
 }
+
+size_t net_stream_certificate_name(const struct net_stream *s, char *text, size_t size) {
+    return s->tls != NULL ? tls_peer_name(s->tls, text, size) : 0;
+}

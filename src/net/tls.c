@@ -179,6 +179,16 @@ int tls_write(struct tls_session *s, struct span plain) {
     return 0;
 }
 
+size_t tls_peer_name(const struct tls_session *s, char *text, size_t size) {
+    X509 *certificate = SSL_get0_peer_certificate(s->ssl);
+    int length = -1;
+    if (certificate != NULL)
+        length = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, text,
+                                           (int)size);
+    bool whole = length > 0 && (size_t)length + 1 < size && strlen(text) == (size_t)length;
+    return whole ? (size_t)length : 0;
+}
+
 void tls_shutdown(struct tls_session *s) {
     if (!tls_established(s))
         return;

@@ -45,6 +45,8 @@ MUST_CHECK int tls_feed(struct tls_session *s, struct span bytes);
  * may leave bytes to send (tls_unsent).
  */
 MUST_CHECK int tls_read(struct tls_session *s, uint8_t *out, size_t size);
+/* Common name of the certificate that the peer showed; its length, 0: none, or it has a NUL in it. */
+size_t tls_peer_name(const struct tls_session *s, char *text, size_t size);
 bool tls_established(const struct tls_session *s);
 /* Encrypts all of it. Only when established. */
 MUST_CHECK int tls_write(struct tls_session *s, struct span plain);

@@ -11,6 +11,7 @@
  *      ioThreads: 1
  *      log: {segmentBytes: 67108864, minFreeBytes: 1073741824, preparedBytes: 268435456, snapshotEveryBytes: 268435456}
  *      limits: {...}                           # model_limits, http_limits, queueMax; lowerCamelCase
+ *      amqp: {messageBytes: 16777216, ...}     # amqp_limits
  *      logging: {level: info, format: logfmt}
  *      tokens: [{name: shop, hash: "blake2b:...", scopes: [produce], resources: ["queues/mail"]}]
  *      openLoopback: true                      # without tokens: whoever is on this machine may do all
@@ -25,6 +26,7 @@
 #ifndef SLUICE_APP_CONFIG_CONFIG_H
 #define SLUICE_APP_CONFIG_CONFIG_H
 
+#include "amqp/connection.h"
 #include "api/auth.h"
 #include "base/logline.h"
 #include "engine/engine.h"
@@ -54,6 +56,7 @@ struct config_settings {
     uint64_t segment_bytes, min_free_bytes, prepared_bytes, snapshot_every_bytes;
     struct model_limits model_limits;
     struct http_limits http_limits;
+    struct amqp_limits amqp_limits;
     uint32_t queue_max; /* requests under way in the engine */
     const struct token_def *tokens;
     uint32_t token_count;

@@ -57,6 +57,19 @@ static const struct field limit_fields[] = {
     TIME_FIELD("writeTimeout", timeouts.write_ns, TIMEOUT_MIN, TIMEOUT_MAX),
     FIELD_END};
 
+static const struct field amqp_fields[] = {
+    BYTES_FIELD("messageBytes", settings.amqp_limits.message_bytes, 1024, 512 * MIB),
+    BYTES_FIELD("frameBytes", settings.amqp_limits.frame_max, 4096, 16 * MIB),
+    BYTES_FIELD("channels", settings.amqp_limits.channel_max, 1, UINT16_MAX),
+    BYTES_FIELD("unconfirmed", settings.amqp_limits.asked_max, 1, UINT32_MAX),
+    BYTES_FIELD("unconfirmedBytes", settings.amqp_limits.asked_bytes, 1024, 16 * GIB),
+    BYTES_FIELD("partialBytes", settings.amqp_limits.assembled_bytes, 1024, 16 * GIB),
+    COUNT_FIELD("transactionSteps", settings.amqp_limits.transaction_ops),
+    COUNT_FIELD("consumers", settings.amqp_limits.consumers),
+    TIME_FIELD("heartbeat", timeouts.heartbeat_ns, 0, TIMEOUT_MAX),
+    TIME_FIELD("handshakeTimeout", timeouts.handshake_ns, TIMEOUT_MIN, TIMEOUT_MAX),
+    FIELD_END};
+
 /* In the order of the enums of base/logline.h. */
 static const char *const format_words[] = {"logfmt", "json", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
@@ -74,6 +87,7 @@ static const struct field config_fields[] = {
     {"ioThreads", FIELD_INTEGER, AT(settings.io_threads), .min = 1, .max = 64},
     {"log", FIELD_OBJECT, SECTION(log_fields)},
     {"limits", FIELD_OBJECT, SECTION(limit_fields)},
+    {"amqp", FIELD_OBJECT, SECTION(amqp_fields)},
     {"logging", FIELD_OBJECT, SECTION(logging_fields)},
     {"user", FIELD_TEXT, AT(user), .expects = "a user of this machine"},
     {"systemCallFilter", FIELD_BOOL, AT(settings.system_call_filter)},
@@ -88,12 +102,26 @@ int settings_init(struct config *c) {
     c->settings.log_level = LOGLINE_INFO;
     c->settings.prepared_bytes = 256 * MIB;
     http_limits_default(http);
-    c->timeouts = (struct config_timeouts){
-        http->head_timeout_ms * NS_PER_MS, http->body_timeout_ms * NS_PER_MS,
-        http->idle_timeout_ms * NS_PER_MS, http->write_timeout_ms * NS_PER_MS};
+    amqp_limits_default(&c->settings.amqp_limits);
+    c->timeouts =
+        (struct config_timeouts){http->head_timeout_ms * NS_PER_MS,
+                                 http->body_timeout_ms * NS_PER_MS,
+                                 http->idle_timeout_ms * NS_PER_MS,
+                                 http->write_timeout_ms * NS_PER_MS,
+                                 c->settings.amqp_limits.heartbeat_s * NS_PER_SECOND,
+                                 c->settings.amqp_limits.handshake_timeout_ms * NS_PER_MS};
     c->settings.system_call_filter = true;
     int error = def_set_text(&c->user, span_of(NULL, 0));
     return error != 0 ? error : def_set_text(&c->data_directory, span_text("sluice-data"));
+}
+
+/* A message that is allowed has to be able to arrive. */
+static void settle_amqp(struct config *c) {
+    struct amqp_limits *l = &c->settings.amqp_limits;
+    l->heartbeat_s = (uint16_t)(c->timeouts.heartbeat_ns / NS_PER_SECOND);
+    l->handshake_timeout_ms = (uint32_t)(c->timeouts.handshake_ns / NS_PER_MS);
+    if (l->assembled_bytes < l->message_bytes + MIB)
+        l->assembled_bytes = l->message_bytes + MIB;
 }
 
 int settings_read(struct config *c, const json_t *root, const char *const *lists,
@@ -104,6 +132,7 @@ int settings_read(struct config *c, const json_t *root, const char *const *lists
     http->body_timeout_ms = (uint32_t)(c->timeouts.body_ns / NS_PER_MS);
     http->idle_timeout_ms = (uint32_t)(c->timeouts.idle_ns / NS_PER_MS);
     http->write_timeout_ms = (uint32_t)(c->timeouts.write_ns / NS_PER_MS);
+    settle_amqp(c);
     return error;
 }
 

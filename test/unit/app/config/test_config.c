@@ -81,6 +81,7 @@ static void everything_is_read(void **state) {
         "coreDumps: true\n"
         "ioThreads: 3\n"
         "log: {segmentBytes: 65536, minFreeBytes: 7, snapshotEveryBytes: 2097152}\n"
+        "amqp: {messageBytes: 2048, heartbeat: 20s, channels: 7}\n"
         "limits: {queues: 5, dedupTtl: 1h, bodyBytes: 2048, idleTimeout: 1.5s, queueMax: 9, "
         "connectionsPerAddress: 7}\n"
         "logging: {level: debug, format: json}\n"
@@ -94,6 +95,10 @@ static void everything_is_read(void **state) {
     assert_int_equal(s->io_threads, 3);
     assert_int_equal(s->segment_bytes, 65536);
     assert_int_equal(s->min_free_bytes, 7);
+    assert_int_equal(s->amqp_limits.message_bytes, 2048);
+    assert_int_equal(s->amqp_limits.heartbeat_s, 20);
+    assert_int_equal(s->amqp_limits.channel_max, 7);
+    assert_int_equal(s->amqp_limits.frame_max, 131072);
     assert_int_equal(s->model_limits.queues, 5);
     assert_int_equal(s->model_limits.dedup_ttl_ns, 3600 * NS_PER_SECOND);
     assert_int_equal(s->http_limits.body_bytes, 2048);
