@@ -102,7 +102,11 @@ static const struct field pace_fields[] = {
      .about = "strict: the limit holds in any window of the receiver's own clock."},
     FIELD_END};
 
-static const struct field retry_fields[] = {
+/* From ATTEMPT_CONNECT on. */
+static const char *const error_words[] = {"connect",  "timeout",         "tls", "dns",
+                                          "protocol", "address-refused", NULL};
+
+const struct field retry_fields[] = {
     {"maxAttempts", FIELD_INTEGER, FIELD_AT(struct retry_def, max_attempts), .max = UINT32_MAX,
      .about = "Attempts before a message is dead. 0: no limit."},
     {"minBackoff", FIELD_DURATION, FIELD_AT(struct retry_def, min_backoff_ns), .min = NS_PER_MS,
@@ -114,6 +118,12 @@ static const struct field retry_fields[] = {
     {"maxRetryDuration", FIELD_DURATION, FIELD_AT(struct retry_def, max_duration_ns),
      .max = 365 * 86400 * NS_PER_SECOND,
      .about = "Age after the first attempt at which retrying ends. \"0s\": no limit."},
+    {"backoffs", FIELD_DURATIONS, FIELD_AT(struct retry_def, backoffs), .min = NS_PER_MS,
+     .max = BACKOFF_MAX, .about = "Exactly these waits, the last again and again. None: as above."},
+    {"retryErrors", FIELD_WORDS, FIELD_AT(struct retry_def, errors), .words = error_words,
+     .expects =
+         "a list of \"connect\", \"timeout\", \"tls\", \"dns\", \"protocol\", \"address-refused\"",
+     .about = "Ends without a response after which an attempt is repeated. None: after all."},
     FIELD_END};
 
 static const struct field outcome_fields[] = {

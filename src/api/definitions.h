@@ -38,6 +38,8 @@ struct definition_type {
     const struct field *fields;
     enum request_kind define, delete, get, list;
 };
+/* Of a struct retry_def, also what a message says instead of its queue. */
+extern const struct field retry_fields[];
 extern const struct definition_type definition_types[DEFINITION_KINDS];
 
 MUST_CHECK int definition_init(struct definition *d, enum definition_kind kind);

@@ -22,14 +22,16 @@ enum field_type {
     FIELD_NONE, /* ends a table */
     FIELD_TEXT,
     FIELD_BOOL,
-    FIELD_INTEGER,  /* u8, u16, u32 or u64 by the member's size */
-    FIELD_DURATION, /* "1.5s", u64 ns */
-    FIELD_TIME,     /* RFC 3339, u64 ns; null or absent: 0 */
-    FIELD_RATE,     /* starts a second, into a struct pace_def's count and period_ns */
-    FIELD_WORD,     /* one of `words`, into an int-sized enum: its index */
-    FIELD_LINES,    /* object of texts <-> "Name: value\n" lines; values are never written out */
-    FIELD_OBJECT,   /* nested table `members`, into the struct at the offset */
-    FIELD_LIST,     /* of objects of `members`, into a struct field_list; at most `max` */
+    FIELD_INTEGER,   /* u8, u16, u32 or u64 by the member's size */
+    FIELD_DURATION,  /* "1.5s", u64 ns */
+    FIELD_TIME,      /* RFC 3339, u64 ns; null or absent: 0 */
+    FIELD_RATE,      /* starts a second, into a struct pace_def's count and period_ns */
+    FIELD_WORD,      /* one of `words`, into an int-sized enum: its index */
+    FIELD_LINES,     /* object of texts <-> "Name: value\n" lines; values are never written out */
+    FIELD_OBJECT,    /* nested table `members`, into the struct at the offset */
+    FIELD_DURATIONS, /* list of durations, into a struct backoff_list */
+    FIELD_WORDS, /* list of some of `words`, into a u32: bit n for word n. No bits: all of them */
+    FIELD_LIST,  /* of objects of `members`, into a struct field_list; at most `max` */
 };
 
 struct field {

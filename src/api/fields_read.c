@@ -340,14 +340,56 @@ static int read_bool(const struct field *f, const json_t *value, void *at, struc
     return 0;
 }
 
+static int read_durations(const struct field *f, const json_t *value, void *at,
+                          struct field_reader *r) {
+    struct backoff_list list = {.count = (uint32_t)json_array_size(value)};
+    bool good = json_is_array(value) && json_array_size(value) <= RETRY_BACKOFFS_MAX;
+    for (uint32_t i = 0; good && i < list.count; i++) {
+        const json_t *item = json_array_get(value, i);
+        good = json_is_string(item) && duration_parse(text_of(item), &list.ns[i]) == 0 &&
+               list.ns[i] >= f->min && list.ns[i] <= f->max;
+    }
+    if (!good) {
+        field_expected(r, f->name, "a list of at most 8 durations of at least 1ms, such as \"1s\"",
+                       value);
+        return E_INVALID;
+    }
+    *(struct backoff_list *)at = list;
+    return 0;
+}
+
+static int read_words(const struct field *f, const json_t *value, void *at,
+                      struct field_reader *r) {
+    uint32_t bits = 0;
+    bool good = json_is_array(value);
+    for (size_t i = 0; good && i < json_array_size(value); i++) {
+        const json_t *item = json_array_get(value, i);
+        int word = 0;
+        while (f->words[word] != NULL &&
+               !(json_is_string(item) && span_is(text_of(item), f->words[word]))) {
+            word++;
+        }
+        good = f->words[word] != NULL;
+        bits |= good ? 1u << word : 0;
+    }
+    if (!good) {
+        field_expected(r, f->name, f->expects, value);
+        return E_INVALID;
+    }
+    *(uint32_t *)at = bits;
+    return 0;
+}
+
 typedef int read_field(const struct field *f, const json_t *value, void *at,
                        struct field_reader *r);
 
 static read_field *const readers[] = {
-    [FIELD_TEXT] = read_text,         [FIELD_BOOL] = read_bool,   [FIELD_INTEGER] = read_integer,
-    [FIELD_DURATION] = read_duration, [FIELD_TIME] = read_time,   [FIELD_RATE] = read_rate,
-    [FIELD_WORD] = read_word,         [FIELD_LINES] = read_lines, [FIELD_OBJECT] = read_object,
-    [FIELD_LIST] = read_list,
+    [FIELD_TEXT] = read_text,           [FIELD_BOOL] = read_bool,
+    [FIELD_INTEGER] = read_integer,     [FIELD_DURATION] = read_duration,
+    [FIELD_TIME] = read_time,           [FIELD_RATE] = read_rate,
+    [FIELD_WORD] = read_word,           [FIELD_LINES] = read_lines,
+    [FIELD_OBJECT] = read_object,       [FIELD_LIST] = read_list,
+    [FIELD_DURATIONS] = read_durations, [FIELD_WORDS] = read_words,
 };
 
 /* ---- whole objects ---- */

@@ -24,6 +24,24 @@ static void write_rate(const struct pace_def *pace, struct json_out *out) {
     }
 }
 
+static void write_durations(const struct backoff_list *l, struct json_out *out) {
+    out_open(out, '[');
+    for (uint32_t i = 0; i < l->count; i++) {
+        out_duration(out, l->ns[i]);
+    }
+    out_close(out, ']');
+}
+
+static void write_words(const struct field *f, uint32_t bits, struct json_out *out) {
+    out_open(out, '[');
+    for (int i = 0; f->words[i] != NULL; i++) {
+        if (bits == 0 || (bits >> i & 1)) {
+            out_text(out, f->words[i]);
+        }
+    }
+    out_close(out, ']');
+}
+
 /* Names only: the values may be secrets. */
 static void write_lines(const char *lines, struct json_out *out) {
     out_open(out, '{');
@@ -72,6 +90,12 @@ static void write_value(const struct field *f, const void *at, struct json_out *
         return;
     case FIELD_WORD:
         out_text(out, f->words[*(const int *)at]);
+        return;
+    case FIELD_DURATIONS:
+        write_durations(at, out);
+        return;
+    case FIELD_WORDS:
+        write_words(f, *(const uint32_t *)at, out);
         return;
     case FIELD_LINES:
         write_lines(*(char *const *)at, out);
@@ -164,6 +188,12 @@ static void schema_type(const struct field *f, struct json_out *out) {
         return;
     case FIELD_WORD:
         schema_words(f->words, out);
+        return;
+    case FIELD_DURATIONS:
+    case FIELD_WORDS:
+        schema_pair(out, "type", "array");
+        out_key(out, "items");
+        out_raw(out, span_text("{\"type\":\"string\"}"));
         return;
     case FIELD_LINES:
         schema_pair(out, "type", "object");

@@ -144,6 +144,7 @@ static void write_publish_headers(struct json_out *out) {
         {"Sluice-Priority", "0 to 255; higher ones leave first."},
         {"Sluice-Ttl", "Dead when it has not left by then."},
         {"Sluice-Dispatch-Deadline", "Refused, or dead, when it cannot be sent by then."},
+        {"Sluice-Retry-Config", "Members of retryConfig, as JSON, instead of the queue's."},
         {"Sluice-Ordering-Key", "Messages of one key leave one after the other."},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {

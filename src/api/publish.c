@@ -9,6 +9,7 @@
 #include "api/units.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/retry.h"
 
 #define FORWARD_PREFIX    "sluice-forward-"
 #define FORWARD_MAX_BYTES 4096u
@@ -56,6 +57,41 @@ static bool read_deadline(struct publish *p, struct span value) {
 static bool read_ordering_key(struct publish *p, struct span value) {
     p->envelope.ordering_key = value;
     return value.size > 0 && value.size <= KEY_MAX_BYTES;
+}
+
+/* In the order of enum retry_member. */
+static const char *const retry_names[RETRY_MEMBERS] = {
+    "maxAttempts",      "minBackoff", "maxBackoff",  "maxDoublings",
+    "maxRetryDuration", "backoffs",   "retryErrors",
+};
+
+/* {"maxAttempts": 3, "backoffs": ["1s"]}: NULL, or what is wrong. */
+static const char *read_retry(struct call *c, struct publish *p, struct span value) {
+    struct retry_def def = {.max_attempts = 0};
+    struct field_reader reader = call_reader(c);
+    json_t *object = json_loadb((const char *)value.data, value.size, JSON_REJECT_DUPLICATES, NULL);
+    bool good =
+        json_is_object(object) && fields_read(retry_fields, object, &def, NULL, &reader) == 0;
+    uint8_t members = 0;
+    for (int i = 0; i < RETRY_MEMBERS; i++) {
+        members |= (uint8_t)((json_object_get(object, retry_names[i]) != NULL) << i);
+    }
+    json_decref(object);
+    struct buffer bytes;
+    buffer_init(&bytes, RETRY_OVERRIDE_MAX_BYTES);
+    uint8_t *kept = NULL;
+    if (good && retry_override_encode(&def, members, &bytes) == 0) {
+        kept = call_alloc(c, bytes.size);
+    }
+    if (kept != NULL) {
+        memcpy(kept, bytes.data, bytes.size);
+        p->envelope.retry = span_of(kept, bytes.size);
+    }
+    buffer_release(&bytes);
+    return kept != NULL
+               ? NULL
+               : "Sluice-Retry-Config: expected members of retryConfig as a JSON object, such as "
+                 "{\"maxAttempts\": 3}";
 }
 
 static const struct {
@@ -119,6 +155,9 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
         return read_forward(c, h, p);
     }
     lower_name(h->name, name);
+    if (strcmp(name, "sluice-retry-config") == 0) {
+        return read_retry(c, p, h->value);
+    }
     for (size_t i = 0; i < ARRAY_LENGTH(options); i++) {
         if (strcmp(name, options[i].name) == 0) {
             return options[i].read(p, h->value) ? NULL : options[i].expects;
@@ -126,7 +165,8 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
     }
     return strncmp(start, "sluice-", 7) == 0
                ? "unknown Sluice-* field; known are Sluice-Delay, Sluice-Schedule-Time, "
-                 "Sluice-Priority, Sluice-Ttl, Sluice-Dispatch-Deadline, Sluice-Ordering-Key and "
+                 "Sluice-Priority, Sluice-Ttl, Sluice-Dispatch-Deadline, Sluice-Ordering-Key, "
+                 "Sluice-Retry-Config and "
                  "Sluice-Forward-<Name>"
                : NULL;
 }

@@ -424,6 +424,7 @@ static void describe_end(const struct call *c, CURLcode result, struct attempt_f
         .excerpt = span_of(c->excerpt, c->excerpt_bytes),
         .ordering_key = c->stored.envelope.ordering_key,
         .correlation_id = c->stored.envelope.correlation_id,
+        .retry = c->stored.envelope.retry,
     };
     f->retriable =
         error != ATTEMPT_OK || status_list_has(c->target->def.retry_statuses, (unsigned)f->status);

@@ -37,7 +37,7 @@ struct report {
     struct engine_request request; /* first: the engine's links lead back here */
     struct dispatch *owner;
     uint8_t excerpt[EXCERPT_MAX_BYTES];
-    uint8_t ordering_key[KEY_MAX_BYTES], correlation_id[KEY_MAX_BYTES];
+    uint8_t ordering_key[KEY_MAX_BYTES], correlation_id[KEY_MAX_BYTES], retry[KEY_MAX_BYTES];
 };
 
 struct reports {

@@ -113,6 +113,7 @@ void report_end(struct reports *p, struct report *r, const struct attempt_start 
     q->in.finish.excerpt = span_of(r->excerpt, excerpt_clean(finish->excerpt, r->excerpt));
     q->in.finish.ordering_key = keep(r->ordering_key, finish->ordering_key);
     q->in.finish.correlation_id = keep(r->correlation_id, finish->correlation_id);
+    q->in.finish.retry = keep(r->retry, finish->retry);
     r->request.port = &p->port;
     line_up(p, &r->request);
 }

@@ -39,6 +39,7 @@
 #include "model/balance.h"
 #include "model/campaign.h"
 #include "model/outcome.h"
+#include "model/retry.h"
 
 #define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_SECOND)
 #define EXCERPT_MAX_BYTES  512u
@@ -286,38 +287,22 @@ static uint64_t at_most(uint64_t value, uint64_t limit) {
     return value < limit ? value : limit;
 }
 
-static uint64_t multiply(uint64_t a, uint64_t b) {
-    uint64_t product;
-    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
-}
-
-/*
- * As Cloud Tasks does it: min, 2 min, 4 min, ... for max_doublings steps, from there on by the last
- * step each time, never above max. 10 s, 3 doublings, 300 s: 10 20 40 80 160 240 300 300.
- */
-uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt) {
-    uint64_t failed_before = attempt > 0 ? attempt - 1 : 0;
-    uint64_t doublings = at_most(at_most(failed_before, r->max_doublings), 63);
-    uint64_t backoff_ns = multiply(r->min_backoff_ns, UINT64_C(1) << doublings);
-    if (failed_before > r->max_doublings) {
-        backoff_ns = multiply(backoff_ns, failed_before - r->max_doublings + 1);
-    }
-    return at_most(backoff_ns, r->max_backoff_ns);
-}
-
 static bool may_retry(const struct retry_def *r, const struct message_view *v,
-                      const struct attempt *a, uint64_t now_ns) {
+                      const struct attempt *a, uint64_t now_ns, bool overridden) {
     if (r->max_attempts != 0 && a->attempt >= r->max_attempts) {
         return false;
     }
-    uint64_t first_ns = v->first_attempt_ns != 0 ? v->first_attempt_ns : a->started_ns;
+    uint64_t first_ns = v->first_attempt_ns != 0 ? v->first_attempt_ns
+                        : overridden             ? v->accepted_ns_hint /* it is not kept for it */
+                                                 : a->started_ns;
     return r->max_duration_ns == 0 || now_ns < first_ns + r->max_duration_ns;
 }
 
 static void decide_verdict(const struct model *m, struct decision *d, const struct attempt *a,
                            const struct message_view *v, const struct attempt_finish *in,
                            struct finished *f) {
-    const struct queue_def *q = queue_definition(m, v->queue);
+    struct retry_def retry = queue_definition(m, v->queue)->retry;
+    bool overridden = in->retry.size > 0 && retry_override_apply(in->retry, &retry) == 0;
     if (in->success) {
         f->verdict = VERDICT_DONE;
         return;
@@ -333,13 +318,15 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
     if (retry_after_ns != 0 && (in->status == 429 || in->status == 503)) {
         f->closed_until_ns = d->now_ns + retry_after_ns;
     }
-    if (!in->retriable || !may_retry(&q->retry, v, a, d->now_ns)) {
+    bool retriable = in->retriable && retry_takes_error(&retry, in->error);
+    if (!retriable || !may_retry(&retry, v, a, d->now_ns, overridden)) {
         f->verdict = VERDICT_DEAD;
-        f->reason = in->retriable ? DEAD_EXHAUSTED : DEAD_REFUSED;
+        f->reason = retriable ? DEAD_EXHAUSTED : DEAD_REFUSED;
         return;
     }
-    uint64_t backoff_ns = retry_backoff_ns(&q->retry, a->attempt);
-    uint64_t delay_ns = backoff_ns != 0 ? rng_below(d->random, backoff_ns) : 0;
+    uint64_t backoff_ns = retry_backoff_ns(&retry, a->attempt);
+    bool drawn = backoff_ns != 0 && !retry_is_exact(&retry);
+    uint64_t delay_ns = drawn ? rng_below(d->random, backoff_ns) : backoff_ns;
     f->verdict = VERDICT_RETRY;
     f->at_ns = d->now_ns + (delay_ns > retry_after_ns ? delay_ns : retry_after_ns);
 }
@@ -535,8 +522,8 @@ static void learn(struct destination *t, const struct destination *home, const s
 static void apply_effects(struct destination *t, const struct finished *f) {
     t->succeeded += f->verdict == VERDICT_DONE;
     if (f->duration_us > 0) {
-        t->average_us = t->average_us == 0 ? f->duration_us
-                                           : (t->average_us * 15 + f->duration_us) / 16;
+        t->average_us =
+            t->average_us == 0 ? f->duration_us : (t->average_us * 15 + f->duration_us) / 16;
     }
     t->failed += f->verdict != VERDICT_DONE && f->verdict != VERDICT_GONE;
     if (f->closed_until_ns > t->closed_until_ns) {

@@ -123,6 +123,16 @@ static const struct field queue_fields[] = {
     U32_SINCE(2, queue_def, guaranteed_percent),
     TEXT_SINCE(2, queue_def, on_success.queue, ""),
     TEXT_SINCE(2, queue_def, on_failure.queue, ""),
+    U32_SINCE(2, queue_def, retry.backoffs.count),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[0]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[1]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[2]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[3]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[4]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[5]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[6]),
+    U64_SINCE(2, queue_def, retry.backoffs.ns[7]),
+    U32_SINCE(2, queue_def, retry.errors),
 };
 static const struct table queue_table = TABLE(2, queue_fields);
 

@@ -28,12 +28,20 @@ struct define; /* request.h */
 
 bool name_valid(struct span name);
 
+#define RETRY_BACKOFFS_MAX 8u
+struct backoff_list {
+    uint32_t count;
+    uint64_t ns[RETRY_BACKOFFS_MAX];
+};
+
 struct retry_def {
-    uint32_t max_attempts;    /* 100; 0: no limit */
-    uint64_t min_backoff_ns;  /* 100 ms */
-    uint64_t max_backoff_ns;  /* 1 h */
-    uint32_t max_doublings;   /* 16; then linear by the last step, as in Cloud Tasks */
-    uint64_t max_duration_ns; /* 0; total age after the first attempt */
+    uint32_t max_attempts;        /* 100; 0: no limit */
+    uint64_t min_backoff_ns;      /* 100 ms */
+    uint64_t max_backoff_ns;      /* 1 h */
+    uint32_t max_doublings;       /* 16; then linear by the last step, as in Cloud Tasks */
+    uint64_t max_duration_ns;     /* 0; total age after the first attempt */
+    struct backoff_list backoffs; /* none; instead of the above: exactly these waits */
+    uint32_t errors;              /* 0: all; bits of the errors that are tried again, see retry.c */
 };
 
 /* What happens to a queue of max_messages or max_bytes when more comes. */

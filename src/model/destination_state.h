@@ -168,8 +168,6 @@ void destination_check(const struct model *m);
 
 /* ---- attempt.c ---- */
 
-/* How long, at most, before the attempt after number `attempt`. */
-uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt);
 enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r);
 int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
                           struct reader *in);

@@ -19,6 +19,7 @@
  *   0x0020   2+.  tracestate
  *   0x0040   2+.  correlation id
  *   0x0080   2+.  headers, "Name: value\n" lines
+ *   0x4000   2+.  what it says of retries instead of its queue (retry.h)
  *   0x0100     8  tie: campaign index (4), stock index (4)
  *   0x0200     0  the tied purchase is the receipt text of the message id
  *   0x0400   2+.  the tied purchase, when it is another

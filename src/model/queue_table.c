@@ -320,7 +320,7 @@ int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t f
               struct queue **ret) {
     bool lane_valid = def->weight >= 1 && def->weight <= LANE_WEIGHT_MAX;
     if (!storable_name(def) || !pace_def_valid(&def->pace) || !lane_valid ||
-        def->guaranteed_percent > 100) {
+        def->guaranteed_percent > 100 || def->retry.backoffs.count > RETRY_BACKOFFS_MAX) {
         queue_def_release(def);
         return E_CORRUPT; /* decide would have refused it */
     }

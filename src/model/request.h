@@ -155,6 +155,7 @@ struct envelope {
     struct span tracestate;
     struct span correlation_id;
     struct span headers; /* "Name: value\n" lines to send along */
+    struct span retry;   /* instead of the queue's: see retry.h */
     struct span body;
 };
 
@@ -207,6 +208,7 @@ struct attempt_finish {
     uint64_t retry_after_ns;                  /* relative; 0: not said */
     struct span excerpt;                      /* <= 512 bytes of the response, printable UTF-8 */
     struct span ordering_key, correlation_id; /* of the message, for its outcome; empty: not read */
+    struct span retry;                        /* the same, what the message says of it */
 };
 
 enum attempt_error {

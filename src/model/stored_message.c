@@ -23,7 +23,8 @@ enum payload_flag {
     HAS_AMQP = 0x0800,
     HAS_COPIES = 0x1000,
     HAS_DEADLINE = 0x2000,
-    HAS_ALL = 0x3fff,
+    HAS_RETRY = 0x4000,
+    HAS_ALL = 0x7fff,
 };
 
 /* The optional texts of an envelope, in the order of their flags. */
@@ -37,6 +38,7 @@ static const struct {
     {HAS_TRACESTATE, offsetof(struct envelope, tracestate)},
     {HAS_CORRELATION_ID, offsetof(struct envelope, correlation_id)},
     {HAS_HEADERS, offsetof(struct envelope, headers)},
+    {HAS_RETRY, offsetof(struct envelope, retry)},
 };
 
 static inline const struct span *text_of(const struct envelope *e, size_t i) {

@@ -12,6 +12,7 @@
 #include "model/destination_state.h"
 #include "model/receipt.h"
 #include "model/stock.h"
+#include "model/retry.h"
 #include "push.h"
 
 static void set_up_with(struct world *w, struct pace_def pace, const struct retry_def *retry) {

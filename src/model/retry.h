@@ -1,0 +1,52 @@
+/*
+ * model/retry.h - when and whether an attempt that failed is made again.
+ *
+ * Promise: the wait before the next attempt is the one of the list that stands at its number (the last one from
+ *          there on), exactly; without a list it is drawn from 0 to a backoff that grows as in Cloud Tasks.
+ * Shape:   an override is what a message says instead of its queue: some members of struct retry_def, as bytes that
+ *          are stored with the message and come back with the end of each attempt.
+ *
+ *            offset  size  what
+ *                 0     1  which members follow, bit n: member n of this table
+ *                 .     4  0 maxAttempts
+ *                 .     8  1 minBackoff, ns
+ *                 .     8  2 maxBackoff, ns
+ *                 .     4  3 maxDoublings
+ *                 .     8  4 maxRetryDuration, ns
+ *                 .   1+.  5 backoffs: how many, 8 bytes each
+ *                 .     4  6 retryErrors
+ */
+#ifndef SLUICE_MODEL_RETRY_H
+#define SLUICE_MODEL_RETRY_H
+
+#include "model/definition.h"
+
+#define RETRY_OVERRIDE_MAX_BYTES 128u
+
+enum retry_member {
+    RETRY_MAX_ATTEMPTS,
+    RETRY_MIN_BACKOFF,
+    RETRY_MAX_BACKOFF,
+    RETRY_MAX_DOUBLINGS,
+    RETRY_MAX_DURATION,
+    RETRY_BACKOFFS,
+    RETRY_ERRORS,
+    RETRY_MEMBERS
+};
+
+/* The members of `d` whose bits are set. E_NOMEM. */
+MUST_CHECK int retry_override_encode(const struct retry_def *d, uint8_t members,
+                                     struct buffer *out);
+/* Lays an override over `d`. Empty: nothing. E_CORRUPT: d is as before. */
+MUST_CHECK int retry_override_apply(struct span bytes, struct retry_def *d);
+
+/* The longest wait before the attempt behind number `attempt`. */
+uint64_t retry_backoff_ns(const struct retry_def *d, uint32_t attempt);
+/* Is it exactly that, or anything up to it? */
+static inline bool retry_is_exact(const struct retry_def *d) {
+    return d->backoffs.count > 0;
+}
+/* May an attempt that ended with this enum attempt_error be made again? */
+bool retry_takes_error(const struct retry_def *d, uint8_t error);
+
+#endif
