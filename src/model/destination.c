@@ -20,7 +20,6 @@
 #define DESTINATIONS_DEFAULT 10000u
 #define QUEUES_DEFAULT       100000u
 
-
 /* ---- life ---- */
 
 int destinations_create(const struct model *m, struct destinations **ret) {

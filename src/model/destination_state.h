@@ -45,9 +45,9 @@ struct destination {
     uint32_t timer; /* index in the heap, 0: none; failover.evaluate_ns is its time */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
-    uint64_t average_us;           /* of attempts since the program began, the latest weigh most */
-    struct lanes lanes; /* queues that may be asked */
-    struct heap parked; /* queues whose own pace waits, by the time when it may go on */
+    uint64_t average_us; /* of attempts since the program began, the latest weigh most */
+    struct lanes lanes;  /* queues that may be asked */
+    struct heap parked;  /* queues whose own pace waits, by the time when it may go on */
 };
 
 enum ready_place {

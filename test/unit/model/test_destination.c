@@ -217,7 +217,8 @@ static void times_of_arrival(void **state) {
     uint32_t out = destination_find(w.model, span_text("out"));
     uint32_t fast = destination_find(w.model, span_text("fast"));
     assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, 0) == w.now_ns);
-    assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, 10003) == w.now_ns + 20 * NS_PER_SECOND);
+    assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, 10003) ==
+                w.now_ns + 20 * NS_PER_SECOND);
     assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, UINT64_MAX) > w.now_ns);
     assert_true(destination_eta_ns(w.model, fast, 0, w.now_ns, 10000) == w.now_ns);
     assert_true(destination_eta_ns(w.model, 0, 0, w.now_ns, 0) == 0);
