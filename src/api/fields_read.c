@@ -346,11 +346,13 @@ static int read_durations(const struct field *f, const json_t *value, void *at,
     bool good = json_is_array(value) && json_array_size(value) <= RETRY_BACKOFFS_MAX;
     for (uint32_t i = 0; good && i < list.count; i++) {
         const json_t *item = json_array_get(value, i);
-        good = json_is_string(item) && duration_parse(text_of(item), &list.ns[i]) == 0 &&
-               list.ns[i] >= f->min && list.ns[i] <= f->max;
+        uint64_t ns = 0;
+        good = json_is_string(item) && duration_parse(text_of(item), &ns) == 0 && ns >= f->min &&
+               ns <= f->max && ns / NS_PER_MS <= UINT32_MAX;
+        list.ms[i] = (uint32_t)(ns / NS_PER_MS);
     }
     if (!good) {
-        field_expected(r, f->name, "a list of at most 8 durations of at least 1ms, such as \"1s\"",
+        field_expected(r, f->name, "a list of at most 6 durations of at least 1ms, such as \"1s\"",
                        value);
         return E_INVALID;
     }

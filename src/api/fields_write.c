@@ -27,7 +27,7 @@ static void write_rate(const struct pace_def *pace, struct json_out *out) {
 static void write_durations(const struct backoff_list *l, struct json_out *out) {
     out_open(out, '[');
     for (uint32_t i = 0; i < l->count; i++) {
-        out_duration(out, l->ns[i]);
+        out_duration(out, l->ms[i] * NS_PER_MS);
     }
     out_close(out, ']');
 }

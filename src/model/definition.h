@@ -28,10 +28,10 @@ struct define; /* request.h */
 
 bool name_valid(struct span name);
 
-#define RETRY_BACKOFFS_MAX 8u
+#define RETRY_BACKOFFS_MAX 6u
 struct backoff_list {
     uint32_t count;
-    uint64_t ns[RETRY_BACKOFFS_MAX];
+    uint32_t ms[RETRY_BACKOFFS_MAX];
 };
 
 struct retry_def {

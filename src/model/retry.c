@@ -1,5 +1,6 @@
 #include "model/retry.h"
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "model/request.h"
 
@@ -19,7 +20,7 @@ static uint64_t multiply(uint64_t a, uint64_t b) {
 uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt) {
     uint64_t failed_before = attempt > 0 ? attempt - 1 : 0;
     if (r->backoffs.count > 0) {
-        return r->backoffs.ns[at_most(failed_before, r->backoffs.count - 1)];
+        return r->backoffs.ms[at_most(failed_before, r->backoffs.count - 1)] * NS_PER_MS;
     }
     uint64_t doublings = at_most(at_most(failed_before, r->max_doublings), 63);
     uint64_t backoff_ns = multiply(r->min_backoff_ns, UINT64_C(1) << doublings);
@@ -38,7 +39,7 @@ bool retry_takes_error(const struct retry_def *d, uint8_t error) {
 static int put_backoffs(const struct backoff_list *l, struct buffer *out) {
     int rc = buffer_put_u8(out, (uint8_t)l->count);
     for (uint32_t i = 0; i < l->count && rc == 0; i++) {
-        rc = buffer_put_u64(out, l->ns[i]);
+        rc = buffer_put_u32(out, l->ms[i]);
     }
     return rc;
 }
@@ -80,7 +81,7 @@ static void take_backoffs(struct reader *r, struct backoff_list *ret) {
         return;
     }
     for (uint32_t i = 0; i < ret->count; i++) {
-        ret->ns[i] = reader_u64(r);
+        ret->ms[i] = reader_u32(r);
     }
 }
 

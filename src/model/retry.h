@@ -13,7 +13,7 @@
  *                 .     8  2 maxBackoff, ns
  *                 .     4  3 maxDoublings
  *                 .     8  4 maxRetryDuration, ns
- *                 .   1+.  5 backoffs: how many, 8 bytes each
+ *                 .   1+.  5 backoffs: how many, 4 bytes each: ms
  *                 .     4  6 retryErrors
  */
 #ifndef SLUICE_MODEL_RETRY_H

@@ -16,7 +16,7 @@ static const struct retry_def full = {.max_attempts = 1,
                                       .max_backoff_ns = 3,
                                       .max_doublings = 4,
                                       .max_duration_ns = 5,
-                                      .backoffs = {.count = 2, .ns = {6, 7}},
+                                      .backoffs = {.count = 2, .ms = {6, 7}},
                                       .errors = 8};
 
 static void an_override_says_what_it_says(void **state) {
@@ -43,9 +43,9 @@ static void an_override_says_what_it_says(void **state) {
 
 static void lists_are_exact(void **state) {
     (void)state;
-    assert_int_equal(retry_backoff_ns(&full, 1), 6);
-    assert_int_equal(retry_backoff_ns(&full, 2), 7);
-    assert_int_equal(retry_backoff_ns(&full, 50), 7);
+    assert_int_equal(retry_backoff_ns(&full, 1), 6 * NS_PER_MS);
+    assert_int_equal(retry_backoff_ns(&full, 2), 7 * NS_PER_MS);
+    assert_int_equal(retry_backoff_ns(&full, 50), 7 * NS_PER_MS);
     assert_true(retry_is_exact(&full));
 }
 
@@ -69,7 +69,7 @@ static void a_message_has_its_own_way(void **state) {
     push_define_queue(&w, "q", "out", push_pace(0, 1), &three);
     struct buffer bytes;
     buffer_init(&bytes, RETRY_OVERRIDE_MAX_BYTES);
-    struct retry_def own = {.max_attempts = 2, .backoffs = {.count = 1, .ns = {NS_PER_SECOND}}};
+    struct retry_def own = {.max_attempts = 2, .backoffs = {.count = 1, .ms = {1000}}};
     assert_int_equal(
         retry_override_encode(&own, 1u << RETRY_MAX_ATTEMPTS | 1u << RETRY_BACKOFFS, &bytes), 0);
     uint64_t id = push_publish(&w, "q");
