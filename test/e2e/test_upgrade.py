@@ -35,6 +35,8 @@ def unpack(release, folder, data):
 def check_answers(client, expected):
     for question in expected:
         found = questions.ask(client, question)
+        if questions.has_ended(question, found):
+            continue
         difference = questions.difference(questions.still_right(question), found)
         assert difference is None, f"{question['method']} {question['path']}: {difference}"
 
