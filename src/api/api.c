@@ -21,16 +21,31 @@
 
 /* ---- the process's ---- */
 
+static int collect_routes(struct api *api) {
+    const struct api_more *more = api->options.more;
+    size_t count = more != NULL ? more->route_count : 0;
+    api->routes = calloc(api_route_count + count, sizeof *api->routes);
+    if (api->routes == NULL) {
+        return E_NOMEM;
+    }
+    memcpy(api->routes, api_routes, api_route_count * sizeof *api->routes);
+    if (count > 0) {
+        memcpy(api->routes + api_route_count, more->routes, count * sizeof *api->routes);
+    }
+    api->route_count = api_route_count + count;
+    return 0;
+}
+
 static int create_router(struct api *api) {
-    struct http_route *routes = calloc(api_route_count, sizeof *routes);
+    struct http_route *routes = calloc(api->route_count, sizeof *routes);
     if (routes == NULL) {
         return E_NOMEM;
     }
-    for (size_t i = 0; i < api_route_count; i++) {
-        routes[i] = (struct http_route){api_routes[i].method, api_routes[i].pattern};
+    for (size_t i = 0; i < api->route_count; i++) {
+        routes[i] = (struct http_route){api->routes[i].method, api->routes[i].pattern};
     }
     size_t bad;
-    int error = http_router_create(routes, api_route_count, &bad, &api->router);
+    int error = http_router_create(routes, api->route_count, &bad, &api->router);
     free(routes); /* the router borrows only the patterns */
     return error;
 }
@@ -49,9 +64,12 @@ int api_create(const struct api_options *options, struct api **ret) {
     histogram_init(&api->earlier[0]);
     histogram_init(&api->earlier[1]);
     pthread_mutex_init(&api->lock, NULL);
-    int error = sodium_init() < 0 ? E_UNSUPPORTED : create_router(api);
+    int error = sodium_init() < 0 ? E_UNSUPPORTED : collect_routes(api);
     if (error == 0) {
-        error = openapi_write(options->version, &api->openapi);
+        error = create_router(api);
+    }
+    if (error == 0) {
+        error = openapi_write(api->routes, api->route_count, options->version, &api->openapi);
     }
     if (error != 0) {
         api_free(api);
@@ -63,6 +81,7 @@ int api_create(const struct api_options *options, struct api **ret) {
 
 void api_free(struct api *api) {
     http_router_free(api->router);
+    free(api->routes);
     campaign_refusals_free(api->refusals);
     buffer_release(&api->openapi);
     buffer_release(&api->counters);
@@ -236,6 +255,12 @@ static void refuse_busy(struct api_loop *l, struct http_exchange *x) {
                span_of(text, size));
 }
 
+void call_go_on(struct call *c) {
+    if (head_rights(c) && head_query(c) && head_body_type(c)) {
+        c->route->handle(c);
+    }
+}
+
 void api_handle(void *context, struct http_exchange *x) {
     struct api_loop *l = context;
     struct call *c = call_take(l);
@@ -251,9 +276,11 @@ void api_handle(void *context, struct http_exchange *x) {
         no_route(c, error);
         return;
     }
-    c->route = &api_routes[c->match.route];
-    if (head_rights(c) && head_query(c) && head_body_type(c)) {
-        c->route->handle(c);
+    c->route = &l->api->routes[c->match.route];
+    if (head_logs_in(c)) {
+        l->api->options.more->login(c);
+    } else {
+        call_go_on(c);
     }
     if (l->collected >= SUBMIT_AT) {
         submit(l);

@@ -31,11 +31,24 @@
 struct api;
 struct api_loop;
 
+struct call;
+struct route;
+
+/* What stands on the API besides its own: routes, and who comes with a name and a password (Basic). */
+struct api_more {
+    const struct route *routes; /* borrows */
+    size_t route_count;
+    /* Of a call of one of these routes: ends in call_go_on when it is known who asks, or in an answer. */
+    void (*login)(struct call *c);
+    void *context; /* borrows */
+};
+
 struct api_options {
     struct engine *engine; /* borrows */
     const char *version;   /* borrows: "0.1.0" */
     struct auth *auth;     /* borrows; NULL: no tokens */
     bool open_loopback;    /* whoever comes from this machine may do everything without a token */
+    const struct api_more *more; /* borrows; NULL: nothing */
     uint32_t calls_max;    /* under way on one loop; 0: 65,536; beyond it `busy` */
 };
 

@@ -314,9 +314,32 @@ bool auth_covers(const struct principal *p, struct span resource) {
     return false;
 }
 
+/* Nothing but the management API is for users. */
+static bool user_may(const struct auth_user *user, enum action action) {
+    switch (action) {
+    case ACTION_MANAGE_PING:
+    case ACTION_MANAGE_LOOK:
+    case ACTION_MANAGE_PUBLISH:
+    case ACTION_MANAGE_GET:
+    case ACTION_MANAGE_PURGE:
+    case ACTION_MANAGE_DEFINE:
+        return user->tags != 0;
+    case ACTION_MANAGE_POLICY:
+        return (user->tags & (USER_POLICYMAKER | USER_ADMINISTRATOR)) != 0;
+    case ACTION_MANAGE_SECRETS:
+    case ACTION_MANAGE_RULE:
+        return (user->tags & USER_ADMINISTRATOR) != 0;
+    default:
+        return false;
+    }
+}
+
 enum auth_verdict auth_decide(const struct principal *p, enum action action, struct span resource) {
     if (action == ACTION_OPEN || (p->token == NULL && p->everything)) {
         return AUTH_YES;
+    }
+    if (p->user != NULL) {
+        return user_may(p->user, action) ? AUTH_YES : AUTH_FORBIDDEN;
     }
     if (p->token == NULL) {
         return AUTH_UNKNOWN;

@@ -50,7 +50,17 @@ const char *scope_name(enum scope scope);
     X(REMOVE, "remove", 0, ACTION_CHANGES)                                                         \
     X(OVERSEE, "oversee", SCOPE_READ | SCOPE_OPERATE,                                              \
       ACTION_WHOLE) /* about everything there is */                                                \
-    X(AUDIT, "audit", 0, ACTION_WHOLE)
+    X(AUDIT, "audit", 0, ACTION_WHOLE)                                                             \
+    /* The management API: users of AMQP come here too, and their patterns are asked by the handler. */ \
+    X(MANAGE_PING, "manage-ping", SCOPES_LOOK | SCOPE_PUBLISH, 0)                                  \
+    X(MANAGE_LOOK, "manage-look", SCOPES_LOOK, ACTION_WHOLE)                                       \
+    X(MANAGE_PUBLISH, "manage-publish", SCOPE_PUBLISH, ACTION_WHOLE)                               \
+    X(MANAGE_GET, "manage-get", SCOPE_CONSUME, ACTION_WHOLE) /* messages, as a consumer gets them */ \
+    X(MANAGE_PURGE, "manage-purge", SCOPE_OPERATE, ACTION_CHANGES | ACTION_WHOLE)                  \
+    X(MANAGE_DEFINE, "manage-define", 0, ACTION_CHANGES | ACTION_WHOLE)                            \
+    X(MANAGE_POLICY, "manage-policy", 0, ACTION_CHANGES | ACTION_WHOLE)                            \
+    X(MANAGE_SECRETS, "manage-secrets", 0, ACTION_WHOLE) /* look at what has password hashes */    \
+    X(MANAGE_RULE, "manage-rule", 0, ACTION_CHANGES | ACTION_WHOLE) /* users, vhosts, imports */
 
 enum action_trait {
     ACTION_CHANGES = 1, /* administrative: worth a line in the log, and an entry in the audit */
@@ -97,9 +107,24 @@ const char *auth_token_name(const struct auth_token *t);
 /* "ops#06099d4c": name and public id, for the audit. */
 const char *auth_token_label(const struct auth_token *t);
 
-/* Who asks. Neither: nobody that we know. */
+/* Tags of a user of AMQP, as RabbitMQ has them. */
+enum user_tag {
+    USER_MANAGEMENT = 1,
+    USER_POLICYMAKER = 2,
+    USER_MONITORING = 4,
+    USER_ADMINISTRATOR = 8,
+};
+
+/* Who came with a name and a password. */
+struct auth_user {
+    struct span name;
+    unsigned tags; /* of enum user_tag */
+};
+
+/* Who asks. Nothing of it: nobody that we know. */
 struct principal {
     const struct auth_token *token; /* borrows; NULL: none */
+    const struct auth_user *user;   /* borrows; NULL: none */
     bool everything;                /* somebody on this machine, where that is enough */
 };
 

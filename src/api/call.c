@@ -34,6 +34,8 @@ struct call *call_take(struct api_loop *l) {
     c->route = NULL;
     c->gather = NULL;
     c->kept = NULL;
+    c->quiet = false;
+    c->own = NULL;
     c->has_definition = false;
     c->tree = NULL;
     c->tries = 0;
@@ -55,6 +57,9 @@ void call_give(struct call *c) {
     if (c->kept != NULL) {
         buffer_release(c->kept);
         free(c->kept);
+    }
+    if (c->own != NULL) {
+        c->own_free(c->own);
     }
     while (c->blocks != NULL) {
         struct call_block *b = c->blocks;
@@ -133,9 +138,11 @@ static bool fill_idempotency(struct call *c) {
 /* Whoever changes something has to answer for it: the model writes this into the audit. */
 static void sign(struct call *c) {
     const struct auth_token *token = c->principal.token;
-    if (c->route != NULL && (action_traits(c->route->action) & ACTION_CHANGES) != 0) {
+    if (c->route != NULL && !c->quiet && (action_traits(c->route->action) & ACTION_CHANGES) != 0) {
         assert(audit_names(c->request.r.kind)); /* a new route: give it its line in audit_text.c */
-        c->request.r.actor = span_text(token != NULL ? auth_token_label(token) : "anonymous");
+        c->request.r.actor = c->principal.user != NULL
+                                 ? c->principal.user->name
+                                 : span_text(token != NULL ? auth_token_label(token) : "anonymous");
         c->request.r.address = http_peer(c->x);
     }
 }
@@ -146,6 +153,12 @@ void call_submit(struct call *c, void (*answer)(struct call *c)) {
     if (fill_idempotency(c)) {
         collect(c);
     }
+}
+
+struct request *call_request(struct call *c, enum request_kind kind) {
+    request_release(&c->request.r);
+    request_init(&c->request.r, kind);
+    return &c->request.r;
 }
 
 void call_resubmit(struct call *c) {

@@ -80,6 +80,9 @@ struct call {
     uint64_t count;        /* purge, redrive: done so far */
     struct gather *gather; /* borrows */
     struct buffer *kept;   /* owns: a tenant's list so far, or NULL */
+    bool quiet;            /* what is asked now only looks: nobody has to answer for it */
+    void *own;             /* owns: of routes in api_more ... */
+    void (*own_free)(void *own); /* ... and how it goes */
 
     struct call_block *blocks; /* owns: what did not fit the arena */
     uint32_t arena_used;
@@ -123,6 +126,8 @@ struct campaign_refusals;
 struct api {
     struct api_options options;
     struct http_router *router;
+    struct route *routes; /* owns: ours, then those of options.more */
+    size_t route_count;
     struct buffer openapi;
     struct hash_key hash; /* idempotency scope and fingerprint: the same in every process */
     uint64_t started_ns;  /* real time */
@@ -148,6 +153,12 @@ MUST_CHECK void *call_alloc(struct call *c, size_t size);
 struct span call_capture(const struct call *c, size_t i);
 /* Fills in idempotency and puts it into this turn's chain; `answer` runs when it is durable. */
 void call_submit(struct call *c, void (*answer)(struct call *c));
+/* Who asks is known (c->principal): rights, query, body, handler. */
+void call_go_on(struct call *c);
+/* Another question of the same call, ready to be filled in. */
+struct request *call_request(struct call *c, enum request_kind kind);
+/* May somebody on this machine do everything, and is this somebody? */
+bool call_is_open(const struct call *c);
 /* Again with the same input: STALE, or a request that is done in steps. */
 void call_resubmit(struct call *c);
 /* The body as a tree in c->tree. False: answered with a problem. */

@@ -194,7 +194,7 @@ static const char *read_parameter(struct call *c, const struct query_parameter *
 bool head_query(struct call *c) {
     c->query = (struct call_query){.page_size = PAGE_DEFAULT};
     struct span query = http_query(c->x);
-    if (query.size == 0) {
+    if (query.size == 0 || (c->route->query & QUERY_OWN) != 0) {
         return true;
     }
     struct query_walk walk;
@@ -312,7 +312,7 @@ static bool origin_is_host(struct span origin, struct span host) {
 }
 
 /* Open to this machine, but not to pages of other sites in a browser that runs on it. */
-static bool open_to(const struct call *c) {
+bool call_is_open(const struct call *c) {
     return c->loop->api->options.open_loopback && http_peer_is_loopback(c->x) &&
            host_is_local(c->head.host) &&
            (c->head.origin.data == NULL || origin_is_host(c->head.origin, c->head.host));
@@ -320,10 +320,13 @@ static bool open_to(const struct call *c) {
 
 static void find_principal(struct call *c) {
     const struct auth *auth = c->loop->api->options.auth;
+    if (c->principal.user != NULL) {
+        return; /* login found it */
+    }
     if (auth != NULL && c->head.authorization.data != NULL) {
         c->principal.token = auth_find(auth, c->head.authorization);
     } else {
-        c->principal.everything = open_to(c);
+        c->principal.everything = call_is_open(c);
     }
 }
 
@@ -344,6 +347,14 @@ static void refuse_unknown(struct call *c) {
 static void hide(struct call *c) {
     c->match.captures[0] = span_text(NOBODYS_NAME);
     c->head.idempotency_key = span_of(NULL, 0);
+}
+
+bool head_logs_in(const struct call *c) {
+    static const char scheme[] = "basic ";
+    struct span field = c->head.authorization;
+    const struct api_more *more = c->loop->api->options.more;
+    return more != NULL && c->match.route >= api_route_count && field.size >= sizeof scheme - 1 &&
+           same_name(span_of(field.data, sizeof scheme - 1), scheme);
 }
 
 bool head_rights(struct call *c) {

@@ -12,6 +12,8 @@ void head_read(struct call *c);
 MUST_CHECK bool head_query(struct call *c);
 MUST_CHECK bool head_body_type(struct call *c);
 MUST_CHECK bool head_rights(struct call *c);
+/* Does it come with a name and a password, to a route that takes them? */
+bool head_logs_in(const struct call *c);
 /*
  * For resources that a body names: may the caller know of "<plural>/<name>"?
  * head_name: `name` itself, or, if not, a name that nothing has; so what is another tenant's is answered

@@ -89,6 +89,7 @@ static const struct {
                        ",\"errors\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}",
                        "\"type\",\"title\",\"status\",\"next\"")},
     {"Payload", "{}"},
+    {"Managed", "{}"},
 };
 
 static const char *media_type(const char *schema) {
@@ -253,27 +254,27 @@ static void write_operation(const struct route *r, struct json_out *out) {
 }
 
 /* Routes of one pattern stand in one object, whatever their order in the table. */
-static bool first_of_pattern(size_t i) {
+static bool first_of_pattern(const struct route *routes, size_t i) {
     for (size_t k = 0; k < i; k++) {
-        if (strcmp(api_routes[k].pattern, api_routes[i].pattern) == 0) {
+        if (strcmp(routes[k].pattern, routes[i].pattern) == 0) {
             return false;
         }
     }
     return true;
 }
 
-static void write_paths(struct json_out *out) {
+static void write_paths(const struct route *routes, size_t count, struct json_out *out) {
     out_key(out, "paths");
     out_open(out, '{');
-    for (size_t i = 0; i < api_route_count; i++) {
-        if (!first_of_pattern(i)) {
+    for (size_t i = 0; i < count; i++) {
+        if (!first_of_pattern(routes, i)) {
             continue;
         }
-        out_key(out, api_routes[i].pattern);
+        out_key(out, routes[i].pattern);
         out_open(out, '{');
-        for (size_t k = i; k < api_route_count; k++) {
-            if (strcmp(api_routes[k].pattern, api_routes[i].pattern) == 0) {
-                write_operation(&api_routes[k], out);
+        for (size_t k = i; k < count; k++) {
+            if (strcmp(routes[k].pattern, routes[i].pattern) == 0) {
+                write_operation(&routes[k], out);
             }
         }
         out_close(out, '}');
@@ -300,7 +301,8 @@ static void write_components(struct json_out *out) {
     out_close(out, '}');
 }
 
-int openapi_write(const char *version, struct buffer *to) {
+int openapi_write(const struct route *routes, size_t count, const char *version,
+                  struct buffer *to) {
     struct json_out out;
     out_init(&out, to);
     out_open(&out, '{');
@@ -312,7 +314,7 @@ int openapi_write(const char *version, struct buffer *to) {
     out_close(&out, '}');
     out_key(&out, "security");
     out_raw(&out, span_text("[{\"bearer\":[]},{}]"));
-    write_paths(&out);
+    write_paths(routes, count, &out);
     write_components(&out);
     out_close(&out, '}');
     return out.failed ? E_NOMEM : 0;

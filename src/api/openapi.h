@@ -6,9 +6,11 @@
 #ifndef SLUICE_API_OPENAPI_H
 #define SLUICE_API_OPENAPI_H
 
+#include "api/routes.h"
 #include "base/buffer.h"
 
 /* E_NOMEM, E_LIMIT. */
-MUST_CHECK int openapi_write(const char *version, struct buffer *out);
+MUST_CHECK int openapi_write(const struct route *routes, size_t count, const char *version,
+                             struct buffer *out);
 
 #endif

@@ -99,6 +99,14 @@ static void write_extensions(const struct problem_facts *p, struct json_out *out
     if (p->kind == PROBLEM_INVALID) {
         write_errors(p, out);
     }
+    /* What tools of RabbitMQ's management API show to people. */
+    if (p->instance.size > 5 && memcmp(p->instance.data, "/api/", 5) == 0) {
+        const struct problem_type *t = &problem_types[p->kind];
+        out_key(out, "error");
+        out_text(out, t->status == 400 ? "bad_request" : t->name);
+        out_key(out, "reason");
+        out_text(out, p->detail != NULL && p->detail[0] != '\0' ? p->detail : t->title);
+    }
     if (p->correlation_id.size > 0) {
         out_key(out, "correlationId");
         out_span(out, p->correlation_id);

@@ -27,6 +27,7 @@
 #include "base/error.h"
 #include "base/logline.h"
 #include "dispatch/dispatch.h"
+#include "manage/manage.h"
 #include "model/audit.h"
 #include "net/listener.h"
 #include "net/loop.h"
@@ -60,6 +61,8 @@ struct server {
     struct dispatch *dispatch; /* owns */
     struct amqp_hub *amqp;     /* owns */
     struct engine *engine;     /* owns */
+    struct manager *manager;   /* owns */
+    struct manage_listener listeners[API_SERVERS_MAX]; /* as the management API tells of them */
     struct api *api;           /* owns */
     struct io_thread *threads; /* owns */
     uint32_t thread_count;
@@ -346,12 +349,30 @@ static int probe_listeners(const struct server_options *o) {
     return 0;
 }
 
+static int start_manager(struct server *s) {
+    size_t count = 0;
+    for (; count < s->options->listener_count && count < API_SERVERS_MAX; count++) {
+        const struct server_listener *l = &s->options->listeners[count];
+        bool tls = l->tls != NULL;
+        const char *amqp = tls ? "amqp/ssl" : "amqp", *http = tls ? "https" : "http";
+        s->listeners[count] = (struct manage_listener){
+            .protocol = l->amqp ? amqp : http, .host = l->host, .port = l->port};
+    }
+    const struct manage_options options = {.version = s->options->version,
+                                           .listeners = s->listeners,
+                                           .listener_count = count};
+    return manager_create(&options, &s->manager);
+}
+
 static int start_io(struct server *s) {
+    if (start_manager(s) != 0)
+        return start_failed("cannot start the management API", error_text(E_NOMEM));
     struct api_options options = {
         .engine = s->engine,
         .version = s->options->version,
         .auth = s->auth,
         .open_loopback = s->options->open_loopback,
+        .more = manager_routes(s->manager),
     };
     if (api_create(&options, &s->api) != 0)
         return start_failed("cannot start the API", error_text(E_NOMEM));
@@ -517,6 +538,7 @@ static void stop(struct server *s) {
     free(s->threads);
     if (s->api != NULL)
         api_free(s->api);
+    manager_free(s->manager);
     if (s->dispatch != NULL)
         dispatch_free(s->dispatch);
     amqp_hub_free(s->amqp);

@@ -304,6 +304,18 @@ void amqp_put_time(struct amqp_table_out *t, const char *name, uint64_t seconds)
     put_u64(t, seconds);
 }
 
+void amqp_put_f64(struct amqp_table_out *t, const char *name, double v) {
+    uint64_t bits;
+    _Static_assert(sizeof bits == sizeof v, "IEEE 754");
+    memcpy(&bits, &v, sizeof bits);
+    put_name(t, name, 'd');
+    put_u64(t, bits);
+}
+
+void amqp_put_void(struct amqp_table_out *t, const char *name) {
+    put_name(t, name, 'V');
+}
+
 void amqp_put_text(struct amqp_table_out *t, const char *name, struct span v) {
     if (v.size > UINT32_MAX && t->failed == 0)
         t->failed = E_INVALID;

@@ -85,6 +85,8 @@ void amqp_put_bool(struct amqp_table_out *t, const char *name, bool v);
 void amqp_put_i32(struct amqp_table_out *t, const char *name, int32_t v);
 void amqp_put_i64(struct amqp_table_out *t, const char *name, int64_t v);
 void amqp_put_time(struct amqp_table_out *t, const char *name, uint64_t seconds);
+void amqp_put_f64(struct amqp_table_out *t, const char *name, double v);
+void amqp_put_void(struct amqp_table_out *t, const char *name);
 void amqp_put_text(struct amqp_table_out *t, const char *name, struct span v);
 /* Type 'F' or 'A'. */
 size_t amqp_put_open(struct amqp_table_out *t, const char *name, char type);

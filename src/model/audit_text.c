@@ -43,6 +43,21 @@ static const struct {
     {REQUEST_DESTINATION_RETURN, "return", "destinations", "returned"},
     {REQUEST_ENDPOINT_EJECT, "eject", "destinations", "ejected"},
     {REQUEST_ENDPOINT_RETURN, "return", "destinations", "returned"},
+    {REQUEST_VHOST_DEFINE, "define", "vhosts", "defined"},
+    {REQUEST_VHOST_DELETE, "delete", "vhosts", "deleted"},
+    {REQUEST_USER_DEFINE, "define", "users", "defined"},
+    {REQUEST_USER_DELETE, "delete", "users", "deleted"},
+    {REQUEST_PERMISSION_DEFINE, "define", "permissions", "defined"},
+    {REQUEST_PERMISSION_DELETE, "delete", "permissions", "deleted"},
+    {REQUEST_POLICY_DEFINE, "define", "policies", "defined"},
+    {REQUEST_POLICY_DELETE, "delete", "policies", "deleted"},
+    {REQUEST_EXCHANGE_DECLARE, "define", "exchanges", "defined"},
+    {REQUEST_EXCHANGE_DELETE, "delete", "exchanges", "deleted"},
+    {REQUEST_AMQP_QUEUE_DECLARE, "define", "queues", "defined"},
+    {REQUEST_AMQP_QUEUE_DELETE, "delete", "queues", "deleted"},
+    {REQUEST_AMQP_QUEUE_PURGE, "purge", "queues", "purged"},
+    {REQUEST_AMQP_BIND, "define", "bindings", "defined"},
+    {REQUEST_AMQP_UNBIND, "delete", "bindings", "deleted"},
     {REQUEST_AUDIT_NOTE, NULL, NULL, "done"},
 };
 
@@ -92,11 +107,26 @@ int audit_put_time(struct buffer *out, uint64_t ns) {
                          ns % NS_PER_SECOND);
 }
 
+/* "queues/%2F/mail"-like without the escape: vhost and name; of a binding both its ends. */
+static int put_amqp_resource(struct buffer *out, const char *plural, const struct request *r) {
+    char text[VHOST_MAX_BYTES + 2 * 256 + 64];
+    bool binding = r->kind == REQUEST_AMQP_BIND || r->kind == REQUEST_AMQP_UNBIND;
+    struct span destination = binding ? r->in.binding.destination : span_text("");
+    int size = snprintf(text, sizeof text, "%s/%.*s%s%.*s%s%.*s", plural, SPAN_ARG(r->vhost),
+                        r->vhost.size > 0 ? "/" : "", SPAN_ARG(r->name), binding ? "/" : "",
+                        SPAN_ARG(destination));
+    return put_text(out, "resource",
+                    span_of(text, size < (int)sizeof text ? (size_t)size : sizeof text - 1));
+}
+
 /* "queues/mail", or "queues/mail/messages/r..." where one message is meant. */
 static int put_resource(struct buffer *out, const char *plural, const struct request *r) {
     char text[2 * NAME_MAX_BYTES + 64], id[18];
     bool endpoint = r->kind == REQUEST_ENDPOINT_EJECT || r->kind == REQUEST_ENDPOINT_RETURN;
     bool redriven = r->kind == REQUEST_QUEUE_REDRIVE && r->in.redrive.id != 0;
+    if (r->kind >> 8 >= MODULE_EXCHANGE || r->vhost.size > 0) {
+        return put_amqp_resource(out, plural, r);
+    }
     int size = snprintf(text, sizeof text, "%s/%.*s", plural, SPAN_ARG(r->name));
     if (redriven || r->kind == REQUEST_MESSAGE_DELETE) {
         receipt_format(redriven ? r->in.redrive.id : r->id, id);
