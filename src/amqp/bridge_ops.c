@@ -9,6 +9,7 @@
 #include "amqp/message.h"
 #include "base/amqp_table.h"
 #include "base/error.h"
+#include "base/password.h"
 
 #define GUEST            "guest" /* from this machine only */
 #define GOT_MESSAGE_MAX  ((size_t)1 << 30)
@@ -153,9 +154,7 @@ static bool finish_login(struct amqp_crossing *x) {
 }
 
 void amqp_crossing_check_password(struct amqp_crossing *x) {
-    struct span password = x->op->in.login.password;
-    const char *text = password.size > 0 ? (const char *)password.data : "";
-    x->known = crypto_pwhash_str_verify(x->hash, text, password.size) == 0;
+    x->known = password_matches(span_text(x->hash), x->op->in.login.password);
 }
 
 void amqp_crossing_checked(struct amqp_crossing *x) {

@@ -49,7 +49,7 @@ struct api_options {
     struct auth *auth;     /* borrows; NULL: no tokens */
     bool open_loopback;    /* whoever comes from this machine may do everything without a token */
     const struct api_more *more; /* borrows; NULL: nothing */
-    uint32_t calls_max;    /* under way on one loop; 0: 65,536; beyond it `busy` */
+    uint32_t calls_max;          /* under way on one loop; 0: 65,536; beyond it `busy` */
 };
 
 /* E_NOMEM. */

@@ -37,29 +37,30 @@ const char *scope_name(enum scope scope);
 #define SCOPES_LOOK (SCOPE_READ | SCOPE_CONSUME | SCOPE_OPERATE)
 
 /* name, text in OpenAPI, scopes that may do it beside admin, traits */
-#define ACTION_TABLE(X)                                                                            \
-    X(OPEN, "open", 0, 0) /* needs no token */                                                     \
-    X(PING, "ping", SCOPES_LOOK | SCOPE_PUBLISH, 0)                                                \
-    X(LOOK, "look", SCOPES_LOOK, 0)     /* definitions with their counters */                      \
-    X(BROWSE, "browse", SCOPES_LOOK, 0) /* messages and entries with what they hold */             \
-    X(FOLLOW, "follow", SCOPES_LOOK | SCOPE_PUBLISH, 0) /* one receipt, entry, reservation */      \
-    X(SUBMIT, "submit", SCOPE_PUBLISH, 0)                                                          \
-    X(TAKE, "take", SCOPE_CONSUME | SCOPE_OPERATE, ACTION_CHANGES) /* delete a message */          \
-    X(OPERATE, "operate", SCOPE_OPERATE, ACTION_CHANGES)                                           \
-    X(DEFINE, "define", 0, ACTION_CHANGES | ACTION_NAMES)                                          \
-    X(REMOVE, "remove", 0, ACTION_CHANGES)                                                         \
-    X(OVERSEE, "oversee", SCOPE_READ | SCOPE_OPERATE,                                              \
-      ACTION_WHOLE) /* about everything there is */                                                \
-    X(AUDIT, "audit", 0, ACTION_WHOLE)                                                             \
+#define ACTION_TABLE(X)                                                                                 \
+    X(OPEN, "open", 0, 0) /* needs no token */                                                          \
+    X(PING, "ping", SCOPES_LOOK | SCOPE_PUBLISH, 0)                                                     \
+    X(LOOK, "look", SCOPES_LOOK, 0)     /* definitions with their counters */                           \
+    X(BROWSE, "browse", SCOPES_LOOK, 0) /* messages and entries with what they hold */                  \
+    X(FOLLOW, "follow", SCOPES_LOOK | SCOPE_PUBLISH, 0) /* one receipt, entry, reservation */           \
+    X(SUBMIT, "submit", SCOPE_PUBLISH, 0)                                                               \
+    X(TAKE, "take", SCOPE_CONSUME | SCOPE_OPERATE, ACTION_CHANGES) /* delete a message */               \
+    X(OPERATE, "operate", SCOPE_OPERATE, ACTION_CHANGES)                                                \
+    X(DEFINE, "define", 0, ACTION_CHANGES | ACTION_NAMES)                                               \
+    X(REMOVE, "remove", 0, ACTION_CHANGES)                                                              \
+    X(OVERSEE, "oversee", SCOPE_READ | SCOPE_OPERATE,                                                   \
+      ACTION_WHOLE) /* about everything there is */                                                     \
+    X(AUDIT, "audit", 0, ACTION_WHOLE)                                                                  \
     /* The management API: users of AMQP come here too, and their patterns are asked by the handler. */ \
-    X(MANAGE_PING, "manage-ping", SCOPES_LOOK | SCOPE_PUBLISH, 0)                                  \
-    X(MANAGE_LOOK, "manage-look", SCOPES_LOOK, ACTION_WHOLE)                                       \
-    X(MANAGE_PUBLISH, "manage-publish", SCOPE_PUBLISH, ACTION_WHOLE)                               \
-    X(MANAGE_GET, "manage-get", SCOPE_CONSUME, ACTION_WHOLE) /* messages, as a consumer gets them */ \
-    X(MANAGE_PURGE, "manage-purge", SCOPE_OPERATE, ACTION_CHANGES | ACTION_WHOLE)                  \
-    X(MANAGE_DEFINE, "manage-define", 0, ACTION_CHANGES | ACTION_WHOLE)                            \
-    X(MANAGE_POLICY, "manage-policy", 0, ACTION_CHANGES | ACTION_WHOLE)                            \
-    X(MANAGE_SECRETS, "manage-secrets", 0, ACTION_WHOLE) /* look at what has password hashes */    \
+    X(MANAGE_PING, "manage-ping", SCOPES_LOOK | SCOPE_PUBLISH, 0)                                       \
+    X(MANAGE_LOOK, "manage-look", SCOPES_LOOK, ACTION_WHOLE)                                            \
+    X(MANAGE_PUBLISH, "manage-publish", SCOPE_PUBLISH, ACTION_WHOLE)                                    \
+    X(MANAGE_GET, "manage-get", SCOPE_CONSUME,                                                          \
+      ACTION_WHOLE) /* messages, as a consumer gets them */                                             \
+    X(MANAGE_PURGE, "manage-purge", SCOPE_OPERATE, ACTION_CHANGES | ACTION_WHOLE)                       \
+    X(MANAGE_DEFINE, "manage-define", 0, ACTION_CHANGES | ACTION_WHOLE)                                 \
+    X(MANAGE_POLICY, "manage-policy", 0, ACTION_CHANGES | ACTION_WHOLE)                                 \
+    X(MANAGE_SECRETS, "manage-secrets", 0, ACTION_WHOLE) /* look at what has password hashes */         \
     X(MANAGE_RULE, "manage-rule", 0, ACTION_CHANGES | ACTION_WHOLE) /* users, vhosts, imports */
 
 enum action_trait {

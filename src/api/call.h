@@ -75,13 +75,13 @@ struct call {
     /* ---- of single routes ---- */
     struct definition definition; /* define; owned when has_definition */
     bool has_definition;
-    json_t *tree;          /* owns: bodies read whole */
-    uint32_t tries;        /* of one that is submitted again */
-    uint64_t count;        /* purge, redrive: done so far */
-    struct gather *gather; /* borrows */
-    struct buffer *kept;   /* owns: a tenant's list so far, or NULL */
-    bool quiet;            /* what is asked now only looks: nobody has to answer for it */
-    void *own;             /* owns: of routes in api_more ... */
+    json_t *tree;                /* owns: bodies read whole */
+    uint32_t tries;              /* of one that is submitted again */
+    uint64_t count;              /* purge, redrive: done so far */
+    struct gather *gather;       /* borrows */
+    struct buffer *kept;         /* owns: a tenant's list so far, or NULL */
+    bool quiet;                  /* what is asked now only looks: nobody has to answer for it */
+    void *own;                   /* owns: of routes in api_more ... */
     void (*own_free)(void *own); /* ... and how it goes */
 
     struct call_block *blocks; /* owns: what did not fit the arena */

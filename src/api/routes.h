@@ -9,7 +9,12 @@
 enum route_body { BODY_NONE, BODY_JSON, BODY_ANY };
 
 /* Query parameters that a route knows; others are refused. */
-enum route_query { QUERY_PAGE = 1, QUERY_FILTER = 2, QUERY_VIEW = 4, QUERY_OWN = 8 /* the handler reads it */ };
+enum route_query {
+    QUERY_PAGE = 1,
+    QUERY_FILTER = 2,
+    QUERY_VIEW = 4,
+    QUERY_OWN = 8 /* the handler reads it */
+};
 
 struct route {
     enum http_method method;

@@ -57,14 +57,14 @@ struct io_thread {
 struct server {
     const struct server_options *options;
     struct handles_share share;
-    struct auth *auth;         /* owns */
-    struct dispatch *dispatch; /* owns */
-    struct amqp_hub *amqp;     /* owns */
-    struct engine *engine;     /* owns */
-    struct manager *manager;   /* owns */
+    struct auth *auth;                                 /* owns */
+    struct dispatch *dispatch;                         /* owns */
+    struct amqp_hub *amqp;                             /* owns */
+    struct engine *engine;                             /* owns */
+    struct manager *manager;                           /* owns */
     struct manage_listener listeners[API_SERVERS_MAX]; /* as the management API tells of them */
-    struct api *api;           /* owns */
-    struct io_thread *threads; /* owns */
+    struct api *api;                                   /* owns */
+    struct io_thread *threads;                         /* owns */
     uint32_t thread_count;
 
     pthread_mutex_t lock; /* guards open_servers */
@@ -358,9 +358,8 @@ static int start_manager(struct server *s) {
         s->listeners[count] = (struct manage_listener){
             .protocol = l->amqp ? amqp : http, .host = l->host, .port = l->port};
     }
-    const struct manage_options options = {.version = s->options->version,
-                                           .listeners = s->listeners,
-                                           .listener_count = count};
+    const struct manage_options options = {
+        .version = s->options->version, .listeners = s->listeners, .listener_count = count};
     return manager_create(&options, &s->manager);
 }
 

@@ -11,10 +11,10 @@
 #define TEXT_MAX_BYTES ((size_t)8 << 20)
 
 static const enum request_kind kinds[MANAGE_LISTS] = {
-    [LIST_VHOST] = REQUEST_VHOST_LIST,           [LIST_EXCHANGE] = REQUEST_EXCHANGE_LIST,
-    [LIST_QUEUE] = REQUEST_QUEUE_LIST,           [LIST_BINDING] = REQUEST_BINDING_LIST,
-    [LIST_CONSUMER] = REQUEST_CONSUMER_LIST,     [LIST_POLICY] = REQUEST_POLICY_LIST,
-    [LIST_USER] = REQUEST_USER_LIST,             [LIST_PERMISSION] = REQUEST_PERMISSION_LIST,
+    [LIST_VHOST] = REQUEST_VHOST_LIST,       [LIST_EXCHANGE] = REQUEST_EXCHANGE_LIST,
+    [LIST_QUEUE] = REQUEST_QUEUE_LIST,       [LIST_BINDING] = REQUEST_BINDING_LIST,
+    [LIST_CONSUMER] = REQUEST_CONSUMER_LIST, [LIST_POLICY] = REQUEST_POLICY_LIST,
+    [LIST_USER] = REQUEST_USER_LIST,         [LIST_PERMISSION] = REQUEST_PERMISSION_LIST,
 };
 
 static void own_free(void *own) {
@@ -127,9 +127,8 @@ bool manage_refused(struct call *c) {
     const struct request *r = &c->request.r;
     if (r->refusal == REFUSAL_NONE)
         return false;
-    struct problem_facts facts = {.kind = problem_of(r->refusal),
-                                  .detail = r->error_detail,
-                                  .pointer = r->error_pointer};
+    struct problem_facts facts = {
+        .kind = problem_of(r->refusal), .detail = r->error_detail, .pointer = r->error_pointer};
     call_problem_facts(c, &facts);
     return true;
 }

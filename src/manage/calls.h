@@ -33,8 +33,9 @@ struct import;       /* import.c */
 
 /* Of one call; made when first asked for, and goes with the call. */
 struct manage {
-    struct buffer lists[MANAGE_LISTS]; /* owns: items as request.h describes them, u32 length before each */
-    unsigned wanted;                   /* of WANT: not asked yet */
+    struct buffer
+        lists[MANAGE_LISTS]; /* owns: items as request.h describes them, u32 length before each */
+    unsigned wanted;         /* of WANT: not asked yet */
     enum manage_list asking;
     void (*then)(struct call *c);
     bool there;                 /* what is defined was there before: 204, not 201 */

@@ -8,9 +8,12 @@ static const struct {
     enum manage_list list;
     bool of_vhost; /* stands in the export of a vhost as well */
 } parts[] = {
-    {"users", LIST_USER, false},           {"vhosts", LIST_VHOST, false},
-    {"permissions", LIST_PERMISSION, false}, {"policies", LIST_POLICY, true},
-    {"queues", LIST_QUEUE, true},          {"exchanges", LIST_EXCHANGE, true},
+    {"users", LIST_USER, false},
+    {"vhosts", LIST_VHOST, false},
+    {"permissions", LIST_PERMISSION, false},
+    {"policies", LIST_POLICY, true},
+    {"queues", LIST_QUEUE, true},
+    {"exchanges", LIST_EXCHANGE, true},
     {"bindings", LIST_BINDING, true},
 };
 

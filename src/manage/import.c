@@ -129,11 +129,13 @@ static bool fill_user(struct call *c, const json_t *item, struct request *r) {
     struct span hash = member_text(item, "password_hash");
     struct span algorithm = member_text(item, "hashing_algorithm");
     if (algorithm.size == 0)
-        algorithm = span_text("rabbit_password_hashing_md5"); /* of the files before there were names */
+        algorithm =
+            span_text("rabbit_password_hashing_md5"); /* of the files before there were names */
     i->hash[0] = '\0';
     if (hash.size > 0 && password_import(algorithm, hash, i->hash) != 0)
-        report(c, item, "the password cannot be checked by its hashing_algorithm: the user is made, "
-                        "but no password lets it in until a new one is set");
+        report(c, item,
+               "the password cannot be checked by its hashing_algorithm: the user is made, "
+               "but no password lets it in until a new one is set");
     if (json_object_size(json_object_get(item, "limits")) > 0)
         report(c, item, "limits of users are not kept");
     put_tags(item, &i->tags);
@@ -188,9 +190,15 @@ static bool fill_exchange(struct call *c, const json_t *item, struct request *r)
 
 /* Taken and kept by the model, and without effect there. */
 static const char *const idle_arguments[] = {
-    "x-queue-master-locator",      "x-quorum-initial-group-size", "x-dead-letter-strategy",
-    "x-max-in-memory-length",      "x-max-in-memory-bytes",       "x-queue-leader-locator",
-    "x-initial-cluster-size",      "x-queue-version",             "x-ha-policy",
+    "x-queue-master-locator",
+    "x-quorum-initial-group-size",
+    "x-dead-letter-strategy",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-queue-leader-locator",
+    "x-initial-cluster-size",
+    "x-queue-version",
+    "x-ha-policy",
     "x-cancel-on-ha-failover",
 };
 
@@ -226,12 +234,12 @@ static bool fill_binding(struct call *c, const json_t *item, struct request *r) 
     r->kind = REQUEST_AMQP_BIND;
     r->vhost = vhost_of(c, item);
     r->name = member_text(item, "source");
-    r->in.binding = (struct binding){
-        .source = r->name,
-        .destination = member_text(item, "destination"),
-        .to_exchange = span_is(member_text(item, "destination_type"), "exchange"),
-        .routing_key = member_text(item, "routing_key"),
-        .arguments = arguments};
+    r->in.binding =
+        (struct binding){.source = r->name,
+                         .destination = member_text(item, "destination"),
+                         .to_exchange = span_is(member_text(item, "destination_type"), "exchange"),
+                         .routing_key = member_text(item, "routing_key"),
+                         .arguments = arguments};
     return true;
 }
 
@@ -243,9 +251,10 @@ static bool fill_nothing(struct call *c, const json_t *item, struct request *r) 
     if (strcmp(p->name, "global_parameters") == 0 &&
         (span_is(name, "internal_cluster_id") || span_is(name, "cluster_name")))
         return false;
-    report(c, item, strcmp(p->name, "topic_permissions") == 0
-                        ? "permissions by routing key are not kept"
-                        : "there are no parameters here (shovels, federation, limits)");
+    report(c, item,
+           strcmp(p->name, "topic_permissions") == 0
+               ? "permissions by routing key are not kept"
+               : "there are no parameters here (shovels, federation, limits)");
     return false;
 }
 
@@ -305,9 +314,10 @@ static void defined(struct call *c) {
             return;
     }
     if (r->refusal != REFUSAL_NONE) {
-        const char *detail = r->error_detail != NULL                           ? r->error_detail
-                             : strcmp(parts[i->part].name, "policies") == 0 ? "there are no policies"
-                                                                               : refusal_name(r->refusal);
+        const char *detail = r->error_detail != NULL ? r->error_detail
+                             : strcmp(parts[i->part].name, "policies") == 0
+                                 ? "there are no policies"
+                                 : refusal_name(r->refusal);
         const char *slash = strrchr(r->error_pointer, '/');
         snprintf(why, sizeof why, "%s%s%s", detail, slash != NULL ? ": " : "",
                  slash != NULL ? slash + 1 : "");

@@ -191,10 +191,9 @@ static json_t *binding_json(const struct manage_item *item, bool definition) {
 }
 
 json_t *default_binding_json(struct span vhost, struct span queue) {
-    struct manage_item item = {.vhost = vhost,
-                               .u.binding = {.source = span_text(""),
-                                             .destination = queue,
-                                             .routing_key = queue}};
+    struct manage_item item = {
+        .vhost = vhost,
+        .u.binding = {.source = span_text(""), .destination = queue, .routing_key = queue}};
     return binding_json(&item, false);
 }
 
@@ -211,13 +210,12 @@ static json_t *consumer_json(const struct manage_item *item) {
     set_bool(o, "exclusive", (item->u.consumer.flags & 1) != 0);
     set_bool(o, "ack_required", (item->u.consumer.flags & 2) == 0);
     set_bool(o, "active", (item->u.consumer.flags & 4) != 0);
-    set_text(o, "activity_status",
-             span_text((item->u.consumer.flags & 4) != 0 ? "up" : "waiting"));
+    set_text(o, "activity_status", span_text((item->u.consumer.flags & 4) != 0 ? "up" : "waiting"));
     set_integer(o, "prefetch_count", item->u.consumer.prefetch);
     set_integer(o, "messages_unacknowledged", item->u.consumer.unsettled);
-    json_object_set_new(o, "arguments",
-                        json_pack("{s:I}", "x-priority",
-                                  (json_int_t)(int32_t)item->u.consumer.priority));
+    json_object_set_new(
+        o, "arguments",
+        json_pack("{s:I}", "x-priority", (json_int_t)(int32_t)item->u.consumer.priority));
     set_text(queue, "name", item->name);
     set_text(queue, "vhost", item->vhost);
     json_object_set_new(o, "queue", queue);

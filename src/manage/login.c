@@ -108,9 +108,7 @@ unsigned manage_tags(struct span text) {
 static bool pattern_matches(struct span pattern, struct span name) {
     char text[TEXT_MAX_BYTES + 1], subject[512];
     regex_t compiled;
-    if (pattern.size == 0) /* RabbitMQ: nothing but the empty name */
-        return name.size == 0;
-    if (pattern.size > TEXT_MAX_BYTES || name.size >= sizeof subject)
+    if (pattern.size == 0 || pattern.size > TEXT_MAX_BYTES || name.size >= sizeof subject)
         return false;
     memcpy(text, pattern.data, pattern.size);
     text[pattern.size] = '\0';
@@ -198,9 +196,8 @@ static void renew(struct call *c) {
     struct manage_login *l = m->login;
     struct request *r = call_request(c, REQUEST_USER_DEFINE);
     r->name = l->user.name;
-    r->in.user = (struct user_def){.name = l->user.name,
-                                   .hash = span_text(l->renewed),
-                                   .tags = span_text(l->tags)};
+    r->in.user = (struct user_def){
+        .name = l->user.name, .hash = span_text(l->renewed), .tags = span_text(l->tags)};
     manage_submit(c, true, renewed);
 }
 
@@ -209,8 +206,8 @@ static void renew(struct call *c) {
 static void work(uv_work_t *w) {
     struct manage_login *l = CONTAINER_OF(w, struct manage_login, work);
     struct span hash = span_text(l->hash);
-    l->right = l->known ? password_matches(hash, l->password)
-                        : password_matches_nobody(l->password);
+    l->right =
+        l->known ? password_matches(hash, l->password) : password_matches_nobody(l->password);
     if (l->right && password_is_foreign(hash) && password_hash(l->password, l->renewed) != 0)
         l->renewed[0] = '\0'; /* no memory: another time */
 }

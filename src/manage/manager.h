@@ -23,7 +23,7 @@ struct manager {
     uint8_t key[32];
     uint8_t known[KNOWN_LOGINS][KNOWN_LOGIN_BYTES];
     uint32_t next_known;
-    atomic_uint checking;     /* passwords under way */
+    atomic_uint checking; /* passwords under way */
     atomic_ullong next_session;
 };
 

@@ -63,7 +63,7 @@ void manage_publish(struct call *c) {
     struct span exchange = call_capture(c, 1);
     if (span_is(exchange, DEFAULT_EXCHANGE))
         exchange = span_text("");
-    if (!manage_allowed(c, RIGHT_WRITE, call_capture(c, 0), exchange))
+    if (!manage_allowed(c, RIGHT_WRITE, call_capture(c, 0), call_capture(c, 1)))
         return;
     struct amqp_publish from = {.exchange = exchange,
                                 .routing_key = member_text(c->tree, "routing_key"),
@@ -71,8 +71,9 @@ void manage_publish(struct call *c) {
     struct amqp_message message;
     if (from.body.data == NULL || from.routing_key.size > UINT8_MAX ||
         fill_message(c, &from, &message) != 0) {
-        call_invalid(c, "", "expected properties, routing_key, payload and payload_encoding "
-                            "(string or base64)");
+        call_invalid(c, "",
+                     "expected properties, routing_key, payload and payload_encoding "
+                     "(string or base64)");
         return;
     }
     struct request *r = call_request(c, REQUEST_AMQP_PUBLISH);
@@ -233,8 +234,9 @@ void manage_get(struct call *c) {
         return;
     int64_t count = member_integer(c->tree, "count");
     if (!read_mode(c->tree, &mode) || count < 1) {
-        call_invalid(c, "", "expected count, ackmode (ack_requeue_true, ack_requeue_false, "
-                            "reject_requeue_true, reject_requeue_false) and encoding");
+        call_invalid(c, "",
+                     "expected count, ackmode (ack_requeue_true, ack_requeue_false, "
+                     "reject_requeue_true, reject_requeue_false) and encoding");
         return;
     }
     m->asked = count < GET_MAX ? (uint32_t)count : GET_MAX;

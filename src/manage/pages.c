@@ -202,8 +202,8 @@ static void release(struct pages *p) {
 }
 
 void pages_end(struct call *c, struct pages *p) {
-    bool beyond = p->paged && p->page > 1 &&
-                  (p->page > p->count || (p->page - 1) * p->page_size >= p->count);
+    bool beyond =
+        p->paged && p->page > 1 && (p->page > p->count || (p->page - 1) * p->page_size >= p->count);
     if (p->failed) {
         call_problem(c, PROBLEM_INTERNAL, NULL);
     } else if (beyond) {

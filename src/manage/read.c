@@ -19,8 +19,9 @@ static const struct {
 static enum manage_list list_of(const struct call *c) {
     const char *name = c->route->pattern + sizeof "/api/" - 1;
     size_t i = 0;
-    while (i < ARRAY_LENGTH(plurals) - 1 && (strncmp(name, plurals[i].plural, strcspn(name, "/")) != 0 ||
-                                             strlen(plurals[i].plural) != strcspn(name, "/")))
+    while (i < ARRAY_LENGTH(plurals) - 1 &&
+           (strncmp(name, plurals[i].plural, strcspn(name, "/")) != 0 ||
+            strlen(plurals[i].plural) != strcspn(name, "/")))
         i++;
     return plurals[i].list;
 }
@@ -45,6 +46,20 @@ static void add_default_bindings(struct call *c, struct pages *p) {
     }
 }
 
+/* There is one in each vhost, which the engine does not list: nothing can be done to it. */
+static void add_default_exchanges(struct call *c, struct span vhost, struct pages *p) {
+    struct manage_items i;
+    struct manage_item item;
+    for (items_begin(&i, c->own, LIST_VHOST); items_next(&i, &item);) {
+        struct manage_item exchange = {
+            .vhost = item.vhost,
+            .name = span_text(""),
+            .u.exchange.info = {.type = EXCHANGE_DIRECT, .durable = true, .builtin = true}};
+        if (sees(c, LIST_VHOST, &item) && (vhost.size == 0 || span_equal(vhost, item.vhost)))
+            pages_add(p, item_to_json(c, LIST_EXCHANGE, &exchange));
+    }
+}
+
 static void send_list(struct call *c) {
     enum manage_list list = list_of(c);
     struct span vhost = path_vhost(c, list);
@@ -55,6 +70,8 @@ static void send_list(struct call *c) {
         return;
     if (list == LIST_BINDING)
         add_default_bindings(c, p);
+    if (list == LIST_EXCHANGE)
+        add_default_exchanges(c, vhost, p);
     for (items_begin(&i, c->own, list); items_next(&i, &item);) {
         if (sees(c, list, &item) && (vhost.size == 0 || span_equal(vhost, item.vhost)))
             pages_add(p, item_to_json(c, list, &item));
@@ -64,8 +81,8 @@ static void send_list(struct call *c) {
 
 void manage_list_all(struct call *c) {
     enum manage_list list = list_of(c);
-    unsigned lists = 1u << list | 
-                     (list == LIST_BINDING || list == LIST_VHOST ? WANT(QUEUE) : 0);
+    unsigned lists = 1u << list | (list == LIST_BINDING || list == LIST_VHOST ? WANT(QUEUE) : 0) |
+                     (list == LIST_EXCHANGE ? WANT(VHOST) : 0);
     if (manage_of(c) != NULL)
         manage_ask(c, lists, path_vhost(c, list), send_list);
 }
@@ -98,8 +115,7 @@ static void send_one(struct call *c) {
             continue;
         json_t *found = item_to_json(c, list, &item);
         if (list == LIST_QUEUE && found != NULL)
-            json_object_set_new(found, "consumer_details",
-                                consumers_of(c, item.vhost, item.name));
+            json_object_set_new(found, "consumer_details", consumers_of(c, item.vhost, item.name));
         manage_send(c, 200, found);
         return;
     }
@@ -109,8 +125,7 @@ static void send_one(struct call *c) {
 void manage_show(struct call *c) {
     enum manage_list list = list_of(c);
     bool alone = c->match.capture_count == 1;
-    unsigned lists = 1u << list | 
-                     (list == LIST_QUEUE ? WANT(CONSUMER) : 0) |
+    unsigned lists = 1u << list | (list == LIST_QUEUE ? WANT(CONSUMER) : 0) |
                      (list == LIST_VHOST ? WANT(QUEUE) : 0);
     if (manage_of(c) != NULL)
         manage_ask(c, lists, alone ? span_text("") : call_capture(c, 0), send_one);

@@ -51,8 +51,7 @@ static struct session_seen *sessions_of(const struct call *c, size_t *ret_count)
             seen = grown;
             capacity *= 2;
         }
-        seen[count++] =
-            (struct session_seen){item.u.consumer.session, item.u.consumer.channel};
+        seen[count++] = (struct session_seen){item.u.consumer.session, item.u.consumer.channel};
     }
     if (seen != NULL && count > 1)
         qsort(seen, count, sizeof *seen, compare_seen);
@@ -148,9 +147,9 @@ static json_t *listeners_json(const struct manager *m) {
     json_t *list = json_array();
     for (size_t i = 0; i < m->options.listener_count; i++) {
         const struct manage_listener *l = &m->options.listeners[i];
-        json_array_append_new(list, json_pack("{s:s,s:s,s:s,s:i}", "node", MANAGE_NODE, "protocol",
-                                              l->protocol, "ip_address", l->host, "port",
-                                              (int)l->port));
+        json_array_append_new(list,
+                              json_pack("{s:s,s:s,s:s,s:i}", "node", MANAGE_NODE, "protocol",
+                                        l->protocol, "ip_address", l->host, "port", (int)l->port));
     }
     return list;
 }
@@ -158,9 +157,9 @@ static json_t *listeners_json(const struct manager *m) {
 static json_t *exchange_types_json(void) {
     json_t *list = json_array();
     for (int type = EXCHANGE_DIRECT; type <= EXCHANGE_HASH; type++)
-        json_array_append_new(
-            list, json_pack("{s:s,s:b}", "name", exchange_type_name((enum exchange_type)type, false),
-                            "enabled", 1));
+        json_array_append_new(list, json_pack("{s:s,s:b}", "name",
+                                              exchange_type_name((enum exchange_type)type, false),
+                                              "enabled", 1));
     json_array_append_new(list, json_pack("{s:s,s:b}", "name", "x-delayed-message", "enabled", 1));
     return list;
 }
@@ -172,10 +171,10 @@ static void send_overview(struct call *c) {
         call_problem(c, PROBLEM_INTERNAL, NULL);
         return;
     }
-    json_t *o = json_pack(
-        "{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "management_version", LIKE_VERSION, "rabbitmq_version",
-        LIKE_VERSION, "product_name", "Sluice", "product_version", m->options.version, "node",
-        MANAGE_NODE, "cluster_name", MANAGE_NODE, "rates_mode", "none", "erlang_version", "");
+    json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "management_version", LIKE_VERSION,
+                          "rabbitmq_version", LIKE_VERSION, "product_name", "Sluice",
+                          "product_version", m->options.version, "node", MANAGE_NODE,
+                          "cluster_name", MANAGE_NODE, "rates_mode", "none", "erlang_version", "");
     json_object_set_new(o, "exchange_types", exchange_types_json());
     json_object_set_new(o, "listeners", listeners_json(m));
     json_object_set_new(o, "contexts", json_array());
@@ -190,8 +189,9 @@ static void send_overview(struct call *c) {
                                   (json_int_t)t.consumers, "exchanges", (json_int_t)t.exchanges,
                                   "queues", (json_int_t)t.queues));
     json_object_set_new(o, "message_stats",
-                        json_pack("{s:I,s:I,s:I}", "publish", (json_int_t)t.published, "deliver_get",
-                                  (json_int_t)t.delivered, "ack", (json_int_t)t.acked));
+                        json_pack("{s:I,s:I,s:I}", "publish", (json_int_t)t.published,
+                                  "deliver_get", (json_int_t)t.delivered, "ack",
+                                  (json_int_t)t.acked));
     manage_send(c, 200, o);
 }
 
@@ -223,12 +223,11 @@ static json_t *node_json(const struct call *c) {
     snprintf(pid, sizeof pid, "%d", (int)getpid());
     uint64_t uptime_ms = (clock_real_ns() - api->started_ns) / NS_PER_MS;
     bool full = engine_room(api->options.engine) != LOG_ROOM_OK;
-    json_t *o = json_pack("{s:s,s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:I,s:i,s:[]}", "name", MANAGE_NODE,
-                          "type", "disc", "running", 1, "os_pid", pid, "uptime",
-                          (json_int_t)uptime_ms, "mem_used", (json_int_t)resident_bytes(),
-                          "mem_alarm", 0, "disk_free_alarm", (int)full, "fd_total",
-                          (json_int_t)files.rlim_cur, "processors",
-                          (int)sysconf(_SC_NPROCESSORS_ONLN), "partitions");
+    json_t *o = json_pack(
+        "{s:s,s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:I,s:i,s:[]}", "name", MANAGE_NODE, "type", "disc",
+        "running", 1, "os_pid", pid, "uptime", (json_int_t)uptime_ms, "mem_used",
+        (json_int_t)resident_bytes(), "mem_alarm", 0, "disk_free_alarm", (int)full, "fd_total",
+        (json_int_t)files.rlim_cur, "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "partitions");
     json_object_set_new(o, "exchange_types", exchange_types_json());
     json_object_set_new(o, "rates_mode", json_string("none"));
     json_object_set_new(o, "being_drained", json_false());
@@ -254,9 +253,9 @@ void manage_cluster_name(struct call *c) {
 }
 
 void manage_auth(struct call *c) {
-    manage_send(c, 200,
-                json_pack("{s:b,s:s,s:s}", "enable_uaa", 0, "uaa_client_id", "", "uaa_location",
-                          ""));
+    manage_send(
+        c, 200,
+        json_pack("{s:b,s:s,s:s}", "enable_uaa", 0, "uaa_client_id", "", "uaa_location", ""));
 }
 
 void manage_whoami(struct call *c) {
@@ -294,8 +293,9 @@ static void flushed(struct call *c) {
 /* Alarms, and that the engine decides and flushes: what is said to be well was tried. */
 void manage_health(struct call *c) {
     if (engine_room(c->loop->api->options.engine) != LOG_ROOM_OK) {
-        manage_send(c, 503, json_pack("{s:s,s:s}", "status", "failed", "reason",
-                                      "There are alarms in effect in the cluster: low on disk"));
+        manage_send(c, 503,
+                    json_pack("{s:s,s:s}", "status", "failed", "reason",
+                              "There are alarms in effect in the cluster: low on disk"));
         return;
     }
     if (manage_of(c) == NULL)

@@ -96,8 +96,7 @@ static void put_value(struct amqp_table_out *t, const char *name, const json_t *
         break;
     case JSON_ARRAY:
         opened = amqp_put_open(t, name, 'A');
-        json_array_foreach(v, i, item)
-            put_value(t, NULL, item, depth + 1);
+        json_array_foreach(v, i, item) put_value(t, NULL, item, depth + 1);
         amqp_put_close(t, opened);
         break;
     case JSON_STRING:
@@ -120,8 +119,7 @@ static void put_value(struct amqp_table_out *t, const char *name, const json_t *
 static void put_object(struct amqp_table_out *t, const json_t *object, unsigned depth) {
     const char *name;
     json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-        put_value(t, name, value, depth);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value) put_value(t, name, value, depth);
 }
 
 int table_from_json(const json_t *object, struct buffer *out, struct span *ret_entries) {

@@ -63,8 +63,7 @@ static struct span tags_of(struct call *c) {
     buffer_clear(&m->text);
     json_array_foreach((json_t *)(uintptr_t)tags, i, tag) {
         const char *text = json_string_value(tag);
-        if (text != NULL &&
-            buffer_printf(&m->text, "%s%s", m->text.size > 0 ? "," : "", text) != 0)
+        if (text != NULL && buffer_printf(&m->text, "%s%s", m->text.size > 0 ? "," : "", text) != 0)
             return no_text();
     }
     return manage_copy(c, buffer_span(&m->text));
@@ -99,9 +98,8 @@ static void put_user(struct call *c) {
     m->there = listed(c, LIST_USER, no_text(), name);
     struct request *r = call_request(c, REQUEST_USER_DEFINE);
     r->name = name;
-    r->in.user = (struct user_def){.name = name,
-                                   .hash = manage_copy(c, span_text(hash)),
-                                   .tags = tags_of(c)};
+    r->in.user = (struct user_def){
+        .name = name, .hash = manage_copy(c, span_text(hash)), .tags = tags_of(c)};
     manage_submit(c, false, manage_defined);
 }
 
@@ -226,9 +224,10 @@ static void declare_queue(struct call *c) {
     if (!take_arguments(c, &arguments))
         return;
     struct request *r = about_named(c, REQUEST_AMQP_QUEUE_DECLARE);
-    r->in.queue_declare = (struct queue_declare){.arguments = arguments,
-                                                 .durable = is_durable(c->tree),
-                                                 .auto_delete = member_bool(c->tree, "auto_delete")};
+    r->in.queue_declare =
+        (struct queue_declare){.arguments = arguments,
+                               .durable = is_durable(c->tree),
+                               .auto_delete = member_bool(c->tree, "auto_delete")};
     manage_submit(c, false, manage_defined);
 }
 
