@@ -29,15 +29,60 @@ static enum chunk_state take_size_byte(struct chunk *c, uint8_t byte) {
         return CHUNK_BAD;
     if (byte == '\r')
         return CHUNK_SIZE_LF;
+    c->extension = EXTENSION_BEFORE_NAME;
     return byte == ';' ? CHUNK_EXTENSION : CHUNK_BAD;
+}
+
+static enum chunk_extension after_name(uint8_t byte, bool blank) {
+    return blank         ? EXTENSION_AFTER_NAME
+           : byte == '=' ? EXTENSION_BEFORE_VALUE
+           : byte == ';' ? EXTENSION_BEFORE_NAME
+                         : EXTENSION_BAD;
+}
+
+static enum chunk_extension after_value(uint8_t byte, bool blank) {
+    return blank ? EXTENSION_AFTER_VALUE : byte == ';' ? EXTENSION_BEFORE_NAME : EXTENSION_BAD;
+}
+
+static enum chunk_extension next_extension(enum chunk_extension now, uint8_t byte) {
+    const bool blank = byte == ' ' || byte == '\t', token = gate_is_token(byte);
+    switch (now) {
+    case EXTENSION_BEFORE_NAME:
+        return blank ? now : token ? EXTENSION_NAME : EXTENSION_BAD;
+    case EXTENSION_NAME:
+        return token ? now : after_name(byte, blank);
+    case EXTENSION_AFTER_NAME:
+        return after_name(byte, blank);
+    case EXTENSION_BEFORE_VALUE:
+        return blank         ? now
+               : token       ? EXTENSION_VALUE
+               : byte == '"' ? EXTENSION_QUOTED
+                             : EXTENSION_BAD;
+    case EXTENSION_VALUE:
+        return token ? now : after_value(byte, blank);
+    case EXTENSION_QUOTED:
+        return byte == '"' ? EXTENSION_AFTER_VALUE : byte == '\\' ? EXTENSION_ESCAPED : now;
+    case EXTENSION_ESCAPED:
+        return EXTENSION_QUOTED;
+    case EXTENSION_AFTER_VALUE:
+        return after_value(byte, blank);
+    default:
+        return EXTENSION_BAD;
+    }
+}
+
+static bool may_end(enum chunk_extension e) {
+    return e == EXTENSION_NAME || e == EXTENSION_AFTER_NAME || e == EXTENSION_VALUE ||
+           e == EXTENSION_AFTER_VALUE;
 }
 
 static enum chunk_state take_extension_byte(struct chunk *c, uint8_t byte) {
     if (byte == '\r')
-        return CHUNK_SIZE_LF;
+        return may_end(c->extension) ? CHUNK_SIZE_LF : CHUNK_BAD;
     if (!gate_is_value(byte) || ++c->extension_bytes > CHUNK_EXTENSION_BYTES)
         return CHUNK_BAD;
-    return CHUNK_EXTENSION;
+    c->extension = next_extension(c->extension, byte);
+    return c->extension != EXTENSION_BAD ? CHUNK_EXTENSION : CHUNK_BAD;
 }
 
 static enum chunk_state take_framing_byte(struct chunk *c, uint8_t byte) {

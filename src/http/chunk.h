@@ -2,7 +2,8 @@
  * http/chunk.h - takes the framing off a chunked body, strictly.
  *
  * Promise: sizes are 1 to 8 hex digits, every line ends with CRLF, each chunk's data is followed by
- *          CRLF and nothing else; extensions are skipped (at most CHUNK_EXTENSION_BYTES in a body).
+ *          CRLF and nothing else; extensions are well-formed, and skipped (at most CHUNK_EXTENSION_BYTES in a
+ *          body).
  * Shape:   plain struct, no allocation. The trailer after the last chunk is the caller's (gate.h).
  */
 #ifndef SLUICE_HTTP_CHUNK_H
@@ -23,8 +24,22 @@ enum chunk_state {
     CHUNK_BAD,
 };
 
+/* RFC 9112 section 7.1.1: *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ) */
+enum chunk_extension {
+    EXTENSION_BEFORE_NAME,
+    EXTENSION_NAME,
+    EXTENSION_AFTER_NAME,
+    EXTENSION_BEFORE_VALUE,
+    EXTENSION_VALUE,
+    EXTENSION_QUOTED,
+    EXTENSION_ESCAPED,
+    EXTENSION_AFTER_VALUE,
+    EXTENSION_BAD,
+};
+
 struct chunk {
     enum chunk_state state;
+    enum chunk_extension extension;
     uint32_t left;   /* of the size being read, or of the data to come */
     uint32_t digits; /* of the size so far */
     uint32_t extension_bytes;

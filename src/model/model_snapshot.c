@@ -171,8 +171,8 @@ static int load_section(struct model *m, struct span whole, struct reader *index
     uint64_t length = reader_u64(index);
     uint32_t chunks = reader_u32(index);
     if (index->failed || offset > whole.size || length > whole.size - offset ||
-        module <= *last_module) {
-        return E_CORRUPT;
+        module <= *last_module || version == 0) {
+        return E_CORRUPT; /* no module begins with version 0: to them it means that nothing is loaded */
     }
     if (module >= MODULE_COUNT || modules[module] == NULL || modules[module]->load == NULL ||
         version > modules[module]->section_version) {

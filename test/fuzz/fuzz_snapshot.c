@@ -2,8 +2,8 @@
  * Snapshots: of a model, with checksums that hold, and as they stand.
  *
  *      byte 0     even: the rest is a snapshot, read as it is
- *                 odd:  the rest are sections, each u32 module, u32 length, bytes; they are put into a
- *                       container with good checksums, so that the readers of the modules are reached
+ *                 odd:  the rest are sections, each u16 module, u16 version, u32 length, bytes; they are
+ *                       put into a container with good checksums, so that the readers of the modules are reached
  *
  * What loads keeps its invariants, saves as the same bytes again, and can be gone on from.
  */
@@ -35,8 +35,8 @@ static void put(struct buffer *out, const void *bytes, size_t size) {
 
 /* docs/format/snapshot.md: the section goes out, its entry goes to the index. */
 static void put_section(struct buffer *out, struct buffer *index, uint32_t module, struct span s) {
-    put_u32(index, module);
-    put_u32(index, 1);
+    put_u32(index, module & 0xffff);
+    put_u32(index, module >> 16);
     put_u64(index, out->size);
     put_u64(index, s.size);
     put_u32(index, s.size > 0 ? 1 : 0);

@@ -92,7 +92,7 @@ static void sections_of(struct span s, struct buffer *out) {
     put_u8(out, 1);
     while (index.left > 0) {
         uint32_t module = reader_u32(&index);
-        reader_u32(&index);
+        module |= reader_u32(&index) << 16;
         uint64_t at = reader_u64(&index), size = reader_u64(&index);
         reader_take(&index, 8 * (size_t)reader_u32(&index));
         int rc = buffer_put_u32(out, module);
