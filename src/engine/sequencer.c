@@ -140,8 +140,27 @@ static struct decision decide(struct engine *e, uint64_t now_ns, struct request 
 
 static void run_trims(struct engine *e, uint64_t now_ns);
 
+/*
+ * Recovery closes every session that there is. While it waits for room on the disk none may begin, or it would be
+ * closed with those of before: what it holds would go to others, and an acknowledgement of it would be nothing.
+ */
+static bool must_wait_for_recovery(const struct engine *e, const struct request *r) {
+    if (!e->recovering)
+        return false;
+    return r->kind == REQUEST_CONSUME || r->kind == REQUEST_BASIC_GET || r->kind == REQUEST_QOS ||
+           (r->kind == REQUEST_AMQP_QUEUE_DECLARE && r->in.queue_declare.exclusive);
+}
+
 static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request *q) {
     struct request *r = &q->r;
+    if (must_wait_for_recovery(e, r)) {
+        r->refusal = REFUSAL_DISK_FULL;
+        r->error_detail = "the start is not complete: it waits for room on the disk";
+        q->wait_position = e->last_position;
+        e->stats.requests++;
+        e->stats.refused[r->refusal]++;
+        return;
+    }
     struct decision d = decide(e, now_ns, r);
     if (r->refusal == REFUSAL_NONE && d.failed) {
         r->refusal = REFUSAL_LIMIT;

@@ -274,8 +274,37 @@ static void recovery_waits_for_room(void **state) {
     provider_free(p);
 }
 
+/* Recovery would close it with those of before. */
+static void no_consumer_begins_before_recovery_is_over(void **state) {
+    (void)state;
+    struct world w;
+    struct request r;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    w.engine->recovering = true; /* as after a start without room on the disk */
+    request_init(&r, REQUEST_BASIC_GET);
+    r.session = 1;
+    r.vhost = span_text("/");
+    r.name = span_text("q");
+    assert_int_equal(engine_call(w.engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_DISK_FULL);
+    request_release(&r);
+    engine_turn(w.engine);
+    assert_false(w.engine->recovering);
+    request_init(&r, REQUEST_BASIC_GET);
+    r.session = 1;
+    r.vhost = span_text("/");
+    r.name = span_text("q");
+    assert_int_equal(engine_call(w.engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    request_release(&r);
+    world_release(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_consumer_begins_before_recovery_is_over),
         cmocka_unit_test(strict_pace_holds_and_is_used),
         cmocka_unit_test(a_restart_makes_no_burst),
         cmocka_unit_test(a_read_waits_for_what_it_saw),
