@@ -18,8 +18,8 @@
 
 #include "base/error.h"
 
-#define WORD_BITS  64u
-#define WORD_FULL  UINT64_MAX
+#define WORD_BITS 64u
+#define WORD_FULL UINT64_MAX
 #ifndef NUMBER_MAX /* fuzzing has less: memory for so many takes time */
 #define NUMBER_MAX (UINT32_MAX - 1)
 #endif
