@@ -151,16 +151,7 @@ static bool must_wait_for_recovery(const struct engine *e, const struct request 
            (r->kind == REQUEST_AMQP_QUEUE_DECLARE && r->in.queue_declare.exclusive);
 }
 
-static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request *q) {
-    struct request *r = &q->r;
-    if (must_wait_for_recovery(e, r)) {
-        r->refusal = REFUSAL_DISK_FULL;
-        r->error_detail = "the start is not complete: it waits for room on the disk";
-        q->wait_position = e->last_position;
-        e->stats.requests++;
-        e->stats.refused[r->refusal]++;
-        return;
-    }
+static void decide_and_append(struct engine *e, uint64_t now_ns, struct request *r) {
     struct decision d = decide(e, now_ns, r);
     if (r->refusal == REFUSAL_NONE && d.failed) {
         r->refusal = REFUSAL_LIMIT;
@@ -173,6 +164,16 @@ static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request 
             apply(e, &where, buffer_span(&e->facts));
         else
             r->refusal = refusal_of_append(e, r, error);
+    }
+}
+
+static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request *q) {
+    struct request *r = &q->r;
+    if (must_wait_for_recovery(e, r)) {
+        r->refusal = REFUSAL_DISK_FULL;
+        r->error_detail = "the start is not complete: it waits for room on the disk";
+    } else {
+        decide_and_append(e, now_ns, r);
     }
     q->wait_position = e->last_position;
     e->stats.requests++;

@@ -120,7 +120,7 @@ static void settled(struct call *c) {
 /* m->text holds the ids of what was got. */
 static void settle(struct call *c) {
     struct manage *m = c->own;
-    enum ack_mode mode;
+    enum ack_mode mode = REJECT_REQUEUE; /* it was read before: known */
     size_t count = m->text.size / sizeof(struct settle);
     struct settle *items = (void *)m->text.data;
     (void)read_mode(c->tree, &mode);
