@@ -265,6 +265,7 @@ int attempt_apply_started(struct model *m, const struct applied *w, uint16_t ver
     struct message_view view;
     if (rc != 0 || t == NULL || home == NULL || !queue_message_view(m, values.message, &view) ||
         limits_wait_ns(&t->limits, w->time_ns) != 0 ||
+        pace_wait_ns(queue_pace_view(m, view.queue), w->time_ns) != 0 ||
         breaker_wait_ns(&t->breaker, w->time_ns) != 0) {
         return E_CORRUPT;
     }
@@ -549,6 +550,9 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
     uint64_t end_ns = f.verdict == VERDICT_UNKNOWN ? f.at_ns : w->time_ns;
     struct message_view view;
     if (is_in_flight(m, f.message, &view)) {
+        if (queue_pace_view(m, view.queue)->in_flight == 0) {
+            return E_CORRUPT; /* of a snapshot that counted it out */
+        }
         pace_end(queue_pace(m, view.queue), end_ns);
         destination_ready_ended(m, view.queue, w->time_ns);
     }

@@ -230,7 +230,9 @@ int breaker_load(struct breaker *b, struct reader *in) {
     for (uint32_t i = 0; i < calls; i++) {
         ring_add(b, reader_u8(in) & (CALL_BAD | CALL_SLOW));
     }
-    return in->failed ? E_CORRUPT : 0;
+    bool fits = (b->state == BREAKER_OPEN || b->until_ns == 0) &&
+                (b->state == BREAKER_HALF_OPEN || (b->probes_out | b->probes_done) == 0);
+    return in->failed || !fits ? E_CORRUPT : 0;
 }
 
 void breaker_check(const struct breaker *b) {

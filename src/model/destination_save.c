@@ -168,6 +168,29 @@ static int load_attempts(struct model *m, struct reader *in) {
     return rc;
 }
 
+static uint32_t count_attempts(const struct destinations *all, uint32_t destination) {
+    uint32_t count = 0;
+    for (struct list_node *n = list_first(&all->started); n != NULL;
+         n = list_next(&all->started, n)) {
+        count += CONTAINER_OF(n, struct attempt, node)->destination == destination;
+    }
+    return count;
+}
+
+/* P2: what the limits count is under way. Few destinations have anything under way. */
+static bool attempts_fit(const struct destinations *all) {
+    uint64_t in_flight = 0;
+    for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
+        const struct destination *t = roster_at(&all->roster, i);
+        uint32_t here = limits_in_flight(&t->limits);
+        if (here > 0 && here != count_attempts(all, i)) {
+            return false;
+        }
+        in_flight += here;
+    }
+    return in_flight == all->attempt_cells.live;
+}
+
 int destination_load(struct model *m, struct reader *section) {
     struct destinations *all = m->destinations;
     uint32_t generation = reader_u32(section);
@@ -180,16 +203,7 @@ int destination_load(struct model *m, struct reader *section) {
         rc = load_attempts(m, section);
     }
     all->generation = generation;
-    return rc == 0 && !reader_done(section) ? E_CORRUPT : rc;
-}
-
-static uint32_t count_attempts(const struct destinations *all, uint32_t destination) {
-    uint32_t count = 0;
-    for (struct list_node *n = list_first(&all->started); n != NULL;
-         n = list_next(&all->started, n)) {
-        count += CONTAINER_OF(n, struct attempt, node)->destination == destination;
-    }
-    return count;
+    return rc == 0 && (!reader_done(section) || !attempts_fit(all)) ? E_CORRUPT : rc;
 }
 
 void destination_check(const struct model *m) {

@@ -37,6 +37,9 @@
 /* burst * T may span this much: keeps every sum of times far from 2^64. */
 #define ALLOWANCE_MAX_NS (UINT64_C(366) * 86400 * 1000000000)
 
+/* Tokens out and known ends of one pace: far above what may be under way; a snapshot with more is none of ours. */
+#define RING_MAX (64u << 20)
+
 /* A time with its fraction: ns + rest / count. */
 struct exact {
     uint64_t ns;
@@ -352,7 +355,7 @@ static int load_ends(struct pace *p, struct reader *in, uint32_t ends_count) {
     }
     uint64_t out = (uint64_t)p->in_flight + ends_count;
     uint64_t capacity = out > p->def.count ? out : p->def.count;
-    if (ends_count > in->left / 8 || capacity > UINT32_MAX) {
+    if (ends_count > in->left / 8 || capacity > RING_MAX) {
         return E_CORRUPT;
     }
     p->ends = malloc(capacity * sizeof *p->ends);

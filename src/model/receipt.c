@@ -233,6 +233,7 @@ static int receipt_save(const struct model *m, struct buffer *chunk,
 }
 
 static int receipt_load(struct model *m, struct reader *section) {
+    struct message_view view;
     uint32_t count = reader_u32(section);
     int rc = 0;
     for (uint32_t i = 0; i < count && rc == 0 && !section->failed; i++) {
@@ -243,7 +244,9 @@ static int receipt_load(struct model *m, struct reader *section) {
         c.status = reader_u16(section);
         c.state = reader_u8(section);
         c.reason = reader_u8(section);
-        bool valid = !section->failed && c.state <= MESSAGE_DROPPED && c.reason <= DEAD_REASON_MAX;
+        /* The end of a message that is still there would make a second one. */
+        bool valid = !section->failed && c.state <= MESSAGE_DROPPED &&
+                     c.reason <= DEAD_REASON_MAX && !queue_message_view(m, c.id, &view);
         rc = valid ? append(m->receipts, &c) : E_CORRUPT;
     }
     return rc;

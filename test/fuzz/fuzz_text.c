@@ -1,6 +1,6 @@
 /*
  * The small readers of what clients and providers write: paths, queries, receipts, times, durations, numbers, tokens,
- * traces, lists of statuses, addresses, header lines, excerpts. The first byte chooses; the rest is the text.
+ * traces, lists of statuses, addresses, header lines, excerpts, templates. The first byte chooses; the rest is the text.
  *
  * What is understood reads as the same when it is written again.
  */
@@ -20,6 +20,7 @@
 #include "http/query.h"
 #include "http/router.h"
 #include "model/destination.h"
+#include "model/template.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -215,11 +216,55 @@ static void check_excerpt(struct span in) {
     }
 }
 
+/* Each place but {queue} has the same value. */
+static int look_up(void *context, struct span place, struct span *ret) {
+    *ret = *(const struct span *)context;
+    return span_is(place, "queue") ? E_NOT_FOUND : 0;
+}
+
+static bool shape_kept(enum template_for target, struct span out) {
+    for (size_t i = 0; i < out.size; i++) {
+        uint8_t c = out.data[i];
+        if (c < 0x20 || c == 0x7f || (target != TEMPLATE_LINE && c <= ' ') ||
+            (target == TEMPLATE_WORD && (c < 'A' || c > 'Z'))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* First line: a template. The rest: what a message has for its places. Nothing of it ends a line or leaves its segment. */
+static void check_template(struct span in) {
+    const uint8_t *line = memchr(in.data, '\n', in.size);
+    if (line == NULL) {
+        return;
+    }
+    char *text = strndup((const char *)in.data, (size_t)(line - in.data));
+    struct span value = span_of(line + 1, (size_t)(in.data + in.size - line - 1));
+    assert(text != NULL);
+    bool plain = shape_kept(TEMPLATE_URL, span_text(text)) && strchr(text, '.') == NULL;
+    for (int target = TEMPLATE_URL; target <= TEMPLATE_WORD; target++) {
+        struct buffer out;
+        struct span place;
+        buffer_init(&out, 1u << 16);
+        int rc = template_expand(text, (enum template_for)target, look_up, &value, &out, &place);
+        if (rc == 0 && plain && template_problem(text) == NULL && template_has_places(text)) {
+            struct span made = buffer_span(&out);
+            assert(target == TEMPLATE_WORD || shape_kept((enum template_for)target, made));
+            assert(target != TEMPLATE_URL || made.size < 4 ||
+                   memmem(made.data, made.size, "/../", 4) == NULL);
+        }
+        buffer_release(&out);
+    }
+    (void)template_url_host_is_fixed(text);
+    free(text);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static void (*const checks[])(struct span) = {
-        check_percent,  check_query,        check_route,  check_receipt, check_time,
-        check_duration, check_number,       check_token,  check_trace,   check_statuses,
-        check_address,  check_header_lines, check_excerpt};
+        check_percent,  check_query,        check_route,   check_receipt, check_time,
+        check_duration, check_number,       check_token,   check_trace,   check_statuses,
+        check_address,  check_header_lines, check_excerpt, check_template};
     if (size > 0) {
         checks[data[0] % ARRAY_LENGTH(checks)](span_of(data + 1, size - 1));
     }

@@ -198,6 +198,9 @@ static const struct text {
     {"address-nat64", 10, "64:ff9b::7f00:1"},
     {"headers", 11, "X-One: 1\nX-Taken: 2\nContent-Length: 7\nHost: x\n"},
     {"headers-cr", 11, "A: b\rC: d\n: e\nF\n"},
+    {"template-url", 13, "/orders/{orderingKey}?a={body:/b~1c}\n../x y\xc3\xa9"},
+    {"template-braces", 13, "{{{receipt}}}{header.X-A}\nABC"},
+    {"template-open", 13, "{receipt\n\r\nX: y"},
     {"excerpt", 12, "ok\r\n\tcaf\xc3\xa9 \xff\xc3"},
 };
 
