@@ -17,6 +17,7 @@
 
 #include "audit.h"
 #include "broker.h"
+#include "chance.h"
 #include "clients.h"
 #include "damage.h"
 #include "import.h"
@@ -97,6 +98,7 @@ static void fill_options(struct sim *s) {
         .min_free_bytes = draw % 2 == 0 ? 0 : 64u << 10,
         .prepared_bytes = (draw >> 34) % 2 == 0 ? 0 : 2 * SIM_SEGMENT_BYTES,
         .snapshot_every_bytes = (60u << 10) + (draw >> 8) % (500u << 10),
+        .limits = {.queues = 256, .destinations = 256}, /* tables of them are made at each start */
         .compact_live_share = (draw >> 30) % 3 == 0 ? 0.9 : 0.3,
         .manual = true,
         .real_ns = real_clock,
@@ -384,6 +386,7 @@ static void sim_create(struct sim *s, const struct plan *plan, struct result *re
     *s = (struct sim){.plan = *plan, .result = ret, .now_ns = START_NS, .real_ahead = REAL_BASE_NS};
     s->phase = PHASE_RUNNING;
     rng_init(&s->rng, sim_draw(s, 'm', 0));
+    chance_seed(sim_draw(s, 'z', 0));
     s->disk = sim_disk_create(sim_draw(s, 'd', 0));
     sim_disk_set_capacity(s->disk, CAPACITY_BYTES);
     sim_disk_watch(s->disk, faults_watch, s);

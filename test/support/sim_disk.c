@@ -212,10 +212,10 @@ static void inode_write(struct inode *n, const void *data, size_t size, uint64_t
         inode_grow(n, (size_t)offset + size);
         memcpy(n->now + offset, data, size);
         inode_soil(n, (size_t)offset, (size_t)offset + size);
-        for (size_t i = (size_t)offset; i < (size_t)offset + size; i++) {
-            if (n->now[i] != n->synced[i]) {
-                n->dirty[i] = DIRTY_WRITTEN;
-            }
+        const uint8_t *now = n->now + offset, *synced = n->synced + offset;
+        uint8_t *dirty = n->dirty + offset;
+        for (size_t i = 0; i < size; i++) {
+            dirty[i] = now[i] != synced[i] ? DIRTY_WRITTEN : dirty[i];
         }
     }
 }
@@ -233,11 +233,11 @@ static void inode_truncate(struct inode *n, size_t size) {
 }
 
 static void inode_flush(struct inode *n) {
+    const uint8_t *now = n->now;
+    uint8_t *synced = n->synced, *dirty = n->dirty;
     for (size_t i = n->dirty_from; i < n->dirty_to; i++) {
-        if (n->dirty[i] != 0) {
-            n->synced[i] = n->now[i];
-            n->dirty[i] = 0;
-        }
+        synced[i] = dirty[i] != 0 ? now[i] : synced[i];
+        dirty[i] = 0;
     }
     n->dirty_from = n->dirty_to = 0;
     n->synced_size = n->now_size;
