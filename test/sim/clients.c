@@ -222,8 +222,13 @@ void clients_restart(struct sim *s) {
         out_add(all, c);
     }
     all->queued_last = NULL;
-    while (all->out != NULL) {
-        struct call *c = all->out;
+    /* In the order in which they were asked: a lost confirmation counts on the lost reservation before it. */
+    struct call *oldest = all->out;
+    while (oldest != NULL && oldest->next != NULL)
+        oldest = oldest->next;
+    while (oldest != NULL) {
+        struct call *c = oldest;
+        oldest = c->before;
         out_remove(all, c);
         lose(s, c);
     }
