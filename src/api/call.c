@@ -373,7 +373,7 @@ void call_receipt_headers(struct call *c) {
     if (r->replayed) {
         call_header(c, "Idempotency-Replayed", span_text("true"));
         atomic_fetch_add_explicit(&c->loop->api->counts.replayed, 1, memory_order_relaxed);
-    } else {
+    } else if (!r->duplicate) {
         atomic_fetch_add_explicit(&c->loop->api->counts.accepted, 1, memory_order_relaxed);
     }
 }

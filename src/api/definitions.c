@@ -83,6 +83,19 @@ static bool path_valid(struct span text) {
     return text.size == 0 || text.data[0] == '/';
 }
 
+/* A token of RFC 9110. */
+static bool header_or_empty(struct span text) {
+    static const char marks[] = "!#$%&'*+-.^_`|~";
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!letter && (c == '\0' || strchr(marks, c) == NULL)) {
+            return false;
+        }
+    }
+    return text.size <= 128;
+}
+
 #define NAME_EXPECTS                                                                               \
     "a name of 1 to 128 letters, digits, '.', '_' or '-', starting with a letter or digit"
 
@@ -132,6 +145,25 @@ static const struct field outcome_fields[] = {
      .about = "Queue that gets a message about the end. Empty: none."},
     FIELD_END};
 
+static const char *const unique_words[] = {"none", "key", "messageId", NULL};
+static const char *const until_words[] = {"window", "delivered", NULL};
+static const char *const duplicate_words[] = {"receipt", "refuse", NULL};
+
+static const struct field unique_fields[] = {
+    {"by", FIELD_WORD, FIELD_AT(struct queue_def, dedup), .words = unique_words,
+     .about = "What makes a message unique: its unique key, or AMQP's message-id. none: nothing."},
+    {"header", FIELD_TEXT, FIELD_AT(struct queue_def, unique_header), .valid = header_or_empty,
+     .expects = "the name of a header, or an empty text",
+     .about = "Header of the message whose value is its unique key."},
+    {"window", FIELD_DURATION, FIELD_AT(struct queue_def, dedup_ttl_ns),
+     .max = 3650 * 86400 * NS_PER_SECOND,
+     .about = "How long a key stands. \"0s\": limits.dedupTtl."},
+    {"until", FIELD_WORD, FIELD_AT(struct queue_def, unique_until), .words = until_words,
+     .about = "delivered: a key stands until its message is delivered, dead or gone."},
+    {"onDuplicate", FIELD_WORD, FIELD_AT(struct queue_def, unique_answer), .words = duplicate_words,
+     .about = "Answer 200 with the receipt of the first, or refuse as already-claimed."},
+    FIELD_END};
+
 static const struct field queue_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct queue_def, name), .valid = name_valid,
      .expects = NAME_EXPECTS, .about = "Name of the queue."},
@@ -163,6 +195,8 @@ static const struct field queue_fields[] = {
      .about = "Share of the destination's starts that is this queue's whatever the weights."},
     {"onSuccess", FIELD_OBJECT, FIELD_AT(struct queue_def, on_success), .members = outcome_fields},
     {"onFailure", FIELD_OBJECT, FIELD_AT(struct queue_def, on_failure), .members = outcome_fields},
+    {"unique", FIELD_OBJECT, .offset = 0, .size = sizeof(struct queue_def),
+     .members = unique_fields},
     FIELD_END};
 
 static const struct field stock_fields[] = {

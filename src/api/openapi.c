@@ -147,6 +147,7 @@ static void write_publish_headers(struct json_out *out) {
         {"Sluice-Dispatch-Deadline", "Refused, or dead, when it cannot be sent by then."},
         {"Sluice-Retry-Config", "Members of retryConfig, as JSON, instead of the queue's."},
         {"Sluice-Ordering-Key", "Messages of one key leave one after the other."},
+        {"Sluice-Unique-Key", "Of one key a queue with `unique` takes one message."},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(fields); i++) {
         write_parameter(fields[i].name, "header", TEXT, fields[i].about, out);
@@ -195,10 +196,11 @@ static void write_responses(const struct route *r, struct json_out *out) {
         write_content(r->answers, media_type(r->answers), out);
     }
     out_close(out, '}');
-    if (r->method == HTTP_PUT_) {
-        out_key(out, "201");
+    bool publishes = r->handle == queue_publish;
+    if (r->method == HTTP_PUT_ || publishes) {
+        out_key(out, publishes ? "200" : "201");
         out_open(out, '{');
-        info_text(out, "description", "Created");
+        info_text(out, "description", publishes ? "A duplicate: nothing was queued" : "Created");
         write_content(r->answers, media_type(r->answers), out);
         out_close(out, '}');
     }

@@ -25,8 +25,8 @@
       "Use one of the methods in the Allow field.")                                                \
     X(TIMEOUT, "request-timeout", 408, "The request came too slowly",                              \
       "Send it again on a new connection.")                                                        \
-    X(ALREADY_CLAIMED, "already-claimed", 409, "This member has entered already",                  \
-      "Nothing: `receipt` is the entry that counts.")                                              \
+    X(ALREADY_CLAIMED, "already-claimed", 409, "This was claimed before",                          \
+      "Nothing: `receipt` is the one that counts.")                                                \
     X(MEMBER_LIMIT, "member-limit", 409, "This member has as many units as allowed",               \
       "Nothing can be had for this member unless units are released.")                             \
     X(CANCELLED, "cancelled", 409, "A cancel of this purchase came first",                         \

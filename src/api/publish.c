@@ -59,6 +59,11 @@ static bool read_ordering_key(struct publish *p, struct span value) {
     return value.size > 0 && value.size <= KEY_MAX_BYTES;
 }
 
+static bool read_unique_key(struct publish *p, struct span value) {
+    p->unique_key = value;
+    return value.size > 0 && value.size <= KEY_MAX_BYTES;
+}
+
 /* In the order of enum retry_member. */
 static const char *const retry_names[RETRY_MEMBERS] = {
     "maxAttempts",      "minBackoff", "maxBackoff",  "maxDoublings",
@@ -108,6 +113,7 @@ static const struct {
      "Sluice-Dispatch-Deadline: expected a duration such as 30s, or a time such as "
      "2030-01-31T09:00:00Z"},
     {"sluice-ordering-key", read_ordering_key, "Sluice-Ordering-Key: expected 1 to 255 characters"},
+    {"sluice-unique-key", read_unique_key, "Sluice-Unique-Key: expected 1 to 255 characters"},
 };
 
 /* Name in lower case; empty when it is too long for any of ours. */
@@ -166,7 +172,7 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
     return strncmp(start, "sluice-", 7) == 0
                ? "unknown Sluice-* field; known are Sluice-Delay, Sluice-Schedule-Time, "
                  "Sluice-Priority, Sluice-Ttl, Sluice-Dispatch-Deadline, Sluice-Ordering-Key, "
-                 "Sluice-Retry-Config and "
+                 "Sluice-Unique-Key, Sluice-Retry-Config and "
                  "Sluice-Forward-<Name>"
                : NULL;
 }
@@ -191,12 +197,16 @@ static void published(struct call *c) {
     char id[18];
     receipt_format(c->request.r.receipt.id, id);
     call_receipt_headers(c);
-    if (!c->request.r.replayed) {
+    bool duplicate = c->request.r.duplicate;
+    if (!c->request.r.replayed && !duplicate) {
         atomic_fetch_add_explicit(&c->loop->api->counts.published, 1, memory_order_relaxed);
     }
     struct json_out out = call_json_begin(c);
     out_open(&out, '{');
     call_receipt_members(c, &out);
+    if (duplicate) {
+        info_bool(&out, "duplicate", true);
+    }
     out_key(&out, "links");
     out_open(&out, '{');
     char link[NAME_MAX_BYTES + 64];
@@ -206,7 +216,7 @@ static void published(struct call *c) {
     info_text(&out, "message", link);
     out_close(&out, '}');
     out_close(&out, '}');
-    call_json_end(c, 202, &out);
+    call_json_end(c, duplicate ? 200 : 202, &out);
 }
 
 void queue_publish(struct call *c) {

@@ -23,7 +23,7 @@
 
 /* The fields of all kinds; each kind's table names its own. */
 struct operation_input {
-    char *stock, *member, *purchase, *queue, *content_type, *ordering_key, *key;
+    char *stock, *member, *purchase, *queue, *content_type, *ordering_key, *key, *unique_key;
     char *compensate_stock, *compensate_purchase;
     uint64_t hold_ns, delay_ns, schedule_ns, ttl_ns, deadline_ns;
     uint8_t priority;
@@ -75,6 +75,7 @@ static const struct field enqueue_fields[] = {
     {"ttl", FIELD_DURATION, OPERATION(ttl_ns), .max = 10 * YEAR_NS},
     {"dispatchDeadline", FIELD_TIME, OPERATION(deadline_ns)},
     KEY_FIELD("orderingKey", ordering_key, false),
+    KEY_FIELD("uniqueKey", unique_key, false),
     {"compensate", FIELD_OBJECT, .offset = 0, .size = 0, .members = compensate_fields},
     FIELD_END};
 static const struct field dedup_fields[] = {
@@ -116,12 +117,20 @@ static int keep_texts(struct call *c, const struct operation_input *in, struct o
                          &op->enqueue.queue,
                          &op->enqueue.envelope.content_type,
                          &op->enqueue.envelope.ordering_key,
+                         &op->enqueue.unique_key,
                          &op->dedup_key,
                          &op->compensate_stock,
                          &op->compensate_purchase};
-    char *const from[] = {in->stock, in->member,           in->purchase,
-                          in->queue, in->content_type,     in->ordering_key,
-                          in->key,   in->compensate_stock, in->compensate_purchase};
+    char *const from[] = {in->stock,
+                          in->member,
+                          in->purchase,
+                          in->queue,
+                          in->content_type,
+                          in->ordering_key,
+                          in->unique_key,
+                          in->key,
+                          in->compensate_stock,
+                          in->compensate_purchase};
     int error = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(to) && error == 0; i++) {
         error = keep_text(c, from[i], to[i]);
@@ -130,9 +139,16 @@ static int keep_texts(struct call *c, const struct operation_input *in, struct o
 }
 
 static void input_release(struct operation_input *in) {
-    char *texts[] = {in->stock, in->member,           in->purchase,
-                     in->queue, in->content_type,     in->ordering_key,
-                     in->key,   in->compensate_stock, in->compensate_purchase};
+    char *texts[] = {in->stock,
+                     in->member,
+                     in->purchase,
+                     in->queue,
+                     in->content_type,
+                     in->ordering_key,
+                     in->unique_key,
+                     in->key,
+                     in->compensate_stock,
+                     in->compensate_purchase};
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
         free(texts[i]);
     }

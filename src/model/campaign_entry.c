@@ -284,6 +284,7 @@ static struct publish publish_of(const struct campaign *k, const struct request 
     return (struct publish){
         .queue = span_text(k->def.queue),
         .priority = k->def.priority,
+        .unique_key = r->in.enter.member,
         .envelope = r->in.enter.envelope,
     };
 }

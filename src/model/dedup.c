@@ -9,12 +9,16 @@
  *
  *      lane 0    first <-> ... <-> last      ttl = the default
  *      lane k    first <-> ... <-> last      2^(k-1) < ttl <= 2^k ns
+ *      lane 65   first <-> ... <-> last      no time: until its message has ended (held)
+ *
+ * A held key is found by its message as well, which takes it along when it ends.
  *
  * Each DEDUP_STORED takes up to EXPIRE_MAX ended heads off each lane before it adds its own: more than
  * one, so that keys that ended in a quiet night go; few, so that no request pays for a million of them.
  * This is a function of the facts alone, so a replay has the same keys.
  *
- * A snapshot holds, lane by lane: u32 count, then per key the payload of its DEDUP_STORED fact.
+ * A snapshot holds, lane by lane: u32 count, then per key the payload of its DEDUP_STORED fact. Lane 65
+ * since version 2.
  */
 #include "model/dedup.h"
 
@@ -26,12 +30,16 @@
 #include "base/slab.h"
 #include "model/fact.h"
 #include "model/put.h"
+#include "model/queue.h"
 #include "model/state.h"
 
-#define LANES      65u
-#define EXPIRE_MAX 2u
-#define KEY_BYTES  65u /* of one in a fact or snapshot */
-#define MAP_SHARDS 4096u
+#define LANES       66u
+#define LANE_HELD   65u
+#define LANES_V1    65u /* of a snapshot of version 1 */
+#define EXPIRE_MAX  2u
+#define KEY_BYTES   65u /* of one in a fact or snapshot */
+#define MAP_SHARDS  4096u
+#define HELD_SHARDS 1024u
 
 /* Fixed: prints stand in the log. The digits of pi, as nobody's choice. */
 static const struct hash_key print_keys[2] = {
@@ -60,6 +68,7 @@ struct lane {
 struct dedups {
     struct slab keys;
     struct map by_print;
+    struct map by_message; /* those that are held */
     struct hash_key hash;
     struct lane lanes[LANES];
 };
@@ -85,6 +94,10 @@ static bool key_matches(const void *owner, uint32_t slot, const void *key) {
     return memcmp(&key_at(owner, slot)->print, key, sizeof(struct print)) == 0;
 }
 
+static bool message_matches(const void *owner, uint32_t slot, const void *key) {
+    return key_at(owner, slot)->outcome.id == *(const uint64_t *)key;
+}
+
 static uint64_t key_hash(const void *owner, uint32_t slot) {
     return print_hash(owner, &key_at(owner, slot)->print);
 }
@@ -97,8 +110,9 @@ int dedups_create(const struct model *m, struct dedups **ret) {
     s->hash = m->hash;
     slab_init(&s->keys, sizeof(struct stored_key), UINT32_MAX - 1); /* limits bind decide only */
     int rc = map_init(&s->by_print, MAP_SHARDS, s, key_matches);
+    rc = rc != 0 ? rc : map_init(&s->by_message, HELD_SHARDS, s, message_matches);
     if (rc != 0) {
-        free(s);
+        dedups_free(s);
         return rc;
     }
     *ret = s;
@@ -110,13 +124,15 @@ void dedups_free(struct dedups *s) {
         return;
     }
     map_release(&s->by_print);
+    map_release(&s->by_message);
     slab_release(&s->keys);
     free(s);
 }
 
 uint64_t dedups_memory_bytes(const struct model *m) {
     const struct dedups *s = m->dedups;
-    return sizeof *s + slab_memory_bytes(&s->keys) + map_memory_bytes(&s->by_print);
+    return sizeof *s + slab_memory_bytes(&s->keys) + map_memory_bytes(&s->by_print) +
+           map_memory_bytes(&s->by_message);
 }
 
 /* ---- decide ---- */
@@ -152,30 +168,41 @@ static uint8_t lane_of(uint64_t ttl_ns) {
 }
 
 /*
- * DEDUP_STORED v1
+ * DEDUP_STORED v2
  *   offset size
  *        0   16  print of (scope, key)
  *       16    8  fingerprint of what was asked
  *       24    8  its end, ns
- *       32    1  lane
+ *       32    1  lane (65 since version 2: it is held, and its end is that of its message)
  *       33   32  the receipt: id, accepted ns, number, eta ns
  */
-void dedup_emit(const struct model *m, struct decision *d, const struct idempotency *k,
-                const struct receipt *outcome, uint64_t ttl_ns) {
+static void emit_stored(struct decision *d, const struct idempotency *k,
+                        const struct receipt *outcome, uint64_t end_ns, uint8_t lane) {
     struct print print = print_of(k);
-    uint64_t lives_ns = ttl_ns == 0 ? m->limits.dedup_ttl_ns : ttl_ns;
-    uint64_t most_ns = UINT64_MAX - d->now_ns;
-    size_t begun = decision_begin(d, FACT_DEDUP_STORED, 1);
+    size_t begun = decision_begin(d, FACT_DEDUP_STORED, 2);
     decision_put_u64(d, print.words[0]);
     decision_put_u64(d, print.words[1]);
     decision_put_u64(d, k->fingerprint);
-    decision_put_u64(d, d->now_ns + (lives_ns < most_ns ? lives_ns : most_ns));
-    decision_put_u8(d, ttl_ns == 0 ? 0 : lane_of(ttl_ns));
+    decision_put_u64(d, end_ns);
+    decision_put_u8(d, lane);
     decision_put_u64(d, outcome->id);
     decision_put_u64(d, outcome->accepted_ns);
     decision_put_u64(d, outcome->number);
     decision_put_u64(d, outcome->eta_ns);
     decision_end(d, begun);
+}
+
+void dedup_emit(const struct model *m, struct decision *d, const struct idempotency *k,
+                const struct receipt *outcome, uint64_t ttl_ns) {
+    uint64_t lives_ns = ttl_ns == 0 ? m->limits.dedup_ttl_ns : ttl_ns;
+    uint64_t most_ns = UINT64_MAX - d->now_ns;
+    emit_stored(d, k, outcome, d->now_ns + (lives_ns < most_ns ? lives_ns : most_ns),
+                ttl_ns == 0 ? 0 : lane_of(ttl_ns));
+}
+
+void dedup_emit_held(struct decision *d, const struct idempotency *k,
+                     const struct receipt *outcome) {
+    emit_stored(d, k, outcome, UINT64_MAX, LANE_HELD);
 }
 
 /* ---- apply ---- */
@@ -194,6 +221,9 @@ static void key_drop(struct dedups *s, uint32_t slot) {
         lane->last = k->prev;
     }
     lane->count--;
+    if (k->lane == LANE_HELD) {
+        map_remove(&s->by_message, hash_u64(k->outcome.id), slot);
+    }
     map_remove(&s->by_print, key_hash(s, slot), slot);
     slab_give(&s->keys, slot);
 }
@@ -210,6 +240,25 @@ static void lanes_expire(struct dedups *s, uint64_t now_ns) {
     }
 }
 
+static uint32_t find_held(const struct dedups *s, uint64_t message) {
+    return map_find(&s->by_message, hash_u64(message), &message);
+}
+
+static int key_map(struct dedups *s, uint32_t slot) {
+    const struct stored_key *k = key_at(s, slot);
+    if (k->lane == LANE_HELD && find_held(s, k->outcome.id) != 0) {
+        return E_CORRUPT; /* D3 */
+    }
+    int rc = map_insert(&s->by_print, print_hash(s, &k->print), slot);
+    if (rc == 0 && k->lane == LANE_HELD) {
+        rc = map_insert(&s->by_message, hash_u64(k->outcome.id), slot);
+        if (rc != 0) {
+            map_remove(&s->by_print, print_hash(s, &k->print), slot);
+        }
+    }
+    return rc;
+}
+
 static int key_add(struct dedups *s, const struct stored_key *value) {
     uint32_t slot = 0;
     int rc = slab_take(&s->keys, &slot);
@@ -219,7 +268,7 @@ static int key_add(struct dedups *s, const struct stored_key *value) {
     struct stored_key *k = key_at(s, slot);
     struct lane *lane = &s->lanes[value->lane];
     *k = *value;
-    rc = map_insert(&s->by_print, print_hash(s, &k->print), slot);
+    rc = key_map(s, slot);
     if (rc != 0) {
         slab_give(&s->keys, slot);
         return rc;
@@ -247,7 +296,7 @@ static int key_decode(struct reader *p, struct stored_key *ret) {
     k.outcome.accepted_ns = reader_u64(p);
     k.outcome.number = reader_u64(p);
     k.outcome.eta_ns = reader_u64(p);
-    if (p->failed || k.lane >= LANES) {
+    if (p->failed || k.lane >= LANES || (k.lane == LANE_HELD && k.outcome.id == 0)) {
         return E_CORRUPT;
     }
     *ret = k;
@@ -276,6 +325,14 @@ static int dedup_apply(struct model *m, const struct applied *w, uint16_t kind, 
         key_drop(s, ended);
     }
     return key_add(s, &k);
+}
+
+void dedup_message_ended(struct model *m, uint64_t message) {
+    struct dedups *s = m->dedups;
+    uint32_t slot = s->by_message.count == 0 ? 0 : find_held(s, message);
+    if (slot != 0) {
+        key_drop(s, slot);
+    }
 }
 
 /* ---- snapshot ---- */
@@ -324,13 +381,19 @@ static int load_lane(struct dedups *s, uint32_t lane, struct reader *section) {
 
 static int dedup_load(struct model *m, struct reader *section) {
     struct dedups *s = m->dedups;
-    for (unsigned i = 0; i < LANES; i++) {
+    unsigned lanes = m->section_version >= 2 ? LANES : LANES_V1;
+    for (unsigned i = 0; i < lanes; i++) {
         int rc = load_lane(s, i, section);
         if (rc != 0) {
             return rc;
         }
     }
     return section->failed ? E_CORRUPT : 0;
+}
+
+static bool is_waiting(const struct model *m, uint64_t message) {
+    struct message_view view;
+    return queue_message_view(m, message, &view) && view.state != MESSAGE_DEAD;
 }
 
 static void dedup_check(const struct model *m) {
@@ -341,7 +404,8 @@ static void dedup_check(const struct model *m) {
         for (uint32_t slot = s->lanes[i].first; slot != 0; slot = key_at(s, slot)->next) {
             const struct stored_key *k = key_at(s, slot);
             assert(k->lane == i && k->prev == before);
-            assert(find_print(s, &k->print) == slot); /* D1 */
+            assert(find_print(s, &k->print) == slot);               /* D1 */
+            assert(i != LANE_HELD || is_waiting(m, k->outcome.id)); /* D3 */
             count++;
             before = slot;
         }
@@ -349,6 +413,7 @@ static void dedup_check(const struct model *m) {
         all += count;
     }
     assert(all == s->keys.live && all == s->by_print.count);
+    assert(s->by_message.count == s->lanes[LANE_HELD].count);
 }
 
 const struct module dedup_module = {
@@ -358,5 +423,5 @@ const struct module dedup_module = {
     .load = dedup_load,
     .check = dedup_check,
     .memory_bytes = dedups_memory_bytes,
-    .section_version = 1,
+    .section_version = 2,
 };

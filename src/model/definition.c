@@ -131,6 +131,9 @@ static const struct field queue_fields[] = {
     U32_SINCE(2, queue_def, retry.backoffs.ms[4]),
     U32_SINCE(2, queue_def, retry.backoffs.ms[5]),
     U32_SINCE(2, queue_def, retry.errors),
+    TEXT_SINCE(2, queue_def, unique_header, ""),
+    ENUM_SINCE(2, queue_def, unique_until, UNIQUE_UNTIL_DELIVERED),
+    ENUM_SINCE(2, queue_def, unique_answer, UNIQUE_REFUSES),
 };
 static const struct table queue_table = TABLE(2, queue_fields);
 

@@ -52,7 +52,10 @@ enum queue_overflow {
     OVERFLOW_REFUSE_DLX = 2, /* QUEUE_FULL, and what was published is dead-lettered */
 };
 enum queue_key_source { KEY_OF_ENVELOPE = 0, KEY_OF_HEADER = 1, KEY_OF_ROUTING_KEY = 2 };
+/* Where the key of a unique message stands: see unique.h. */
 enum queue_dedup_source { DEDUP_NONE = 0, DEDUP_BY_HEADER = 1, DEDUP_BY_MESSAGE_ID = 2 };
+enum unique_until { UNIQUE_FOR_WINDOW = 0, UNIQUE_UNTIL_DELIVERED = 1 };
+enum unique_answer { UNIQUE_GIVES_RECEIPT = 0, UNIQUE_REFUSES = 1 };
 
 /* Owned bytes; data NULL when empty. */
 struct def_bytes {
@@ -69,11 +72,11 @@ struct queue_def {
     char *name;
     char *destination; /* empty: not pushed */
     bool paused;
+    bool dead_letters;       /* true: refused, exhausted and expired messages are kept as dead */
     uint8_t max_priority;    /* 9; higher numbers leave first */
     uint64_t max_messages;   /* 0; publish beyond it: QUEUE_FULL */
     uint64_t max_bytes;      /* 0 */
     uint64_t message_ttl_ns; /* 0; the smaller of this and the message's own wins */
-    bool dead_letters;       /* true: refused, exhausted and expired messages are kept as dead */
     uint64_t max_dead;       /* 1,000,000; above it the oldest dead one goes */
     struct retry_def retry;
     struct pace_def pace;          /* of this queue alone; the destination's comes on top */
@@ -91,13 +94,16 @@ struct queue_def {
     char *dead_letter_exchange;     /* of the same vhost */
     char *dead_letter_key;          /* else the message's own */
     enum queue_key_source ordering; /* of the ordering key, for what AMQP publishes */
-    char *ordering_header;
     enum queue_dedup_source dedup;
+    char *ordering_header;
     uint64_t dedup_ttl_ns;       /* 0: limits.dedup_ttl_ns */
     struct def_bytes arguments;  /* as declared: entries of a table; for equivalence */
     uint32_t weight;             /* 1; of its lane at the destination, see lane.h */
     uint32_t guaranteed_percent; /* 0; of the destination's starts */
     struct outcome_def on_success, on_failure;
+    char *unique_header; /* empty: the key is given as such */
+    enum unique_until unique_until;
+    enum unique_answer unique_answer; /* to HTTP; AMQP is told nothing */
 };
 
 struct stock_def {

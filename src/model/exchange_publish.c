@@ -13,10 +13,9 @@
 #include "model/dedup.h"
 #include "model/exchange_state.h"
 #include "model/queue_fanout.h"
+#include "model/unique.h"
 
-#define DEATHS_MAX  64u
-#define DEDUP_SCOPE UINT64_C(0x616d71702e646570)
-#define DEDUP_TEXT  "x-deduplication-id"
+#define DEATHS_MAX 64u
 
 /* ---- what a queue makes of a message ---- */
 
@@ -35,28 +34,6 @@ static uint64_t ordering_hash(const struct queue *q, const struct amqp_message *
         return key_hash(q->index, value_text(&f));
     }
     return 0;
-}
-
-/* Empty: this message has none. */
-static struct span dedup_id(const struct queue *q, const struct amqp_message *in) {
-    struct amqp_field f;
-    if (q->def.dedup == DEDUP_BY_HEADER && amqp_table_find(in->headers, DEDUP_TEXT, &f)) {
-        return value_text(&f);
-    }
-    return q->def.dedup == DEDUP_NONE ? span_of(NULL, 0) : in->message_id;
-}
-
-static struct idempotency dedup_key_of(const struct queue *q, struct span id) {
-    return (struct idempotency){.key = id, .scope = DEDUP_SCOPE ^ hash_u64(q->index)};
-}
-
-static bool is_duplicate(const struct model *m, const struct decision *d, const struct queue *q,
-                         const struct amqp_message *in) {
-    struct span id = dedup_id(q, in);
-    struct idempotency key = dedup_key_of(q, id);
-    uint64_t fingerprint;
-    struct receipt receipt;
-    return id.size > 0 && dedup_find(m, d->now_ns, &key, &fingerprint, &receipt);
 }
 
 static bool refuses(const struct queue *q, const struct amqp_message *in) {
@@ -110,10 +87,15 @@ struct taking {
     uint32_t refused; /* the last of the queues that refuse and dead-letter it; 0: none */
 };
 
+static bool is_duplicate(const struct taking *t, const struct queue *q) {
+    struct receipt first;
+    return unique_find(t->m, t->d->now_ns, q, unique_key_of_amqp(q, &t->p->message), &first);
+}
+
 /* The same id to the same queue, earlier in this record: no fact tells of it yet. Otherwise it is noted. */
 static bool is_repeated(const struct taking *t, const struct queue *q) {
     struct exchanges *s = t->m->exchanges;
-    struct span id = dedup_id(q, &t->p->message);
+    struct span id = unique_key_of_amqp(q, &t->p->message);
     const struct seen_id *seen = (const void *)s->seen.data;
     size_t count = id.size == 0 ? 0 : s->seen.size / sizeof *seen;
     for (size_t i = 0; i < count; i++) {
@@ -131,8 +113,7 @@ static void choose(struct taking *t) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->count; i++) {
         const struct queue *q = queue_at(t->m->queues, t->queues[i]);
-        if (q->def.dedup != DEDUP_NONE &&
-            (is_duplicate(t->m, t->d, q, &t->p->message) || is_repeated(t, q))) {
+        if (q->def.dedup != DEDUP_NONE && (is_duplicate(t, q) || is_repeated(t, q))) {
             continue;
         }
         if (refuses(q, &t->p->message)) {
@@ -146,11 +127,10 @@ static void choose(struct taking *t) {
 }
 
 static void emit_dedup(const struct taking *t, const struct queue *q, uint64_t id) {
-    struct span text = dedup_id(q, &t->p->message);
-    if (text.size > 0) {
-        struct idempotency key = dedup_key_of(q, text);
+    struct span key = unique_key_of_amqp(q, &t->p->message);
+    if (key.size > 0) {
         struct receipt receipt = {.id = id, .accepted_ns = t->d->now_ns};
-        dedup_emit(t->m, t->d, &key, &receipt, q->def.dedup_ttl_ns);
+        unique_emit(t->m, t->d, q, key, &receipt);
     }
 }
 

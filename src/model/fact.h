@@ -35,7 +35,7 @@
     X(CAMPAIGN_DELETED, 0x0302, 1)                                                                 \
     X(CAMPAIGN_ENTERED, 0x0303, 1)                                                                 \
     X(CAMPAIGN_SETTLED, 0x0304, 1)                                                                 \
-    X(DEDUP_STORED, 0x0401, 1)                                                                     \
+    X(DEDUP_STORED, 0x0401, 2)                                                                     \
     X(DESTINATION_DEFINED, 0x0501, 1)                                                              \
     X(DESTINATION_DELETED, 0x0502, 1)                                                              \
     X(DESTINATION_PAUSED, 0x0503, 1)                                                               \

@@ -18,12 +18,14 @@
 
 #include "base/error.h"
 #include "model/campaign.h"
+#include "model/dedup.h"
 #include "model/destination.h"
 #include "model/exchange.h"
 #include "model/fact.h"
 #include "model/lane.h"
 #include "model/outcome.h"
 #include "model/queue_state.h"
+#include "model/unique.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
 
@@ -118,6 +120,9 @@ static enum refusal check_definition(const struct model *m, struct request *r) {
     if (refusal == REFUSAL_NONE) {
         refusal = outcome_check(m, r, q);
     }
+    if (refusal == REFUSAL_NONE && !amqp) {
+        refusal = unique_check(r, q);
+    }
     return refusal != REFUSAL_NONE ? refusal : check_pace(r, &q->pace);
 }
 
@@ -139,6 +144,9 @@ static void keep_declared(struct queue_def *def, const struct queue_def *present
     def->ordering_header = present->ordering_header;
     def->dedup = present->dedup;
     def->dedup_ttl_ns = present->dedup_ttl_ns;
+    def->unique_header = present->unique_header;
+    def->unique_until = present->unique_until;
+    def->unique_answer = present->unique_answer;
     def->arguments = present->arguments;
 }
 
@@ -274,6 +282,23 @@ static enum refusal check_room(const struct model *m, const struct decision *d, 
     return REFUSAL_NONE;
 }
 
+/* ALREADY_CLAIMED with the receipt of the message that has the key. */
+static enum refusal check_unique(const struct model *m, const struct decision *d, struct request *r,
+                                 const struct queue *q, const struct publish *p) {
+    if (p->unique_key.size > 0 && q->def.dedup == DEDUP_NONE && r->kind != REQUEST_CAMPAIGN_ENTER) {
+        return request_invalid(r, "/uniqueKey",
+                               "the queue's messages are not unique: see its `unique`");
+    }
+    struct span key = unique_key(q, p);
+    if (unique_find(m, d->now_ns, q, key, &r->receipt)) {
+        return request_refuse(r, REFUSAL_ALREADY_CLAIMED,
+                              "the queue has, or had lately, a message with this unique key");
+    }
+    return key.size > 0 && !dedup_has_room(m, d->now_ns)
+               ? request_refuse(r, REFUSAL_LIMIT, "no more unique keys: limits.dedupKeys")
+               : REFUSAL_NONE;
+}
+
 enum refusal queue_check_publish(const struct model *m, const struct decision *d,
                                  const struct publish *p, struct request *r, uint32_t *ret_queue) {
     uint32_t index = queue_find(m, p->queue);
@@ -283,13 +308,17 @@ enum refusal queue_check_publish(const struct model *m, const struct decision *d
         return request_refuse(r, in_path ? REFUSAL_NOT_FOUND : REFUSAL_REFERENCE,
                               "there is no queue by this name");
     }
+    enum refusal refusal = check_unique(m, d, r, q, p);
+    if (refusal != REFUSAL_NONE) {
+        return refusal;
+    }
     if (!d->may_grow) {
         return REFUSAL_DISK_FULL;
     }
     if (p->priority > q->def.max_priority) {
         return request_invalid(r, "/priority", "above the queue's maxPriority");
     }
-    enum refusal refusal = check_envelope(r, &p->envelope);
+    refusal = check_envelope(r, &p->envelope);
     if (refusal == REFUSAL_NONE) {
         refusal = check_room(m, d, r, q, p);
     }
@@ -345,6 +374,10 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
         .accepted_ns = d->now_ns,
         .eta_ns = queue_eta_new_ns(m, q, d->now_ns, schedule, p->priority),
     };
+    struct span key = unique_key(q, p);
+    if (key.size > 0) {
+        unique_emit(m, d, q, key, ret);
+    }
 }
 
 static enum refusal decide_publish(const struct model *m, struct decision *d, struct request *r) {
@@ -354,6 +387,11 @@ static enum refusal decide_publish(const struct model *m, struct decision *d, st
     enum refusal refusal = queue_check_publish(m, d, &p, r, &queue);
     if (refusal == REFUSAL_NONE) {
         queue_emit_put(m, d, queue, &p, NULL, &r->receipt);
+    }
+    const struct queue *q = queue_at(m->queues, queue_find(m, p.queue));
+    if (refusal == REFUSAL_ALREADY_CLAIMED && q->def.unique_answer == UNIQUE_GIVES_RECEIPT) {
+        r->duplicate = true;
+        return REFUSAL_NONE;
     }
     return refusal;
 }

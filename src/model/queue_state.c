@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "model/dedup.h"
 #include "model/receipt.h"
 #include "model/session_state.h"
 
@@ -288,6 +289,7 @@ int message_die(struct model *m, const struct applied *w, uint32_t slot, enum de
     }
     int rc = message_move(m, slot, MESSAGE_DEAD, PLACE_TAIL);
     g->dead_reason = reason & 15;
+    dedup_message_ended(m, g->id);
     if (rc == 0) {
         rc = key_yield(m, slot);
     }
@@ -489,6 +491,7 @@ int message_end(struct model *m, const struct applied *w, uint32_t slot, enum me
     if (rc != 0) {
         return rc;
     }
+    dedup_message_ended(m, g->id);
     key_part(m, slot);
     bodies_remove(&m->bodies, g->address, stored_bytes(g));
     message_free_cells(m, slot);

@@ -165,6 +165,7 @@ struct publish {
     uint64_t ttl_ns;      /* 0: none of its own */
     uint64_t deadline_ns; /* absolute; to be sent by then; 0: none */
     uint8_t priority;
+    struct span unique_key; /* see unique.h; empty: none */
     struct envelope envelope;
 };
 
@@ -439,6 +440,8 @@ struct request {
     /* ---- answer ---- */
     enum refusal refusal;
     bool replayed; /* the stored answer of this idempotency key */
+    bool
+        duplicate; /* QUEUE_PUBLISH: nothing was queued, the receipt is the first one's of its key */
     struct receipt receipt;
     const char *error_detail; /* static text for people, or NULL */
     char error_pointer[64];   /* JSON pointer of the field, or empty */

@@ -182,7 +182,7 @@ static void options_of_a_message_are_checked(void **state) {
         "Sluice-Delay: 5\r\n",      "Sluice-Priority: -1\r\n", "Sluice-Priority: 256\r\n",
         "Sluice-Ttl: 0s\r\n",       "Sluice-Ttl: soon\r\n",    "Sluice-Schedule-Time: now\r\n",
         "Sluice-Prioritaet: 3\r\n", "Sluice-Forward-: x\r\n",  "Idempotency-Key: \"\"\r\n",
-        "Sluice-Ordering-Key:\r\n",
+        "Sluice-Ordering-Key:\r\n", "Sluice-Unique-Key:\r\n",  "Sluice-Unique-Key: a\r\n",
     };
     put("/v1/queues/q", "{}");
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {

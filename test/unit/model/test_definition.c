@@ -90,6 +90,9 @@ static void test_queue_round_trip(void **state) {
     a.ordering = KEY_OF_HEADER;
     a.dedup = DEDUP_BY_MESSAGE_ID;
     a.dedup_ttl_ns = 17;
+    a.unique_until = UNIQUE_UNTIL_DELIVERED;
+    a.unique_answer = UNIQUE_REFUSES;
+    assert_int_equal(def_set_text(&a.unique_header, span_text("X-Order")), 0);
     assert_int_equal(queue_def_encode(&a, &out), 0);
     struct reader r;
     struct queue_def b;
@@ -126,6 +129,8 @@ static void test_queue_round_trip(void **state) {
     assert_true(!b.durable && !b.amqp && b.expires_ns == 15 && b.overflow == OVERFLOW_DROP_HEAD);
     assert_true(b.delivery_limit == 16 && b.ordering == KEY_OF_HEADER);
     assert_true(b.dedup == DEDUP_BY_MESSAGE_ID && b.dedup_ttl_ns == 17);
+    assert_true(b.unique_until == UNIQUE_UNTIL_DELIVERED && b.unique_answer == UNIQUE_REFUSES);
+    assert_string_equal(b.unique_header, "X-Order");
     queue_def_release(&a);
     queue_def_release(&b);
 }
