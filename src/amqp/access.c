@@ -1,26 +1,26 @@
 #include "amqp/access.h"
 
-#include <regex.h>
 #include <stdlib.h>
 
 #include "base/amqp_table.h"
 #include "base/error.h"
+#include "base/pattern.h"
 #include "base/reader.h"
 
 #define GENERATED_QUEUE                                                                            \
     "amq.gen-AAAAAAAAAAAAAAAAAAAAAA" /* stands for a name that is not made yet */
 
-struct pattern {
+struct right {
     enum { NOTHING, EVERYTHING, NOT_COMPILED, COMPILED } state;
-    char *text; /* owns */
-    regex_t compiled;
+    char *text;               /* owns */
+    struct pattern *compiled; /* owns */
 };
 
 struct amqp_access {
     struct list_node node; /* in the bridge's */
     uint32_t references;
     char *user, *vhost; /* own */
-    struct pattern patterns[AMQP_RIGHTS];
+    struct right rights[AMQP_RIGHTS];
     struct span written; /* owns: the exchange that was written to last, and allowed */
 };
 
@@ -71,11 +71,10 @@ void amqp_access_ref(struct amqp_access *a) {
 
 static void forget(struct amqp_access *a) {
     for (size_t i = 0; i < AMQP_RIGHTS; i++) {
-        struct pattern *p = &a->patterns[i];
-        if (p->state == COMPILED)
-            regfree(&p->compiled);
+        struct right *p = &a->rights[i];
+        pattern_free(p->compiled);
         free(p->text);
-        *p = (struct pattern){.state = NOTHING};
+        *p = (struct right){.state = NOTHING};
     }
     free((void *)a->written.data);
     a->written = span_of(NULL, 0);
@@ -104,7 +103,7 @@ struct span amqp_access_vhost(const struct amqp_access *a) {
 void amqp_access_set(struct amqp_access *a, const struct span patterns[AMQP_RIGHTS]) {
     forget(a);
     for (size_t i = 0; i < AMQP_RIGHTS; i++) {
-        struct pattern *p = &a->patterns[i];
+        struct right *p = &a->rights[i];
         if (span_is(patterns[i], ".*") || span_is(patterns[i], "^.*$")) {
             p->state = EVERYTHING;
         } else if (patterns[i].size > 0) {
@@ -132,20 +131,16 @@ bool amqp_access_read(struct amqp_access *a, struct span items) {
     return found;
 }
 
-static bool matches(struct pattern *p, struct span name) {
+static bool matches(struct right *p, struct span name) {
     if (p->state == NOT_COMPILED) {
-        bool good = regcomp(&p->compiled, p->text, REG_EXTENDED | REG_NOSUB) == 0;
+        bool good = pattern_compile(span_text(p->text), &p->compiled) == 0;
         p->state = good ? COMPILED : NOTHING;
     }
-    if (p->state != COMPILED)
-        return p->state == EVERYTHING;
-    regmatch_t whole = {.rm_so = 0, .rm_eo = (regoff_t)name.size};
-    const char *text = name.size > 0 ? (const char *)name.data : "";
-    return regexec(&p->compiled, text, 1, &whole, REG_STARTEND) == 0;
+    return p->state == COMPILED ? pattern_matches(p->compiled, name) : p->state == EVERYTHING;
 }
 
 bool amqp_access_allows(struct amqp_access *a, enum amqp_right right, struct span name) {
-    struct pattern *p = &a->patterns[right];
+    struct right *p = &a->rights[right];
     if (p->state == EVERYTHING)
         return true;
     if (right != AMQP_WRITE)

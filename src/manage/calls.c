@@ -76,11 +76,9 @@ static void ask_next(struct call *c) {
 static void answered(struct call *c) {
     struct manage *m = c->own;
     struct request *r = &c->request.r;
-    /* A kind of resource that this program does not have (yet): there is none of it. */
-    bool none = r->refusal == REFUSAL_INVALID && m->asking == LIST_POLICY;
-    if (!none && manage_refused(c))
+    if (manage_refused(c))
         return;
-    if (!none && buffer_append_span(&m->lists[m->asking], buffer_span(&r->out_bytes)) != 0) {
+    if (buffer_append_span(&m->lists[m->asking], buffer_span(&r->out_bytes)) != 0) {
         call_problem(c, PROBLEM_INTERNAL, NULL);
         return;
     }

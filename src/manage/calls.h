@@ -9,10 +9,10 @@
 
 #include <jansson.h>
 #include <pthread.h>
-#include <regex.h>
 
 #include "api/routes.h"
 #include "base/amqp_table.h"
+#include "base/pattern.h"
 #include "manage/manage.h"
 
 enum manage_list {
@@ -129,6 +129,8 @@ bool items_next(struct manage_items *i, struct manage_item *ret);
 json_t *item_to_json(const struct call *c, enum manage_list list, const struct manage_item *item);
 /* As a definitions file has it. NULL: it does not stand there (exclusive queues, built-in exchanges). */
 json_t *item_to_definition(enum manage_list list, const struct manage_item *item);
+/* Operator policies stand among the parameters of a definitions file. */
+json_t *operator_policy_parameter(const struct manage_item *item);
 json_t *default_binding_json(struct span vhost, struct span queue);
 /* "a.%2A~5d3fce21": what names a binding among those between the same two. */
 #define PROPERTIES_KEY_BYTES (3u * 255 + 16)

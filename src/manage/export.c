@@ -33,13 +33,24 @@ static json_t *part_json(const struct call *c, enum manage_list list, struct spa
     return all;
 }
 
+static json_t *parameters_json(const struct call *c, struct span vhost) {
+    json_t *all = json_array();
+    struct manage_items i;
+    struct manage_item item;
+    for (items_begin(&i, c->own, LIST_POLICY); items_next(&i, &item);) {
+        if (item.u.policy.operator_policy && (vhost.size == 0 || span_equal(vhost, item.vhost)))
+            json_array_append_new(all, operator_policy_parameter(&item));
+    }
+    return all;
+}
+
 static void send_definitions(struct call *c) {
     bool whole = c->match.capture_count == 0;
     struct span vhost = whole ? span_text("") : call_capture(c, 0);
     json_t *o = json_object();
     json_object_set_new(o, "rabbit_version", json_string("3.10.8"));
     json_object_set_new(o, "product_name", json_string("Sluice"));
-    json_object_set_new(o, "parameters", json_array());
+    json_object_set_new(o, "parameters", parameters_json(c, vhost));
     if (whole) {
         json_object_set_new(o, "global_parameters", json_array());
         json_object_set_new(o, "topic_permissions", json_array());

@@ -94,12 +94,17 @@ static struct span vhost_of(const struct call *c, const json_t *item) {
                                       : span_text("/");
 }
 
-static bool take_table(struct call *c, const json_t *item, const char *name, struct span *ret) {
+static bool take_table_of(struct call *c, const json_t *item, const json_t *table,
+                          struct span *ret) {
     struct manage *m = c->own;
-    if (table_from_json(json_object_get(item, name), &m->text, ret) == 0)
+    if (table_from_json(table, &m->text, ret) == 0)
         return true;
     report(c, item, "its arguments are no table of AMQP");
     return false;
+}
+
+static bool take_table(struct call *c, const json_t *item, const char *name, struct span *ret) {
+    return take_table_of(c, item, json_object_get(item, name), ret);
 }
 
 static bool fill_vhost(struct call *c, const json_t *item, struct request *r) {
@@ -158,19 +163,61 @@ static bool fill_permission(struct call *c, const json_t *item, struct request *
     return true;
 }
 
-static bool fill_policy(struct call *c, const json_t *item, struct request *r) {
-    struct span definition, apply_to = member_text(item, "apply-to");
-    if (!take_table(c, item, "definition", &definition))
+/* Taken and kept by the model, and without effect there. */
+static const char *const idle_settings[] = {
+    "queue-mode",
+    "queue-version",
+    "queue-master-locator",
+    "queue-leader-locator",
+    "ha-mode",
+    "ha-params",
+    "ha-sync-mode",
+    "ha-sync-batch-size",
+    "ha-promote-on-shutdown",
+    "ha-promote-on-failure",
+    "max-in-memory-length",
+    "max-in-memory-bytes",
+    "dead-letter-strategy",
+    "federation-upstream",
+    "federation-upstream-set",
+    "max-age",
+    "stream-max-segment-size-bytes",
+    "initial-cluster-size",
+    "shards-per-node",
+};
+
+static void report_idle(struct call *c, const json_t *item, const json_t *object, const char *noun,
+                        const char *const *names, size_t count) {
+    for (size_t k = 0; k < count; k++) {
+        char why[128];
+        if (json_object_get(object, names[k]) == NULL)
+            continue;
+        snprintf(why, sizeof why, "the %s %s is kept, but has no effect here", noun, names[k]);
+        report(c, item, why);
+    }
+}
+
+static bool fill_policy_from(struct call *c, const json_t *item, const json_t *values,
+                             struct request *r) {
+    struct span definition, apply_to = member_text(values, "apply-to");
+    if (!take_table_of(c, item, json_object_get(values, "definition"), &definition))
         return false;
+    report_idle(c, item, json_object_get(values, "definition"), "setting", idle_settings,
+                ARRAY_LENGTH(idle_settings));
     r->kind = REQUEST_POLICY_DEFINE;
     r->vhost = vhost_of(c, item);
     r->name = member_text(item, "name");
     r->in.policy = (struct policy_def){.name = r->name,
-                                       .pattern = member_text(item, "pattern"),
+                                       .pattern = member_text(values, "pattern"),
                                        .apply_to = apply_to.size > 0 ? apply_to : span_text("all"),
-                                       .priority = (int32_t)member_integer(item, "priority"),
-                                       .definition = definition};
+                                       .priority = (int32_t)member_integer(values, "priority"),
+                                       .definition = definition,
+                                       .operator_policy = values != item};
     return true;
+}
+
+static bool fill_policy(struct call *c, const json_t *item, struct request *r) {
+    return fill_policy_from(c, item, item, r);
 }
 
 static bool fill_exchange(struct call *c, const json_t *item, struct request *r) {
@@ -206,14 +253,8 @@ static bool fill_queue(struct call *c, const json_t *item, struct request *r) {
     struct span arguments;
     if (!take_table(c, item, "arguments", &arguments))
         return false;
-    for (size_t k = 0; k < ARRAY_LENGTH(idle_arguments); k++) {
-        char why[128];
-        if (json_object_get(json_object_get(item, "arguments"), idle_arguments[k]) == NULL)
-            continue;
-        snprintf(why, sizeof why, "the argument %s is kept, but has no effect here",
-                 idle_arguments[k]);
-        report(c, item, why);
-    }
+    report_idle(c, item, json_object_get(item, "arguments"), "argument", idle_arguments,
+                ARRAY_LENGTH(idle_arguments));
     r->kind = REQUEST_AMQP_QUEUE_DECLARE;
     r->vhost = vhost_of(c, item);
     r->name = member_text(item, "name");
@@ -243,6 +284,16 @@ static bool fill_binding(struct call *c, const json_t *item, struct request *r) 
     return true;
 }
 
+static bool fill_nothing(struct call *c, const json_t *item, struct request *r);
+
+/* Operator policies are parameters in RabbitMQ. */
+static bool fill_parameter(struct call *c, const json_t *item, struct request *r) {
+    const json_t *value = json_object_get(item, "value");
+    return span_is(member_text(item, "component"), "operator_policy") && json_is_object(value)
+               ? fill_policy_from(c, item, value, r)
+               : fill_nothing(c, item, r);
+}
+
 static bool fill_nothing(struct call *c, const json_t *item, struct request *r) {
     const struct part *p = part_of(c);
     (void)r;
@@ -263,7 +314,7 @@ static const struct part parts[] = {
     {"users", fill_user, false, "user"},
     {"permissions", fill_permission, true, "permission of"},
     {"topic_permissions", fill_nothing, true, "topic permission of"},
-    {"parameters", fill_nothing, true, "parameter"},
+    {"parameters", fill_parameter, true, "parameter"},
     {"global_parameters", fill_nothing, false, "global parameter"},
     {"policies", fill_policy, true, "policy"},
     {"exchanges", fill_exchange, true, "exchange"},
@@ -314,10 +365,7 @@ static void defined(struct call *c) {
             return;
     }
     if (r->refusal != REFUSAL_NONE) {
-        const char *detail = r->error_detail != NULL ? r->error_detail
-                             : strcmp(parts[i->part].name, "policies") == 0
-                                 ? "there are no policies"
-                                 : refusal_name(r->refusal);
+        const char *detail = r->error_detail != NULL ? r->error_detail : refusal_name(r->refusal);
         const char *slash = strrchr(r->error_pointer, '/');
         snprintf(why, sizeof why, "%s%s%s", detail, slash != NULL ? ": " : "",
                  slash != NULL ? slash + 1 : "");
@@ -334,6 +382,7 @@ static void next(struct call *c) {
     while (i->part < ARRAY_LENGTH(parts)) {
         const json_t *item = present(c);
         bool passed = !whole && strcmp(parts[i->part].name, "policies") != 0 &&
+                      strcmp(parts[i->part].name, "parameters") != 0 &&
                       strcmp(parts[i->part].name, "exchanges") != 0 &&
                       strcmp(parts[i->part].name, "queues") != 0 &&
                       strcmp(parts[i->part].name, "bindings") != 0;

@@ -66,6 +66,8 @@ static void read_policy(struct reader *r, struct manage_item *ret) {
     p->apply_to = take_key(r);
     p->priority = (int32_t)reader_u32(r);
     p->definition = reader_bytes(r);
+    p->number = reader_u32(r);
+    p->operator_policy = reader_u8(r) != 0;
 }
 
 static void read_user(struct reader *r, struct manage_item *ret) {
@@ -135,7 +137,48 @@ static void set_bool(json_t *object, const char *name, bool value) {
     json_object_set_new(object, name, json_boolean(value));
 }
 
-static json_t *exchange_json(const struct manage_item *item, bool definition) {
+/* ---- policies ---- */
+
+static bool find_policy(const struct manage *m, uint32_t number, struct manage_item *ret) {
+    struct manage_items i;
+    for (items_begin(&i, m, LIST_POLICY); number != 0 && items_next(&i, ret);) {
+        if (ret->u.policy.number == number)
+            return true;
+    }
+    return false;
+}
+
+/* Of a number the smaller one holds, of all else what the policy says. */
+static void merge_operator(json_t *o, json_t *of_operator) {
+    const char *key;
+    json_t *value;
+    json_object_foreach(of_operator, key, value) {
+        const json_t *own = json_object_get(o, key);
+        if (own == NULL || (json_is_integer(own) && json_is_integer(value) &&
+                            json_integer_value(value) < json_integer_value(own)))
+            json_object_set(o, key, value);
+    }
+    json_decref(of_operator);
+}
+
+/* Needs LIST_POLICY. */
+static void set_policies(json_t *o, const struct manage *m, uint32_t policy,
+                         uint32_t operator_policy) {
+    struct manage_item item;
+    json_t *effective = json_object();
+    bool found = find_policy(m, policy, &item);
+    json_object_set_new(o, "policy", found ? text_to_json(item.name) : json_null());
+    if (found)
+        json_object_update_new(effective, table_to_json(item.u.policy.definition));
+    found = find_policy(m, operator_policy, &item);
+    json_object_set_new(o, "operator_policy", found ? text_to_json(item.name) : json_null());
+    if (found)
+        merge_operator(effective, table_to_json(item.u.policy.definition));
+    json_object_set_new(o, "effective_policy_definition", effective);
+}
+
+static json_t *exchange_json(const struct manage *m, const struct manage_item *item,
+                             bool definition) {
     const struct exchange_info *info = &item->u.exchange.info;
     json_t *o = json_object();
     set_text(o, "name", item->name);
@@ -145,8 +188,10 @@ static json_t *exchange_json(const struct manage_item *item, bool definition) {
     set_bool(o, "auto_delete", info->auto_delete);
     set_bool(o, "internal", info->internal);
     json_object_set_new(o, "arguments", table_to_json(item->u.exchange.arguments));
-    if (!definition)
+    if (!definition) {
         set_integer(o, "bindings_from", info->bindings);
+        set_policies(o, m, info->policy, 0);
+    }
     return o;
 }
 
@@ -239,6 +284,17 @@ static json_t *policy_json(const struct manage_item *item) {
     return o;
 }
 
+json_t *operator_policy_parameter(const struct manage_item *item) {
+    json_t *value = policy_json(item), *o = json_object();
+    json_object_del(value, "vhost");
+    json_object_del(value, "name");
+    json_object_set_new(o, "value", value);
+    set_text(o, "vhost", item->vhost);
+    set_text(o, "component", span_text("operator_policy"));
+    set_text(o, "name", item->name);
+    return o;
+}
+
 static json_t *tags_json(struct span tags) {
     json_t *list = json_array();
     while (tags.size > 0) {
@@ -305,7 +361,7 @@ static void queue_counts(json_t *o, const struct queue_info *info) {
                             : json_null());
 }
 
-static json_t *queue_json(const struct manage_item *item, bool definition) {
+static json_t *queue_json(const struct manage *m, const struct manage_item *item, bool definition) {
     struct definition d;
     if (definition_decode(DEFINITION_QUEUE, item->u.queue.encoded, &d) != 0)
         return NULL;
@@ -324,9 +380,7 @@ static json_t *queue_json(const struct manage_item *item, bool definition) {
             set_text(o, "type", span_text(is_quorum(arguments) ? "quorum" : "classic"));
             set_text(o, "node", span_text(MANAGE_NODE));
             set_text(o, "state", span_text(q->paused ? "paused" : "running"));
-            json_object_set_new(o, "policy", json_null());
-            json_object_set_new(o, "operator_policy", json_null());
-            json_object_set_new(o, "effective_policy_definition", json_object());
+            set_policies(o, m, item->u.queue.info.policy, item->u.queue.info.operator_policy);
             queue_counts(o, &item->u.queue.info);
         }
     }
@@ -369,9 +423,9 @@ json_t *item_to_json(const struct call *c, enum manage_list list, const struct m
     case LIST_VHOST:
         return vhost_json(c, item);
     case LIST_EXCHANGE:
-        return exchange_json(item, false);
+        return exchange_json(c->own, item, false);
     case LIST_QUEUE:
-        return queue_json(item, false);
+        return queue_json(c->own, item, false);
     case LIST_BINDING:
         return binding_json(item, false);
     case LIST_CONSUMER:
@@ -392,13 +446,13 @@ json_t *item_to_definition(enum manage_list list, const struct manage_item *item
     case LIST_EXCHANGE:
         return item->u.exchange.info.builtin || !item->u.exchange.info.durable
                    ? NULL
-                   : exchange_json(item, true);
+                   : exchange_json(NULL, item, true);
     case LIST_QUEUE:
-        return queue_json(item, true);
+        return queue_json(NULL, item, true);
     case LIST_BINDING:
         return binding_json(item, true);
     case LIST_POLICY:
-        return policy_json(item);
+        return item->u.policy.operator_policy ? NULL : policy_json(item);
     case LIST_USER:
         return user_json(item);
     case LIST_PERMISSION:

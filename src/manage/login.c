@@ -105,19 +105,12 @@ unsigned manage_tags(struct span text) {
     return tags;
 }
 
-static bool pattern_matches(struct span pattern, struct span name) {
-    char text[TEXT_MAX_BYTES + 1], subject[512];
-    regex_t compiled;
-    if (pattern.size == 0 || pattern.size > TEXT_MAX_BYTES || name.size >= sizeof subject)
+static bool text_matches(struct span pattern, struct span name) {
+    struct pattern *p;
+    if (pattern.size == 0 || pattern_compile(pattern, &p) != 0)
         return false;
-    memcpy(text, pattern.data, pattern.size);
-    text[pattern.size] = '\0';
-    memcpy(subject, name.data, name.size);
-    subject[name.size] = '\0';
-    if (regcomp(&compiled, text, REG_EXTENDED | REG_NOSUB) != 0)
-        return false;
-    bool matches = regexec(&compiled, subject, 0, NULL, 0) == 0;
-    regfree(&compiled);
+    bool matches = pattern_matches(p, name);
+    pattern_free(p);
     return matches;
 }
 
@@ -130,10 +123,10 @@ static bool permitted(const struct manage_login *l, enum manage_right right, str
         const struct permission_def *p = &item.u.permission;
         if (!span_equal(p->user, l->user.name) || !span_equal(p->vhost, vhost))
             continue;
-        return right == RIGHT_SEE || pattern_matches(right == RIGHT_CONFIGURE ? p->configure
-                                                     : right == RIGHT_WRITE   ? p->write
-                                                                              : p->read,
-                                                     name);
+        return right == RIGHT_SEE || text_matches(right == RIGHT_CONFIGURE ? p->configure
+                                                  : right == RIGHT_WRITE   ? p->write
+                                                                           : p->read,
+                                                  name);
     }
     return false;
 }

@@ -23,7 +23,7 @@ struct row {
 struct pages {
     char name[512], columns[QUERY_VALUE_BYTES], sort[64];
     bool filtered, regex, has_columns, sorted, reverse, paged, failed;
-    regex_t compiled;
+    struct pattern *compiled; /* owns */
     uint64_t page, page_size;
     uint32_t total, count, capacity;
     struct row *rows; /* owns */
@@ -59,7 +59,7 @@ struct pages *pages_begin(struct call *c) {
     p->page_size = read_number(c, "page_size", 100);
     if (p->page_size == 0 || p->page_size > PAGE_SIZE_MAX)
         p->page_size = PAGE_SIZE_MAX;
-    if (p->regex && regcomp(&p->compiled, p->name, REG_EXTENDED | REG_NOSUB) != 0) {
+    if (p->regex && pattern_compile(span_text(p->name), &p->compiled) != 0) {
         free(p);
         call_invalid(c, "", "name: not a regular expression");
         return NULL;
@@ -73,7 +73,7 @@ static bool matches(const struct pages *p, const json_t *item) {
         return true;
     if (name == NULL)
         name = "";
-    return p->regex ? regexec(&p->compiled, name, 0, NULL, 0) == 0 : strstr(name, p->name) != NULL;
+    return p->regex ? pattern_matches(p->compiled, span_text(name)) : strstr(name, p->name) != NULL;
 }
 
 /* "message_stats.publish" leads into an object. */
@@ -197,7 +197,7 @@ static void release(struct pages *p) {
     }
     free(p->rows);
     if (p->regex)
-        regfree(&p->compiled);
+        pattern_free(p->compiled);
     free(p);
 }
 

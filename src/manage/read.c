@@ -11,9 +11,15 @@ static const struct {
     const char *plural;
     enum manage_list list;
 } plurals[] = {
-    {"vhosts", LIST_VHOST},           {"exchanges", LIST_EXCHANGE}, {"queues", LIST_QUEUE},
-    {"bindings", LIST_BINDING},       {"consumers", LIST_CONSUMER}, {"policies", LIST_POLICY},
-    {"permissions", LIST_PERMISSION}, {"users", LIST_USER},
+    {"vhosts", LIST_VHOST},
+    {"exchanges", LIST_EXCHANGE},
+    {"queues", LIST_QUEUE},
+    {"bindings", LIST_BINDING},
+    {"consumers", LIST_CONSUMER},
+    {"policies", LIST_POLICY},
+    {"permissions", LIST_PERMISSION},
+    {"users", LIST_USER},
+    {"operator-policies", LIST_POLICY},
 };
 
 static enum manage_list list_of(const struct call *c) {
@@ -33,6 +39,9 @@ static struct span path_vhost(const struct call *c, enum manage_list list) {
 }
 
 static bool sees(const struct call *c, enum manage_list list, const struct manage_item *item) {
+    bool of_operator = strncmp(c->route->pattern, "/api/operator-policies", 22) == 0;
+    if (list == LIST_POLICY && item->u.policy.operator_policy != of_operator)
+        return false;
     return list == LIST_USER || manage_may(c, RIGHT_SEE, item->vhost, span_text(""));
 }
 
@@ -82,7 +91,8 @@ static void send_list(struct call *c) {
 void manage_list_all(struct call *c) {
     enum manage_list list = list_of(c);
     unsigned lists = 1u << list | (list == LIST_BINDING || list == LIST_VHOST ? WANT(QUEUE) : 0) |
-                     (list == LIST_EXCHANGE ? WANT(VHOST) : 0);
+                     (list == LIST_EXCHANGE ? WANT(VHOST) | WANT(POLICY) : 0) |
+                     (list == LIST_QUEUE ? WANT(POLICY) : 0);
     if (manage_of(c) != NULL)
         manage_ask(c, lists, path_vhost(c, list), send_list);
 }
@@ -125,7 +135,8 @@ static void send_one(struct call *c) {
 void manage_show(struct call *c) {
     enum manage_list list = list_of(c);
     bool alone = c->match.capture_count == 1;
-    unsigned lists = 1u << list | (list == LIST_QUEUE ? WANT(CONSUMER) : 0) |
+    unsigned lists = 1u << list | (list == LIST_QUEUE ? WANT(CONSUMER) | WANT(POLICY) : 0) |
+                     (list == LIST_EXCHANGE ? WANT(POLICY) : 0) |
                      (list == LIST_VHOST ? WANT(QUEUE) : 0);
     if (manage_of(c) != NULL)
         manage_ask(c, lists, alone ? span_text("") : call_capture(c, 0), send_one);

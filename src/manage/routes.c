@@ -28,7 +28,6 @@ const struct route manage_routes[] = {
     LISTS("parameters", manage_empty_list, "Parameters", "None"),
     LISTS("global-parameters", manage_empty_list, "GlobalParameters", "None"),
     LISTS("topic-permissions", manage_empty_list, "TopicPermissions", "None"),
-    LISTS("operator-policies", manage_empty_list, "OperatorPolicies", "None"),
     LISTS("vhost-limits", manage_empty_list, "VhostLimits", "None"),
     LISTS("feature-flags", manage_empty_list, "FeatureFlags", "None"),
 
@@ -117,6 +116,15 @@ const struct route manage_routes[] = {
           "Create or replace a policy", 204),
     ROUTE(DELETE, "policies/{vhost}/{policy}", POLICY, manage_delete_policy, "DeletePolicy",
           "Delete a policy", 204),
+    LISTS("operator-policies", manage_list_all, "ListOperatorPolicies", "List operator policies"),
+    LISTS("operator-policies/{vhost}", manage_list_all, "ListVhostOperatorPolicies",
+          "List operator policies of a vhost"),
+    LISTS("operator-policies/{vhost}/{policy}", manage_show, "GetOperatorPolicy",
+          "An operator policy"),
+    TAKES(PUT, "operator-policies/{vhost}/{policy}", RULE, manage_put_policy, "PutOperatorPolicy",
+          "Create or replace an operator policy", 204),
+    ROUTE(DELETE, "operator-policies/{vhost}/{policy}", RULE, manage_delete_policy,
+          "DeleteOperatorPolicy", "Delete an operator policy", 204),
 
     LISTS("connections", manage_connections, "ListConnections", "Connections with consumers"),
     LISTS("channels", manage_channels, "ListChannels", "Channels with consumers"),

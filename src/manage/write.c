@@ -134,12 +134,10 @@ static void put_permission(struct call *c) {
 }
 
 static bool pattern_compiles(struct span text) {
-    regex_t compiled;
-    if (text.size == 0)
-        return true;
-    if (regcomp(&compiled, (const char *)text.data, REG_EXTENDED | REG_NOSUB) != 0)
+    struct pattern *p;
+    if (pattern_compile(text, &p) != 0)
         return false;
-    regfree(&compiled);
+    pattern_free(p);
     return true;
 }
 
@@ -351,25 +349,25 @@ void manage_delete_binding(struct call *c) {
 
 /* ---- policies ---- */
 
-/* The model says INVALID without a word to a kind of request that it does not know. */
-static bool policies_refused(struct call *c) {
-    const struct request *r = &c->request.r;
-    if (r->refusal != REFUSAL_INVALID || r->error_detail != NULL)
-        return manage_refused(c);
-    call_problem(c, PROBLEM_NOT_IMPLEMENTED, "there are no policies: give queues their arguments");
-    return true;
+static bool of_operator(const struct call *c) {
+    return strncmp(c->route->pattern, "/api/operator-policies/", 23) == 0;
 }
 
-static void policy_defined(struct call *c) {
-    struct manage *m = c->own;
-    if (!policies_refused(c))
-        call_empty(c, m->there ? 204 : 201);
+static bool policy_listed(const struct call *c, struct span vhost, struct span name) {
+    struct manage_items i;
+    struct manage_item item;
+    for (items_begin(&i, c->own, LIST_POLICY); items_next(&i, &item);) {
+        if (span_equal(item.vhost, vhost) && span_equal(item.name, name) &&
+            item.u.policy.operator_policy == of_operator(c))
+            return true;
+    }
+    return false;
 }
 
 static void put_policy(struct call *c) {
     struct manage *m = c->own;
     struct span vhost = call_capture(c, 0), name = call_capture(c, 1), entries;
-    m->there = listed(c, LIST_POLICY, vhost, name);
+    m->there = policy_listed(c, vhost, name);
     if (table_from_json(json_object_get(c->tree, "definition"), &m->text, &entries) != 0) {
         call_invalid(c, "/definition", "expected an object");
         return;
@@ -378,10 +376,13 @@ static void put_policy(struct call *c) {
     struct request *r = about_named(c, REQUEST_POLICY_DEFINE);
     r->in.policy = (struct policy_def){.name = name,
                                        .pattern = member_text(c->tree, "pattern"),
-                                       .apply_to = apply_to.size > 0 ? apply_to : span_text("all"),
+                                       .apply_to = apply_to.size > 0 ? apply_to
+                                                   : of_operator(c)  ? span_text("queues")
+                                                                     : span_text("all"),
                                        .priority = (int32_t)member_integer(c->tree, "priority"),
-                                       .definition = entries};
-    manage_submit(c, false, policy_defined);
+                                       .definition = entries,
+                                       .operator_policy = of_operator(c)};
+    manage_submit(c, false, manage_defined);
 }
 
 void manage_put_policy(struct call *c) {
@@ -394,15 +395,11 @@ void manage_put_policy(struct call *c) {
     manage_ask(c, WANT(POLICY), call_capture(c, 0), put_policy);
 }
 
-static void policy_deleted(struct call *c) {
-    if (!policies_refused(c))
-        call_empty(c, 204);
-}
-
 void manage_delete_policy(struct call *c) {
     if (manage_of(c) == NULL || !manage_allowed(c, RIGHT_SEE, call_capture(c, 0), no_text()))
         return;
     struct request *r = about_named(c, REQUEST_POLICY_DELETE);
     r->in.policy.name = r->name;
-    manage_submit(c, false, policy_deleted);
+    r->in.policy.operator_policy = of_operator(c);
+    manage_submit(c, false, manage_done);
 }

@@ -216,12 +216,15 @@ struct exchange_info {
     uint64_t bindings;
     enum exchange_type type;
     bool durable, auto_delete, internal, delayed, builtin;
+    uint32_t policy; /* as POLICY_LIST numbers them; 0: none */
 };
 
 struct policy_def {
     struct span name, pattern, apply_to; /* "queues", "exchanges", "all" */
     int32_t priority;
     struct span definition; /* entries of a table, by RabbitMQ's policy keys ("max-length", ...) */
+    bool operator_policy;
+    uint32_t number; /* in lists: what queues and exchanges name it by */
 };
 
 struct user_def {
@@ -232,7 +235,7 @@ struct user_def {
 
 struct permission_def {
     struct span user, vhost;
-    struct span configure, write, read; /* POSIX extended regular expressions */
+    struct span configure, write, read; /* regular expressions: base/pattern.h */
 };
 
 #endif

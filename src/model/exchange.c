@@ -18,6 +18,7 @@
 #include "base/error.h"
 #include "model/exchange_state.h"
 #include "model/fact.h"
+#include "model/policy.h"
 
 enum exchange_flag {
     EXCHANGE_DURABLE = 1,
@@ -202,7 +203,9 @@ static enum refusal declare_new(const struct model *m, struct decision *d, struc
     }
     enum refusal refusal = read_alternate(r, &alternate, other);
     if (refusal == REFUSAL_NONE) {
-        emit_exchange(d, roster_next_index(&s->exchanges), wanted, r, full, alternate);
+        uint32_t index = roster_next_index(&s->exchanges);
+        emit_exchange(d, index, wanted, r, full, alternate);
+        policy_emit_exchange(m, d, index, full);
     }
     return refusal;
 }
@@ -406,6 +409,7 @@ static void list_exchange(struct saver *out, const struct exchange *x, const cha
     info.internal = x->internal;
     info.delayed = x->delayed;
     info.builtin = x->builtin;
+    info.policy = x->policy;
     save_key(out, span_text(vhost));
     save_key(out, exchange_short_name(x));
     out->rc = out->rc != 0 ? out->rc : buffer_put_bytes(out->chunk, span_of(&info, sizeof info));
@@ -487,6 +491,10 @@ static enum refusal exchange_decide(const struct model *m, struct decision *d, s
         return decide_vhost_delete(m, d, r);
     case REQUEST_VHOST_LIST:
         return decide_vhost_list(m, d, r);
+    case REQUEST_POLICY_DEFINE:
+    case REQUEST_POLICY_DELETE:
+    case REQUEST_POLICY_LIST:
+        return policy_decide(m, d, r);
     default:
         return REFUSAL_INVALID;
     }
@@ -522,6 +530,7 @@ static int apply_vhost_deleted(struct model *m, const struct applied *w, struct 
             exchange_remove(m, i);
         }
     }
+    policy_vhost_gone(m, v->name);
     roster_remove(&s->vhosts, index);
     free(v->name);
     free(v);
@@ -592,6 +601,10 @@ static int exchange_apply(struct model *m, const struct applied *w, uint16_t kin
     case FACT_BINDING_ADDED:
     case FACT_BINDING_REMOVED:
         return apply_binding(m, kind, in);
+    case FACT_POLICY_DEFINED:
+    case FACT_POLICY_DELETED:
+    case FACT_POLICY_APPLIED:
+        return policy_apply(m, kind, in);
     default:
         return E_VERSION;
     }
@@ -613,5 +626,5 @@ const struct module exchange_module = {
     .load = exchange_load,
     .check = exchange_check,
     .memory_bytes = exchange_memory_bytes,
-    .section_version = 1,
+    .section_version = 2,
 };

@@ -17,6 +17,7 @@
 #include "base/amqp_table.h"
 #include "base/error.h"
 #include "model/exchange_state.h"
+#include "model/policy.h"
 
 #define WORD_SHARDS 256u
 #define WORDS_MAX   256u /* a key has at most 255 bytes */
@@ -336,8 +337,9 @@ static void walk_exchange(struct walk *w, struct exchange *x) {
     for (uint32_t i = 0; i < (keyed ? w->in->key_count : 1); i++) {
         walk_key(w, x, w->in->keys[i]);
     }
-    if (!w->found && x->alternate != NULL) {
-        uint32_t index = roster_find(&w->s->exchanges, span_text(x->alternate));
+    const char *alternate = w->found ? NULL : policy_alternate(w->s, x);
+    if (alternate != NULL) {
+        uint32_t index = roster_find(&w->s->exchanges, span_text(alternate));
         if (index != 0) {
             take_exchange(w, exchange_at(w->s, index));
         }

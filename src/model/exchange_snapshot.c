@@ -6,6 +6,7 @@
  *      4+. full name of the alternate, 4+. arguments
  *   per exchange in the same order: 4 bindings; per binding: 4 destination, 1 to an exchange, 2 weight, 1+. key,
  *      4+. arguments
+ *   since version 2 the policies: see policy.c
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 #include "base/amqp_table.h"
 #include "base/error.h"
 #include "model/exchange_state.h"
+#include "model/policy.h"
 
 enum saved_flag {
     SAVED_DURABLE = 1,
@@ -70,6 +72,7 @@ int exchange_save(const struct model *m, struct buffer *chunk,
     for (uint32_t i = roster_after(&s->exchanges, 0); i != 0; i = roster_after(&s->exchanges, i)) {
         save_bindings(s, exchange_at(s, i), &out);
     }
+    policy_save(m, &out);
     return out.rc;
 }
 
@@ -144,7 +147,7 @@ int exchange_load(struct model *m, struct reader *section) {
             rc = load_binding(m, i, section);
         }
     }
-    return rc;
+    return rc != 0 || m->section_version < 2 ? rc : policy_load(m, section);
 }
 
 /* ---- check ---- */
@@ -178,4 +181,5 @@ void exchange_check(const struct model *m) {
         }
     }
     assert(bindings == s->bindings.live && bindings == s->by_binding.count);
+    policy_check(m);
 }

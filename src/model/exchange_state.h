@@ -38,7 +38,8 @@ struct exchange {
     bool delayed, durable, auto_delete, internal, builtin;
     bool match_any, match_x;
     char *full;         /* owns; the roster's */
-    char *alternate;    /* owns; its full name, NULL: none */
+    char *alternate;    /* owns; its full name, NULL: none of its own: see policy_alternate */
+    uint32_t policy;    /* index, 0: none */
     uint8_t *arguments; /* owns */
     uint32_t argument_size;
     struct slot_list from; /* bindings, of which it is the source */
@@ -70,7 +71,7 @@ struct node {
 
 struct exchanges {
     struct model *m; /* borrows: bindings name queues */
-    struct roster vhosts, exchanges;
+    struct roster vhosts, exchanges, policies;
     struct slab bindings, nodes;
     struct map by_binding; /* the whole of it: X1 */
     struct map by_key;     /* direct: first of a key */

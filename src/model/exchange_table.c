@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "model/exchange_state.h"
+#include "model/policy.h"
 
 #define BINDING_SHARDS 256u
 
@@ -131,6 +132,7 @@ int exchanges_create(struct model *m, struct exchanges **ret) {
     slab_init(&s->nodes, sizeof(struct node), UINT32_MAX - 1);
     int rc = roster_init(&s->vhosts, m->hash);
     rc = rc != 0 ? rc : roster_init(&s->exchanges, m->hash);
+    rc = rc != 0 ? rc : roster_init(&s->policies, m->hash);
     rc = rc != 0 ? rc : map_init(&s->by_binding, BINDING_SHARDS, s, same_binding);
     rc = rc != 0 ? rc : map_init(&s->by_key, BINDING_SHARDS, s, same_key);
     rc = rc != 0 ? rc : topic_init(s);
@@ -174,6 +176,7 @@ static void free_contents(struct exchanges *s) {
     }
     roster_release(&s->vhosts);
     roster_release(&s->exchanges);
+    policies_free(s);
 }
 
 void exchanges_free(struct exchanges *s) {
@@ -198,7 +201,8 @@ int exchanges_clear(struct exchanges *s) {
     assert(s->bindings.live == 0 && s->nodes.live == 0);
     free_contents(s);
     int rc = roster_init(&s->vhosts, s->hash);
-    return rc != 0 ? rc : roster_init(&s->exchanges, s->hash);
+    rc = rc != 0 ? rc : roster_init(&s->exchanges, s->hash);
+    return rc != 0 ? rc : roster_init(&s->policies, s->hash);
 }
 
 /* ---- exchanges ---- */

@@ -24,6 +24,7 @@
 #include "model/fact.h"
 #include "model/lane.h"
 #include "model/outcome.h"
+#include "model/policy.h"
 #include "model/queue_state.h"
 #include "model/unique.h"
 
@@ -156,10 +157,14 @@ static enum refusal decide_define_with(const struct model *m, struct decision *d
     def.pace.burst = pace_burst(&def.pace);
     uint32_t index = queue_find(m, span_text(def.name));
     const struct queue *q = queue_at(m->queues, index);
-    if (q != NULL && q->def.amqp) {
-        keep_declared(&def, &q->def);
+    struct queue_def declared = {.name = NULL};
+    if (q != NULL) {
+        declared = queue_own_definition(q);
     }
-    if ((q != NULL && queue_def_encode(&q->def, present) != 0) ||
+    if (q != NULL && q->def.amqp) {
+        keep_declared(&def, &declared);
+    }
+    if ((q != NULL && queue_def_encode(&declared, present) != 0) ||
         queue_def_encode(&def, wanted) != 0) {
         d->failed = true;
         return REFUSAL_NONE;
@@ -178,6 +183,9 @@ static enum refusal decide_define_with(const struct model *m, struct decision *d
     if (emit) {
         index = q != NULL ? index : roster_next_index(&m->queues->roster);
         emit_defined(d, index, file_hash, buffer_span(wanted));
+        if (q == NULL) {
+            policy_emit_queue(m, d, index, span_text(def.name));
+        }
     }
     return REFUSAL_NONE;
 }
@@ -224,8 +232,9 @@ static enum refusal decide_pause(struct decision *d, const struct queue *q, bool
 
 static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r,
                                const struct queue *q) {
+    struct queue_def def = queue_own_definition(q);
     queue_describe(m, q, &r->out.queue);
-    d->failed |= queue_def_encode(&q->def, &r->out_bytes) != 0;
+    d->failed |= queue_def_encode(&def, &r->out_bytes) != 0;
     return REFUSAL_NONE;
 }
 
@@ -236,11 +245,12 @@ static enum refusal decide_list(const struct model *m, struct decision *d, struc
     uint32_t i = (uint32_t)r->in.list.after;
     while ((i = roster_after(roster, i)) != 0 && r->count < max) {
         const struct queue *q = queue_at(m->queues, i);
+        struct queue_def def = queue_own_definition(q);
         struct queue_info info;
         queue_describe(m, q, &info);
         size_t at = 0;
         d->failed |= sized_begin(&r->out_bytes, &at) != 0;
-        d->failed |= queue_def_encode(&q->def, &r->out_bytes) != 0;
+        d->failed |= queue_def_encode(&def, &r->out_bytes) != 0;
         if (d->failed) {
             return REFUSAL_NONE;
         }

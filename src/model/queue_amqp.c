@@ -13,6 +13,7 @@
 #include "model/exchange.h"
 #include "model/fact.h"
 #include "model/message_payload.h"
+#include "model/policy.h"
 #include "model/queue_arguments.h"
 #include "model/session.h"
 #include "model/session_state.h"
@@ -145,6 +146,7 @@ static enum refusal declare_new(const struct model *m, struct decision *d, struc
     if (refusal == REFUSAL_NONE) {
         uint32_t index = roster_next_index(&m->queues->roster);
         emit_declared(d, index, &def);
+        policy_emit_queue(m, d, index, full);
         if (def.exclusive) {
             emit_owned(d, index, r->session);
         }

@@ -228,7 +228,7 @@ static const struct {
     {"x-initial-cluster-size", NULL, KIND_OTHER},
 };
 
-static bool is_quorum(struct span arguments) {
+bool queue_arguments_quorum(struct span arguments) {
     struct amqp_field f;
     struct span text;
     return amqp_table_find(arguments, "x-queue-type", &f) && amqp_field_text(&f, &text) &&
@@ -253,7 +253,7 @@ static enum refusal check_quorum(struct request *r) {
 }
 
 enum refusal queue_arguments_read(struct request *r, struct span arguments, struct queue_def *def) {
-    enum queue_kind kind = is_quorum(arguments) ? KIND_QUORUM : KIND_CLASSIC;
+    enum queue_kind kind = queue_arguments_quorum(arguments) ? KIND_QUORUM : KIND_CLASSIC;
     enum refusal refusal = kind == KIND_QUORUM ? check_quorum(r) : REFUSAL_NONE;
     for (size_t i = 0; refusal == REFUSAL_NONE && i < ARRAY_LENGTH(arguments_known); i++) {
         struct reading x = {.r = r, .def = def, .name = arguments_known[i].name};
@@ -272,6 +272,68 @@ enum refusal queue_arguments_read(struct request *r, struct span arguments, stru
     return refusal;
 }
 
+/* ---- of a policy ---- */
+
+/* read NULL: taken and kept, see policy.h. */
+static const struct {
+    const char *name;
+    read_argument *read;
+} policy_known[] = {
+    {"message-ttl", read_ttl},
+    {"expires", read_expires},
+    {"max-length", read_length},
+    {"max-length-bytes", read_bytes},
+    {"overflow", read_overflow},
+    {"dead-letter-exchange", read_exchange},
+    {"dead-letter-routing-key", read_key},
+    {"delivery-limit", read_limit},
+    {"queue-mode", read_mode},
+    {"alternate-exchange", NULL},
+    {"queue-version", NULL},
+    {"queue-master-locator", NULL},
+    {"queue-leader-locator", NULL},
+    {"ha-mode", NULL},
+    {"ha-params", NULL},
+    {"ha-sync-mode", NULL},
+    {"ha-sync-batch-size", NULL},
+    {"ha-promote-on-shutdown", NULL},
+    {"ha-promote-on-failure", NULL},
+    {"max-in-memory-length", NULL},
+    {"max-in-memory-bytes", NULL},
+    {"dead-letter-strategy", NULL},
+    {"federation-upstream", NULL},
+    {"federation-upstream-set", NULL},
+    {"max-age", NULL},
+    {"stream-max-segment-size-bytes", NULL},
+    {"initial-cluster-size", NULL},
+    {"shards-per-node", NULL},
+};
+
+static enum refusal read_setting(struct request *r, const struct amqp_field *f,
+                                 struct queue_def *def) {
+    for (size_t i = 0; i < ARRAY_LENGTH(policy_known); i++) {
+        struct reading x = {.r = r, .def = def, .name = policy_known[i].name};
+        if (!span_is(f->name, x.name)) {
+            continue;
+        }
+        return policy_known[i].read == NULL ? REFUSAL_NONE : policy_known[i].read(&x, f);
+    }
+    return request_invalid(r, "/definition", "a key that no policy has");
+}
+
+enum refusal queue_policy_read(struct request *r, struct span definition, struct queue_def *def) {
+    struct amqp_field f;
+    enum refusal refusal = REFUSAL_NONE;
+    while (refusal == REFUSAL_NONE && amqp_table_next(&definition, &f)) {
+        refusal = read_setting(r, &f, def);
+    }
+    if (refusal == REFUSAL_PRECONDITION) {
+        snprintf(r->error_pointer, sizeof r->error_pointer, "/definition/%.*s", SPAN_ARG(f.name));
+        refusal = REFUSAL_INVALID;
+    }
+    return refusal;
+}
+
 enum refusal queue_arguments_compare(struct request *r, struct span present, struct span wanted) {
     for (size_t i = 0; i < ARRAY_LENGTH(arguments_known); i++) {
         const char *name = arguments_known[i].name;
@@ -280,7 +342,7 @@ enum refusal queue_arguments_compare(struct request *r, struct span present, str
         bool asks = amqp_table_find(wanted, name, &b);
         if (i == 0) {
             has = asks = false; /* the type has a default: compared by what it comes to */
-            if (is_quorum(present) != is_quorum(wanted)) {
+            if (queue_arguments_quorum(present) != queue_arguments_quorum(wanted)) {
                 return refuse_name(r, name, "inequivalent arg");
             }
         }

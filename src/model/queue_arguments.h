@@ -12,8 +12,15 @@
 /* More than any queue can hold: what x-max-length 0 says. */
 #define QUEUE_HOLDS_NOTHING UINT64_MAX
 
+bool queue_arguments_quorum(struct span arguments);
 /* Over a def with AMQP's defaults; its texts are set. PRECONDITION with the pointer; LIMIT: no memory. */
 enum refusal queue_arguments_read(struct request *r, struct span arguments, struct queue_def *def);
+/*
+ * The settings of a policy ("max-length"), over a def where all that a policy can set is 0. What has an effect
+ * elsewhere or nowhere here (queue-mode, ha-mode, alternate-exchange) is passed over. INVALID: of another type, or
+ * a key that nobody knows; LIMIT: no memory.
+ */
+enum refusal queue_policy_read(struct request *r, struct span definition, struct queue_def *def);
 /* Are those that matter the same? Else PRECONDITION with the pointer. */
 enum refusal queue_arguments_compare(struct request *r, struct span present, struct span wanted);
 

@@ -25,6 +25,8 @@ void queue_describe(const struct model *m, const struct queue *q, struct queue_i
         .oldest_ns = oldest,
         .paused = q->def.paused,
         .consumers = q->consumers,
+        .policy = q->policy,
+        .operator_policy = q->operator_policy,
     };
 }
 

@@ -144,7 +144,8 @@ static void save_lists(const struct model *m, const struct queue *q, struct save
 static void save_queue(const struct model *m, const struct queue *q, struct saver *out) {
     save_u32(out, q->index);
     save_u64(out, q->file_hash);
-    out->rc = out->rc != 0 ? out->rc : queue_def_encode(&q->def, out->chunk);
+    struct queue_def def = queue_own_definition(q);
+    out->rc = out->rc != 0 ? out->rc : queue_def_encode(&def, out->chunk);
     save_u64(out, q->published);
     save_u64(out, q->completed);
     save_u64(out, q->died);
@@ -352,7 +353,7 @@ static int load_queue(struct model *m, struct reader *in) {
     q->attempts = reader_u64(in);
     if (m->section_version >= 2) {
         q->used_ns = reader_u64(in);
-        q->policy = reader_u32(in);
+        (void)reader_u32(in); /* comes with the policies themselves */
     }
     rc = in->failed ? E_CORRUPT : pace_load(&q->pace, in);
     rc = rc != 0 ? rc : load_lists(m, q, in);

@@ -107,10 +107,20 @@ struct target {
     struct list queues;   /* of struct queue.in_target */
 };
 
+/* What a policy can set: see model/policy.h. */
+struct queue_rules {
+    uint64_t message_ttl_ns, expires_ns, max_messages, max_bytes;
+    enum queue_overflow overflow;
+    uint32_t delivery_limit;
+    bool has_dead_letter_exchange, has_dead_letter_key;
+    char *dead_letter_exchange, *dead_letter_key; /* borrow: of the definition or a policy */
+};
+
 struct queue {
     uint32_t index;
-    uint32_t target; /* slot, 0: not pushed */
-    struct queue_def def;
+    uint32_t target;         /* slot, 0: not pushed */
+    struct queue_def def;    /* with what its policies set; else queue_own_definition */
+    struct queue_rules *own; /* owns; what it has of its own there, NULL: no policy applies */
     uint64_t file_hash;
     struct pace pace;
     struct list_node in_target; /* link */
@@ -130,12 +140,12 @@ struct queue {
     uint32_t consumers;    /* holders that consume */
     uint32_t active;       /* the single active one, 0: none, or all are */
     uint32_t owner;        /* session to which it is exclusive, 0: none */
-    uint32_t owned_next, owned_prev; /* indices, in the list of that session */
-    uint32_t policy;                 /* index, 0: none */
-    struct slot_list bindings;       /* of exchanges, that lead here */
-    uint64_t used_ns;                /* when it was last declared, or asked for a message */
-    uint64_t routed;                 /* last routing that came by: each queue once per message */
-    uint64_t ready_bytes;            /* bodies of those ready */
+    uint32_t owned_next, owned_prev;  /* indices, in the list of that session */
+    uint32_t policy, operator_policy; /* indices, 0: none */
+    struct slot_list bindings;        /* of exchanges, that lead here */
+    uint64_t used_ns;                 /* when it was last declared, or asked for a message */
+    uint64_t routed;                  /* last routing that came by: each queue once per message */
+    uint64_t ready_bytes;             /* bodies of those ready */
     uint64_t counts[STATES_LIVE];
     uint64_t tied[STATES_LIVE]; /* of them, those with something to settle */
     uint64_t bytes;             /* bodies of all but the dead */
@@ -216,6 +226,10 @@ void queue_use_changed(struct model *m, struct queue *q);
 /* The queue that AMQP names, if this session may use it: NOT_FOUND, LOCKED. */
 enum refusal queue_for_amqp(const struct model *m, struct request *r, struct span name,
                             struct queue **ret);
+/* Its policies or what they say has changed. E_NOMEM. */
+MUST_CHECK int queue_policies_changed(struct model *m, struct queue *q);
+/* As declared; texts stay those of the queue, so this is not to be released. */
+struct queue_def queue_own_definition(const struct queue *q);
 /* When it can expire: it was asked for. */
 void queue_emit_touched(struct decision *d, const struct queue *q);
 /* It drops its head, and is longer than it may be. */

@@ -12,6 +12,7 @@
 #include "model/destination.h"
 #include "model/exchange.h"
 #include "model/lane.h"
+#include "model/policy.h"
 #include "model/queue_arguments.h"
 #include "model/queue_state.h"
 #include "model/session.h"
@@ -74,7 +75,65 @@ int queues_create(const struct model *m, struct queues **ret) {
     return 0;
 }
 
+/* ---- rules ---- */
+
+static struct queue_rules rules_of(const struct queue_def *def) {
+    return (struct queue_rules){.message_ttl_ns = def->message_ttl_ns,
+                                .expires_ns = def->expires_ns,
+                                .max_messages = def->max_messages,
+                                .max_bytes = def->max_bytes,
+                                .overflow = def->overflow,
+                                .delivery_limit = def->delivery_limit,
+                                .has_dead_letter_exchange = def->has_dead_letter_exchange,
+                                .has_dead_letter_key = def->has_dead_letter_key,
+                                .dead_letter_exchange = def->dead_letter_exchange,
+                                .dead_letter_key = def->dead_letter_key};
+}
+
+static void set_rules(struct queue_def *def, const struct queue_rules *rules) {
+    def->message_ttl_ns = rules->message_ttl_ns;
+    def->expires_ns = rules->expires_ns;
+    def->max_messages = rules->max_messages;
+    def->max_bytes = rules->max_bytes;
+    def->overflow = rules->overflow;
+    def->delivery_limit = rules->delivery_limit;
+    def->has_dead_letter_exchange = rules->has_dead_letter_exchange;
+    def->has_dead_letter_key = rules->has_dead_letter_key;
+    def->dead_letter_exchange = rules->dead_letter_exchange;
+    def->dead_letter_key = rules->dead_letter_key;
+}
+
+struct queue_def queue_own_definition(const struct queue *q) {
+    struct queue_def def = q->def;
+    if (q->own != NULL) {
+        set_rules(&def, q->own);
+    }
+    return def;
+}
+
+/* The definition is as declared again, and owns all its texts. */
+static void take_own_back(struct queue *q) {
+    q->def = queue_own_definition(q);
+    free(q->own);
+    q->own = NULL;
+}
+
+static int add_policies(const struct model *m, struct queue *q) {
+    struct queue_rules own = rules_of(&q->def), rules = own;
+    if (!policy_merge(m, q, &rules)) {
+        return 0;
+    }
+    q->own = malloc(sizeof *q->own);
+    if (q->own == NULL) {
+        return E_NOMEM;
+    }
+    *q->own = own;
+    set_rules(&q->def, &rules);
+    return 0;
+}
+
 static void queue_free(struct queue *q) {
+    take_own_back(q);
     queue_def_release(&q->def);
     pace_release(&q->pace);
     free(q->levels);
@@ -331,6 +390,7 @@ int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t f
         rc = queue_make(m, index, def, &q);
     } else {
         queue_unlink_target(m, q);
+        take_own_back(q);
         s->transient -= !q->def.durable;
         rc = queue_replace_def(q, def);
     }
@@ -344,9 +404,19 @@ int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t f
     if (rc == 0) {
         rc = queue_link_target(m, q);
     }
+    rc = rc != 0 ? rc : add_policies(m, q);
     if (m->section_version == 0) {
         queue_use_changed(m, q);
     }
+    queue_ready_changed(m, q);
+    return rc;
+}
+
+int queue_policies_changed(struct model *m, struct queue *q) {
+    take_own_back(q);
+    int rc = add_policies(m, q);
+    queue_use_changed(m, q);
+    note_length(m, q);
     queue_ready_changed(m, q);
     return rc;
 }

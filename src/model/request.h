@@ -259,6 +259,7 @@ struct queue_info {
     uint64_t oldest_ns; /* accepted time of the oldest ready message, 0 when none */
     bool paused;
     uint32_t consumers;
+    uint32_t policy, operator_policy; /* as POLICY_LIST numbers them; 0: none */
 };
 
 struct message_info {
@@ -477,7 +478,8 @@ struct request {
      *   BINDING     key vhost, key source, key destination, u8 to exchange, key routing key, text arguments
      *   CONSUMER    u64 session, u32 number, u16 channel, u16 prefetch, u8 flags (1 exclusive, 2 no-ack,
      *               4 active), u32 priority, u64 unsettled, key tag, text model's name of the queue
-     *   POLICY      key vhost, key name, text pattern, key apply to, u32 priority, text definition
+     *   POLICY      key vhost, key name, text pattern, key apply to, u32 priority, text definition,
+     *               u32 number, u8 operator policy
      *   USER        key name, text hash, text tags
      *   PERMISSION  key user, key vhost, text configure, text write, text read
      * ACCESS_GET: the USER item; then the PERMISSION item if there is one; `generation` of all access.

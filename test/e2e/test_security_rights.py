@@ -26,7 +26,8 @@ MANAGED = {
     "manage-ping": """
         Whoami""",
     "manage-rule": """
-        PutVhost DeleteVhost PutUser DeleteUser PutPermission DeletePermission Import ImportVhost""",
+        PutVhost DeleteVhost PutUser DeleteUser PutPermission DeletePermission Import ImportVhost
+        PutOperatorPolicy DeleteOperatorPolicy""",
     "manage-secrets": """
         ListVhostPermissions ListUsers GetUser ListUserPermissions ListPermissions GetPermission Export
         ExportVhost""",
@@ -42,7 +43,7 @@ MANAGED = {
         PutPolicy DeletePolicy""",
     "manage-look": """
         Overview ClusterName Auth Nodes Node Extensions Parameters GlobalParameters TopicPermissions
-        OperatorPolicies VhostLimits FeatureFlags HealthNode HealthAlarms HealthLocalAlarms HealthVhosts
+        ListOperatorPolicies ListVhostOperatorPolicies GetOperatorPolicy VhostLimits FeatureFlags HealthNode HealthAlarms HealthLocalAlarms HealthVhosts
         HealthPort HealthProtocol Aliveness ListVhosts GetVhost ListExchanges ListVhostExchanges GetExchange
         BindingsFrom BindingsTo ListQueues ListVhostQueues GetQueue BindingsOfQueue ListBindings
         ListVhostBindings BindingsToQueue BindingsToExchange ListPolicies ListVhostPolicies GetPolicy

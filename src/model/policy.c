@@ -1,0 +1,750 @@
+/*
+ * Policies. See policy.h for what they do.
+ *
+ *   POLICY_DEFINED   4 index   1 flags (1 queues, 2 exchanges, 4 operator)   4 priority   1+. vhost   1+. name
+ *                    4+. pattern   4+. definition; whatever it applies to follows it at once
+ *   POLICY_DELETED   4 index; nothing names it any more
+ *   POLICY_APPLIED   4 count; per item: 1 what (0 exchange, 1 queue, 2 queue, as operator policy)   4 its index
+ *                    4 policy, 0: none
+ *
+ * In a snapshot, behind the exchanges: the roster; per policy what POLICY_DEFINED says; POLICY_APPLIED of all.
+ */
+#include "model/policy.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/amqp_table.h"
+#include "base/error.h"
+#include "base/pattern.h"
+#include "model/exchange_state.h"
+#include "model/fact.h"
+#include "model/queue_arguments.h"
+
+enum policy_flag { OF_QUEUES = 1, OF_EXCHANGES = 2, OF_OPERATOR = 4 };
+enum applied_to { TO_EXCHANGE = 0, TO_QUEUE = 1, TO_QUEUE_AS_OPERATOR = 2 };
+
+struct policy {
+    uint32_t index;
+    uint8_t flags;
+    int32_t priority;
+    char *key;   /* owns; the roster's: see policy_key */
+    char *vhost; /* owns, as the texts below */
+    char *name, *pattern;
+    struct def_bytes definition; /* owns */
+    struct queue_def rules;      /* owns; what it sets, the rest 0 */
+    bool has_overflow;
+    char *alternate;          /* owns; full name, NULL: not set */
+    struct pattern *compiled; /* owns */
+};
+
+#define POLICY_KEY_BYTES (1 + EXCHANGE_NAME_MAX_BYTES + 1)
+
+static struct policy *policy_at(const struct exchanges *s, uint32_t index) {
+    return index == 0 ? NULL : roster_at(&s->policies, index);
+}
+
+/* "p" or "o" and the full name: the two kinds do not meet. Empty: no name. */
+static struct span policy_key(struct span vhost, struct span name, bool operator_policy,
+                              char buffer[POLICY_KEY_BYTES]) {
+    struct span full = exchange_full_name(vhost, name, buffer + 1);
+    if (full.size == 0) {
+        return full;
+    }
+    memmove(buffer + 1, full.data, full.size);
+    buffer[0] = operator_policy ? 'o' : 'p';
+    return span_of(buffer, full.size + 1);
+}
+
+/* ---- made and freed ---- */
+
+static void policy_free(struct policy *p) {
+    if (p == NULL) {
+        return;
+    }
+    free(p->key);
+    def_free_text(p->vhost);
+    def_free_text(p->name);
+    def_free_text(p->pattern);
+    free(p->definition.data);
+    queue_def_release(&p->rules);
+    free(p->alternate);
+    pattern_free(p->compiled);
+    free(p);
+}
+
+void policies_free(struct exchanges *s) {
+    for (uint32_t i = roster_after(&s->policies, 0); i != 0; i = roster_after(&s->policies, i)) {
+        policy_free(policy_at(s, i));
+    }
+    roster_release(&s->policies);
+}
+
+static int copy_alternate(struct policy *p, struct span vhost) {
+    struct amqp_field f;
+    struct span name;
+    char buffer[EXCHANGE_NAME_MAX_BYTES + 1];
+    if (!amqp_table_find(span_of(p->definition.data, p->definition.size), "alternate-exchange",
+                         &f)) {
+        return 0;
+    }
+    if (!amqp_field_text(&f, &name) || name.size > UINT8_MAX) {
+        return E_INVALID;
+    }
+    struct span full = exchange_full_name(vhost, name, buffer);
+    p->alternate = strndup((const char *)full.data, full.size);
+    return p->alternate == NULL ? E_NOMEM : 0;
+}
+
+/* What a policy comes to once its texts are there. E_INVALID, with the reason in `r`; E_NOMEM. */
+static int understand(struct policy *p, struct request *r) {
+    struct amqp_field f;
+    struct span definition = span_of(p->definition.data, p->definition.size);
+    int rc = pattern_compile(span_text(p->pattern), &p->compiled);
+    if (rc != 0) {
+        (void)request_invalid(r, "/pattern", "not a regular expression of at most 4 KiB");
+        return rc;
+    }
+    enum refusal refusal = queue_policy_read(r, definition, &p->rules);
+    if (refusal != REFUSAL_NONE) {
+        return refusal == REFUSAL_LIMIT ? E_NOMEM : E_INVALID;
+    }
+    p->has_overflow = amqp_table_find(definition, "overflow", &f);
+    rc = copy_alternate(p, span_text(p->vhost));
+    if (rc == E_INVALID) {
+        (void)request_invalid(r, "/definition/alternate-exchange", "expected a name");
+    }
+    return rc;
+}
+
+struct policy_texts {
+    uint8_t flags;
+    int32_t priority;
+    struct span vhost, name, pattern, definition;
+};
+
+static int policy_make(const struct policy_texts *in, struct request *r, struct policy **ret) {
+    char key[POLICY_KEY_BYTES];
+    struct span full = policy_key(in->vhost, in->name, (in->flags & OF_OPERATOR) != 0, key);
+    struct policy *p = calloc(1, sizeof *p);
+    int rc = p == NULL ? E_NOMEM : full.size == 0 ? E_INVALID : queue_def_init(&p->rules);
+    rc = rc != 0 ? rc : def_set_text(&p->vhost, in->vhost);
+    rc = rc != 0 ? rc : def_set_text(&p->name, in->name);
+    rc = rc != 0 ? rc : def_set_text(&p->pattern, in->pattern);
+    rc = rc != 0 ? rc : def_set_bytes(&p->definition, in->definition);
+    if (rc == 0) {
+        p->flags = in->flags;
+        p->priority = in->priority;
+        p->key = strndup((const char *)full.data, full.size);
+        rc = p->key == NULL ? E_NOMEM : understand(p, r);
+    }
+    if (rc != 0) {
+        policy_free(p);
+        return rc;
+    }
+    *ret = p;
+    return 0;
+}
+
+/* ---- which one applies ---- */
+
+/* A policy that is being defined stands for the one it replaces; a deleted one for none. */
+struct change {
+    const struct policy *to; /* NULL: deleted */
+    uint32_t index;          /* of what it replaces, or will have */
+};
+
+static bool before(const struct policy *a, uint32_t a_index, const struct policy *b,
+                   uint32_t b_index) {
+    return b == NULL || a->priority > b->priority ||
+           (a->priority == b->priority && a_index < b_index);
+}
+
+static bool of_kind(const struct policy *p, enum applied_to what) {
+    bool operator_policy = (p->flags & OF_OPERATOR) != 0;
+    return what == TO_EXCHANGE
+               ? !operator_policy && (p->flags & OF_EXCHANGES) != 0
+               : (what == TO_QUEUE_AS_OPERATOR) == operator_policy && (p->flags & OF_QUEUES) != 0;
+}
+
+static bool fits(const struct policy *p, enum applied_to what, struct span vhost,
+                 struct span name) {
+    return of_kind(p, what) && span_is(vhost, p->vhost) && pattern_matches(p->compiled, name);
+}
+
+static uint32_t choose(const struct model *m, const struct change *change, enum applied_to what,
+                       struct span vhost, struct span name) {
+    const struct exchanges *s = m->exchanges;
+    const struct policy *best = NULL;
+    uint32_t best_index = 0;
+    for (uint32_t i = roster_after(&s->policies, 0); i != 0; i = roster_after(&s->policies, i)) {
+        const struct policy *p = policy_at(s, i);
+        if (change->index != i && before(p, i, best, best_index) && fits(p, what, vhost, name)) {
+            best = p;
+            best_index = i;
+        }
+    }
+    if (change->to != NULL && before(change->to, change->index, best, best_index) &&
+        fits(change->to, what, vhost, name)) {
+        best_index = change->index;
+    }
+    return best_index;
+}
+
+/* ---- facts ---- */
+
+/* POLICY_APPLIED, begun with its first item. */
+struct applying {
+    struct decision *d;
+    size_t begun, count_at;
+    uint32_t count;
+};
+
+static void put_item(struct applying *a, enum applied_to what, uint32_t index, uint32_t policy) {
+    if (a->count++ == 0) {
+        a->begun = decision_begin(a->d, FACT_POLICY_APPLIED, 1);
+        a->count_at = a->d->facts->size;
+        decision_put_u32(a->d, 0);
+    }
+    decision_put_u8(a->d, (uint8_t)what);
+    decision_put_u32(a->d, index);
+    decision_put_u32(a->d, policy);
+}
+
+static void end_items(struct applying *a) {
+    if (a->count == 0 || a->d->failed) {
+        return;
+    }
+    for (unsigned i = 0; i < 4; i++) {
+        a->d->facts->data[a->count_at + i] = (uint8_t)(a->count >> (8 * i));
+    }
+    decision_end(a->d, a->begun);
+}
+
+static void consider(const struct model *m, struct applying *a, const struct change *change,
+                     enum applied_to what, uint32_t index, uint32_t present, struct span full) {
+    char vhost[VHOST_MAX_BYTES + 1];
+    struct span name = amqp_queue_split(full, vhost);
+    bool may_change = present == change->index ||
+                      (change->to != NULL && fits(change->to, what, span_text(vhost), name));
+    uint32_t best = may_change ? choose(m, change, what, span_text(vhost), name) : present;
+    if (best != present) {
+        put_item(a, what, index, best);
+    }
+}
+
+static void emit_changes(const struct model *m, struct decision *d, const struct change *change) {
+    struct applying a = {.d = d};
+    const struct roster *queues = &m->queues->roster, *all = &m->exchanges->exchanges;
+    for (uint32_t i = roster_after(queues, 0); i != 0; i = roster_after(queues, i)) {
+        const struct queue *q = queue_at(m->queues, i);
+        consider(m, &a, change, TO_QUEUE, i, q->policy, span_text(q->def.name));
+        consider(m, &a, change, TO_QUEUE_AS_OPERATOR, i, q->operator_policy,
+                 span_text(q->def.name));
+    }
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        const struct exchange *x = exchange_at(m->exchanges, i);
+        consider(m, &a, change, TO_EXCHANGE, i, x->policy, span_text(x->full));
+    }
+    end_items(&a);
+}
+
+static void emit_new(const struct model *m, struct applying *a, enum applied_to what,
+                     uint32_t index, struct span full) {
+    char vhost[VHOST_MAX_BYTES + 1];
+    struct span name = amqp_queue_split(full, vhost);
+    struct change none = {.to = NULL};
+    uint32_t policy = choose(m, &none, what, span_text(vhost), name);
+    if (policy != 0) {
+        put_item(a, what, index, policy);
+    }
+}
+
+void policy_emit_queue(const struct model *m, struct decision *d, uint32_t index,
+                       struct span name) {
+    struct applying a = {.d = d};
+    emit_new(m, &a, TO_QUEUE, index, name);
+    emit_new(m, &a, TO_QUEUE_AS_OPERATOR, index, name);
+    end_items(&a);
+}
+
+void policy_emit_exchange(const struct model *m, struct decision *d, uint32_t index,
+                          struct span full) {
+    struct applying a = {.d = d};
+    emit_new(m, &a, TO_EXCHANGE, index, full);
+    end_items(&a);
+}
+
+/* ---- decide ---- */
+
+static bool read_flags(const struct policy_def *in, uint8_t *ret) {
+    if (span_is(in->apply_to, "queues")) {
+        *ret = OF_QUEUES;
+    } else if (span_is(in->apply_to, "exchanges")) {
+        *ret = OF_EXCHANGES;
+    } else if (span_is(in->apply_to, "all")) {
+        *ret = OF_QUEUES | OF_EXCHANGES;
+    } else {
+        return false;
+    }
+    *ret |= in->operator_policy ? OF_OPERATOR : 0;
+    return true;
+}
+
+static enum refusal check_policy(const struct model *m, struct request *r,
+                                 struct policy_texts *ret) {
+    const struct policy_def *in = &r->in.policy;
+    if (!exchange_vhost_exists(m, r->vhost)) {
+        return request_refuse(r, REFUSAL_NOT_FOUND, "no vhost");
+    }
+    if (r->name.size == 0 || r->name.size > UINT8_MAX ||
+        memchr(r->name.data, '\0', r->name.size) != NULL) {
+        return request_invalid(r, "/name", "1 to 255 bytes without NUL");
+    }
+    if (!read_flags(in, &ret->flags)) {
+        return request_invalid(r, "/apply-to", "queues, exchanges or all");
+    }
+    if (in->pattern.size > 0 && memchr(in->pattern.data, '\0', in->pattern.size) != NULL) {
+        return request_invalid(r, "/pattern", "without NUL");
+    }
+    if (in->definition.size == 0 || in->definition.size > POLICY_DEFINITION_BYTES) {
+        return request_invalid(r, "/definition", "at least one key, and at most 64 KiB");
+    }
+    ret->vhost = r->vhost;
+    ret->name = r->name;
+    ret->priority = in->priority;
+    ret->pattern = in->pattern;
+    ret->definition = in->definition;
+    return REFUSAL_NONE;
+}
+
+static void put_policy(struct buffer *out, int *rc, uint32_t index, const struct policy_texts *in) {
+    *rc = *rc != 0 ? *rc : buffer_put_u32(out, index);
+    *rc = *rc != 0 ? *rc : buffer_put_u8(out, in->flags);
+    *rc = *rc != 0 ? *rc : buffer_put_u32(out, (uint32_t)in->priority);
+    *rc = *rc != 0 ? *rc : put_key(out, in->vhost);
+    *rc = *rc != 0 ? *rc : put_key(out, in->name);
+    *rc = *rc != 0 ? *rc : buffer_put_bytes(out, in->pattern);
+    *rc = *rc != 0 ? *rc : buffer_put_bytes(out, in->definition);
+}
+
+static bool same(const struct policy *p, const struct policy_texts *in) {
+    return p->flags == in->flags && p->priority == in->priority &&
+           span_is(in->pattern, p->pattern) &&
+           span_equal(in->definition, span_of(p->definition.data, p->definition.size));
+}
+
+/* A pattern that gives up on a name that is here would match at random: not taken. */
+static bool affordable(const struct model *m, const struct policy *p) {
+    const struct roster *queues = &m->queues->roster;
+    bool matches;
+    for (uint32_t i = roster_after(queues, 0); i != 0; i = roster_after(queues, i)) {
+        char vhost[VHOST_MAX_BYTES + 1];
+        struct span name = amqp_queue_split(span_text(queue_at(m->queues, i)->def.name), vhost);
+        if (strcmp(vhost, p->vhost) == 0 && pattern_try(p->compiled, name, &matches) != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void emit_defined(const struct model *m, struct decision *d, const struct change *change,
+                         const struct policy_texts *in) {
+    size_t begun = decision_begin(d, FACT_POLICY_DEFINED, 1);
+    int rc = 0;
+    put_policy(d->facts, &rc, change->index, in);
+    d->failed |= rc != 0;
+    decision_end(d, begun);
+    emit_changes(m, d, change);
+}
+
+static enum refusal decide_define(const struct model *m, struct decision *d, struct request *r) {
+    const struct exchanges *s = m->exchanges;
+    struct policy_texts in;
+    enum refusal refusal = check_policy(m, r, &in);
+    if (refusal != REFUSAL_NONE) {
+        return refusal;
+    }
+    char key[POLICY_KEY_BYTES];
+    uint32_t index =
+        roster_find(&s->policies, policy_key(in.vhost, in.name, r->in.policy.operator_policy, key));
+    if (index != 0 && same(policy_at(s, index), &in)) {
+        return REFUSAL_NONE;
+    }
+    if (index == 0 && s->policies.live >= POLICIES_MAX) {
+        return request_refuse(r, REFUSAL_LIMIT, "no more policies: there are 1,000");
+    }
+    struct policy *p = NULL;
+    int rc = policy_make(&in, r, &p);
+    if (rc == 0 && affordable(m, p)) {
+        struct change change = {.to = p,
+                                .index = index != 0 ? index : roster_next_index(&s->policies)};
+        emit_defined(m, d, &change, &in);
+    } else if (rc == 0) {
+        refusal = request_invalid(r, "/pattern", "takes too many steps on names that are here");
+    }
+    policy_free(p);
+    d->failed |= rc == E_NOMEM;
+    return rc != 0 && rc != E_NOMEM ? REFUSAL_INVALID : refusal;
+}
+
+static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r) {
+    char key[POLICY_KEY_BYTES];
+    struct span full = policy_key(r->vhost, r->name, r->in.policy.operator_policy, key);
+    struct change change = {.index =
+                                full.size == 0 ? 0 : roster_find(&m->exchanges->policies, full)};
+    if (change.index == 0) {
+        return request_refuse(r, REFUSAL_NOT_FOUND, "no policy");
+    }
+    emit_changes(m, d, &change);
+    size_t begun = decision_begin(d, FACT_POLICY_DELETED, 1);
+    decision_put_u32(d, change.index);
+    decision_end(d, begun);
+    return REFUSAL_NONE;
+}
+
+static const char *apply_to_name(uint8_t flags) {
+    flags &= OF_QUEUES | OF_EXCHANGES;
+    return flags == OF_QUEUES ? "queues" : flags == OF_EXCHANGES ? "exchanges" : "all";
+}
+
+static void list_policy(struct saver *out, const struct policy *p) {
+    size_t at = 0;
+    out->rc = out->rc != 0 ? out->rc : sized_begin(out->chunk, &at);
+    save_key(out, span_text(p->vhost));
+    save_key(out, span_text(p->name));
+    out->rc = out->rc != 0 ? out->rc : buffer_put_bytes(out->chunk, span_text(p->pattern));
+    save_key(out, span_text(apply_to_name(p->flags)));
+    save_u32(out, (uint32_t)p->priority);
+    out->rc = out->rc != 0
+                  ? out->rc
+                  : buffer_put_bytes(out->chunk, span_of(p->definition.data, p->definition.size));
+    save_u32(out, p->index);
+    save_u8(out, (p->flags & OF_OPERATOR) != 0);
+    if (out->rc == 0) {
+        sized_end(out->chunk, at);
+    }
+}
+
+static enum refusal decide_list(const struct model *m, struct decision *d, struct request *r) {
+    const struct exchanges *s = m->exchanges;
+    struct saver out = {.chunk = &r->out_bytes};
+    for (uint32_t i = roster_after(&s->policies, 0); i != 0; i = roster_after(&s->policies, i)) {
+        const struct policy *p = policy_at(s, i);
+        if (r->vhost.size == 0 || span_is(r->vhost, p->vhost)) {
+            list_policy(&out, p);
+            r->count++;
+        }
+    }
+    d->failed |= out.rc != 0;
+    return REFUSAL_NONE;
+}
+
+enum refusal policy_decide(const struct model *m, struct decision *d, struct request *r) {
+    switch (r->kind) {
+    case REQUEST_POLICY_DEFINE:
+        return decide_define(m, d, r);
+    case REQUEST_POLICY_DELETE:
+        return decide_delete(m, d, r);
+    default:
+        return decide_list(m, d, r);
+    }
+}
+
+/* ---- what holds ---- */
+
+/* 0 is no limit. */
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    if (a == 0 || b == 0) {
+        return a + b;
+    }
+    if (a == QUEUE_HOLDS_NOTHING || b == QUEUE_HOLDS_NOTHING) {
+        return QUEUE_HOLDS_NOTHING;
+    }
+    return a < b ? a : b;
+}
+
+static void merge(struct queue_rules *out, const struct policy *p, bool quorum) {
+    const struct queue_def *def = &p->rules;
+    out->message_ttl_ns = smaller(out->message_ttl_ns, def->message_ttl_ns);
+    out->expires_ns = smaller(out->expires_ns, def->expires_ns);
+    out->max_messages = smaller(out->max_messages, def->max_messages);
+    out->max_bytes = smaller(out->max_bytes, def->max_bytes);
+    if (quorum) {
+        out->delivery_limit = (uint32_t)smaller(out->delivery_limit, def->delivery_limit);
+    }
+    if (!out->has_dead_letter_exchange && def->has_dead_letter_exchange) {
+        out->has_dead_letter_exchange = true;
+        out->dead_letter_exchange = def->dead_letter_exchange;
+    }
+    if (!out->has_dead_letter_key && def->has_dead_letter_key) {
+        out->has_dead_letter_key = true;
+        out->dead_letter_key = def->dead_letter_key;
+    }
+}
+
+bool policy_merge(const struct model *m, const struct queue *q, struct queue_rules *rules) {
+    if ((q->policy | q->operator_policy) == 0) {
+        return false;
+    }
+    struct span arguments = span_of(q->def.arguments.data, q->def.arguments.size);
+    struct amqp_field f;
+    bool settled = amqp_table_find(arguments, "x-overflow", &f);
+    const uint32_t both[] = {q->policy, q->operator_policy};
+    for (size_t i = 0; i < ARRAY_LENGTH(both); i++) {
+        const struct policy *p = policy_at(m->exchanges, both[i]);
+        if (p == NULL) {
+            continue; /* a snapshot is being loaded, and they come later */
+        }
+        merge(rules, p, queue_arguments_quorum(arguments));
+        if (!settled && p->has_overflow) {
+            rules->overflow = p->rules.overflow;
+            settled = true;
+        }
+    }
+    return true;
+}
+
+const char *policy_alternate(const struct exchanges *s, const struct exchange *x) {
+    const struct policy *p = x->alternate != NULL ? NULL : policy_at(s, x->policy);
+    return p != NULL ? p->alternate : x->alternate;
+}
+
+/* ---- apply ---- */
+
+/* Those that had the policy before it was replaced. */
+static int policy_changed(struct model *m, uint32_t index) {
+    const struct roster *queues = &m->queues->roster;
+    int rc = 0;
+    for (uint32_t i = roster_after(queues, 0); rc == 0 && i != 0; i = roster_after(queues, i)) {
+        struct queue *q = queue_at(m->queues, i);
+        if (q->policy == index || q->operator_policy == index) {
+            rc = queue_policies_changed(m, q);
+        }
+    }
+    return rc;
+}
+
+/* What was there keeps its place, and goes when nothing borrows of it any more. */
+static int policy_replace(struct model *m, struct policy *present, struct policy *p) {
+    if (strcmp(present->key, p->key) != 0) {
+        policy_free(p);
+        return E_CORRUPT;
+    }
+    struct policy old = *present;
+    *present = *p;
+    present->key = old.key;
+    old.key = p->key;
+    *p = old;
+    int rc = policy_changed(m, present->index);
+    policy_free(p);
+    return rc;
+}
+
+static int apply_defined(struct model *m, struct reader *in) {
+    struct exchanges *s = m->exchanges;
+    uint32_t index = reader_u32(in);
+    struct policy_texts texts = {.flags = reader_u8(in)};
+    texts.priority = (int32_t)reader_u32(in);
+    texts.vhost = reader_key(in);
+    texts.name = reader_key(in);
+    texts.pattern = reader_bytes(in);
+    texts.definition = reader_bytes(in);
+    if (in->failed || !amqp_table_valid(texts.definition)) {
+        return E_CORRUPT;
+    }
+    struct request r;
+    request_init(&r, REQUEST_POLICY_DEFINE); /* for the words of a refusal, which nobody reads */
+    struct policy *p = NULL, *present = policy_at(s, index);
+    int rc = policy_make(&texts, &r, &p);
+    request_release(&r);
+    if (rc != 0) {
+        return rc == E_NOMEM ? rc : E_CORRUPT;
+    }
+    p->index = index;
+    if (present != NULL) {
+        return policy_replace(m, present, p);
+    }
+    rc = roster_put(&s->policies, index, p, p->key);
+    if (rc != 0) {
+        policy_free(p);
+    }
+    return rc;
+}
+
+static bool is_named(const struct model *m, uint32_t index) {
+    const struct roster *queues = &m->queues->roster, *all = &m->exchanges->exchanges;
+    bool named = false;
+    for (uint32_t i = roster_after(queues, 0); !named && i != 0; i = roster_after(queues, i)) {
+        const struct queue *q = queue_at(m->queues, i);
+        named = q->policy == index || q->operator_policy == index;
+    }
+    for (uint32_t i = roster_after(all, 0); !named && i != 0; i = roster_after(all, i)) {
+        named = exchange_at(m->exchanges, i)->policy == index;
+    }
+    return named;
+}
+
+static int apply_deleted(struct model *m, struct reader *in) {
+    uint32_t index = reader_u32(in);
+    struct policy *p = policy_at(m->exchanges, index);
+    if (in->failed || p == NULL || is_named(m, index)) {
+        return E_CORRUPT;
+    }
+    roster_remove(&m->exchanges->policies, index);
+    policy_free(p);
+    return 0;
+}
+
+/* O1 */
+static bool may_name(const struct model *m, uint32_t policy, const char *full) {
+    char vhost[VHOST_MAX_BYTES + 1];
+    (void)amqp_queue_split(span_text(full), vhost);
+    const struct policy *p = policy_at(m->exchanges, policy);
+    return policy == 0 || (p != NULL && strcmp(p->vhost, vhost) == 0);
+}
+
+static int apply_item(struct model *m, struct reader *in) {
+    uint8_t what = reader_u8(in);
+    uint32_t index = reader_u32(in), policy = reader_u32(in);
+    if (in->failed || what > TO_QUEUE_AS_OPERATOR) {
+        return E_CORRUPT;
+    }
+    if (what == TO_EXCHANGE) {
+        struct exchange *x = exchange_at(m->exchanges, index);
+        if (x == NULL || !may_name(m, policy, x->full)) {
+            return E_CORRUPT;
+        }
+        x->policy = policy;
+        return 0;
+    }
+    struct queue *q = queue_at(m->queues, index);
+    if (q == NULL || !may_name(m, policy, q->def.name)) {
+        return E_CORRUPT;
+    }
+    *(what == TO_QUEUE ? &q->policy : &q->operator_policy) = policy;
+    return queue_policies_changed(m, q);
+}
+
+static int apply_applied(struct model *m, struct reader *in) {
+    uint32_t count = reader_u32(in);
+    int rc = in->failed ? E_CORRUPT : 0;
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        rc = apply_item(m, in);
+    }
+    return rc;
+}
+
+int policy_apply(struct model *m, uint16_t kind, struct reader *in) {
+    switch (kind) {
+    case FACT_POLICY_DEFINED:
+        return apply_defined(m, in);
+    case FACT_POLICY_DELETED:
+        return apply_deleted(m, in);
+    default:
+        return apply_applied(m, in);
+    }
+}
+
+void policy_vhost_gone(struct model *m, const char *vhost) {
+    struct roster *roster = &m->exchanges->policies;
+    for (uint32_t i = roster_after(roster, 0); i != 0; i = roster_after(roster, i)) {
+        struct policy *p = roster_at(roster, i);
+        if (strcmp(p->vhost, vhost) == 0) {
+            roster_remove(roster, i);
+            policy_free(p);
+        }
+    }
+}
+
+/* ---- snapshots, check ---- */
+
+static void save_applied(struct saver *out, enum applied_to what, uint32_t index, uint32_t policy) {
+    if (policy != 0) {
+        save_u8(out, (uint8_t)what);
+        save_u32(out, index);
+        save_u32(out, policy);
+        save_item_end(out);
+    }
+}
+
+static uint32_t count_applied(const struct model *m) {
+    const struct roster *queues = &m->queues->roster, *all = &m->exchanges->exchanges;
+    uint32_t count = 0;
+    for (uint32_t i = roster_after(queues, 0); i != 0; i = roster_after(queues, i)) {
+        const struct queue *q = queue_at(m->queues, i);
+        count += (q->policy != 0) + (q->operator_policy != 0);
+    }
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        count += exchange_at(m->exchanges, i)->policy != 0;
+    }
+    return count;
+}
+
+void policy_save(const struct model *m, struct saver *out) {
+    const struct exchanges *s = m->exchanges;
+    roster_save(&s->policies, out);
+    for (uint32_t i = roster_after(&s->policies, 0); i != 0; i = roster_after(&s->policies, i)) {
+        const struct policy *p = policy_at(s, i);
+        struct policy_texts texts = {.flags = p->flags,
+                                     .priority = p->priority,
+                                     .vhost = span_text(p->vhost),
+                                     .name = span_text(p->name),
+                                     .pattern = span_text(p->pattern),
+                                     .definition = span_of(p->definition.data, p->definition.size)};
+        put_policy(out->chunk, &out->rc, i, &texts);
+        save_item_end(out);
+    }
+    save_u32(out, s->policies.live == 0 ? 0 : count_applied(m));
+    if (s->policies.live == 0) {
+        return;
+    }
+    const struct roster *queues = &m->queues->roster, *all = &s->exchanges;
+    for (uint32_t i = roster_after(queues, 0); i != 0; i = roster_after(queues, i)) {
+        save_applied(out, TO_QUEUE, i, queue_at(m->queues, i)->policy);
+        save_applied(out, TO_QUEUE_AS_OPERATOR, i, queue_at(m->queues, i)->operator_policy);
+    }
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        save_applied(out, TO_EXCHANGE, i, exchange_at(s, i)->policy);
+    }
+}
+
+int policy_load(struct model *m, struct reader *in) {
+    uint32_t count = 0;
+    int rc = roster_load(&m->exchanges->policies, in, &count);
+    for (uint32_t i = 0; rc == 0 && i < count; i++) {
+        rc = apply_defined(m, in);
+    }
+    return rc != 0 ? rc : apply_applied(m, in);
+}
+
+/* O2: what holds is what its own settings and the policies come to. */
+static void check_rules(const struct model *m, const struct queue *q) {
+    if (q->own == NULL) {
+        return;
+    }
+    struct queue_rules rules = *q->own;
+    bool merged = policy_merge(m, q, &rules);
+    assert(merged);
+    assert(rules.max_messages == q->def.max_messages && rules.max_bytes == q->def.max_bytes);
+    assert(rules.expires_ns == q->def.expires_ns && rules.overflow == q->def.overflow);
+    assert(rules.message_ttl_ns == q->def.message_ttl_ns);
+    assert(rules.dead_letter_exchange == q->def.dead_letter_exchange);
+    assert(rules.dead_letter_key == q->def.dead_letter_key);
+}
+
+void policy_check(const struct model *m) {
+    const struct roster *queues = &m->queues->roster, *all = &m->exchanges->exchanges;
+    roster_check(&m->exchanges->policies);
+    for (uint32_t i = roster_after(queues, 0); i != 0; i = roster_after(queues, i)) {
+        const struct queue *q = queue_at(m->queues, i);
+        assert(may_name(m, q->policy, q->def.name));
+        assert(may_name(m, q->operator_policy, q->def.name));
+        assert((q->own != NULL) == ((q->policy | q->operator_policy) != 0)); /* O2 */
+        check_rules(m, q);
+    }
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        const struct exchange *x = exchange_at(m->exchanges, i);
+        assert(may_name(m, x->policy, x->full));
+    }
+}
