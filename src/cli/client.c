@@ -14,10 +14,16 @@
 #define ANSWER_MAX_BYTES (64u << 20)
 #define URL_BYTES        4096
 
-void client_init(struct client *c, const char *url, const char *token) {
-    const char *url_set = getenv("SLUICE_URL");
-    c->url = url != NULL ? url : url_set != NULL ? url_set : DEFAULT_URL;
-    c->token = token != NULL ? token : getenv("SLUICE_TOKEN");
+static const char *given_or_set(const char *given, const char *variable) {
+    return given != NULL ? given : getenv(variable);
+}
+
+void client_init(struct client *c, const struct client *given) {
+    c->url = given_or_set(given->url, "SLUICE_URL");
+    if (c->url == NULL)
+        c->url = DEFAULT_URL;
+    c->token = given_or_set(given->token, "SLUICE_TOKEN");
+    c->ca = given_or_set(given->ca, "SLUICE_CA_FILE");
 }
 
 static size_t keep(char *data, size_t size, size_t count, void *arg) {
@@ -85,13 +91,19 @@ static struct curl_slist *make_headers(const struct client *c) {
     return curl_slist_append(headers, line);
 }
 
+static void explain_silence(const struct client *c, CURLcode code) {
+    bool untrusted = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
+    const char *hint = untrusted ? "--ca or SLUICE_CA_FILE names the file of a private authority."
+                                 : "Is `sluice serve` running? --url or SLUICE_URL names another "
+                                   "address.";
+    fprintf(stderr, "sluice: %s does not answer (%s). %s\n", c->url, curl_easy_strerror(code),
+            hint);
+}
+
 static int answer_of(CURL *curl, CURLcode code, const struct client *c, struct buffer *raw,
                      json_t **ret_answer) {
     if (code != CURLE_OK) {
-        fprintf(stderr,
-                "sluice: %s does not answer (%s). Is `sluice serve` running? --url or "
-                "SLUICE_URL names another address.\n",
-                c->url, curl_easy_strerror(code));
+        explain_silence(c, code);
         return E_IO;
     }
     long status = 0;
@@ -126,6 +138,8 @@ int client_call(const struct client *c, const char *method, const char *path, co
     curl_easy_setopt(curl, CURLOPT_WRITEDATA, &raw);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT, TIMEOUT_SECONDS);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    if (c->ca != NULL)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca);
     if (body != NULL)
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
     else if (strcmp(method, "POST") == 0)

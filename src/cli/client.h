@@ -15,10 +15,12 @@
 struct client {
     const char *url;   /* borrows: "http://127.0.0.1:8080" */
     const char *token; /* borrows: bearer token, NULL without */
+    const char *
+        ca; /* borrows: file of the authorities that vouch for the server, PEM; NULL: the system's */
 };
 
-/* From --url and --token, else SLUICE_URL and SLUICE_TOKEN, else the default of the server. */
-void client_init(struct client *c, const char *url, const char *token);
+/* What is NULL in `given` comes from SLUICE_URL, SLUICE_TOKEN, SLUICE_CA_FILE, else from the server's default. */
+void client_init(struct client *c, const struct client *given);
 
 /*
  * ret_answer: the body as JSON, NULL when it has none; the caller decrefs it. `body` may be NULL.

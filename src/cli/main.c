@@ -19,13 +19,13 @@
 #include "cli/top.h"
 #include "version.h"
 
-enum { OPTION_URL = 256, OPTION_TOKEN, OPTION_JSON };
+enum { OPTION_URL = 256, OPTION_TOKEN, OPTION_CA, OPTION_JSON };
 
 static void help(FILE *out) {
     fprintf(
         out,
         "sluice " SLUICE_VERSION ": accepts bursts durably, lets them out at a bearable pace\n\n"
-        "usage: sluice [--url URL] [--token TOKEN] [--json] COMMAND ...\n\n"
+        "usage: sluice [--url URL] [--token TOKEN] [--ca FILE] [--json] COMMAND ...\n\n"
         "  serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] [--paranoid] [--salvage]\n"
         "  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n"
         "  %-34s %s\n",
@@ -55,7 +55,7 @@ static int token_new(int argc, char **argv) {
 }
 
 static int top(const struct client *c, int argc, char **argv) {
-    struct top_options defaults = {.url = c->url, .token = c->token};
+    struct top_options defaults = {.url = c->url, .token = c->token, .ca = c->ca};
     return top_main(argc, argv, &defaults);
 }
 
@@ -88,22 +88,26 @@ int main(int argc, char **argv) {
     static const struct option options[] = {
         {"url", required_argument, NULL, OPTION_URL},
         {"token", required_argument, NULL, OPTION_TOKEN},
+        {"ca", required_argument, NULL, OPTION_CA},
         {"json", no_argument, NULL, OPTION_JSON},
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
-    const char *url = NULL, *token = NULL;
+    struct client given = {0};
     bool as_json = false;
     int option;
     /* '+': the options of a command stand behind it and are its own. */
     while ((option = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
         switch (option) {
         case OPTION_URL:
-            url = optarg;
+            given.url = optarg;
             break;
         case OPTION_TOKEN:
-            token = optarg;
+            given.token = optarg;
+            break;
+        case OPTION_CA:
+            given.ca = optarg;
             break;
         case OPTION_JSON:
             as_json = true;
@@ -123,7 +127,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     struct client c;
-    client_init(&c, url, token);
+    client_init(&c, &given);
     int first = optind;
     optind = 0; /* the commands parse their own options from the start */
     return run(&c, argc - first, argv + first, as_json);

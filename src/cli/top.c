@@ -270,6 +270,8 @@ static int top_open(struct top *t) {
     int rc = transfer_init(t, &t->stream, t->options->url, "/v1/events", on_stream_bytes);
     if (rc == 0 && t->options->provider != NULL)
         rc = transfer_init(t, &t->provider, t->options->provider, "/stats", on_provider_bytes);
+    if (rc == 0 && t->options->ca != NULL)
+        curl_easy_setopt(t->stream.curl, CURLOPT_CAINFO, t->options->ca);
     if (rc == 0 && t->options->token != NULL) {
         snprintf(authorization, sizeof(authorization), "Authorization: Bearer %s",
                  t->options->token);
@@ -318,9 +320,13 @@ int top_run(const struct top_options *options) {
 /* ---- command line ---- */
 
 static const struct option LONG_OPTIONS[] = {
-    {"url", required_argument, NULL, 'u'},      {"token", required_argument, NULL, 't'},
-    {"campaign", required_argument, NULL, 'c'}, {"provider", required_argument, NULL, 'p'},
-    {"note", required_argument, NULL, 'n'},     {NULL, 0, NULL, 0},
+    {"url", required_argument, NULL, 'u'},
+    {"token", required_argument, NULL, 't'},
+    {"ca", required_argument, NULL, 'a'},
+    {"campaign", required_argument, NULL, 'c'},
+    {"provider", required_argument, NULL, 'p'},
+    {"note", required_argument, NULL, 'n'},
+    {NULL, 0, NULL, 0},
 };
 
 int top_main(int argc, char **argv, const struct top_options *defaults) {
@@ -335,6 +341,9 @@ int top_main(int argc, char **argv, const struct top_options *defaults) {
         case 't':
             o.token = optarg;
             break;
+        case 'a':
+            o.ca = optarg;
+            break;
         case 'c':
             o.campaign = optarg;
             break;
@@ -345,7 +354,7 @@ int top_main(int argc, char **argv, const struct top_options *defaults) {
             o.note_file = optarg;
             break;
         default:
-            fputs("usage: sluice top [--url URL] [--token TOKEN] [--campaign NAME]\n"
+            fputs("usage: sluice top [--url URL] [--token TOKEN] [--ca FILE] [--campaign NAME]\n"
                   "                  [--provider URL] [--note FILE]\n",
                   stderr);
             return 2;

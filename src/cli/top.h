@@ -10,15 +10,16 @@
 #define SLUICE_CLI_TOP_H
 
 struct top_options {
-    const char *url;       /* "http://127.0.0.1:8080" */
-    const char *token;     /* bearer token; NULL: none */
+    const char *url;   /* "http://127.0.0.1:8080" */
+    const char *token; /* bearer token; NULL: none */
+    const char *ca; /* file of the authorities that vouch for the server, PEM; NULL: the system's */
     const char *campaign;  /* NULL: the first */
     const char *provider;  /* base URL whose /stats is asked, too; NULL: none */
     const char *note_file; /* its last lines stand at the foot; NULL: none */
 };
 
 int top_run(const struct top_options *options);
-/* argv[0] is "top"; --url, --token, --campaign, --provider, --note override what `defaults` says. */
+/* argv[0] is "top"; --url, --token, --ca, --campaign, --provider, --note override what `defaults` says. */
 int top_main(int argc, char **argv, const struct top_options *defaults);
 
 #endif

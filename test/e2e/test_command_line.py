@@ -1,0 +1,83 @@
+"""The command line against a server that is not plain HTTP on 127.0.0.1: TLS of a private authority, IPv6, tokens."""
+import json
+import socket
+import subprocess
+
+import pytest
+
+from support import server as program
+from support.server import Server, free_port
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+        return True
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def secure(tmp_path_factory):
+    """One plain listener for the fixture's own client, one with TLS that only tls/cert.pem vouches for."""
+    folder = tmp_path_factory.mktemp("tls")
+    certificate, key = folder / "cert.pem", folder / "key.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=sluice",
+                    "-addext", "subjectAltName=IP:127.0.0.1,IP:::1", "-keyout", key, "-out", certificate],
+                   check=True, capture_output=True)
+    tls = {"certificate": str(certificate), "key": str(key)}
+    server = Server(folder / "server")
+    server.tls_port = free_port()
+    listeners = [{"host": "127.0.0.1", "port": server.port}, {"host": "127.0.0.1", "port": server.tls_port, "tls": tls}]
+    if has_ipv6():
+        listeners += [{"host": "::1", "port": server.port}, {"host": "::1", "port": server.tls_port, "tls": tls}]
+    server.configure({"listeners": listeners})
+    server.certificate = certificate
+    server.start()
+    server.client.put("/v1/queues/jobs", {})
+    yield server
+    server.kill()
+
+
+def test_a_private_authority_is_named_by_option_or_environment(secure):
+    url = f"https://127.0.0.1:{secure.tls_port}"
+    for result in [program.run("--url", url, "--ca", secure.certificate, "queue", "list"),
+                   program.run("queue", "list", env={"SLUICE_URL": url, "SLUICE_CA_FILE": str(secure.certificate)})]:
+        assert result.returncode == 0 and "jobs" in result.stdout, result.stderr
+
+
+def test_an_unknown_authority_is_refused_and_the_way_out_is_said(secure):
+    result = program.run("--url", f"https://127.0.0.1:{secure.tls_port}", "queue", "list")
+    assert result.returncode == 1 and "SLUICE_CA_FILE" in result.stderr, result.stderr
+    missing = program.run("--url", f"https://127.0.0.1:{secure.tls_port}", "--ca", "/nonexistent.pem", "queue", "list")
+    assert missing.returncode == 1 and "--ca" in missing.stderr, missing.stderr
+
+
+def test_top_follows_over_tls(secure):
+    options = ["--url", f"https://127.0.0.1:{secure.tls_port}", "--ca", str(secure.certificate)]
+    top = subprocess.Popen([program.BINARY, *options, "top"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True)
+    try:
+        lines = [top.stdout.readline() for _ in range(3)]  # one a second
+    finally:
+        top.terminate()
+        _, said = top.communicate(timeout=20)
+    assert "accepted" in lines[-1], (lines, said)
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_ipv6_is_served_plain_and_with_tls(secure):
+    for options in [["--url", f"http://[::1]:{secure.port}"],
+                    ["--url", f"https://[::1]:{secure.tls_port}", "--ca", secure.certificate]]:
+        result = program.run(*options, "--json", "queue", "list")
+        assert result.returncode == 0 and "jobs" in json.dumps(json.loads(result.stdout)), result.stderr
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_the_ipv6_loopback_is_loopback_and_any_is_not(tmp_path):
+    server = Server(tmp_path)
+    server.configure({"listeners": [{"host": "::", "port": server.port}]})
+    server.launch()
+    assert server.wait_end() != 0
+    assert "token" in server.output(), server.output()
