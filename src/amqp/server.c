@@ -17,7 +17,6 @@
 #include "amqp/reply.h"
 #include "base/error.h"
 #include "net/stream.h"
-#include "net/tls.h"
 
 #define LISTEN_BACKLOG      1024
 #define CONNECTIONS_DEFAULT 10000u
@@ -31,7 +30,6 @@ struct amqp_server {
     void *context; /* borrows: for ask */
     struct net_listener listener;
     bool listener_closed;
-    struct tls_context *tls; /* owns; NULL: plain */
     struct net_stream_options stream_options;
     struct net_budget budget;
     struct list clients;
@@ -69,16 +67,11 @@ static struct amqp_client *of_stream(struct net_stream *s) {
 
 /* ---- the end ---- */
 
-static void free_server(struct amqp_server *s) {
-    tls_context_free(s->tls);
-    free(s);
-}
-
 static void check_end(struct amqp_server *s) {
     if (!s->listener_closed || s->client_count > 0 || s->in_turn || s->turn_deferred)
         return;
     if (s->abandoned) {
-        free_server(s);
+        free(s);
     } else if (s->done != NULL) {
         void (*done)(void *arg) = s->done;
         s->done = NULL;
@@ -281,7 +274,7 @@ static void on_ready(struct net_listener *l) {
     stat_add(&s->stats.accepted, 1);
     __atomic_store_n(&s->stats.open_connections, s->stats.open_connections + 1, __ATOMIC_RELAXED);
     net_stream_peer(&k->stream, k->peer.text, &k->peer.loopback);
-    k->peer.tls = s->tls != NULL;
+    k->peer.tls = s->stream_options.tls != NULL;
     if (s->alarm)
         amqp_connection_alarm(k->connection, true, s->alarm_reason);
     net_stream_set_deadline(&k->stream, amqp_connection_due_ms(k->connection));
@@ -346,21 +339,16 @@ int amqp_server_start(struct net_loop *loop, const struct amqp_server_options *o
         snprintf(error_text, 256, "out of memory");
         return E_NOMEM;
     }
-    int error = options->tls != NULL ? tls_context_create(options->tls, error_text, &s->tls) : 0;
-    if (error != 0) {
-        free_server(s);
-        return error;
-    }
     s->stream_options = (struct net_stream_options){
         .handler = &CLIENT_HANDLER,
-        .tls = s->tls,
+        .tls = options->tls,
         .budget = &s->budget,
         .input_max_bytes = options->limits.frame_max + 2 * NET_READ_BYTES,
         .write_timeout_ms =
             options->write_timeout_ms != 0 ? options->write_timeout_ms : WRITE_TIMEOUT_MS,
         .handshake_timeout_ms = options->limits.handshake_timeout_ms,
     };
-    error = listen_on(s, options, error_text);
+    int error = listen_on(s, options, error_text);
     if (error == 0)
         *ret_server = s;
     return error;

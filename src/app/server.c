@@ -63,6 +63,7 @@ struct server {
     struct engine *engine;                             /* owns */
     struct manager *manager;                           /* owns */
     struct manage_listener listeners[API_SERVERS_MAX]; /* as the management API tells of them */
+    struct tls_context *tls[API_SERVERS_MAX];          /* owns; by listener, NULL: plain */
     struct api *api;                                   /* owns */
     struct io_thread *threads;                         /* owns */
     uint32_t thread_count;
@@ -235,20 +236,25 @@ static int cannot_listen(const struct server_listener *listener, const char *rea
     return start_failed("cannot listen", what);
 }
 
-static int start_amqp(struct server *s, struct io_thread *t,
-                      const struct server_listener *listener) {
-    struct tls_options tls = {0};
-    if (listener->tls != NULL)
-        tls = (struct tls_options){.certificate_file = listener->tls->certificate_file,
-                                   .key_file = listener->tls->key_file,
-                                   .client_ca_file = listener->tls->client_ca_file,
-                                   .min_version = listener->tls->min_version};
+static int read_certificates(struct server *s) {
+    for (size_t i = 0; i < s->options->listener_count; i++) {
+        const struct server_listener *listener = &s->options->listeners[i];
+        char text[256];
+        if (listener->tls != NULL && tls_context_create(listener->tls, text, &s->tls[i]) != 0)
+            return cannot_listen(listener, text);
+    }
+    return 0;
+}
+
+static int start_amqp(struct server *s, struct io_thread *t, const struct server_listener *listener,
+                      struct tls_context *tls) {
     struct amqp_server_options options = {.host = listener->host,
                                           .port = listener->port,
                                           .limits = s->options->amqp_limits,
                                           .connections_max = s->share.connections,
-                                          .tls = listener->tls != NULL ? &tls : NULL,
-                                          .external = tls.client_ca_file != NULL,
+                                          .tls = tls,
+                                          .external =
+                                              tls != NULL && listener->tls->client_ca_file != NULL,
                                           .version = s->options->version};
     char text[256];
     struct amqp_server *server;
@@ -259,13 +265,13 @@ static int start_amqp(struct server *s, struct io_thread *t,
     return 0;
 }
 
-static int start_http(struct server *s, struct io_thread *t,
-                      const struct server_listener *listener) {
+static int start_http(struct server *s, struct io_thread *t, const struct server_listener *listener,
+                      struct tls_context *tls) {
     struct http_server_options options = {
         .host = listener->host,
         .port = listener->port,
         .limits = s->options->http_limits,
-        .tls = listener->tls,
+        .tls = tls,
         .context = t->api,
         .handle = api_handle,
         .problem = api_problem,
@@ -302,7 +308,8 @@ static int start_thread(struct server *s, struct io_thread *t, uint32_t number) 
     amqp_bridge_attach(t->amqp, t->loop);
     for (size_t i = 0; i < s->options->listener_count; i++) {
         const struct server_listener *listener = &s->options->listeners[i];
-        int code = listener->amqp ? start_amqp(s, t, listener) : start_http(s, t, listener);
+        int code = listener->amqp ? start_amqp(s, t, listener, s->tls[i])
+                                  : start_http(s, t, listener, s->tls[i]);
         if (code != 0)
             return code;
     }
@@ -426,6 +433,8 @@ static int start(struct server *s) {
     if (code == 0)
         code = probe_listeners(s->options);
     if (code == 0)
+        code = read_certificates(s);
+    if (code == 0)
         code = start_engine(s);
     if (code == 0)
         protect(s->options); /* before the first byte of a stranger */
@@ -542,12 +551,32 @@ static void stop(struct server *s) {
         dispatch_free(s->dispatch);
     amqp_hub_free(s->amqp);
     auth_free(s->auth);
+    for (size_t i = 0; i < API_SERVERS_MAX; i++)
+        tls_context_free(s->tls[i]);
 }
 
-static void wait_for_signal(const sigset_t *signals) {
-    int number;
-    while (sigwait(signals, &number) != 0)
-        ;
+/* What cannot be used leaves the certificate that is in use. */
+static void renew_certificates(struct server *s) {
+    for (size_t i = 0; i < s->options->listener_count; i++) {
+        if (s->tls[i] == NULL)
+            continue;
+        char text[256] = "";
+        bool renewed = tls_context_renew(s->tls[i], text) == 0;
+        struct logline line;
+        logline_begin(&line, renewed ? LOGLINE_INFO : LOGLINE_ERROR,
+                      renewed ? "certificates read again"
+                              : "certificates cannot be renewed: the earlier ones stay in use");
+        logline_text(&line, "file", s->options->listeners[i].tls->certificate_file);
+        if (!renewed)
+            logline_text(&line, "reason", text);
+        logline_end(&line);
+    }
+}
+
+static void wait_for_end(struct server *s, const sigset_t *signals) {
+    int number = SIGHUP;
+    while (sigwait(signals, &number) != 0 || number == SIGHUP)
+        renew_certificates(s);
     struct logline line;
     logline_begin(&line, LOGLINE_INFO, "stopping");
     logline_text(&line, "signal", strsignal(number));
@@ -559,6 +588,7 @@ int server_run(const struct server_options *options) {
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread made from here on */
     signal(SIGPIPE, SIG_IGN);
     struct server s = {.options = options};
@@ -567,7 +597,7 @@ int server_run(const struct server_options *options) {
     int code = start(&s);
     if (code == 0) {
         log_serving_line(&s);
-        wait_for_signal(&signals);
+        wait_for_end(&s, &signals);
         log_audit_head(&s);
     }
     stop(&s);

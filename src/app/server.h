@@ -3,7 +3,8 @@
  *
  * Promise: answers nothing before the engine has recovered and the definitions are applied; on
  *          SIGTERM or SIGINT stops accepting, finishes what it took, flushes, snapshots and
- *          returns 0; a dead log ends the process at once with EXIT_LOG_FAILED.
+ *          returns 0; on SIGHUP reads certificates again, for connections to come; a dead log ends
+ *          the process at once with EXIT_LOG_FAILED.
  */
 #ifndef SLUICE_APP_SERVER_H
 #define SLUICE_APP_SERVER_H
@@ -12,6 +13,7 @@
 #include "amqp/connection.h"
 #include "engine/engine.h"
 #include "http/server.h"
+#include "net/tls.h"
 
 #define EXIT_START_FAILED 1
 #define EXIT_LOG_FAILED   3
@@ -19,8 +21,8 @@
 struct server_listener {
     const char *host;
     uint16_t port;
-    bool amqp;                          /* else HTTP */
-    const struct http_tls_options *tls; /* NULL: plain */
+    bool amqp;                     /* else HTTP */
+    const struct tls_options *tls; /* NULL: plain */
 };
 
 struct server_options {

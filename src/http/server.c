@@ -42,7 +42,6 @@ static void free_server(struct http_server *s) {
         s->pool = x->next;
         http_exchange_free(x);
     }
-    tls_context_free(s->tls);
     free(s->peers);
     free(s);
 }
@@ -116,14 +115,6 @@ static void on_ready(struct net_listener *l) {
         http_connection_accept(s, s->stats.open_connections >= limit);
 }
 
-static int make_tls(struct http_server *s, const struct http_tls_options *o, char error_text[256]) {
-    struct tls_options options = {.certificate_file = o->certificate_file,
-                                  .key_file = o->key_file,
-                                  .client_ca_file = o->client_ca_file,
-                                  .min_version = o->min_version};
-    return tls_context_create(&options, error_text, &s->tls);
-}
-
 static struct http_server *new_server(struct net_loop *loop,
                                       const struct http_server_options *options) {
     struct http_server *s = calloc(1, sizeof *s);
@@ -139,7 +130,6 @@ static struct http_server *new_server(struct net_loop *loop,
     peers_init(s->peers, (struct hash_key){rng_next(&random), rng_next(&random)});
     s->loop = loop;
     s->options = *options;
-    s->options.tls = NULL;
     s->options.host = NULL;
     list_init(&s->connections);
     list_init(&s->starved);
@@ -190,16 +180,9 @@ int http_server_start(struct net_loop *loop, const struct http_server_options *o
         snprintf(error_text, 256, "out of memory");
         return E_NOMEM;
     }
-    if (options->tls != NULL) {
-        rc = make_tls(s, options->tls, error_text);
-        if (rc != 0) {
-            free_server(s);
-            return rc;
-        }
-    }
     s->stream_options = (struct net_stream_options){
         .handler = &HTTP_CONNECTION_HANDLER,
-        .tls = s->tls,
+        .tls = options->tls,
         .budget = &s->budget,
         .input_max_bytes = 2 * NET_READ_BYTES,
         .write_timeout_ms = options->limits.write_timeout_ms,

@@ -56,19 +56,14 @@ struct http_limits {
 };
 void http_limits_default(struct http_limits *l);
 
-struct http_tls_options {
-    const char *certificate_file; /* PEM chain */
-    const char *key_file;
-    const char *client_ca_file; /* NULL: no client certificates */
-    int min_version;            /* 0: TLS 1.2 */
-};
+struct tls_context;
 
 struct http_server_options {
     const char *host;
     uint16_t port; /* 0: any, see http_server_port */
     struct http_limits limits;
-    const struct http_tls_options *tls; /* NULL: plain */
-    void *context;                      /* borrows: for the handler */
+    struct tls_context *tls; /* borrows; NULL: plain */
+    void *context;           /* borrows: for the handler */
     /* One whole request. Must lead to exactly one http_reply or http_stream_start. */
     void (*handle)(void *context, struct http_exchange *x);
     /*

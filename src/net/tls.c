@@ -4,13 +4,17 @@
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/error.h"
 
 struct tls_context {
-    SSL_CTX *ssl; /* owns */
+    pthread_mutex_t lock;       /* guards ssl */
+    SSL_CTX *ssl;               /* owns a reference; each session holds its own */
+    struct tls_options options; /* owns the names */
 };
 
 struct tls_session {
@@ -22,12 +26,12 @@ struct tls_session {
 /* ---- context ---- */
 
 static int explain(char error_text[256], const char *what, const char *file) {
-    char reason[160] = "unknown reason";
+    char reason[88] = "unknown reason";
     unsigned long code = ERR_peek_last_error();
     if (code != 0)
         ERR_error_string_n(code, reason, sizeof reason);
     ERR_clear_error();
-    snprintf(error_text, 256, "tls: %s%s%.60s: %s", what, file == NULL ? "" : " ",
+    snprintf(error_text, 256, "tls: %s%s%.110s: %s", what, file == NULL ? "" : " ",
              file == NULL ? "" : file, reason);
     return E_INVALID;
 }
@@ -78,24 +82,46 @@ static int set_up(SSL_CTX *ssl, const struct tls_options *o, char error_text[256
     return load_files(ssl, o, error_text);
 }
 
+static int out_of_memory(char error_text[256]) {
+    snprintf(error_text, 256, "tls: out of memory");
+    return E_NOMEM;
+}
+
+int tls_context_renew(struct tls_context *c, char error_text[256]) {
+    SSL_CTX *fresh = SSL_CTX_new(TLS_server_method());
+    int rc = fresh == NULL ? out_of_memory(error_text) : set_up(fresh, &c->options, error_text);
+    if (rc != 0) {
+        SSL_CTX_free(fresh);
+        return rc;
+    }
+    pthread_mutex_lock(&c->lock);
+    SSL_CTX *before = c->ssl;
+    c->ssl = fresh;
+    pthread_mutex_unlock(&c->lock);
+    SSL_CTX_free(before);
+    return 0;
+}
+
+static bool copy_name(const char *name, const char **ret_copy) {
+    *ret_copy = name != NULL ? strdup(name) : NULL;
+    return name == NULL || *ret_copy != NULL;
+}
+
 int tls_context_create(const struct tls_options *options, char error_text[256],
                        struct tls_context **ret_context) {
     struct tls_context *c = calloc(1, sizeof *c);
-    SSL_CTX *ssl = SSL_CTX_new(TLS_server_method());
-    int rc = E_NOMEM;
-    if (c == NULL || ssl == NULL) {
-        snprintf(error_text, 256, "tls: out of memory");
-        goto fail;
-    }
-    rc = set_up(ssl, options, error_text);
-    if (rc != 0)
-        goto fail;
-    c->ssl = ssl;
-    *ret_context = c;
-    return 0;
-fail:
-    SSL_CTX_free(ssl);
-    free(c);
+    if (c == NULL)
+        return out_of_memory(error_text);
+    pthread_mutex_init(&c->lock, NULL);
+    c->options.min_version = options->min_version;
+    bool copied = copy_name(options->certificate_file, &c->options.certificate_file) &&
+                  copy_name(options->key_file, &c->options.key_file) &&
+                  copy_name(options->client_ca_file, &c->options.client_ca_file);
+    int rc = copied ? tls_context_renew(c, error_text) : out_of_memory(error_text);
+    if (rc == 0)
+        *ret_context = c;
+    else
+        tls_context_free(c);
     return rc;
 }
 
@@ -103,6 +129,10 @@ void tls_context_free(struct tls_context *c) {
     if (c == NULL)
         return;
     SSL_CTX_free(c->ssl);
+    pthread_mutex_destroy(&c->lock);
+    free((char *)c->options.certificate_file);
+    free((char *)c->options.key_file);
+    free((char *)c->options.client_ca_file);
     free(c);
 }
 
@@ -112,7 +142,9 @@ int tls_session_create(struct tls_context *c, struct tls_session **ret_session) 
     struct tls_session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return E_NOMEM;
-    s->ssl = SSL_new(c->ssl);
+    pthread_mutex_lock(&c->lock);
+    s->ssl = SSL_new(c->ssl); /* with a reference of its own to the files as they are now */
+    pthread_mutex_unlock(&c->lock);
     s->from_net = BIO_new(BIO_s_mem());
     s->to_net = BIO_new(BIO_s_mem());
     if (s->ssl == NULL || s->from_net == NULL || s->to_net == NULL) {

@@ -3,7 +3,7 @@
  *
  * Promise: TLS 1.2 at least, ALPN http/1.1, no compression, no renegotiation. Client certificates are
  *          required and checked when a client CA is given.
- * Shape:   a context for a listener, a session for a connection, both opaque.
+ * Shape:   a context for a listener, shared by all loops; a session for a connection, on one thread; both opaque.
  *
  *      from the socket ─► tls_feed ─► tls_read  ─► plain bytes
  *      plain bytes ─► tls_write ─► tls_unsent, tls_sent ─► to the socket
@@ -29,10 +29,15 @@ struct tls_options {
     int min_version;              /* 0: TLS 1.2; else TLS1_2_VERSION or TLS1_3_VERSION */
 };
 
-/* E_INVALID: a file cannot be used or does not fit; error_text says which and why. */
+/* The names are copied. E_INVALID: a file cannot be used or does not fit; error_text says which and why. */
 MUST_CHECK int tls_context_create(const struct tls_options *options, char error_text[256],
                                   struct tls_context **ret_context);
 void tls_context_free(struct tls_context *c);
+/*
+ * Reads the files again, for sessions to come, while other threads make sessions. E_INVALID: a file cannot be
+ * used; the context stays as it was and error_text says which and why. One thread at a time.
+ */
+MUST_CHECK int tls_context_renew(struct tls_context *c, char error_text[256]);
 
 /* The server's side of one connection. */
 MUST_CHECK int tls_session_create(struct tls_context *c, struct tls_session **ret_session);

@@ -1,11 +1,15 @@
-"""The command line against a server that is not plain HTTP on 127.0.0.1: TLS of a private authority, IPv6, tokens."""
+"""A server that is not plain HTTP on 127.0.0.1: TLS of a private authority, certificates renewed, IPv6; and the command line."""
 import json
+import signal
 import socket
+import ssl
 import subprocess
+import time
 
 import pytest
 
 from support import server as program
+from support.client import Client
 from support.server import Server, free_port
 
 
@@ -81,3 +85,58 @@ def test_the_ipv6_loopback_is_loopback_and_any_is_not(tmp_path):
     server.launch()
     assert server.wait_end() != 0
     assert "token" in server.output(), server.output()
+
+
+def make_certificate(folder, name):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+                    "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out",
+                    folder / "cert.pem"], check=True, capture_output=True)
+
+
+def shown_certificate(port):
+    return ssl.get_server_certificate(("127.0.0.1", port))
+
+
+def wait_until(true, seconds=10):
+    end = time.monotonic() + seconds * program.SLOW
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert true()
+
+
+def test_hang_up_renews_certificates_and_breaks_nobody(tmp_path):
+    make_certificate(tmp_path, "first")
+    server = Server(tmp_path / "server")
+    tls_port = free_port()
+    server.configure({"listeners": [{"host": "127.0.0.1", "port": server.port}, {
+        "host": "127.0.0.1", "port": tls_port,
+        "tls": {"certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}}]})
+    server.start()
+    try:
+        first = shown_certificate(tls_port)
+        open_since_before = Client(tls_port, tls=ssl._create_unverified_context())
+        assert open_since_before.get("/healthz").status == 200
+
+        make_certificate(tmp_path, "second")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: shown_certificate(tls_port) != first)
+        second = shown_certificate(tls_port)
+        assert open_since_before.get("/healthz").status == 200
+
+        (tmp_path / "key.pem").write_text("no key")
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "cannot be renewed" in server.output())
+        assert shown_certificate(tls_port) == second
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
+def test_an_unusable_certificate_ends_the_start_and_names_the_file(tmp_path):
+    make_certificate(tmp_path, "one")
+    (tmp_path / "key.pem").write_text("no key")
+    server = Server(tmp_path / "server")
+    server.configure({"listeners": [{"host": "127.0.0.1", "port": server.port, "tls": {
+        "certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}}]})
+    server.launch()
+    assert server.wait_end() == 1 and "key.pem" in server.output(), server.output()

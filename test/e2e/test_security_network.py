@@ -1,5 +1,6 @@
 """What comes over the network: smuggled requests, floods, old TLS, addresses that lead inside, guessed tokens."""
 import re
+import select
 import socket
 import ssl
 import statistics
@@ -127,14 +128,16 @@ def test_connections_of_one_address(make_server):
     server = make_server({"ioThreads": 1, "limits": {"connectionsPerAddress": 20, "connections": 1000}}).start()
     server.client.close()
     opened = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(60)]
-    refused = 0
-    for connection in opened:
-        connection.settimeout(0.2)
-        try:
+    waiting, refused, patience = list(opened), 0, 10
+    while True:
+        ready = select.select(waiting, [], [], patience)[0]
+        if not ready:
+            break
+        for connection in ready:
             refused += connection.recv(1000).startswith(b"HTTP/1.1 503")
-        except TimeoutError:
-            pass
-    assert refused == 40, refused
+            waiting.remove(connection)
+        patience = 0.3 if refused >= 40 else 10  # then nobody else may be refused
+    assert refused in (40, 41), refused  # the one that asked for readiness may still be counted
     other = socket.socket()
     other.bind(("127.0.0.2", 0))  # another address of this machine
     other.connect(("127.0.0.1", server.port))

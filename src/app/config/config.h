@@ -31,6 +31,7 @@
 #include "base/logline.h"
 #include "engine/engine.h"
 #include "http/server.h"
+#include "net/tls.h"
 
 struct config;
 
@@ -42,7 +43,7 @@ struct config_listener {
     uint16_t port;
     enum config_protocol protocol;
     bool has_tls;
-    struct http_tls_options tls;
+    struct tls_options tls;
 };
 
 /* What the file says about the program itself; defaults where it says nothing. */

@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "http/server.h"
+#include "net/tls.h"
 
 #define HELD_MAX 4096
 
@@ -256,7 +257,7 @@ static void set_limit(struct http_limits *l, const char *name, size_t size, uint
     exit(2);
 }
 
-static void read_argument(struct http_server_options *o, struct http_tls_options *tls,
+static void read_argument(struct http_server_options *o, struct tls_options *tls,
                           const char *text) {
     const char *value = strchr(text, '=');
     if (value == NULL) {
@@ -277,16 +278,18 @@ static void read_argument(struct http_server_options *o, struct http_tls_options
 }
 
 int main(int argc, char **argv) {
-    struct http_tls_options tls = {0};
+    struct tls_options tls = {0};
     struct http_server_options options = {
         .host = "127.0.0.1", .handle = on_request, .problem = problem};
     http_limits_default(&options.limits);
     for (int i = 1; i < argc; i++)
         read_argument(&options, &tls, argv[i]);
-    if (tls.certificate_file != NULL)
-        options.tls = &tls;
-    struct net_loop_options loop_options = {.name = "http-test"};
     char error[256];
+    if (tls.certificate_file != NULL && tls_context_create(&tls, error, &options.tls) != 0) {
+        fprintf(stderr, "%s\n", error);
+        return 1;
+    }
+    struct net_loop_options loop_options = {.name = "http-test"};
     if (net_loop_create(&loop_options, &tester.loop) != 0)
         return 1;
     if (http_server_start(tester.loop, &options, error, &tester.server) != 0) {
@@ -303,5 +306,6 @@ int main(int argc, char **argv) {
     tester.stop.run = on_stop;
     net_loop_post(tester.loop, &tester.stop);
     net_loop_free(tester.loop);
+    tls_context_free(options.tls);
     return 0;
 }
