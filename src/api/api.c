@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "api/campaigns.h"
+#include "api/clerk.h"
 #include "api/events.h"
 #include "api/head.h"
 #include "api/openapi.h"
@@ -83,10 +84,15 @@ void api_free(struct api *api) {
     http_router_free(api->router);
     free(api->routes);
     campaign_refusals_free(api->refusals);
+    clerk_free(api->clerk);
     buffer_release(&api->openapi);
     buffer_release(&api->counters);
     pthread_mutex_destroy(&api->lock);
     free(api);
+}
+
+int api_work(struct api *api) {
+    return clerk_create(api->options.engine, &api->clerk);
 }
 
 void api_stop(struct api *api) {
@@ -94,6 +100,9 @@ void api_stop(struct api *api) {
     pthread_mutex_lock(&api->lock);
     atomic_store(&api->stopping, true);
     pthread_mutex_unlock(&api->lock);
+    if (api->clerk != NULL) {
+        clerk_stop(api->clerk);
+    }
 }
 
 /* ---- a loop's ---- */
@@ -209,6 +218,17 @@ static void refuse_chain(struct api_loop *l, struct engine_request *first, enum 
         }
     }
     run_answers(first);
+}
+
+void call_search(struct call *c, void (*answer)(struct call *c)) {
+    struct clerk *clerk = c->loop->api->clerk;
+    c->answer = answer;
+    c->request.port = &c->loop->port;
+    int error = clerk != NULL ? clerk_search(clerk, &c->request) : E_CLOSED;
+    if (error != 0) {
+        c->request.next = NULL;
+        refuse_chain(c->loop, &c->request, refusal_of(error));
+    }
 }
 
 static void submit(struct api_loop *l) {

@@ -54,9 +54,11 @@ struct api_options {
 
 /* E_NOMEM. */
 MUST_CHECK int api_create(const struct api_options *options, struct api **ret);
-/* After all its loops. */
+/* Before the first request: starts the thread that does searches; without it they are refused. E_NOMEM. */
+MUST_CHECK int api_work(struct api *api);
+/* After all its loops, and api_stop. */
 void api_free(struct api *api);
-/* Any thread: from now on /readyz says "stopping" and no event stream starts. */
+/* Any thread, once: from now on /readyz says "stopping", no event stream starts and nothing is searched. */
 void api_stop(struct api *api);
 
 /* E_NOMEM. */

@@ -122,6 +122,7 @@ struct api_counts {
 };
 
 struct campaign_refusals;
+struct clerk;
 
 struct api {
     struct api_options options;
@@ -129,6 +130,7 @@ struct api {
     struct route *routes; /* owns: ours, then those of options.more */
     size_t route_count;
     struct buffer openapi;
+    struct clerk *clerk;  /* owns; NULL: api_work was not called */
     struct hash_key hash; /* idempotency scope and fingerprint: the same in every process */
     uint64_t started_ns;  /* real time */
     struct api_counts counts;
@@ -153,6 +155,8 @@ MUST_CHECK void *call_alloc(struct call *c, size_t size);
 struct span call_capture(const struct call *c, size_t i);
 /* Fills in idempotency and puts it into this turn's chain; `answer` runs when it is durable. */
 void call_submit(struct call *c, void (*answer)(struct call *c));
+/* The same for a list with a filter, by the clerk. */
+void call_search(struct call *c, void (*answer)(struct call *c));
 /* Who asks is known (c->principal): rights, query, body, handler. */
 void call_go_on(struct call *c);
 /* Another question of the same call, ready to be filled in. */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/filter.h"
 #include "api/routes.h"
 #include "api/units.h"
 #include "base/error.h"
@@ -181,6 +182,22 @@ static const struct {
     {"view", QUERY_VIEW, read_view, "view: expected one of basic, full, body"},
 };
 
+/* False: no such member. One that is not a good text is found by filter_read. */
+static bool gather_match(struct call *c, const struct query_parameter *p) {
+    bool number;
+    uint64_t value;
+    if ((c->route->query & QUERY_MATCH) == 0 || !filter_has(p->name, &number)) {
+        return false;
+    }
+    char name[QUERY_NAME_BYTES + 1];
+    snprintf(name, sizeof name, "%.*s", SPAN_ARG(p->name));
+    json_t *text = number && u64_parse(p->value, &value) == 0 && value <= INT64_MAX
+                       ? json_integer((json_int_t)value)
+                       : json_stringn((const char *)p->value.data, p->value.size);
+    c->tree = c->tree != NULL ? c->tree : json_object();
+    return json_object_set_new(c->tree, name, text) == 0;
+}
+
 /* NULL: fine; else what is wrong. */
 static const char *read_parameter(struct call *c, const struct query_parameter *p) {
     for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++) {
@@ -188,7 +205,7 @@ static const char *read_parameter(struct call *c, const struct query_parameter *
             return parameters[i].read(&c->query, p->value) ? NULL : parameters[i].expects;
         }
     }
-    return "unknown query parameter";
+    return gather_match(c, p) ? NULL : "unknown query parameter";
 }
 
 bool head_query(struct call *c) {

@@ -214,6 +214,8 @@ void info_write_message(const struct message_info *m, struct json_out *out) {
     info_u64(out, "priority", m->priority);
     info_u64(out, "attempts", m->attempts);
     info_u64(out, "bodyBytes", m->body_bytes);
+    info_time(out, "acceptedAt", m->accepted_ns);
+    info_time(out, "changedAt", m->changed_ns);
     info_time(out, "dueAt", m->due_ns);
     info_time(out, "expiresAt", m->expires_ns);
     info_time(out, "eta", m->eta_ns);

@@ -1,10 +1,15 @@
 /*
  * What waits in a queue: listed and read without consuming, deleted, sent again.
  */
+#include <stdlib.h>
+
+#include "api/filter.h"
 #include "api/info.h"
 #include "api/json_scan.h"
 #include "api/routes.h"
+#include "base/clock.h"
 #include "base/error.h"
+#include "model/history.h"
 
 #define REDRIVE_STEP 1000u
 
@@ -35,13 +40,56 @@ static void listed(struct call *c) {
         out_close(&out, '}');
     }
     out_close(&out, ']');
+    if (r->in.list.filter != NULL) {
+        info_u64(&out, "searched", r->visited);
+    }
     call_page_token(c, &out);
     out_close(&out, '}');
     call_json_end(c, 200, &out);
 }
 
+static void free_filter(void *filter) {
+    filter_release(filter);
+    free(filter);
+}
+
+/* The filter of the query, which lives as long as the call. NULL: answered. */
+static struct filter *take_filter(struct call *c, const json_t *object) {
+    struct filter *f = calloc(1, sizeof *f);
+    struct field_reader reader = call_reader(c);
+    reader.now_ns = clock_real_ns();
+    if (f == NULL) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
+        return NULL;
+    }
+    c->own = f;
+    c->own_free = free_filter;
+    int error = filter_read(f, object, &reader);
+    if (error == E_INVALID) {
+        call_errors(c);
+    } else if (error != 0) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
+    }
+    return error == 0 ? f : NULL;
+}
+
 void messages_list(struct call *c) {
-    call_list(c, REQUEST_QUEUE_MESSAGES, listed);
+    if (c->tree == NULL) {
+        call_list(c, REQUEST_QUEUE_MESSAGES, listed);
+        return;
+    }
+    const struct filter *f = take_filter(c, c->tree);
+    if (f == NULL) {
+        return;
+    }
+    struct request *r = &c->request.r;
+    r->kind = REQUEST_QUEUE_MESSAGES;
+    r->name = call_capture(c, 0);
+    r->in.list.state = c->query.filter != 0 ? c->query.filter : (enum message_state)f->state;
+    r->in.list.after = c->query.after;
+    r->in.list.max = c->query.page_size;
+    r->in.list.filter = &f->match;
+    call_search(c, listed);
 }
 
 /* ---- one message ---- */
@@ -59,7 +107,6 @@ static void optional_span(struct json_out *out, const char *key, struct span val
 
 static void write_stored(const struct stored_message *m, struct json_out *out) {
     const struct envelope *e = &m->envelope;
-    info_time(out, "acceptedAt", m->accepted_ns);
     info_time(out, "scheduleTime", m->schedule_ns);
     optional_span(out, "contentType", e->content_type);
     optional_span(out, "orderingKey", e->ordering_key);
@@ -76,11 +123,64 @@ static void write_stored(const struct stored_message *m, struct json_out *out) {
     }
 }
 
+static void write_attempt(const struct history_entry *e, struct json_out *out) {
+    static const char *const verdicts[] = {
+        [HISTORY_RETRIED] = "retried", [HISTORY_FAILED] = "failed", [HISTORY_UNKNOWN] = "unknown"};
+    info_u64(out, "attempt", e->attempt);
+    optional_span(out, "destination", e->destination_name);
+    optional_span(out, "endpoint", e->endpoint_name);
+    if (e->status != 0) {
+        info_u64(out, "status", e->status);
+    }
+    if (e->error != ATTEMPT_OK) {
+        info_text(out, "error", attempt_error_name((enum attempt_error)e->error));
+    }
+    out_key(out, "duration");
+    out_duration(out, (uint64_t)e->duration_us * NS_PER_US);
+    info_text(out, "verdict",
+              e->verdict < ARRAY_LENGTH(verdicts) && verdicts[e->verdict] != NULL
+                  ? verdicts[e->verdict]
+                  : "unknown");
+    optional_span(out, "response", e->excerpt);
+}
+
+static void write_event(const struct history_entry *e, struct json_out *out) {
+    out_open(out, '{');
+    info_text(out, "what", history_kind_name(e->kind));
+    info_time(out, "at", e->time_ns);
+    if (e->kind == HISTORY_ATTEMPT) {
+        write_attempt(e, out);
+    } else if (e->kind == HISTORY_DIED) {
+        info_text(out, "reason", dead_reason_name(e->reason));
+    } else if (e->kind == HISTORY_MOVED) {
+        optional_span(out, "from", e->queue_name);
+    }
+    out_close(out, '}');
+}
+
+/* What the model told of it, oldest first. */
+static void write_history(struct span told, struct json_out *out) {
+    struct reader r;
+    struct history_entry e;
+    reader_init(&r, told);
+    uint32_t went = told.size > 0 ? reader_u32(&r) : 0;
+    out_key(out, "history");
+    out_open(out, '[');
+    while (history_next(&r, &e)) {
+        write_event(&e, out);
+    }
+    out_close(out, ']');
+    if (went > 0) {
+        info_u64(out, "historyForgotten", went);
+    }
+}
+
 static void send_message(struct call *c, const struct stored_message *stored) {
     struct json_out out = call_json_begin(c);
     out_open(&out, '{');
     info_span(&out, "queue", call_capture(c, 0));
     info_write_message(&c->request.r.out.message, &out);
+    write_history(buffer_span(&c->request.r.out_bytes), &out);
     if (stored != NULL) {
         write_stored(stored, &out);
     }
@@ -126,8 +226,8 @@ static void got(struct call *c) {
     struct stored_message stored;
     struct buffer bytes;
     buffer_init(&bytes, RECORD_MAX_BYTES * 2u);
-    int error =
-        engine_read_message(c->loop->api->options.engine, m->id, m->address, &bytes, &stored);
+    int error = engine_read_message(c->loop->api->options.engine, m->stored_id, m->address, &bytes,
+                                    &stored);
     if (error == E_NOT_FOUND) {
         call_problem(c, PROBLEM_NOT_FOUND, "its body is no longer held");
     } else if (error != 0) {

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "api/filter.h"
 #include "api/info.h"
 #include "api/problem.h"
 #include "api/routes.h"
@@ -26,8 +27,9 @@
 #define RECEIPT_REQUIRED "\"receipt\",\"position\",\"acceptedAt\""
 #define MESSAGE_PROPERTIES                                                                         \
     "\"id\":" RECEIPT ",\"state\":" TEXT ",\"priority\":" NUMBER ",\"attempts\":" NUMBER           \
-    ",\"bodyBytes\":" NUMBER ",\"dueAt\":" TIME ",\"eta\":" TIME ",\"expiresAt\":" TIME            \
-    ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER ",\"lastError\":" TEXT
+    ",\"bodyBytes\":" NUMBER ",\"acceptedAt\":" TIME ",\"changedAt\":" TIME ",\"dueAt\":" TIME     \
+    ",\"eta\":" TIME ",\"expiresAt\":" TIME ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER      \
+    ",\"lastError\":" TEXT
 #define MESSAGE_REQUIRED "\"id\",\"state\",\"priority\",\"attempts\",\"bodyBytes\""
 
 static const struct {
@@ -48,12 +50,14 @@ static const struct {
             ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME ",\"eta\":" TIME ",\"changedAt\":" TIME
             ",\"links\":{\"type\":\"object\"}",
             "\"receipt\",\"position\",\"state\"")},
-    {"Message", OBJECT(MESSAGE_PROPERTIES
-                       ",\"queue\":" TEXT ",\"acceptedAt\":" TIME ",\"scheduleTime\":" TIME
-                       ",\"contentType\":" TEXT ",\"orderingKey\":" TEXT ",\"traceparent\":" TEXT
-                       ",\"tracestate\":" TEXT ",\"correlationId\":" TEXT ",\"headers\":" TEXT
-                       ",\"body\":{},\"bodyBase64\":" TEXT,
-                       MESSAGE_REQUIRED)},
+    {"Message",
+     OBJECT(MESSAGE_PROPERTIES ",\"queue\":" TEXT ",\"scheduleTime\":" TIME
+                               ",\"history\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
+                               ",\"historyForgotten\":" NUMBER ",\"contentType\":" TEXT
+                               ",\"orderingKey\":" TEXT ",\"traceparent\":" TEXT
+                               ",\"tracestate\":" TEXT ",\"correlationId\":" TEXT
+                               ",\"headers\":" TEXT ",\"body\":{},\"bodyBase64\":" TEXT,
+            MESSAGE_REQUIRED)},
     {"MessageList", LIST("messages", "Message")},
     {"ReservationInput", OBJECT("\"member\":{\"type\":\"string\",\"minLength\":1},"
                                 "\"purchase\":{\"type\":\"string\",\"minLength\":1},\"hold\":" TEXT,
@@ -154,6 +158,13 @@ static void write_publish_headers(struct json_out *out) {
     }
 }
 
+/* Each is a member of the filter of a job, too. */
+static void write_match_parameters(struct json_out *out) {
+    for (const struct field *f = filter_fields; f->name != NULL; f++) {
+        write_parameter(f->name, "query", f->type == FIELD_INTEGER ? NUMBER : TEXT, f->about, out);
+    }
+}
+
 static void write_parameters(const struct route *r, struct json_out *out) {
     out_key(out, "parameters");
     out_open(out, '[');
@@ -171,6 +182,9 @@ static void write_parameters(const struct route *r, struct json_out *out) {
     }
     if ((r->query & QUERY_VIEW) != 0) {
         write_parameter("view", "query", "{\"enum\":[\"basic\",\"full\",\"body\"]}", NULL, out);
+    }
+    if ((r->query & QUERY_MATCH) != 0) {
+        write_match_parameters(out);
     }
     if (r->handle == queue_publish) {
         write_publish_headers(out);

@@ -13,7 +13,8 @@ enum route_query {
     QUERY_PAGE = 1,
     QUERY_FILTER = 2,
     QUERY_VIEW = 4,
-    QUERY_OWN = 8 /* the handler reads it */
+    QUERY_OWN = 8,   /* the handler reads it */
+    QUERY_MATCH = 16 /* members of filter.h, gathered in call.tree */
 };
 
 struct route {

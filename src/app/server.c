@@ -380,7 +380,7 @@ static int start_io(struct server *s) {
         .open_loopback = s->options->open_loopback,
         .more = manager_routes(s->manager),
     };
-    if (api_create(&options, &s->api) != 0)
+    if (api_create(&options, &s->api) != 0 || api_work(s->api) != 0)
         return start_failed("cannot start the API", error_text(E_NOMEM));
     uint32_t count = io_thread_count(s->options);
     s->threads = calloc(count, sizeof(*s->threads));

@@ -38,6 +38,7 @@
 #include "base/clock.h"
 #include "model/balance.h"
 #include "model/campaign.h"
+#include "model/history.h"
 #include "model/outcome.h"
 #include "model/retry.h"
 
@@ -486,6 +487,25 @@ static int read_finished(struct reader *in, struct finished *ret) {
     return 0;
 }
 
+/* Those that succeed leave no history: their message is gone with them. */
+static int tell_history(struct model *m, const struct applied *w, const struct attempt *a,
+                        const struct finished *f) {
+    if (f->verdict == VERDICT_DONE || f->verdict == VERDICT_GONE) {
+        return 0;
+    }
+    return history_note(m, f->message,
+                        &(struct history_entry){.kind = HISTORY_ATTEMPT,
+                                                .time_ns = w->time_ns,
+                                                .attempt = f->attempt,
+                                                .duration_us = f->duration_us,
+                                                .destination = a->destination,
+                                                .endpoint = a->endpoint,
+                                                .status = f->status,
+                                                .error = f->error,
+                                                .verdict = (uint8_t)f->verdict,
+                                                .excerpt = f->excerpt});
+}
+
 static int apply_verdict(struct model *m, const struct applied *w, const struct finished *f) {
     switch (f->verdict) {
     case VERDICT_DONE:
@@ -562,7 +582,8 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
     }
     limits_end(&t->limits, end_ns);
     apply_effects(t, &f);
+    rc = is_in_flight(m, f.message, &view) ? tell_history(m, w, a, &f) : 0;
     attempt_remove(m->destinations, a);
-    rc = destination_set_timer(m, t);
+    rc = rc != 0 ? rc : destination_set_timer(m, t);
     return rc != 0 ? rc : apply_verdict(m, w, &f);
 }

@@ -26,6 +26,8 @@
  *   0x0800        published by AMQP: exchange, routing key (u16 length, bytes), properties (u32 length, bytes)
  *   0x1000     2  n: the body belongs to messages of n ids, from this one
  *   0x2000     0  the time above at which it expires is a dispatch deadline
+ *   0x8000     2  further flags, and for each that is set:
+ *   .. 0x0001  2  how often it was edited
  *   and at the end the body.
  *
  * MOVED has the same bytes: apply takes the new place of the body from it and nothing else.

@@ -14,6 +14,7 @@
 #include "model/destination.h"
 #include "model/exchange.h"
 #include "model/fact.h"
+#include "model/history.h"
 #include "model/queue.h"
 #include "model/receipt.h"
 #include "model/session.h"
@@ -43,6 +44,7 @@ static void limits_fill(struct model_limits *l) {
         .consumers = 1000000,
         .sessions = 100000,
         .users = 10000,
+        .history_bytes = (uint64_t)256 << 20,
     };
 #define FILL(field) l->field = l->field != 0 ? l->field : defaults.field
     FILL(queues);
@@ -63,6 +65,7 @@ static void limits_fill(struct model_limits *l) {
     FILL(consumers);
     FILL(sessions);
     FILL(users);
+    FILL(history_bytes);
 #undef FILL
 }
 
@@ -103,6 +106,7 @@ static int model_create_parts(struct model *m) {
     rc = rc != 0 ? rc : sessions_create(m, &m->sessions);
     rc = rc != 0 ? rc : exchanges_create(m, &m->exchanges);
     rc = rc != 0 ? rc : users_create(m, &m->users);
+    rc = rc != 0 ? rc : histories_create(m, &m->histories);
     return rc != 0 ? rc : audits_create(&m->audits);
 }
 
@@ -131,6 +135,7 @@ void model_free(struct model *m) {
         return;
     }
     audits_free(m->audits);
+    histories_free(m->histories);
     receipts_free(m->receipts);
     destinations_free(m->destinations);
     dedups_free(m->dedups);

@@ -20,6 +20,7 @@
 #include "model/dedup.h"
 #include "model/destination.h"
 #include "model/exchange.h"
+#include "model/history.h"
 #include "model/queue.h"
 #include "model/receipt.h"
 #include "model/session.h"
@@ -42,6 +43,7 @@ const struct module *const modules[MODULE_COUNT] = {
     [MODULE_EXCHANGE] = &exchange_module,
     [MODULE_USER] = &user_module,
     [MODULE_SESSION] = &session_module,
+    [MODULE_HISTORY] = &history_module,
 };
 
 static inline void decision_keep(struct decision *d, int rc) {

@@ -37,6 +37,7 @@ enum module_id {
     MODULE_AUDIT = 9,
     MODULE_USER = 10,    /* users and what they may do */
     MODULE_SESSION = 11, /* AMQP connections and their consumers */
+    MODULE_HISTORY = 12, /* what happened to messages */
     MODULE_COUNT
 };
 

@@ -22,6 +22,7 @@
 #include "model/destination.h"
 #include "model/exchange.h"
 #include "model/fact.h"
+#include "model/history.h"
 #include "model/lane.h"
 #include "model/outcome.h"
 #include "model/policy.h"
@@ -408,15 +409,16 @@ static enum refusal decide_publish(const struct model *m, struct decision *d, st
 
 /* ---- messages ---- */
 
-static enum refusal decide_message_get(const struct model *m, const struct decision *d,
+static enum refusal decide_message_get(const struct model *m, struct decision *d,
                                        struct request *r) {
     struct queues *s = m->queues;
     uint32_t slot = message_find(s, r->id);
     if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
         return REFUSAL_NOT_FOUND;
     }
-    message_describe(s, message_at(s, slot), &r->out.message);
+    message_describe(m, message_at(s, slot), &r->out.message);
     r->out.message.eta_ns = queue_message_eta_ns(m, r->id, d->now_ns);
+    d->failed |= history_tell(m, r->id, &r->out_bytes) != 0;
     return REFUSAL_NONE;
 }
 

@@ -58,6 +58,8 @@ struct message_view {
 };
 /* False: no such message. */
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
+/* The place in the list of a queue behind this message, as it was listed: in.list.after. */
+uint64_t queue_list_cursor(const struct message_info *info);
 /* The same as MESSAGE_GET answers it. */
 bool queue_message_info(const struct model *m, uint64_t id, struct message_info *ret);
 /* When a message leaves, as far as that is known; 0: not known, or it has left. */
@@ -77,6 +79,10 @@ const struct pace *queue_pace_view(const struct model *m, uint32_t queue);
 /* For model_segment_live_ids. */
 size_t queue_segment_ids(const struct model *m, uint32_t segment, struct live_body *ret,
                          size_t max);
+
+/* Told by history: the message has one now, or no more. False: there is no such message. */
+bool queue_message_storied(struct model *m, uint64_t id, bool storied);
+uint32_t queue_storied_count(const struct model *m);
 
 /* ---- mutators, for the apply of ATTEMPT_* facts ---- */
 MUST_CHECK int queue_message_take(struct model *m, const struct applied *w, uint64_t id,

@@ -30,23 +30,6 @@ void queue_describe(const struct model *m, const struct queue *q, struct queue_i
     };
 }
 
-void message_describe(const struct queues *s, const struct message *g, struct message_info *ret) {
-    const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
-    *ret = (struct message_info){
-        .id = g->id,
-        .address = g->address,
-        .state = (enum message_state)g->state,
-        .priority = g->priority,
-        .attempts = g->attempts,
-        .body_bytes = g->body_bytes,
-        .due_ns = t == NULL ? 0 : t->due_ns,
-        .expires_ns = t == NULL ? 0 : t->expires_ns,
-        .dead_reason = (enum dead_reason)g->dead_reason,
-        .last_status = message_status(g),
-        .last_error = message_error(g),
-    };
-}
-
 void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret) {
     const struct message *g = message_at(s, slot);
     const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
@@ -85,6 +68,28 @@ uint64_t message_stored_id(const struct queues *s, const struct message *g) {
     return other ? origin.stored_id : g->id;
 }
 
+void message_describe(const struct model *m, const struct message *g, struct message_info *ret) {
+    const struct queues *s = m->queues;
+    const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
+    *ret = (struct message_info){
+        .id = g->id,
+        .address = g->address,
+        .stored_id = message_stored_id(s, g),
+        .accepted_ns = g->accepted_ns,
+        .changed_ns = message_changed_ns(m, g),
+        .keyed = g->key != 0,
+        .state = (enum message_state)g->state,
+        .priority = g->priority,
+        .attempts = g->attempts,
+        .body_bytes = g->body_bytes,
+        .due_ns = t == NULL ? 0 : t->due_ns,
+        .expires_ns = t == NULL ? 0 : t->expires_ns,
+        .dead_reason = (enum dead_reason)g->dead_reason,
+        .last_status = message_status(g),
+        .last_error = message_error(g),
+    };
+}
+
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret) {
     uint32_t slot = message_find(m->queues, id);
     if (slot == 0) {
@@ -99,7 +104,7 @@ bool queue_message_info(const struct model *m, uint64_t id, struct message_info 
     if (slot == 0) {
         return false;
     }
-    message_describe(m->queues, message_at(m->queues, slot), ret);
+    message_describe(m, message_at(m->queues, slot), ret);
     return true;
 }
 
@@ -111,6 +116,21 @@ bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret)
     }
     message_view_fill(m->queues, slot, ret);
     return true;
+}
+
+bool queue_message_storied(struct model *m, uint64_t id, bool storied) {
+    uint32_t slot = message_find(m->queues, id);
+    if (slot == 0) {
+        return false;
+    }
+    struct message *g = message_at(m->queues, slot);
+    m->queues->storied += (uint32_t)storied - g->storied;
+    g->storied = storied;
+    return true;
+}
+
+uint32_t queue_storied_count(const struct model *m) {
+    return m->queues->storied;
 }
 
 uint64_t queue_ready_count(const struct model *m, uint32_t queue) {

@@ -21,6 +21,7 @@
 
 #include "base/error.h"
 #include "model/dedup.h"
+#include "model/history.h"
 #include "model/receipt.h"
 #include "model/session_state.h"
 
@@ -293,6 +294,10 @@ int message_die(struct model *m, const struct applied *w, uint32_t slot, enum de
     if (rc == 0) {
         rc = key_yield(m, slot);
     }
+    if (rc == 0) {
+        struct history_entry e = {.kind = HISTORY_DIED, .time_ns = w->time_ns, .reason = reason};
+        rc = history_note(m, g->id, &e);
+    }
     return rc != 0 ? rc : queue_trim_dead(m, w, q);
 }
 
@@ -493,6 +498,10 @@ int message_end(struct model *m, const struct applied *w, uint32_t slot, enum me
     }
     dedup_message_ended(m, g->id);
     key_part(m, slot);
+    if (g->storied) {
+        history_forget(m, g->id);
+        m->queues->storied--;
+    }
     bodies_remove(&m->bodies, g->address, stored_bytes(g));
     message_free_cells(m, slot);
     queue_ready_changed(m, q);

@@ -14,8 +14,8 @@
  * at its end), `key` (shared by all messages of an ordering key).
  *
  * Files: queue_table.c queues and destinations they push to; queue_state.c lists, moves, ends;
- * queue_key.c ordering keys; queue_read.c what others read; queue_apply.c facts; queue.c and
- * queue_request.c decide; queue_snapshot.c save, load; queue_check.c invariants.
+ * queue_key.c ordering keys; queue_read.c what others read; queue_list.c and queue_filter.c lists of
+ * messages; queue_apply.c facts; queue.c and queue_request.c decide; queue_snapshot.c save, load; queue_check.c invariants.
  */
 #ifndef SLUICE_MODEL_QUEUE_STATE_H
 #define SLUICE_MODEL_QUEUE_STATE_H
@@ -53,8 +53,9 @@ struct message {
         outcome : 24; /* of the last attempt: status (16), error (8); held: slot of the consumer */
     uint32_t dead_reason : 4;
     uint32_t outcome_unknown : 1;
-    uint32_t held : 1;  /* in flight at a consumer, in whose list it stands */
-    uint32_t quiet : 1; /* no receipt is kept of its end: nobody was given its id */
+    uint32_t held : 1;    /* in flight at a consumer, in whose list it stands */
+    uint32_t quiet : 1;   /* no receipt is kept of its end: nobody was given its id */
+    uint32_t storied : 1; /* it has a history: history.h */
 };
 _Static_assert(sizeof(struct message) == 64, "a queued message is one cache line");
 
@@ -159,6 +160,7 @@ struct chunk_segments {
 
 struct queues {
     uint32_t transient; /* queues that are not durable */
+    uint32_t storied;   /* messages that have a history */
     struct roster roster;
     struct slab messages, times, ties, keys, targets;
     struct map by_id, by_key, by_target;
@@ -313,12 +315,22 @@ void key_unblock(struct model *m, uint32_t slot);
 /* ---- queue_read.c ---- */
 
 void queue_describe(const struct model *m, const struct queue *q, struct queue_info *ret);
-void message_describe(const struct queues *s, const struct message *g, struct message_info *ret);
+void message_describe(const struct model *m, const struct message *g, struct message_info *ret);
 /* By which its body is found in the record. */
 uint64_t message_stored_id(const struct queues *s, const struct message *g);
 void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret);
 
-/* ---- queue.c, queue_request.c: decide ---- */
+/* ---- queue_filter.c ---- */
+
+/* The last thing that happened to it, or its acceptance. */
+uint64_t message_changed_ns(const struct model *m, const struct message *g);
+/* Of the filter's ordering key in this queue, for queue_filter_takes; 0: any. */
+uint64_t queue_filter_hash(const struct message_filter *f, uint32_t queue);
+/* As far as memory tells. */
+bool queue_filter_takes(const struct model *m, const struct message_filter *f, uint64_t hash,
+                        const struct message *g);
+
+/* ---- queue.c, queue_list.c, queue_request.c: decide ---- */
 
 /* MESSAGE_DUE, MESSAGE_EXPIRED, MESSAGE_DELETED. */
 void message_emit(struct decision *d, uint16_t kind, uint64_t id);

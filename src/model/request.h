@@ -264,6 +264,9 @@ struct queue_info {
 
 struct message_info {
     uint64_t id, address;
+    uint64_t stored_id; /* by which its body is found at `address` */
+    uint64_t accepted_ns;
+    uint64_t changed_ns; /* the last thing that happened to it: history.h; else accepted_ns */
     enum message_state state;
     uint8_t priority;
     uint32_t attempts;
@@ -273,6 +276,7 @@ struct message_info {
     enum dead_reason dead_reason;
     uint16_t last_status;
     uint8_t last_error;
+    bool keyed; /* it has an ordering key */
 };
 
 struct stock_info {
@@ -373,6 +377,8 @@ struct define {
     bool ret_unchanged;
 };
 
+struct message_filter;
+
 struct request {
     enum request_kind kind;
     struct idempotency idempotency;
@@ -412,6 +418,7 @@ struct request {
             enum message_state state; /* 0: all */
             uint64_t after;           /* id or index to go on after; 0: from the start */
             uint32_t max;
+            const struct message_filter *filter; /* QUEUE_MESSAGES; borrows; NULL: none */
         } list;
         struct {
             uint64_t id; /* 0: all dead messages of the queue */
@@ -449,6 +456,7 @@ struct request {
     uint64_t opens_ns;        /* NOT_OPEN */
     uint32_t generation;      /* STALE, and CAMPAIGN_GET: of the present definition */
     uint64_t next;            /* lists: `after` of the next page, 0 at the end */
+    uint64_t visited;         /* QUEUE_MESSAGES: how many were looked at */
     uint64_t count;           /* purge, redrive: how many; lists: how many items in out_bytes */
     union {
         struct queue_info queue;
@@ -499,7 +507,8 @@ enum refusal request_refuse_at(struct request *r, enum refusal refusal, const ch
                                const char *detail);
 /* in.list.max between 1 and LIST_MAX; 0 means 100. */
 uint32_t request_list_max(const struct request *r);
-#define LIST_MAX 1000u
+#define LIST_MAX        1000u
+#define LIST_VISITS_MAX 2000u /* messages that one QUEUE_MESSAGES looks at */
 
 /* Of a receipt that is not there, or not for the caller's eyes. */
 #define RECEIPT_NOT_KNOWN "not known, or too long ago"
@@ -516,6 +525,7 @@ struct stored_message {
     uint64_t schedule_ns, expires_ns;
     uint8_t priority;
     struct envelope envelope;
+    uint16_t version;    /* how often it was edited */
     struct span payload; /* the whole fact payload, as MESSAGE_MOVE wants it */
     /* As AMQP published it; properties are empty (not even flags) when it came another way. */
     struct span exchange, routing_key, properties;

@@ -22,6 +22,7 @@ struct exchanges;
 struct users;
 struct sessions;
 struct audits;
+struct histories;
 
 /* Module in the high byte, as everywhere. `ref` of the heap entry is a slot of that module. */
 enum timer_kind {
@@ -47,6 +48,7 @@ struct model {
     struct sessions *sessions;         /* owns */
     uint64_t applied_ns;               /* time of the record that is being applied */
     struct audits *audits;             /* owns */
+    struct histories *histories;       /* owns */
     uint32_t section_version;          /* while a module loads: of the section it reads; else 0 */
 };
 

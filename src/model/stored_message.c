@@ -24,7 +24,12 @@ enum payload_flag {
     HAS_COPIES = 0x1000,
     HAS_DEADLINE = 0x2000,
     HAS_RETRY = 0x4000,
-    HAS_ALL = 0x7fff,
+    HAS_MORE = 0x8000,
+};
+
+enum payload_more {
+    MORE_VERSION = 0x0001,
+    MORE_ALL = 0x0001,
 };
 
 /* The optional texts of an envelope, in the order of their flags. */
@@ -83,6 +88,10 @@ static inline uint8_t *store_text(uint8_t *at, struct span s) {
     return store_span(store_u16(at, (uint16_t)s.size), s);
 }
 
+static uint16_t more_of(const struct message_payload *p) {
+    return p->stored.version != 0 ? MORE_VERSION : 0;
+}
+
 static uint16_t flags_of(const struct message_payload *p) {
     const struct stored_message *s = &p->stored;
     unsigned flags = 0;
@@ -97,13 +106,14 @@ static uint16_t flags_of(const struct message_payload *p) {
     flags |= p->amqp ? HAS_AMQP : 0;
     flags |= p->by_deadline ? HAS_DEADLINE : 0;
     flags |= p->copies > 1 ? HAS_COPIES : 0;
+    flags |= more_of(p) != 0 ? HAS_MORE : 0;
     return (uint16_t)flags;
 }
 
 static size_t encoded_max(const struct message_payload *p) {
     const struct stored_message *s = &p->stored;
     return FIXED_BYTES + UINT8_MAX + 3 * sizeof(uint64_t) + 2 * (ARRAY_LENGTH(texts) + 1) +
-           envelope_extra_bytes(&s->envelope) + p->tie.purchase.size + 10 + s->exchange.size +
+           envelope_extra_bytes(&s->envelope) + p->tie.purchase.size + 14 + s->exchange.size +
            s->routing_key.size + s->properties.size + s->envelope.body.size;
 }
 
@@ -140,6 +150,9 @@ int message_payload_encode(const struct message_payload *p, struct buffer *out) 
         at = store_span(store_u32(at, (uint32_t)s->properties.size), s->properties);
     }
     at = flags & HAS_COPIES ? store_u16(at, p->copies) : at;
+    if (flags & HAS_MORE) {
+        at = store_u16(store_u16(at, more_of(p)), s->version);
+    }
     at = store_span(at, s->envelope.body);
     out->size = (size_t)(at - out->data);
     return 0;
@@ -182,6 +195,9 @@ static void decode_optional(struct reader *r, uint16_t flags, struct message_pay
         s->envelope.content_type = content_type_of(s->properties);
     }
     p->copies = flags & HAS_COPIES ? reader_u16(r) : 0;
+    uint16_t more = flags & HAS_MORE ? reader_u16(r) : 0;
+    s->version = more & MORE_VERSION ? reader_u16(r) : 0;
+    r->failed |= (more & ~MORE_ALL) != 0;
 }
 
 int message_payload_decode(struct span payload, struct message_payload *ret) {
@@ -199,8 +215,8 @@ int message_payload_decode(struct span payload, struct message_payload *ret) {
     s->queue = reader_take(&r, name_bytes);
     decode_optional(&r, flags, &p);
     s->envelope.body = reader_take(&r, body_bytes);
-    if (!reader_done(&r) || s->id == 0 || (flags & ~HAS_ALL) != 0 ||
-        payload.size - body_bytes > EXTRA_BYTES_MAX || name_bytes < 1) {
+    if (!reader_done(&r) || s->id == 0 || payload.size - body_bytes > EXTRA_BYTES_MAX ||
+        name_bytes < 1) {
         return E_CORRUPT;
     }
     *ret = p;

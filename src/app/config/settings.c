@@ -41,6 +41,7 @@ static const struct field limit_fields[] = {
     COUNT_FIELD("receipts", settings.model_limits.receipts),
     TIME_FIELD("receiptTtl", settings.model_limits.receipt_ttl_ns, NS_PER_SECOND, YEAR),
     TIME_FIELD("tombstoneTtl", settings.model_limits.tombstone_ttl_ns, NS_PER_SECOND, YEAR),
+    BYTES_FIELD("historyBytes", settings.model_limits.history_bytes, 64 << 10, UINT64_C(1) << 40),
     COUNT_FIELD("queueMax", settings.queue_max),
     BYTES_FIELD("requestLineBytes", settings.http_limits.request_line_bytes, 256, 32 << 10),
     BYTES_FIELD("headerBytes", settings.http_limits.header_bytes, 1024, 32 << 10),

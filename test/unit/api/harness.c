@@ -102,6 +102,8 @@ struct harness *harness_start(const struct api_options *changes) {
     assert(rc == 0);
     rc = api_loop_create(h->api, &h->al);
     assert(rc == 0);
+    rc = api_work(h->api);
+    assert(rc == 0);
     start_server(h);
     return h;
 }

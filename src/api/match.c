@@ -1,0 +1,127 @@
+#include "api/match.h"
+
+#include <stdio.h>
+#include <strings.h>
+
+#include "base/amqp_table.h"
+#include "base/error.h"
+
+#define PROPERTIES_TYPE     0x8000u
+#define PROPERTIES_ENCODING 0x4000u
+#define PROPERTIES_HEADERS  0x2000u
+
+void matcher_init(struct matcher *m, const struct message_filter *filter) {
+    m->filter = filter;
+    if (json_pointer_parse(filter->pointer, &m->pointer) != 0) {
+        m->pointer.count = 0;
+    }
+}
+
+/* ---- header fields ---- */
+
+static bool same_letters(struct span a, struct span b) {
+    return a.size == b.size && strncasecmp((const char *)a.data, (const char *)b.data, a.size) == 0;
+}
+
+/* "Name: value\n" lines. */
+static bool lines_have(struct span lines, const struct message_filter *f) {
+    while (lines.size > 0) {
+        const uint8_t *end = memchr(lines.data, '\n', lines.size);
+        size_t size = end != NULL ? (size_t)(end - lines.data) : lines.size;
+        const uint8_t *colon = memchr(lines.data, ':', size);
+        if (colon != NULL &&
+            same_letters(span_of(lines.data, (size_t)(colon - lines.data)), f->header)) {
+            const uint8_t *at = colon + 1, *stop = lines.data + size;
+            while (at < stop && *at == ' ') {
+                at++;
+            }
+            if (f->header_value.data == NULL ||
+                span_equal(span_of(at, (size_t)(stop - at)), f->header_value)) {
+                return true;
+            }
+        }
+        size += size < lines.size;
+        lines = span_of(lines.data + size, lines.size - size);
+    }
+    return false;
+}
+
+/* The table of header fields stands behind content type and encoding. */
+static struct span table_of(struct span properties) {
+    struct reader r;
+    reader_init(&r, properties);
+    uint16_t flags = (uint16_t)(reader_u8(&r) << 8);
+    flags = (uint16_t)(flags | reader_u8(&r));
+    for (unsigned flag = PROPERTIES_TYPE; flag >= PROPERTIES_ENCODING; flag >>= 1) {
+        if (flags & flag) {
+            (void)reader_take(&r, reader_u8(&r));
+        }
+    }
+    struct span none = span_of(NULL, 0);
+    struct span table = flags & PROPERTIES_HEADERS ? amqp_table_get(&r) : none;
+    return r.failed ? none : table;
+}
+
+static bool field_is(const struct amqp_field *f, struct span value) {
+    struct span text;
+    int64_t number;
+    char digits[24];
+    if (value.data == NULL || (amqp_field_text(f, &text) && span_equal(text, value))) {
+        return true;
+    }
+    if (!amqp_field_integer(f, &number)) {
+        return f->type == 't' && span_is(value, f->as.boolean ? "true" : "false");
+    }
+    snprintf(digits, sizeof digits, "%lld", (long long)number);
+    return span_is(value, digits);
+}
+
+static bool table_has(struct span entries, const struct message_filter *f) {
+    struct amqp_field field;
+    while (amqp_table_next(&entries, &field)) {
+        if (span_equal(field.name, f->header) && field_is(&field, f->header_value)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- bodies ---- */
+
+static bool string_is(struct span raw, struct span text) {
+    uint8_t room[6 * FILTER_TEXT_MAX];
+    if (raw.size > sizeof room) {
+        return false; /* each byte of a text takes six at most */
+    }
+    struct span plain = span_of(NULL, 0);
+    size_t size = json_string_decode(raw, room, &plain);
+    return span_equal(plain.data != NULL ? plain : span_of(room, size), text);
+}
+
+static bool pointed_is(const struct matcher *m, struct span body) {
+    struct json_found found = {.kind = JSON_KIND_NONE};
+    struct json_fault fault;
+    if (json_scan(body, &m->pointer, &found, &fault) != 0 || found.kind == JSON_KIND_NONE) {
+        return false;
+    }
+    struct span text = m->filter->equals;
+    if (text.data == NULL) {
+        return true;
+    }
+    return found.kind == JSON_KIND_STRING ? string_is(found.raw, text)
+                                          : span_equal(found.raw, text);
+}
+
+bool matcher_takes(const struct matcher *m, const struct stored_message *stored) {
+    const struct message_filter *f = m->filter;
+    struct span body = stored->envelope.body;
+    if (f->header.size > 0 && !lines_have(stored->envelope.headers, f) &&
+        !table_has(table_of(stored->properties), f)) {
+        return false;
+    }
+    if (f->contains.size > 0 && (body.size == 0 || memmem(body.data, body.size, f->contains.data,
+                                                          f->contains.size) == NULL)) {
+        return false;
+    }
+    return f->pointer.data == NULL || pointed_is(m, body);
+}

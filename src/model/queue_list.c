@@ -1,0 +1,205 @@
+/*
+ * Listing the messages of a queue, in pages, all of them or those that a filter takes.
+ *
+ * A page goes through the lists of a queue, section by section: ready from the highest priority down, blocked,
+ * delayed, in flight (at the destination first, then what each consumer holds), dead. `next` names the last
+ * message looked at and its section:
+ *
+ *      bits 63..61 state   60..53 priority (ready only)   52..0 message id, 0: none of it yet
+ *
+ * While that message stands where it was, the next page goes on right behind it, also when others in front of
+ * it have left. When it has left itself, a page of ready messages goes on behind the leading ones that are not
+ * younger (they leave from the front, so these are few); in the other sections, which are in no order of ids,
+ * it goes on at the section's beginning: some are shown twice then, none is passed over. Whoever walks
+ * through a list and takes messages out of it keeps to one that stays: queue_cursor_before.
+ *
+ * A request looks at LIST_VISITS_MAX messages and no more, whether a filter takes them or not: it holds
+ * everybody up.
+ */
+#include <assert.h>
+
+#include "base/error.h"
+#include "model/queue_filter.h"
+#include "model/queue_state.h"
+#include "model/session_state.h"
+
+#define LIST_SKIPS_MAX 10000u
+#define CURSOR_ID_BITS 53u
+#define CURSOR_ID_MASK (((uint64_t)1 << CURSOR_ID_BITS) - 1)
+
+struct page {
+    const struct model *m;
+    const struct queues *s;
+    struct request *r;
+    struct decision *d;
+    const struct message_filter *filter; /* NULL: all */
+    uint64_t key;                        /* hash of the filter's ordering key, 0: any */
+    uint32_t max, visits;
+};
+
+static const uint8_t sections[] = {MESSAGE_READY, MESSAGE_BLOCKED, MESSAGE_DELAYED,
+                                   MESSAGE_IN_FLIGHT, MESSAGE_DEAD};
+
+static uint64_t cursor_of(enum message_state state, uint32_t priority, uint64_t id) {
+    uint64_t level = state == MESSAGE_READY ? priority : 0;
+    assert(id <= CURSOR_ID_MASK);
+    return (uint64_t)state << 61 | level << CURSOR_ID_BITS | id;
+}
+
+static uint64_t cursor_make(const struct message *g) {
+    return cursor_of((enum message_state)g->state, g->priority, g->id);
+}
+
+uint64_t queue_list_cursor(const struct message_info *info) {
+    return cursor_of(info->state, info->priority, info->id);
+}
+
+/* From `slot` to the end of its list, or until the page is full. False: full. */
+static bool page_take(struct page *p, uint32_t slot) {
+    for (; slot != 0; slot = message_at(p->s, slot)->next) {
+        const struct message *g = message_at(p->s, slot);
+        if (p->r->count == p->max || p->visits == 0 || p->d->failed) {
+            return false;
+        }
+        p->visits--;
+        p->r->visited++;
+        p->r->next = cursor_make(g);
+        if (p->filter != NULL && !queue_filter_takes(p->m, p->filter, p->key, g)) {
+            continue;
+        }
+        struct message_info info;
+        message_describe(p->m, g, &info);
+        p->d->failed |= buffer_append(&p->r->out_bytes, &info, sizeof info) != 0;
+        p->r->count++;
+    }
+    return true;
+}
+
+static bool page_take_keys(struct page *p, uint32_t key) {
+    bool more = true;
+    for (; more && key != 0; key = key_at(p->s, key)->next) {
+        more = page_take(p, key_at(p->s, key)->blocked.first);
+    }
+    return more;
+}
+
+/* What consumers hold, from this one on. */
+static bool page_take_held(struct page *p, uint32_t consumer) {
+    bool more = true;
+    for (uint32_t c = consumer; more && c != 0; c = consumer_at(p->m->sessions, c)->of_queue.next) {
+        more = page_take(p, consumer_at(p->m->sessions, c)->held.first);
+    }
+    return more;
+}
+
+/* The levels below `level`, from the highest down. */
+static bool page_take_levels(struct page *p, const struct queue *q, uint32_t level) {
+    bool more = true;
+    for (uint32_t i = level; more && i > 0; i--) {
+        more = page_take(p, q->levels[i - 1].first);
+    }
+    return more;
+}
+
+static bool page_take_section(struct page *p, const struct queue *q, unsigned state) {
+    switch (state) {
+    case MESSAGE_READY:
+        return page_take_levels(p, q, q->level_count);
+    case MESSAGE_BLOCKED:
+        return page_take_keys(p, q->keys.first);
+    case MESSAGE_DELAYED:
+        return page_take(p, q->delayed.first);
+    case MESSAGE_IN_FLIGHT:
+        return page_take(p, q->in_flight.first) && page_take_held(p, q->holders.first);
+    default:
+        return page_take(p, q->dead.first);
+    }
+}
+
+/* ---- the next page ---- */
+
+/* Where to go on in a level of which the last message seen has left. False: too far. */
+static bool level_skip(const struct queues *s, uint32_t first, uint64_t id, uint32_t *ret_slot) {
+    uint32_t slot = first;
+    for (uint32_t steps = 0; slot != 0 && message_at(s, slot)->id <= id; steps++) {
+        if (steps == LIST_SKIPS_MAX) {
+            return false;
+        }
+        slot = message_at(s, slot)->next;
+    }
+    *ret_slot = slot;
+    return true;
+}
+
+static enum refusal resume_ready(struct page *p, const struct queue *q, uint64_t after,
+                                 const struct message *g, bool *ret_more) {
+    uint32_t level = (uint32_t)(after >> CURSOR_ID_BITS) & PRIORITY_MAX;
+    level = level < q->level_count ? level : q->level_count;
+    uint32_t first = level < q->level_count ? q->levels[level].first : 0;
+    uint32_t slot = g != NULL ? g->next : 0;
+    if (g == NULL && !level_skip(p->s, first, after & CURSOR_ID_MASK, &slot)) {
+        return request_refuse(p->r, REFUSAL_CONFLICT,
+                              "the list changed too much since the last page: start again");
+    }
+    *ret_more = page_take(p, slot) && page_take_levels(p, q, level);
+    return REFUSAL_NONE;
+}
+
+/* What is left of a section behind a message that stands in it. */
+static bool resume_behind(struct page *p, const struct queue *q, const struct message *g) {
+    if (!page_take(p, g->next)) {
+        return false;
+    }
+    if (g->state == MESSAGE_BLOCKED) {
+        return page_take_keys(p, key_at(p->s, g->key)->next);
+    }
+    if (g->state == MESSAGE_IN_FLIGHT) {
+        return page_take_held(p, g->held ? consumer_at(p->m->sessions, g->outcome)->of_queue.next
+                                         : q->holders.first);
+    }
+    return true;
+}
+
+static enum refusal page_resume(struct page *p, const struct queue *q, uint64_t after,
+                                bool *ret_more) {
+    uint32_t at = message_find(p->s, after & CURSOR_ID_MASK);
+    const struct message *g = at == 0 ? NULL : message_at(p->s, at);
+    bool stands = g != NULL && g->queue == q->index && cursor_make(g) == after;
+    if (after >> 61 == MESSAGE_READY) {
+        return resume_ready(p, q, after, stands ? g : NULL, ret_more);
+    }
+    *ret_more = stands ? resume_behind(p, q, g) : page_take_section(p, q, (unsigned)(after >> 61));
+    return REFUSAL_NONE;
+}
+
+enum refusal queue_decide_messages(const struct model *m, struct decision *d, struct request *r,
+                                   struct queue *q) {
+    const struct message_filter *f = r->in.list.filter;
+    struct page p = {.m = m, .s = m->queues, .r = r, .d = d, .filter = f};
+    unsigned wanted = r->in.list.state;
+    uint64_t after = r->in.list.after;
+    bool more = true, begun = after == 0;
+    p.max = request_list_max(r);
+    p.visits = LIST_VISITS_MAX;
+    p.key = f == NULL ? 0 : queue_filter_hash(f, q->index);
+    r->visited = 0;
+    if (wanted >= STATES_LIVE) {
+        return request_invalid(r, "/state", "ready, delayed, inFlight, dead or blocked");
+    }
+    for (size_t i = 0; more && i < ARRAY_LENGTH(sections); i++) {
+        if (begun && (wanted == 0 || wanted == sections[i])) {
+            more = page_take_section(&p, q, sections[i]);
+        } else if (!begun && sections[i] == after >> 61) {
+            begun = true;
+            enum refusal refusal = page_resume(&p, q, after, &more);
+            if (refusal != REFUSAL_NONE) {
+                return refusal;
+            }
+        }
+    }
+    if (!begun) {
+        return request_invalid(r, "/pageToken", "not a token of this list");
+    }
+    r->next = more ? 0 : r->next;
+    return REFUSAL_NONE;
+}
