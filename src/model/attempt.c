@@ -10,6 +10,8 @@
  * even if its message was deleted or its queue turned to another destination meanwhile, and so that a
  * finish of an attempt that was given up already is known as stale.
  *
+ * ATTEMPT_FINISHED of version 1 has the same bytes, and goes into no history (history.h).
+ *
  * ATTEMPT_STARTED (v1: 16 bytes, v2: 24)  ATTEMPT_FINISHED (22 bytes and what the verdict adds)
  *   offset  size                        offset  size
  *        0     4  destination index          0     1  verdict (enum verdict)
@@ -334,7 +336,7 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
 }
 
 static void emit_finished(struct decision *d, const struct finished *f) {
-    size_t begun = decision_begin(d, FACT_ATTEMPT_FINISHED, 1);
+    size_t begun = decision_begin(d, FACT_ATTEMPT_FINISHED, 2);
     decision_put_u8(d, (uint8_t)f->verdict);
     decision_put_u8(d, (uint8_t)f->reason);
     decision_put_u8(d, f->error);

@@ -17,9 +17,9 @@
     X(MESSAGE_PUT, 0x0110, 1)                                                                      \
     X(MESSAGE_MOVED, 0x0111, 1)                                                                    \
     X(MESSAGE_DUE, 0x0112, 1)     /* delay over */                                                 \
-    X(MESSAGE_EXPIRED, 0x0113, 1) /* time to live over */                                          \
+    X(MESSAGE_EXPIRED, 0x0113, 2) /* time to live over */                                          \
     X(MESSAGE_DELETED, 0x0114, 1)                                                                  \
-    X(MESSAGE_REDRIVEN, 0x0115, 1)                                                                 \
+    X(MESSAGE_REDRIVEN, 0x0115, 2)                                                                 \
     X(MESSAGE_FANOUT, 0x0116, 1)        /* one body, several queues */                             \
     X(MESSAGE_DEAD_LETTERED, 0x0117, 1) /* out of its queue and, the same body, into others */     \
     X(MESSAGE_RELOCATED, 0x0118, 1)     /* MOVED, for a body that several share */                 \
@@ -43,7 +43,7 @@
     X(DESTINATION_BREAKER, 0x0505, 1) /* opened or closed by hand */                               \
     X(ENDPOINT_CHANGED, 0x0506, 1)    /* by hand or by a check */                                  \
     X(ATTEMPT_STARTED, 0x0510, 2)                                                                  \
-    X(ATTEMPT_FINISHED, 0x0511, 1)                                                                 \
+    X(ATTEMPT_FINISHED, 0x0511, 2)                                                                 \
     X(ATTEMPT_DEFERRED, 0x0512, 1) /* a retry over the budget */                                   \
     X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */             \
     X(AUDIT_RECORDED, 0x0901, 1)                                                                   \

@@ -205,6 +205,9 @@ static int append(struct histories *s, struct history_cell *c, struct span entry
 
 int history_note(struct model *m, uint64_t message, const struct history_entry *e) {
     struct histories *s = m->histories;
+    if (!m->fact_told) {
+        return 0;
+    }
     uint32_t slot = find(s, message);
     int rc = slot != 0 ? 0 : make(s, message, &slot);
     if (rc != 0) {

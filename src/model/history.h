@@ -55,7 +55,7 @@ struct history_entry {
 /* Verdicts of attempts that did not succeed. */
 enum { HISTORY_RETRIED = 2, HISTORY_FAILED = 3, HISTORY_UNKNOWN = 4 };
 
-/* Mutators, for apply. The message must be there. E_NOMEM. */
+/* Mutators, for apply. The message must be there; facts of old versions are not told. E_NOMEM. */
 MUST_CHECK int history_note(struct model *m, uint64_t message, const struct history_entry *e);
 /* It is gone. */
 void history_forget(struct model *m, uint64_t message);

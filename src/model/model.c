@@ -236,6 +236,12 @@ enum refusal model_decide(const struct model *m, struct decision *d, struct requ
 
 /* ---- apply ---- */
 
+/* Those who wrote version 1 of these kept no histories, so replay must not either: their snapshots have none. */
+static bool is_told(unsigned kind, unsigned version) {
+    return version >= 2 || (kind != FACT_ATTEMPT_FINISHED && kind != FACT_MESSAGE_EXPIRED &&
+                            kind != FACT_MESSAGE_REDRIVEN);
+}
+
 static int apply_one(struct model *m, const struct applied *where, struct reader *facts) {
     uint16_t kind = reader_u16(facts);
     uint16_t version = reader_u16(facts);
@@ -252,6 +258,7 @@ static int apply_one(struct model *m, const struct applied *where, struct reader
     }
     struct reader payload;
     reader_init(&payload, bytes);
+    m->fact_told = is_told(kind, version);
     int rc = modules[MODULE_OF(kind)]->apply(m, where, kind, version, &payload);
     return rc == 0 && payload.failed ? E_CORRUPT : rc;
 }

@@ -8,9 +8,9 @@
  *   QUEUE_PAUSED     0 4 queue index   4 1 paused (1) or resumed (0)
  *   QUEUE_PURGED     0 4 queue index   4 1 mask, bit n: state n   5 4 at most so many
  *   MESSAGE_DUE      0 8 message id
- *   MESSAGE_EXPIRED  0 8 message id
+ *   MESSAGE_EXPIRED  0 8 message id (version 2: the same, and goes into the history of the message)
  *   MESSAGE_DELETED  0 8 message id
- *   MESSAGE_REDRIVEN 0 8 message id   8 8 new end of its time to live, 0: none
+ *   MESSAGE_REDRIVEN 0 8 message id   8 8 new end of its time to live, 0: none (version 2: as above)
  */
 #include "model/queue.h"
 
@@ -56,7 +56,7 @@ static void emit_paused(struct decision *d, uint32_t index, bool paused) {
 }
 
 void message_emit(struct decision *d, uint16_t kind, uint64_t id) {
-    size_t begun = decision_begin(d, kind, 1);
+    size_t begun = decision_begin(d, kind, (uint16_t)fact_kind_version(kind));
     decision_put_u64(d, id);
     decision_end(d, begun);
 }

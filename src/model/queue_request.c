@@ -107,7 +107,7 @@ enum refusal queue_decide_purge(const struct model *m, struct decision *d, struc
 /* ---- redrive ---- */
 
 static void emit_redriven(struct decision *d, uint64_t id, uint64_t expires_ns) {
-    size_t begun = decision_begin(d, FACT_MESSAGE_REDRIVEN, 1);
+    size_t begun = decision_begin(d, FACT_MESSAGE_REDRIVEN, 2);
     decision_put_u64(d, id);
     decision_put_u64(d, expires_ns);
     decision_end(d, begun);

@@ -49,6 +49,7 @@ struct model {
     uint64_t applied_ns;               /* time of the record that is being applied */
     struct audits *audits;             /* owns */
     struct histories *histories;       /* owns */
+    bool fact_told;                    /* the fact that is being applied goes into histories */
     uint32_t section_version;          /* while a module loads: of the section it reads; else 0 */
 };
 

@@ -32,8 +32,7 @@ static uint32_t segment_of(uint64_t address) {
 
 static struct model *fresh_model(void) {
     struct model *m;
-    struct model_limits limits = {.history_bytes =
-                                      1}; /* 0.1.0 kept no histories: no room for one */
+    struct model_limits limits = {0};
     assert_int_equal(model_create(&limits, (struct hash_key){5, 6}, &m), 0);
     model_set_segment_of(m, segment_of);
     return m;
