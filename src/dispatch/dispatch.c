@@ -221,16 +221,17 @@ static uint64_t random_seed(void) {
 
 /* For transport_done. */
 static void handle_done(void *context, CURL *easy, CURLcode result) {
-    enum handle_kind *kind = NULL;
+    void *handle = NULL;
     (void)context;
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&kind);
-    assert(kind != NULL);
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&handle);
+    assert(handle != NULL);
+    const enum handle_kind *kind = handle;
     if (*kind == HANDLE_TOKEN) {
-        token_done((struct token *)kind, result);
+        token_done(handle, result);
     } else if (*kind == HANDLE_CHECK) {
-        check_done((struct check *)kind, result);
+        check_done(handle, result);
     } else {
-        call_done((struct call *)kind, result);
+        call_done(handle, result);
     }
 }
 
