@@ -31,8 +31,8 @@ int amqp_access_create(struct list *shared, struct span user, struct span vhost,
     struct amqp_access *a = calloc(1, sizeof *a);
     if (a == NULL)
         return E_NOMEM;
-    a->user = strndup((const char *)user.data, user.size);
-    a->vhost = strndup((const char *)vhost.data, vhost.size);
+    a->user = span_dup(user);
+    a->vhost = span_dup(vhost);
     if (a->user == NULL || a->vhost == NULL) {
         free(a->user);
         free(a->vhost);
@@ -107,7 +107,7 @@ void amqp_access_set(struct amqp_access *a, const struct span patterns[AMQP_RIGH
         if (span_is(patterns[i], ".*") || span_is(patterns[i], "^.*$")) {
             p->state = EVERYTHING;
         } else if (patterns[i].size > 0) {
-            p->text = strndup((const char *)patterns[i].data, patterns[i].size);
+            p->text = span_dup(patterns[i]);
             p->state = p->text != NULL ? NOT_COMPILED : NOTHING;
         }
     }

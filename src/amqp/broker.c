@@ -65,7 +65,7 @@ void amqp_op_free(struct amqp_op *op) {
 
 int amqp_op_set_name(struct amqp_op *op, struct span name) {
     assert(op->name == NULL);
-    op->name = strndup((const char *)name.data, name.size);
+    op->name = span_dup(name);
     return op->name != NULL ? 0 : E_NOMEM;
 }
 

@@ -9,9 +9,10 @@
 #include "amqp/handshake.h"
 #include "base/error.h"
 
-#define HEARTBEATS_MISSED 2u
-#define TICK_MIN_MS       500u
-#define SETTLED_MAX       4096u /* of one record */
+#define HEARTBEATS_MISSED     2u
+#define TICK_MIN_MS           500u
+#define FRAME_MAX_BEFORE_TUNE 8192u /* of somebody who has not said who he is */
+#define SETTLED_MAX           4096u /* of one record */
 
 void amqp_limits_default(struct amqp_limits *l) {
     *l = (struct amqp_limits){
@@ -36,7 +37,8 @@ int amqp_connection_create(const struct amqp_host *host, void *context,
         return E_NOMEM;
     c->host = host;
     c->context = context;
-    c->frame_max = host->limits.frame_max;
+    c->frame_max = host->limits.frame_max < FRAME_MAX_BEFORE_TUNE ? host->limits.frame_max
+                                                                  : FRAME_MAX_BEFORE_TUNE;
     c->since_ms = c->heard_ms = host->now_ms(context);
     list_init(&c->dirty);
     list_init(&c->gone);

@@ -186,7 +186,7 @@ static void tune_ok(struct amqp_connection *c, const struct amqp_connection_tune
 /* ---- open ---- */
 
 static void ask_open(struct amqp_connection *c, const struct amqp_connection_open *m) {
-    c->vhost = strndup((const char *)m->virtual_host.data, m->virtual_host.size);
+    c->vhost = span_dup(m->virtual_host);
     struct amqp_op *op = amqp_op_create(AMQP_OP_OPEN, 0);
     if (c->vhost == NULL || op == NULL) {
         amqp_op_free(op);

@@ -16,6 +16,7 @@
 
 #include "amqp/reply.h"
 #include "base/error.h"
+#include "net/peers.h"
 #include "net/stream.h"
 
 #define LISTEN_BACKLOG      1024
@@ -33,8 +34,9 @@ struct amqp_server {
     struct net_stream_options stream_options;
     struct net_budget budget;
     struct list clients;
-    struct list marked; /* something happened to them in this turn */
-    uint32_t connections_max;
+    struct list marked;  /* something happened to them in this turn */
+    struct peers *peers; /* owns */
+    uint32_t connections_max, connections_per_address;
     uint32_t client_count; /* of memory */
     bool stopping, abandoned, alarm;
     bool in_turn;         /* inside of before_wait: the server must not go */
@@ -53,6 +55,8 @@ struct amqp_client {
     struct list_node node, mark;
     struct amqp_peer peer;
     bool stream_closed, paused;
+    bool peer_counted; /* in the server's peers, under this bucket */
+    uint32_t peer_bucket;
     uint64_t counted_in, counted_out;
 };
 
@@ -67,11 +71,16 @@ static struct amqp_client *of_stream(struct net_stream *s) {
 
 /* ---- the end ---- */
 
+static void free_server(struct amqp_server *s) {
+    free(s->peers);
+    free(s);
+}
+
 static void check_end(struct amqp_server *s) {
     if (!s->listener_closed || s->client_count > 0 || s->in_turn || s->turn_deferred)
         return;
     if (s->abandoned) {
-        free(s);
+        free_server(s);
     } else if (s->done != NULL) {
         void (*done)(void *arg) = s->done;
         s->done = NULL;
@@ -224,6 +233,8 @@ static void on_closed(struct net_stream *stream) {
     list_remove(&k->node);
     __atomic_store_n(&k->server->stats.open_connections, k->server->stats.open_connections - 1,
                      __ATOMIC_RELAXED);
+    if (k->peer_counted)
+        peers_leave(k->server->peers, k->peer_bucket);
     k->stream_closed = true;
     amqp_connection_lost(k->connection);
     free_if_unused(k);
@@ -259,6 +270,15 @@ static void refuse(struct amqp_server *s, struct amqp_client *k) {
     net_listener_reject(&s->listener);
 }
 
+/* False: its address has enough of them. */
+static bool has_share(struct amqp_server *s, struct amqp_client *k) {
+    uint32_t share = peers_share(s->connections_max, s->connections_per_address, k->peer.loopback);
+    if (share == 0)
+        return true;
+    k->peer_counted = peers_enter(s->peers, span_text(k->peer.text), share, &k->peer_bucket);
+    return k->peer_counted;
+}
+
 static void on_ready(struct net_listener *l) {
     struct amqp_server *s = CONTAINER_OF(l, struct amqp_server, listener);
     struct amqp_client *k = s->stats.open_connections < s->connections_max ? new_client(s) : NULL;
@@ -275,6 +295,10 @@ static void on_ready(struct net_listener *l) {
     __atomic_store_n(&s->stats.open_connections, s->stats.open_connections + 1, __ATOMIC_RELAXED);
     net_stream_peer(&k->stream, k->peer.text, &k->peer.loopback);
     k->peer.tls = s->stream_options.tls != NULL;
+    if (!has_share(s, k)) {
+        net_stream_close(&k->stream);
+        return;
+    }
     if (s->alarm)
         amqp_connection_alarm(k->connection, true, s->alarm_reason);
     net_stream_set_deadline(&k->stream, amqp_connection_due_ms(k->connection));
@@ -293,11 +317,17 @@ static struct amqp_server *new_server(struct net_loop *loop,
     struct amqp_server *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
+    s->peers = peers_create();
+    if (s->peers == NULL) {
+        free(s);
+        return NULL;
+    }
     s->loop = loop;
     s->ask = options->ask;
     s->context = options->context;
     s->connections_max =
         options->connections_max != 0 ? options->connections_max : CONNECTIONS_DEFAULT;
+    s->connections_per_address = options->connections_per_address;
     s->host = (struct amqp_host){.limits = options->limits,
                                  .version = options->version,
                                  .external = options->external,

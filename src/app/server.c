@@ -248,14 +248,16 @@ static int read_certificates(struct server *s) {
 
 static int start_amqp(struct server *s, struct io_thread *t, const struct server_listener *listener,
                       struct tls_context *tls) {
-    struct amqp_server_options options = {.host = listener->host,
-                                          .port = listener->port,
-                                          .limits = s->options->amqp_limits,
-                                          .connections_max = s->share.connections,
-                                          .tls = tls,
-                                          .external =
-                                              tls != NULL && listener->tls->client_ca_file != NULL,
-                                          .version = s->options->version};
+    struct amqp_server_options options = {
+        .host = listener->host,
+        .port = listener->port,
+        .limits = s->options->amqp_limits,
+        .connections_max = s->share.connections,
+        .connections_per_address = s->options->http_limits.connections_per_address,
+        .write_timeout_ms = s->options->http_limits.write_timeout_ms,
+        .tls = tls,
+        .external = tls != NULL && listener->tls->client_ca_file != NULL,
+        .version = s->options->version};
     char text[256];
     struct amqp_server *server;
     if (amqp_bridge_listen(t->amqp, &options, text, &server) != 0)

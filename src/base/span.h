@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct span {
@@ -34,6 +35,17 @@ static inline bool span_equal(struct span a, struct span b) {
 
 static inline bool span_is(struct span a, const char *text) {
     return span_equal(a, span_text(text));
+}
+
+/* All of it, also what stands behind a NUL in it, and a NUL at the end; to be freed. NULL: no memory. */
+static inline char *span_dup(struct span s) {
+    char *text = malloc(s.size + 1);
+    if (text != NULL) {
+        if (s.size > 0)
+            memcpy(text, s.data, s.size);
+        text[s.size] = '\0';
+    }
+    return text;
 }
 
 #endif

@@ -432,7 +432,8 @@ void http_connection_accept(struct http_server *s, bool refused) {
     stat_add(&s->stats.accepted, 1);
     c->peer_size = (uint8_t)net_stream_peer(&c->stream, c->peer, &c->loopback);
     begin_wait(c);
-    uint32_t share = http_server_share(s, c->loopback);
+    const struct http_limits *l = &s->options.limits;
+    uint32_t share = peers_share(l->connections, l->connections_per_address, c->loopback);
     if (!refused && share > 0) {
         struct span peer = span_of(c->peer, c->peer_size);
         c->peer_counted = peers_enter(s->peers, peer, share, &c->peer_bucket);

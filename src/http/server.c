@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/rng.h"
 #include "http/server_internal.h"
 
 #define LISTEN_BACKLOG 1024
@@ -120,14 +119,11 @@ static struct http_server *new_server(struct net_loop *loop,
     struct http_server *s = calloc(1, sizeof *s);
     if (s == NULL)
         return NULL;
-    s->peers = malloc(sizeof *s->peers);
+    s->peers = peers_create();
     if (s->peers == NULL) {
         free(s);
         return NULL;
     }
-    struct rng random;
-    rng_init(&random, clock_real_ns() ^ (uint64_t)(uintptr_t)s ^ clock_monotonic_ns() << 24);
-    peers_init(s->peers, (struct hash_key){rng_next(&random), rng_next(&random)});
     s->loop = loop;
     s->options = *options;
     s->options.host = NULL;
@@ -219,13 +215,6 @@ const char *http_server_date(struct http_server *s) {
     memcpy(s->date, text, DATE_BYTES);
     s->date_until_ms = now_ms + 1000 - real_ms % 1000;
     return s->date;
-}
-
-/* A proxy on this machine brings everybody's connections: it is held to a number only by one that is set. */
-uint32_t http_server_share(const struct http_server *s, bool loopback) {
-    const struct http_limits *l = &s->options.limits;
-    uint32_t half = l->connections > 1 ? l->connections / 2 : 1;
-    return l->connections_per_address != 0 ? l->connections_per_address : loopback ? 0 : half;
 }
 
 /* Below three quarters, so that it does not start and stop with every request. */

@@ -6,9 +6,9 @@
 
 #include "base/list.h"
 #include "http/connection.h"
-#include "http/peers.h"
 #include "http/server.h"
 #include "net/listener.h"
+#include "net/peers.h"
 #include "net/stream.h"
 #include "net/tls.h"
 
@@ -47,8 +47,6 @@ struct http_server {
 const char *http_server_date(struct http_server *s);
 /* Called when a connection's memory has gone: the server may be done. */
 void http_server_connection_freed(struct http_server *s);
-/* Connections that one address may have; 0: not counted. */
-uint32_t http_server_share(const struct http_server *s, bool loopback);
 /* Lets starved connections read again when the budget has room. */
 void http_server_feed_starved(struct http_server *s);
 /* Answers x with an error that the server found itself, and closes after it. */

@@ -106,7 +106,7 @@ static inline struct span bound_key(const struct bound *b) {
     return span_of(b->text, b->key_size);
 }
 static inline struct span bound_arguments(const struct bound *b) {
-    return span_of(b->text + b->key_size, b->text_size);
+    return b->text_size == 0 ? span_of(NULL, 0) : span_of(b->text + b->key_size, b->text_size);
 }
 
 /* ---- exchange_table.c ---- */

@@ -53,6 +53,7 @@ class Chaos:
         for load in loads:
             for name in ("answered", "unanswered", "refused"):
                 self.figures[name] += getattr(load, name)
+            self.figures.update(load.more_figures())
 
 
 @pytest.fixture

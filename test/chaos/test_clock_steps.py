@@ -7,9 +7,9 @@ import time
 import pytest
 
 from rig.judge import judge
-from rig.loads import EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.loads import Pressure
 from rig.server import LIBRARIES
-from test_kill_rounds import define, verify
+from test_kill_rounds import define, loads_without_provider, verify
 
 STEPS_S = (-86400, -3600, -60, -1, -0.01, 0.01, 1, 60, 3600, 40000)
 
@@ -32,8 +32,7 @@ class WallClock:
 def test_clock_steps(chaos, make_hurt, small_log, tmp_path):
     if os.environ.get("SLUICE_SANITIZED"):
         pytest.skip("a sanitizer wants to be the first library: no other can be preloaded")
-    server, stock, clock = make_hurt(small_log), StockLoad(), WallClock(tmp_path / "clock")
-    loads = [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad()]
+    server, clock, loads = make_hurt(small_log), WallClock(tmp_path / "clock"), loads_without_provider()
     server.environment = clock.environment()
     server.start()
     define(loads, server.client)
@@ -53,11 +52,11 @@ def test_clock_steps(chaos, make_hurt, small_log, tmp_path):
         verify(loads, server.client)
         if chaos.rng.random() < 0.5:
             server.kill()
-            stock.history.server_died()
+            loads[0].history.server_died()
             clock.jump(chaos.rng.choice(STEPS_S))
             server.start()
             chaos.figures["kills"] += 1
             verify(loads, server.client)
-    judge(chaos, stock.history)
+    judge(chaos, loads[0].history)
     chaos.count(*loads)
     assert server.stop() == 0

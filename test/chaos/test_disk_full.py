@@ -6,9 +6,9 @@ import pytest
 from support.wait import until
 
 from rig.judge import judge
-from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.loads import Pressure
 from rig.places import Ext4, Tmpfs
-from test_kill_rounds import define, verify
+from test_kill_rounds import define, loads_without_provider, verify
 
 
 def fill(client, queue):
@@ -80,5 +80,4 @@ def test_disk_full(kind, chaos, make_hurt, make_place, small_log):
     server = make_hurt(small_log, data=place.path / "data")
     server.prefix = place.prefix
     server.start()
-    stock = StockLoad()
-    run(chaos, server, [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad()])
+    run(chaos, server, loads_without_provider())

@@ -5,13 +5,19 @@ import time
 import pytest
 from support.wait import until
 
+from rig.amqp_loads import AmqpLoad, OnceLoad
 from rig.judge import judge
 from rig.loads import ChurnLoad, DeliveryLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
 
 
-def all_loads(provider):
+def loads_without_provider():
     stock = StockLoad()
-    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), DeliveryLoad(provider), ChurnLoad()]
+    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad(), AmqpLoad(),
+            OnceLoad(stock.history)]
+
+
+def all_loads(provider):
+    return [*loads_without_provider(), DeliveryLoad(provider)]
 
 
 def define(loads, client):
@@ -49,7 +55,7 @@ def test_kill_rounds(chaos, make_hurt, make_provider, small_log):
             chaos.figures["kills"] += 1
         server.start()
         verify(loads, server.client)
-    drain(server, loads[4])
+    drain(server, loads[-1])
     judge(chaos, loads[0].history)
     chaos.count(*loads)
     assert server.stop() == 0
@@ -68,7 +74,7 @@ def test_stop_and_continue(chaos, make_hurt, make_provider, small_log):
             server.signal(signal.SIGCONT)
             chaos.figures["stops"] += 1
     verify(loads, server.client)
-    drain(server, loads[4])
+    drain(server, loads[-1])
     judge(chaos, loads[0].history)
     chaos.count(*loads)
     assert sum(load.unanswered for load in loads) == 0, "somebody was not answered"

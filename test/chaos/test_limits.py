@@ -11,14 +11,10 @@ import time
 import pytest
 from support.wait import until
 
+from rig.amqp_loads import AmqpLoad
 from rig.judge import judge
-from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
-from test_kill_rounds import define, verify
-
-
-def loads_without_provider():
-    stock = StockLoad()
-    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad()]
+from rig.loads import Pressure
+from test_kill_rounds import define, loads_without_provider, verify
 
 
 @pytest.mark.short(2)
@@ -89,8 +85,6 @@ def all_there(client, accepted):
 
 
 def memory_runs_out(chaos, server):
-    for n in range(64):
-        server.client.define("queues", f"grow{n}", paused=True)
     server.may_end = (3, -9)
     end = time.monotonic() + 20
     accepted, refused = grow(server.client, lambda: time.monotonic() > end)
@@ -103,6 +97,26 @@ def memory_runs_out(chaos, server):
     return accepted
 
 
+def define_what_grows(server):
+    for n in range(64):
+        server.client.define("queues", f"grow{n}", paused=True)
+    ledger = AmqpLoad()
+    ledger.define(server.client)
+    return ledger
+
+
+def hurt_for_want_of_memory(chaos, server, ledger):
+    """Beside AMQP clients; afterwards there is enough again."""
+    with Pressure(server, [ledger], chaos.rng, callers=2, pause=0.002):
+        accepted = memory_runs_out(chaos, server)
+        server.kill()
+    server.prefix = []
+    server.start()
+    all_there(server.client, accepted)
+    ledger.verify(server.client)
+    chaos.count(ledger)
+
+
 def pages_of(server, column):
     return int(pathlib.Path(f"/proc/{server.process.pid}/statm").read_text().split()[column]) * resource.getpagesize()
 
@@ -113,12 +127,10 @@ def test_no_address_space(chaos, make_hurt, small_log):
     server = make_hurt(small_log)
     server.environment = {"MALLOC_ARENA_MAX": "1"}  # no address space that was taken ahead
     server.start()
-    size = pages_of(server, 0) + (1 << 20)
+    ledger = define_what_grows(server)
+    size = pages_of(server, 0) + (4 << 20)
     resource.prlimit(server.process.pid, resource.RLIMIT_AS, (size, size))
-    accepted = memory_runs_out(chaos, server)
-    server.kill()
-    server.start()
-    all_there(server.client, accepted)
+    hurt_for_want_of_memory(chaos, server, ledger)
 
 
 @pytest.fixture
@@ -144,10 +156,7 @@ def test_killed_for_want_of_memory(chaos, memory_group, make_hurt, small_log):
     server = make_hurt(small_log)
     server.prefix = ["sh", "-c", f"echo $$ >{folder}/cgroup.procs && exec \"$@\"", "sh"]
     server.start()
+    ledger = define_what_grows(server)
     limit.write_text(str(pages_of(server, 1) + (2 << 20)))
-    accepted = memory_runs_out(chaos, server)
-    server.kill()
-    server.prefix = []
-    server.start()
-    all_there(server.client, accepted)
+    hurt_for_want_of_memory(chaos, server, ledger)
     server.kill()

@@ -1,10 +1,11 @@
-"""Stock and idempotency keys, asked by many at once while the server is killed again and again: is there one order that
+"""Stock, idempotency keys and message ids, asked by many at once while the server is killed again and again: is there one order that
 explains all answers? And do those who answer that see it when there is none?"""
 import time
 
 import pytest
 
 from rig import checker, judge
+from rig.amqp_loads import OnceLoad
 from rig.history import History
 from rig.loads import KeyLoad, Pressure, StockLoad
 
@@ -43,6 +44,11 @@ RIGHT = {
         ("key", "publish", "b", 5, 6, {"refused": True}), ("key", "publish", "a", 7, 8, replayed("r1"))],
     "another body may have been first": [
         ("key", "publish", "b", 1, 9, fresh("r1")), ("key", "publish", "a", 2, 3, {"refused": True})],
+    "the same id again and one without": [
+        ("once", "publish", "m1", 1, 2, "ok"), ("once", "publish", "m1", 3, 4, "ok"), ("once", "add", "", 5, 6, "ok"),
+        ("once", "count", "", 7, 8, 2)],
+    "an unconfirmed one that happened": [
+        ("once", "publish", "m1", 1, 5, None), ("once", "publish", "m1", 6, 7, "ok"), ("once", "count", "", 8, 9, 1)],
 }
 WRONG = {
     "a number twice": [
@@ -71,6 +77,12 @@ WRONG = {
     "two lost answers cannot both be first": [
         ("key", "publish", "a", 1, 2, None), ("key", "publish", "a", 3, 4, fresh("r1")),
         ("key", "publish", "a", 5, 6, replayed("r2"))],
+    "an id twice": [
+        ("once", "publish", "m1", 1, 2, "ok"), ("once", "publish", "m1", 3, 4, "ok"), ("once", "count", "", 5, 6, 2)],
+    "a confirmed one that is not there": [
+        ("once", "publish", "m1", 1, 2, "ok"), ("once", "count", "", 3, 4, 0)],
+    "one that vanishes": [
+        ("once", "add", "", 1, 20, "ok"), ("once", "count", "", 2, 3, 1), ("once", "count", "", 4, 5, 0)],
 }
 
 
@@ -114,7 +126,7 @@ def test_receipts_out_of_order_are_seen():
 @pytest.mark.share(0.12)
 def test_one_order_across_kills(chaos, make_hurt, small_log):
     server, stock = make_hurt(small_log).start(), StockLoad()
-    loads = [stock, KeyLoad(stock.history)]
+    loads = [stock, KeyLoad(stock.history), OnceLoad(stock.history)]
     for load in loads:
         load.define(server.client)
     for _ in chaos.rounds(3):

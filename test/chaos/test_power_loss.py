@@ -6,17 +6,12 @@ import time
 import pytest
 
 from rig.judge import judge
-from rig.loads import ChurnLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.loads import Pressure
 from rig.places import Ext4
 from rig.power import Loss
-from test_kill_rounds import define, verify
+from test_kill_rounds import define, loads_without_provider, verify
 
 LOSSES = (Loss.DROP, Loss.TEAR, Loss.SCATTER)
-
-
-def loads_without_provider():
-    stock = StockLoad()
-    return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad()]
 
 
 def lose(chaos, power):

@@ -1,4 +1,5 @@
 """What comes over the network: smuggled requests, floods, old TLS, addresses that lead inside, guessed tokens."""
+import contextlib
 import re
 import select
 import socket
@@ -10,6 +11,7 @@ import time
 
 import pytest
 from support.client import Client
+from support.server import free_port
 from support.tokens import Tokens
 from support.wait import until
 
@@ -124,28 +126,46 @@ def test_what_a_token_may_is_asked_of_each_request(make_server):
 
 # ---- exhaustion ----
 
-def test_connections_of_one_address(make_server):
-    server = make_server({"ioThreads": 1, "limits": {"connectionsPerAddress": 20, "connections": 1000}}).start()
-    server.client.close()
-    opened = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(60)]
+def hello(connection):
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    return connection.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def hello_amqp(connection):
+    connection.sendall(b"AMQP\0\0\x09\x01")
+    return connection.recv(1000)[:1] == b"\1"  # a method: connection.start
+
+
+@pytest.mark.parametrize("protocol, refusal, greet", [("http", b"HTTP/1.1 503", hello), ("amqp", b"", hello_amqp)])
+def test_connections_of_one_address(protocol, refusal, greet, make_server):
+    server = make_server({"ioThreads": 1, "limits": {"connectionsPerAddress": 20, "connections": 1000}})
+    port = free_port() if protocol == "amqp" else server.port
+    if protocol == "amqp":
+        server.configure({"listeners": [*server.config["listeners"],
+                                        {"host": "127.0.0.1", "port": port, "protocol": protocol}]})
+    server.start().client.close()
+    opened = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(60)]
     waiting, refused, patience = list(opened), 0, 10
     while True:
         ready = select.select(waiting, [], [], patience)[0]
         if not ready:
             break
         for connection in ready:
-            refused += connection.recv(1000).startswith(b"HTTP/1.1 503")
+            refused += connection.recv(1000)[:12] == refusal
             waiting.remove(connection)
         patience = 0.3 if refused >= 40 else 10  # then nobody else may be refused
     assert refused in (40, 41), refused  # the one that asked for readiness may still be counted
     other = socket.socket()
     other.bind(("127.0.0.2", 0))  # another address of this machine
-    other.connect(("127.0.0.1", server.port))
-    other.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-    assert other.recv(1000).startswith(b"HTTP/1.1 200")
+    other.connect(("127.0.0.1", port))
+    assert greet(other)
     for connection in [*opened, other]:
         connection.close()
-    until(lambda: Client(server.port).get("/healthz").status == 200, 5, "room again")
+
+    def room_again():
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            return greet(connection)
+    until(room_again, 5, "room again")
 
 
 def test_bodies_of_many_are_bounded(make_server):

@@ -166,7 +166,7 @@ static void check_trace(struct span in) {
 }
 
 static void check_statuses(struct span in) {
-    char *list = strndup((const char *)in.data, in.size);
+    char *list = span_dup(in);
     assert(list != NULL);
     bool valid = status_list_valid(list);
     for (unsigned status = 0; status < 1000; status += 33) {

@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"math/bits"
 	"os"
 	"sort"
 	"time"
@@ -185,9 +186,36 @@ func bind(state interface{}, answer json.RawMessage) interface{} {
 	return state
 }
 
+// ---- a queue that takes each message id once ----
+
+type once struct {
+	ids    uint16 // a bit each
+	others int    // without an id
+}
+
+func onceStep(state interface{}, e entry) (interface{}, func(json.RawMessage) bool) {
+	o := state.(once)
+	switch e.Op {
+	case "publish":
+		var n int
+		if _, err := fmt.Sscanf(e.Arg, "m%d", &n); err != nil || n >= 16 {
+			panic("a message id that the model does not know: " + e.Arg)
+		}
+		o.ids |= 1 << n
+		return o, says(`"ok"`)
+	case "add":
+		o.others++
+		return o, says(`"ok"`)
+	case "count":
+		return o, saysNumber(bits.OnesCount16(o.ids) + o.others)
+	}
+	panic("an operation that the model does not know: " + e.Op)
+}
+
 var models = map[string]porcupine.Model{
 	"stock": model(stock{}, stockStep),
 	"key":   model(key{}, keyStep),
+	"once":  model(once{}, onceStep),
 }
 
 // ---- the program ----

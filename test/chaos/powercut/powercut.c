@@ -239,7 +239,7 @@ static struct record *journal_begin(enum kind kind, uint64_t inode, size_t name_
     if (head->end + size > JOURNAL_BYTES) {
         die("the journal is full", "make rounds shorter");
     }
-    struct record *r = (struct record *)((char *)head + head->end);
+    struct record *r = (void *)((char *)head + head->end); /* a multiple of 8 */
     *r = (struct record){.size = (uint32_t)size,
                          .kind = kind,
                          .inode = inode,

@@ -65,7 +65,22 @@ class Key:
         return [(body, out["receipt"])]
 
 
-MODELS = {"stock": Stock, "key": Key}
+class Once:
+    """A queue that takes each message id once, and anything without one as often as it comes."""
+    start = (frozenset(), 0)
+
+    @classmethod
+    def step(cls, state, operation):
+        ids, others = state
+        out = operation["out"]
+        if operation["op"] == "publish":
+            return [(ids | {operation["arg"]}, others)] if out in (None, "ok") else []
+        if operation["op"] == "add":
+            return [(ids, others + 1)] if out in (None, "ok") else []
+        return [state] if out in (None, len(ids) + others) else []  # "count"
+
+
+MODELS = {"stock": Stock, "key": Key, "once": Once}
 
 
 def linearizable(model, operations):

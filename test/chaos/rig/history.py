@@ -2,7 +2,7 @@
 
 One operation is a dict:
     part     what it is about; operations of different parts have nothing to do with each other
-    model    "stock" or "key"
+    model    "stock", "key" or "once"
     op, arg  what was asked
     call     ns when it was sent
     end      ns when its outcome was known; of an unknown one the latest at which it can have happened, None: open

@@ -15,10 +15,13 @@ LIBRARIES = BUILD / "test/chaos"
 
 class HurtServer(program.Server):
     """As Server; `environment`, `limits` ({resource.RLIMIT_…: n}) and `prefix` (a command before it) may be changed
-    between two starts."""
+    between two starts. It listens for AMQP as well."""
 
     def __init__(self, folder, config=None, data=None):
         super().__init__(folder, config)
+        self.amqp_port = program.free_port()
+        self.configure({"listeners": [*self.config["listeners"],
+                                      {"host": "127.0.0.1", "port": self.amqp_port, "protocol": "amqp"}]})
         self.data = pathlib.Path(data) if data else self.data
         self.environment, self.limits, self.prefix = {}, {}, []
         self.starts = 0

@@ -200,9 +200,10 @@ static void step_consume(void) {
     if (c->there || c->held > 0) {
         return; /* what a cancelled one holds is still told by its place here */
     }
+    numbers++;
     *c = (struct twin_consumer){.there = true,
                                 .session = 1 + pick(SESSIONS),
-                                .number = ++numbers,
+                                .number = numbers,
                                 .queue = (unsigned)pick(QUEUES),
                                 .prefetch = (uint16_t)pick(5),
                                 .order = numbers};

@@ -181,6 +181,12 @@ class Handshake(Base):
         peer.start()
         peer.expect(spec.Connection.Tune, channel_max=2047, frame_max=131072, heartbeat=60)
 
+    def test_a_stranger_sends_no_long_frames(self):
+        peer = self.peer()
+        peer.raw(HEADER + b"\1\0\0" + struct.pack(">I", 8192))
+        peer.expect(spec.Connection.Start)
+        self.assertTrue(peer.closed())
+
     def test_limits_are_not_to_be_exceeded(self):
         for tune in ((0, 131072, 0), (2048, 131072, 0), (10, 4095, 0), (10, 131073, 0)):
             with Peer(self.server) as peer:

@@ -67,7 +67,7 @@ static void *need(void *memory) {
 }
 
 static char *text_of(struct span s) {
-    return need(strndup(s.size > 0 ? (const char *)s.data : "", s.size));
+    return need(span_dup(s));
 }
 
 struct toy_broker *toy_create(const struct toy_outlet *outlet) {

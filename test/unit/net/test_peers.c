@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "http/peers.h"
+#include "net/peers.h"
 
 static struct peers p;
 

@@ -1,14 +1,33 @@
-#include "http/peers.h"
+#include "net/peers.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #define PREFIX_BYTES 8u
 
 void peers_init(struct peers *p, struct hash_key key) {
     memset(p, 0, sizeof *p);
     p->key = key;
+}
+
+struct peers *peers_create(void) {
+    struct peers *p = malloc(sizeof *p);
+    struct hash_key key;
+    if (p == NULL) {
+        return NULL;
+    }
+    ssize_t got = getrandom(&key, sizeof key, 0);
+    assert(got == (ssize_t)sizeof key); /* never short for so little */
+    peers_init(p, key);
+    return p;
+}
+
+uint32_t peers_share(uint32_t connections, uint32_t per_address, bool loopback) {
+    uint32_t half = connections > 1 ? connections / 2 : 1;
+    return per_address != 0 ? per_address : loopback ? 0 : half;
 }
 
 /* The address without its port; of IPv6 its prefix, into `room`. */
