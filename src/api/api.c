@@ -66,6 +66,9 @@ int api_create(const struct api_options *options, struct api **ret) {
     histogram_init(&api->earlier[1]);
     pthread_mutex_init(&api->lock, NULL);
     int error = sodium_init() < 0 ? E_UNSUPPORTED : collect_routes(api);
+    if (error == 0 && options->requests_per_second != 0) {
+        error = rate_create(options->requests_per_second, options->requests_burst, &api->rate);
+    }
     if (error == 0) {
         error = create_router(api);
     }
@@ -82,6 +85,7 @@ int api_create(const struct api_options *options, struct api **ret) {
 
 void api_free(struct api *api) {
     http_router_free(api->router);
+    rate_free(api->rate);
     free(api->routes);
     campaign_refusals_free(api->refusals);
     clerk_free(api->clerk);
@@ -297,6 +301,9 @@ void api_handle(void *context, struct http_exchange *x) {
         return;
     }
     c->route = &l->api->routes[c->match.route];
+    if (!head_admit(c)) {
+        return;
+    }
     if (head_logs_in(c)) {
         l->api->options.more->login(c);
     } else {

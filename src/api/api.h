@@ -44,10 +44,12 @@ struct api_more {
 };
 
 struct api_options {
-    struct engine *engine; /* borrows */
-    const char *version;   /* borrows: "0.1.0" */
-    struct auth *auth;     /* borrows; NULL: no tokens */
-    bool open_loopback;    /* whoever comes from this machine may do everything without a token */
+    struct engine *engine;        /* borrows */
+    const char *version;          /* borrows: "0.1.0" */
+    struct auth *auth;            /* borrows; NULL: no tokens */
+    uint32_t requests_per_second; /* of one client, at most 1,000,000; 0: as many as it likes */
+    uint32_t requests_burst;      /* likewise, at once; 0: as many as in a second */
+    bool open_loopback; /* whoever comes from this machine may do everything without a token */
     const struct api_more *more; /* borrows; NULL: nothing */
     uint32_t calls_max;          /* under way on one loop; 0: 65,536; beyond it `busy` */
 };

@@ -35,6 +35,7 @@ struct call *call_take(struct api_loop *l) {
     c->gather = NULL;
     c->kept = NULL;
     c->quiet = false;
+    c->rated = false;
     c->own = NULL;
     c->has_definition = false;
     c->tree = NULL;
@@ -227,9 +228,19 @@ static void log_call(const struct call *c, int status, uint64_t ns) {
     logline_end(&line);
 }
 
+static void tell_rate(struct call *c) {
+    char text[RATE_TEXT_SIZE];
+    rate_text(&c->rate, text);
+    call_header(c, "RateLimit-Policy", span_text(rate_policy(c->loop->api->rate)));
+    call_header(c, "RateLimit", span_text(text));
+}
+
 static void finish(struct call *c, int status, const char *content_type, struct span body) {
     uint64_t ns = clock_monotonic_ns() - c->started_ns;
     call_header(c, "X-Correlation-Id", span_of(c->correlation, c->correlation_size));
+    if (c->rated) {
+        tell_rate(c);
+    }
     log_call(c, status, ns);
     note_latency(c->loop, ns);
     http_reply(c->x, status, content_type, buffer_span(&c->loop->headers), body);

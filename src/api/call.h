@@ -3,7 +3,7 @@
  *
  * Life of a call, all on its loop's thread:
  *
- *      api_handle: take from the pool, head, route, rights, query, body type
+ *      api_handle: take from the pool, head, route, rate, rights, query, body type
  *          route->handle(c):  either answers at once (call_json, call_problem, ...)
  *                             or fills c->request, sets c->answer and calls call_submit
  *      api_before_wait: the chain of the turn goes to the engine
@@ -23,6 +23,7 @@
 #include "api/definitions.h"
 #include "api/json_out.h"
 #include "api/json_scan.h"
+#include "api/rate.h"
 #include "api/problem.h"
 #include "base/histogram.h"
 #include "http/router.h"
@@ -63,6 +64,8 @@ struct call {
     struct api_loop *loop;
     struct http_exchange *x; /* NULL: our own question, see gather.h */
     const struct route *route;
+    bool rated; /* `rate` is to be told */
+    struct rate_state rate;
     struct principal principal; /* who asks, as far as the route had to know */
     void (*answer)(struct call *c);
     struct call_head head;
@@ -116,6 +119,7 @@ struct api_loop {
 struct api_counts {
     atomic_ullong accepted; /* receipts given, replays not counted */
     atomic_ullong busy;     /* the engine's queue or the pool was full */
+    atomic_ullong limited;  /* refused by the rate of their client */
     atomic_ullong replayed;
     atomic_ullong entries; /* accepted campaign entries */
     atomic_ullong published;
@@ -133,6 +137,7 @@ struct api {
     struct clerk *clerk;  /* owns; NULL: api_work was not called */
     struct hash_key hash; /* idempotency scope and fingerprint: the same in every process */
     uint64_t started_ns;  /* real time */
+    struct rate *rate;    /* owns; NULL: no limit */
     struct api_counts counts;
     atomic_bool stopping;
     pthread_mutex_t lock; /* for what follows */

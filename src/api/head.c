@@ -337,9 +337,6 @@ bool call_is_open(const struct call *c) {
 
 static void find_principal(struct call *c) {
     const struct auth *auth = c->loop->api->options.auth;
-    if (c->principal.user != NULL) {
-        return; /* login found it */
-    }
     if (auth != NULL && c->head.authorization.data != NULL) {
         c->principal.token = auth_find(auth, c->head.authorization);
     } else {
@@ -374,12 +371,40 @@ bool head_logs_in(const struct call *c) {
            same_name(span_of(field.data, sizeof scheme - 1), scheme);
 }
 
+/* A token that is right is one client wherever it comes from; all others are told apart by their address. */
+static bool within_rate(struct call *c) {
+    struct rate *rate = c->loop->api->rate;
+    const struct auth_token *token = c->principal.token;
+    if (rate == NULL) {
+        return true;
+    }
+    uint64_t client = token != NULL ? rate_client_of_token(rate, auth_token_label(token))
+                                    : rate_client_of_peer(rate, http_peer(c->x));
+    c->rated = true;
+    return rate_take(rate, client, c->started_ns, &c->rate);
+}
+
+bool head_admit(struct call *c) {
+    if (c->route->action == ACTION_OPEN) {
+        return true;
+    }
+    if (!head_logs_in(c)) {
+        find_principal(c);
+    }
+    if (within_rate(c)) {
+        return true;
+    }
+    atomic_fetch_add_explicit(&c->loop->api->counts.limited, 1, memory_order_relaxed);
+    struct problem_facts facts = {.kind = PROBLEM_RATE_LIMITED, .wait_ns = c->rate.wait_ns};
+    call_problem_facts(c, &facts);
+    return false;
+}
+
 bool head_rights(struct call *c) {
     char room[HTTP_NAME_BYTES + 64];
     if (c->route->action == ACTION_OPEN) {
         return true;
     }
-    find_principal(c);
     switch (auth_decide(&c->principal, c->route->action, resource_of(c, room, sizeof room))) {
     case AUTH_YES:
         return true;

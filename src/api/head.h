@@ -8,6 +8,8 @@
 
 /* Fills c->head and the correlation id. */
 void head_read(struct call *c);
+/* Who asks (but for names and passwords, which login looks at later), and does he not ask too often? */
+MUST_CHECK bool head_admit(struct call *c);
 /* Each of these: false: answered with a problem. */
 MUST_CHECK bool head_query(struct call *c);
 MUST_CHECK bool head_body_type(struct call *c);

@@ -222,6 +222,8 @@ static void put_refused(struct metrics *m) {
                 (unsigned long long)count);
         }
     }
+    PUT(m, "sluice_refused_total{reason=\"rate-limited\"} %llu\n",
+        (unsigned long long)atomic_load_explicit(&counts->limited, memory_order_relaxed));
 }
 
 static void put_http(struct metrics *m) {

@@ -146,5 +146,8 @@ uint64_t problem_retry_after_s(const struct problem_facts *p, uint64_t now_ns) {
         uint64_t wait_ns = p->opens_ns > now_ns ? p->opens_ns - now_ns : 0;
         return wait_ns == 0 ? 1 : (wait_ns + NS_PER_SECOND - 1) / NS_PER_SECOND;
     }
+    if (p->wait_ns != 0) {
+        return (p->wait_ns + NS_PER_SECOND - 1) / NS_PER_SECOND;
+    }
     return status == 507 ? 5 : status == 503 || status == 429 ? 1 : 0;
 }

@@ -49,6 +49,8 @@
       "Allow more time, or have it done another way.")                                             \
     X(NOT_OPEN, "not-open-yet", 425, "The campaign has not opened",                                \
       "Send it again at `opensAt`; Retry-After says in how many seconds.")                         \
+    X(RATE_LIMITED, "rate-limited", 429, "This client makes too many requests",                    \
+      "Send it again after Retry-After; RateLimit-Policy says how many may be made.")              \
     X(HEADER_TOO_LARGE, "header-too-large", 431, "The header fields are larger than allowed",      \
       "Send fewer or shorter header fields.")                                                      \
     X(INTERNAL, "internal", 500, "The server failed",                                              \
@@ -91,6 +93,7 @@ struct problem_facts {
     struct span instance; /* path of the request */
     struct span correlation_id;
     uint64_t opens_ns;
+    uint64_t wait_ns;
     uint64_t receipt; /* id */
     uint64_t number;
     const char *pointer; /* of the one field that `detail` is about */

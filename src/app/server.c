@@ -379,6 +379,8 @@ static int start_io(struct server *s) {
         .engine = s->engine,
         .version = s->options->version,
         .auth = s->auth,
+        .requests_per_second = s->options->requests_per_second,
+        .requests_burst = s->options->requests_burst,
         .open_loopback = s->options->open_loopback,
         .more = manager_routes(s->manager),
     };

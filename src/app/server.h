@@ -34,6 +34,7 @@ struct server_options {
     uint32_t io_threads;            /* 0: half the processors, at least 1 */
     const struct token_def *tokens; /* borrows */
     uint32_t token_count;
+    uint32_t requests_per_second, requests_burst; /* of one client; 0: see api_options */
     bool open_loopback;
     bool system_call_filter;
     uint32_t dispatch_connections; /* 0: the default of dispatch */

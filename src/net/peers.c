@@ -43,9 +43,13 @@ static struct span address_of(struct span peer, uint8_t room[sizeof(struct in6_a
     return inet_pton(AF_INET6, text, room) == 1 ? span_of(room, PREFIX_BYTES) : host;
 }
 
-bool peers_enter(struct peers *p, struct span peer, uint32_t max, uint32_t *ret_bucket) {
+uint64_t peers_hash(struct hash_key key, struct span peer) {
     uint8_t room[sizeof(struct in6_addr)];
-    uint32_t bucket = (uint32_t)hash_bytes(p->key, address_of(peer, room)) % PEERS_BUCKETS;
+    return hash_bytes(key, address_of(peer, room));
+}
+
+bool peers_enter(struct peers *p, struct span peer, uint32_t max, uint32_t *ret_bucket) {
+    uint32_t bucket = (uint32_t)peers_hash(p->key, peer) % PEERS_BUCKETS;
     if (p->counts[bucket] >= max || p->counts[bucket] == UINT16_MAX) {
         return false;
     }

@@ -29,6 +29,8 @@ struct peers *peers_create(void);
  * number from this machine, where a proxy brings everybody's. 0: not counted.
  */
 uint32_t peers_share(uint32_t connections, uint32_t per_address, bool loopback);
+/* Of an address whatever its port, of IPv6 of its first 64 bits. */
+uint64_t peers_hash(struct hash_key key, struct span peer);
 /* `peer` is "127.0.0.1:51234" or "[::1]:51234". True: counted in, *ret_bucket is for peers_leave. */
 MUST_CHECK bool peers_enter(struct peers *p, struct span peer, uint32_t max, uint32_t *ret_bucket);
 void peers_leave(struct peers *p, uint32_t bucket);

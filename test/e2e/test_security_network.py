@@ -168,6 +168,29 @@ def test_connections_of_one_address(protocol, refusal, greet, make_server):
     until(room_again, 5, "room again")
 
 
+def test_requests_of_one_client(make_server):
+    """A token is a client wherever it comes from, everybody else his address; health is always told."""
+    tokens = Tokens().add("first", "admin").add("second", "admin")
+    server = make_server({"tokens": tokens.entries, "limits": {"requestsPerSecond": 2, "requestsBurst": 6}}).start()
+    first, second = tokens.client(server, "first"), tokens.client(server, "second")
+    stranger, forger = Client(server.port), Client(server.port, token="slc_00000000_" + "A" * 43)
+    replies = [first.get("/v1/queues") for _ in range(12)]
+    let_in = [reply for reply in replies if reply.status == 200]
+    assert 6 <= len(let_in) <= 8, [reply.status for reply in replies]  # some time has passed
+    assert let_in[0].headers["RateLimit-Policy"] == '"client";q=6;w=3'
+    assert let_in[0].headers["RateLimit"] == '"client";r=5;t=1'
+    refused = replies[-1]
+    assert refused.status == 429 and refused.problem == "rate-limited" and refused.headers["Retry-After"] == "1"
+    assert re.fullmatch('"client";r=0;t=[23]', refused.headers["RateLimit"])
+    assert second.get("/v1/queues").status == 200, "another token, another client"
+    assert [forger.get("/v1/queues").status for _ in range(20)].count(429) >= 10, "what is no token counts by address"
+    assert stranger.get("/v1/queues").status == 429
+    assert {stranger.get(path).status for path in ("/healthz", "/readyz", "/openapi.json") for _ in range(10)} == {200}
+    until(lambda: stranger.get("/v1/queues").status == 401, 5, "another request by and by")
+    metrics = second.get("/metrics").body.decode()
+    assert re.search(r'sluice_refused_total\{reason="rate-limited"\} [1-9]', metrics)
+
+
 def test_bodies_of_many_are_bounded(make_server):
     """Half-sent bodies fill no more than the memory that was set; others are served when the slow ones time out."""
     server = make_server({"ioThreads": 1, "limits": {"memoryBytes": 8 << 20, "bodyTimeout": "1s"}}).start()

@@ -58,6 +58,8 @@ struct config_settings {
     struct model_limits model_limits;
     struct http_limits http_limits;
     struct amqp_limits amqp_limits;
+    uint32_t requests_per_second,
+        requests_burst; /* of one client of the API; 0: no limit, or a second's */
     uint32_t queue_max; /* requests under way in the engine */
     const struct token_def *tokens;
     uint32_t token_count;

@@ -1,6 +1,7 @@
 #include <stdlib.h>
 
 #include "api/api.h"
+#include "api/rate.h"
 #include "app/config/internal.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -52,6 +53,8 @@ static const struct field limit_fields[] = {
     BYTES_FIELD("connectionsPerAddress", settings.http_limits.connections_per_address, 0,
                 UINT16_MAX),
     BYTES_FIELD("memoryBytes", settings.http_limits.memory_bytes, MIB, UINT64_C(1) << 40),
+    BYTES_FIELD("requestsPerSecond", settings.requests_per_second, 0, RATE_MAX),
+    BYTES_FIELD("requestsBurst", settings.requests_burst, 0, RATE_MAX),
     TIME_FIELD("headTimeout", timeouts.head_ns, TIMEOUT_MIN, TIMEOUT_MAX),
     TIME_FIELD("bodyTimeout", timeouts.body_ns, TIMEOUT_MIN, TIMEOUT_MAX),
     TIME_FIELD("idleTimeout", timeouts.idle_ns, TIMEOUT_MIN, TIMEOUT_MAX),
