@@ -70,12 +70,12 @@ function addRates(now) {
   const rate = (after, before) => (then ? Math.max(0, after - (before || 0)) / seconds : 0);
   now.acceptedRate = rate(now.accepted, then?.accepted);
   now.sentRate = rate(now.sent, then?.sent);
-  now.attemptRate = rate(now.attempts, then?.attempts);
+  // A limit may be used up within less than a second: what started in a shorter stretch is not blown up.
+  now.attemptRate = rate(now.attempts, then?.attempts) * Math.min(seconds, 1);
   now.refusedRates = {};
   for (const [name, total] of Object.entries(now.refused))
     now.refusedRates[name] = rate(total, then?.refused[name]);
   now.refusedRate = Object.values(now.refusedRates).reduce((a, b) => a + b, 0);
-  // Only whole seconds count: a shorter stretch would be blown up.
   if (then && seconds >= 0.95) figures.most = Math.max(figures.most, Math.round(now.attemptRate));
 }
 

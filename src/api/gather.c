@@ -5,13 +5,24 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+/* When the engine decided: the answers have waited for a flush since, and rates are made of these times. */
+static uint64_t decided_ns(const struct gather *g) {
+    for (int kind = 0; kind < DEFINITION_KINDS; kind++) {
+        const struct call *c = g->lists[kind];
+        if (c != NULL && c->request.r.refusal == REFUSAL_NONE) {
+            return c->request.decided_ns;
+        }
+    }
+    return clock_real_ns(); /* too busy to be asked */
+}
+
 static void answered(struct call *c) {
     struct gather *g = c->gather;
     if (--g->missing > 0) {
         return;
     }
     engine_stats(g->loop->api->options.engine, &g->stats);
-    g->now_ns = clock_real_ns();
+    g->now_ns = decided_ns(g);
     g->done(g, g->arg);
     for (int kind = 0; kind < DEFINITION_KINDS; kind++) {
         if (g->lists[kind] != NULL) {

@@ -15,7 +15,7 @@ struct gather {
         *lists[DEFINITION_KINDS]; /* owns: answered list requests; NULL: could not be asked */
     unsigned missing;
     struct engine_stats stats;
-    uint64_t now_ns; /* real time */
+    uint64_t now_ns; /* real time, when the engine decided the lists */
     void (*done)(struct gather *g, void *arg);
     void *arg;
 };

@@ -175,12 +175,16 @@ static void rates_take(struct top_figures *f, const struct top_sample *now) {
     if (then == NULL || now->at_ns <= then->at_ns)
         return;
     double seconds = (double)(now->at_ns - then->at_ns) / (double)NS_PER_SECOND;
+    /* A limit may be used up within less than a second: what happened in one is not blown up. */
+    bool whole = seconds >= 0.95;
+    if (whole && seconds < 1)
+        seconds = 1;
     for (uint32_t i = 0; i < TOP_RATES; i++) {
         uint64_t more = now->totals[i] > then->totals[i] ? now->totals[i] - then->totals[i] : 0;
         f->rates[i] = (double)more / seconds;
         f->history[i][f->sample_count % TOP_HISTORY] = f->rates[i];
     }
-    if (f->rates[TOP_STARTED] > (double)f->most_started)
+    if (whole && f->rates[TOP_STARTED] > (double)f->most_started)
         f->most_started = (uint64_t)f->rates[TOP_STARTED];
 }
 

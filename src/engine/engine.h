@@ -50,6 +50,7 @@ struct engine_request {
     struct engine_port *port;    /* borrows until delivered */
     uint64_t wait_position;      /* engine's own: answered when this is durable */
     uint64_t submitted_ns;       /* monotonic; set by engine_submit */
+    uint64_t decided_ns;         /* the log's time; what the answer says was so then */
 };
 
 /* Where the housekeeper's work may be interrupted, or others' work come in between. */

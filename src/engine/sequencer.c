@@ -176,6 +176,7 @@ static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request 
         decide_and_append(e, now_ns, r);
     }
     q->wait_position = e->last_position;
+    q->decided_ns = now_ns;
     e->stats.requests++;
     e->stats.refused[r->refusal]++;
     if (model_has_trim(e->model))

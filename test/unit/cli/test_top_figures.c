@@ -36,6 +36,16 @@ static void rates_are_over_a_second(void **state) {
     assert_int_equal(f.restarts, 0);
 }
 
+/* 500 in any second may all start within 0.96 s, which is no rate of 520. */
+static void a_stretch_below_a_second_is_not_blown_up(void **state) {
+    (void)state;
+    static struct top_figures f;
+    top_figures_init(&f, NULL);
+    for (int i = 0; i <= 4; i++)
+        add(&f, 10 + i * 0.24, i * 0.24, 0, 0, i * 125);
+    assert_int_equal(f.most_started, 500);
+}
+
 static void a_restart_takes_nothing_away(void **state) {
     (void)state;
     static struct top_figures f;
@@ -104,6 +114,7 @@ static void odd_json_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rates_are_over_a_second),
+        cmocka_unit_test(a_stretch_below_a_second_is_not_blown_up),
         cmocka_unit_test(a_restart_takes_nothing_away),
         cmocka_unit_test(a_reason_that_is_absent_keeps_its_total),
         cmocka_unit_test(the_server_tells_the_time),
