@@ -291,7 +291,7 @@ static void look_at_rest(struct sim *s, struct audit *a) {
     for (unsigned d = 0; d < DESTINATIONS; d++) {
         const struct request *r = &a->calls[a->at++]->q.r;
         SIM_CHECK(s, r->refusal == REFUSAL_NONE, "destination %s is lost", destination_names[d]);
-        provider_audit(s, d, r->out.destination.paused);
+        provider_audit(s, d, r);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "broker.h"
+#include "destinations.h"
 #include "providers.h"
 #include "traffic.h"
 
@@ -256,18 +257,6 @@ bool calls_finish(struct sim *s, struct call **calls, size_t count,
 
 /* ---- what all runs work on ---- */
 
-const char *const destination_names[] = {"sim-smooth", "sim-strict", "sim-capped"};
-
-static const int destinations[QUEUES] = {
-    [QUEUE_MAIL] = DESTINATION_SMOOTH,    [QUEUE_ORDERS] = DESTINATION_STRICT,
-    [QUEUE_JOBS] = DESTINATION_CAPPED,    [QUEUE_STORE] = -1,
-    [QUEUE_TICKETS] = DESTINATION_STRICT,
-};
-
-int queue_destination(unsigned queue) {
-    return destinations[queue];
-}
-
 static bool ask_now(struct sim *s, struct call *c) {
     bool answered = calls_finish(s, &c, 1, NULL, NULL);
     if (!answered)
@@ -295,7 +284,7 @@ static bool define_destination(struct sim *s, unsigned d) {
     if (!exists(s, REQUEST_DESTINATION_GET, destination_names[d], &there) || there)
         return there;
     struct call *c = call_take(s, REQUEST_DESTINATION_DEFINE);
-    traffic_fill_destination(s, c, d, provider_pace(s, d));
+    traffic_fill_destination(s, c, d, NULL);
     return ask_now(s, c);
 }
 
@@ -307,12 +296,15 @@ static bool define_queue(struct sim *s, unsigned q) {
     struct queue_def def;
     int error = queue_def_init(&def);
     error = error != 0 ? error : def_set_text(&def.name, span_text(facts->name));
-    if (error == 0 && destinations[q] >= 0)
-        error = def_set_text(&def.destination, span_text(destination_names[destinations[q]]));
+    if (error == 0 && queue_destination(q) >= 0)
+        error = def_set_text(&def.destination, span_text(destination_names[queue_destination(q)]));
     assert(error == 0);
     def.max_messages = facts->max_messages;
     def.message_ttl_ns = facts->ttl_ns;
     def.dead_letters = facts->dead_letters;
+    def.dispatch_deadline_ns = facts->deadline_ns;
+    def.weight = facts->weight;
+    def.guaranteed_percent = facts->percent;
     def.retry = (struct retry_def){.max_attempts = facts->max_attempts,
                                    .min_backoff_ns = 2 * NS_PER_MS,
                                    .max_backoff_ns = 60 * NS_PER_MS,

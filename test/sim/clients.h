@@ -71,8 +71,4 @@ void call_queue(struct sim *s, struct call *c);
 bool calls_finish(struct sim *s, struct call **calls, size_t count,
                   void (*finished)(struct sim *s, void *context), void *context);
 
-/* Where a queue pushes to; -1: nowhere. */
-int queue_destination(unsigned queue);
-extern const char *const destination_names[];
-
 #endif

@@ -79,10 +79,17 @@ static void count_alive(struct sim *s, const struct letter *l, unsigned change) 
         q->alive_certain += change;
 }
 
+static void set_fresh(struct sim *s, struct letter *l, bool fresh) {
+    s->letters->queues[l->queue].fresh += (unsigned)fresh - (unsigned)l->fresh;
+    l->fresh = fresh;
+}
+
 void letter_set(struct sim *s, struct letter *l, unsigned may) {
     count_alive(s, l, -1u);
     l->may = (uint8_t)may;
     count_alive(s, l, 1);
+    if (may != MAY_ALIVE || l->attempts > 0)
+        set_fresh(s, l, false);
 }
 
 unsigned letter_may(const struct sim *s, const struct letter *l) {
@@ -144,6 +151,8 @@ void letter_accepted(struct sim *s, uint32_t tag, uint64_t id, uint64_t accepted
     int error = map_insert(&s->letters->by_id, hash_u64(id), tag);
     assert(error == 0);
     letter_set(s, l, l->swept ? MAY_ALIVE | MAY_GONE : MAY_ALIVE);
+    if (l->may == MAY_ALIVE && l->expires_ns == 0 && l->key == 0 && !l->unordered)
+        set_fresh(s, l, true);
     if (l->key != 0)
         key_join(s, l, tag);
 }

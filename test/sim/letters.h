@@ -15,13 +15,22 @@
 #include "sim.h"
 
 #define LETTER_BYTES_MAX 4096u
-#define QUEUES           5u
+#define QUEUES           9u
+#define QUEUE_LANES      3u
 #define KEYS             24u /* ordering keys of a queue */
 
 enum { MAY_ALIVE = 1, MAY_DEAD = 2, MAY_GONE = 4 };
 
 /* The queues of every run. */
-enum { QUEUE_MAIL, QUEUE_ORDERS, QUEUE_JOBS, QUEUE_STORE, QUEUE_TICKETS };
+enum {
+    QUEUE_MAIL,
+    QUEUE_ORDERS,
+    QUEUE_JOBS,
+    QUEUE_STORE,
+    QUEUE_TICKETS,
+    QUEUE_LANE_FIRST, /* QUEUE_LANES of them share one destination */
+    QUEUE_TOLD = QUEUE_LANE_FIRST + QUEUE_LANES,
+};
 
 struct letter {
     uint64_t id;         /* 0: not known */
@@ -45,6 +54,7 @@ struct letter {
     bool redriven;    /* its end of life is known by its lower bound only */
     bool delivered;   /* a provider said yes to it */
     bool tied;        /* of a campaign: its unit's fate is the campaign's policy */
+    bool fresh;       /* nothing holds it back, by the answers: it could leave at once */
     uint32_t audit;   /* in which it was seen last */
 };
 
@@ -59,7 +69,10 @@ struct queue_facts {
     const char *name;
     uint64_t max_messages;
     uint64_t ttl_ns;
+    uint64_t deadline_ns; /* of an attempt; 0: the destination's timeout */
     uint32_t max_attempts;
+    uint32_t weight, percent; /* of its lane */
+    uint32_t fresh;           /* letters */
     bool dead_letters;
     bool paused, may_pause; /* what is known; `may_pause`: a pause or resume has no answer */
     uint32_t alive_certain, alive_maybe; /* letters by `may`; maybe includes the certain ones */

@@ -2,30 +2,21 @@
 
 #include <string.h>
 
+#include "guard.h"
 #include "letters.h"
+#include "shares.h"
 #include "units.h"
 
-#define SEEN_MAX    1024u /* a ring */
-#define STARTS_LOOK 96u
 #define FLIGHTS_MAX 8192u
+#define INDICES_MAX 64u
 #define EXCERPT     "what it said"
 
-struct moment {
-    uint64_t from_ns, to_ns; /* the decision was made in between */
-};
-
 struct provider {
-    struct pace_def pace;
-    uint64_t timeout_ns;
-    uint64_t seen[SEEN_MAX]; /* ring: when requests arrived, its clock */
-    uint64_t seen_count;
-    struct moment starts[SEEN_MAX]; /* ring */
-    uint64_t starts_count;
+    struct destination_facts facts;
+    struct guard *guard;      /* owns */
     uint64_t closed_until_ns; /* monotonic, by its Retry-After; 0: open */
-    uint32_t
-        loose_count; /* after a new pace was asked for: the most that any of them allows, ... */
-    uint64_t loose_until_ns; /* ... while what was sent by the one before is on its way; 0: over */
     bool paused, pause_certain;
+    bool redefining; /* asked for; no answer yet, or never */
 };
 
 enum flight_event { FLIGHT_ARRIVES = 1, FLIGHT_ENDS = 2 };
@@ -34,13 +25,17 @@ struct flight {
     uint64_t message;
     uint64_t started_ns;
     uint64_t retry_after_ns;
+    uint64_t timeout_ns;
+    struct allowance allowed[LIMITS_EACH]; /* when it left */
     uint32_t letter, attempt;
     uint32_t life; /* of the process that sent it */
     uint32_t next_free;
     uint16_t status;
     uint8_t error;
-    uint8_t destination;
-    bool success, retriable, unsent;
+    uint8_t home, destination; /* of its queue; where it went */
+    uint32_t ticket;           /* of its guard */
+    uint64_t order;            /* of its end */
+    bool success, retriable;
 };
 
 struct providers {
@@ -50,7 +45,9 @@ struct providers {
     uint32_t free; /* index, 0: none */
     uint32_t used;
     uint32_t life;
+    uint64_t ends;
     uint32_t in_flight[DESTINATIONS];
+    uint8_t by_index[INDICES_MAX]; /* our number of a destination + 1, by the engine's */
 };
 
 static void ignore_move(void *owner, const struct heap_entry *e, uint32_t index) {
@@ -63,105 +60,70 @@ struct providers *providers_create(struct sim *s) {
     struct providers *p = sim_alloc(sizeof(*p));
     heap_init(&p->events, p, ignore_move);
     p->used = 1;
-    uint64_t draw = sim_draw(s, 'p', 0);
-    p->items[DESTINATION_SMOOTH].pace = (struct pace_def){
-        .mode = PACE_SMOOTH,
-        .count = 200 + (uint32_t)(draw % 3000),
-        .period_ns = NS_PER_SECOND,
-        .burst = (uint32_t)(draw >> 12) % 20,
-    };
-    p->items[DESTINATION_STRICT].pace = (struct pace_def){
-        .mode = PACE_STRICT,
-        .count = 10 + (uint32_t)(draw >> 20) % 90,
-        .period_ns = (20 + (draw >> 30) % 200) * NS_PER_MS,
-    };
-    p->items[DESTINATION_CAPPED].pace = (struct pace_def){
-        .concurrency = 4 + (uint32_t)(draw >> 44) % 28, .period_ns = NS_PER_SECOND};
     for (unsigned d = 0; d < DESTINATIONS; d++) {
-        p->items[d].timeout_ns = (50 + (draw >> 50) % 150) * NS_PER_MS;
+        destination_draw(s, d, &p->items[d].facts);
+        p->items[d].guard = guard_create(&p->items[d].facts);
         p->items[d].pause_certain = true;
     }
     return p;
 }
 
 void providers_free(struct providers *p) {
+    for (unsigned d = 0; d < DESTINATIONS; d++)
+        guard_free(p->items[d].guard);
     heap_release(&p->events);
     free(p);
 }
 
-const struct pace_def *provider_pace(const struct sim *s, unsigned destination) {
-    return &s->providers->items[destination].pace;
+struct destination_facts *provider_facts(const struct sim *s, unsigned destination) {
+    return &s->providers->items[destination].facts;
 }
 
-uint64_t provider_timeout_ns(const struct sim *s, unsigned destination) {
-    return s->providers->items[destination].timeout_ns;
+struct guard *provider_guard(const struct sim *s, unsigned destination) {
+    return s->providers->items[destination].guard;
 }
 
-/* ---- pace ---- */
-
-static uint32_t count_of(const struct sim *s, struct provider *p) {
-    if (p->loose_until_ns == 0)
-        return p->pace.count;
-    if (s->now_ns < p->loose_until_ns)
-        return p->loose_count > p->pace.count ? p->loose_count : p->pace.count;
-    p->loose_until_ns = p->loose_count = 0;
-    p->seen_count = p->starts_count = 0;
-    return p->pace.count;
+uint32_t provider_index(const struct sim *s, unsigned destination) {
+    for (uint32_t i = 0; i < INDICES_MAX; i++)
+        if (s->providers->by_index[i] == destination + 1)
+            return i;
+    return UINT32_MAX;
 }
 
-static void check_strict(struct sim *s, unsigned d, uint64_t now) {
-    struct provider *p = &s->providers->items[d];
-    uint32_t count = count_of(s, p);
-    if (p->seen_count >= count) {
-        uint64_t first = p->seen[(p->seen_count - count) % SEEN_MAX];
-        /* A catching-up clock is at most 200 ppm fast. */
-        uint64_t least = p->pace.period_ns - p->pace.period_ns / 4000;
-        SIM_CHECK(s, now - first >= least,
-                  "the strict provider sees %u requests within %llu us, %u are allowed in %llu us",
-                  count + 1, (unsigned long long)(now - first) / 1000, count,
-                  (unsigned long long)p->pace.period_ns / 1000);
-    }
-    p->seen[p->seen_count++ % SEEN_MAX] = now;
-}
-
-static void check_smooth(struct sim *s, unsigned d) {
-    struct provider *p = &s->providers->items[d];
-    struct moment now = {.from_ns = s->turn_ns, .to_ns = s->now_ns};
-    uint32_t count = count_of(s, p);
-    struct pace_def pace = p->pace;
-    pace.count = count;
-    uint32_t burst = pace_burst(&pace);
-    for (uint64_t back = 1; back <= STARTS_LOOK && back <= p->starts_count; back++) {
-        struct moment m = p->starts[(p->starts_count - back) % SEEN_MAX];
-        uint64_t window = now.to_ns - m.from_ns;
-        window += window / 4000;
-        uint64_t most = burst + 1 + window / (pace.period_ns / count);
-        SIM_CHECK(s, back + 1 <= most,
-                  "%llu starts within %llu us at the smooth destination, %llu are allowed",
-                  (unsigned long long)back + 1, (unsigned long long)window / 1000,
-                  (unsigned long long)most);
-    }
-    p->starts[p->starts_count++ % SEEN_MAX] = now;
-}
+/* ---- what is known of a destination ---- */
 
 void providers_forget(struct sim *s) {
     for (unsigned d = 0; d < DESTINATIONS; d++) {
         struct provider *p = &s->providers->items[d];
-        p->seen_count = p->starts_count = 0;
+        for (unsigned i = 0; i < p->facts.limit_count; i++)
+            watch_forget(&p->facts.limits[i]);
         p->closed_until_ns = 0;
     }
 }
 
-void provider_pace_defined(struct sim *s, unsigned destination, const struct pace_def *pace,
-                           bool asked) {
+bool provider_redefine(struct sim *s, unsigned destination, const uint32_t counts[LIMITS_EACH]) {
     struct provider *p = &s->providers->items[destination];
-    uint32_t most = p->pace.count > pace->count ? p->pace.count : pace->count;
-    p->loose_count = most > p->loose_count ? most : p->loose_count;
-    p->loose_until_ns = UINT64_MAX;
-    if (asked)
-        return;
-    p->pace.count = pace->count;
-    p->loose_until_ns = s->now_ns + 2 * p->pace.period_ns + 2 * p->timeout_ns;
+    if (p->redefining)
+        return false;
+    p->redefining = true;
+    for (unsigned i = 0; i < p->facts.limit_count; i++)
+        watch_ask(&p->facts.limits[i], counts[i]);
+    return true;
+}
+
+void provider_redefined(struct sim *s, unsigned destination, const uint32_t counts[LIMITS_EACH]) {
+    struct provider *p = &s->providers->items[destination];
+    p->redefining = false;
+    for (unsigned i = 0; i < p->facts.limit_count; i++)
+        watch_settle(&p->facts.limits[i], counts[i]);
+}
+
+void provider_not_redefined(struct sim *s, unsigned destination) {
+    struct provider *p = &s->providers->items[destination];
+    uint32_t counts[LIMITS_EACH] = {0};
+    for (unsigned i = 0; i < p->facts.limit_count; i++)
+        counts[i] = p->facts.limits[i].def.count;
+    provider_redefined(s, destination, counts);
 }
 
 void provider_paused(struct sim *s, unsigned destination, bool paused, bool certain) {
@@ -170,11 +132,35 @@ void provider_paused(struct sim *s, unsigned destination, bool paused, bool cert
     p->pause_certain = certain;
 }
 
-void provider_audit(struct sim *s, unsigned destination, bool paused) {
+/* An answer that was lost may have been a yes: what is defined now says so. */
+static void audit_limits(struct sim *s, unsigned destination, const struct request *get) {
     struct provider *p = &s->providers->items[destination];
+    struct destination_def def;
+    struct reader in;
+    uint32_t counts[LIMITS_EACH];
+    reader_init(&in, buffer_span(&get->out_bytes));
+    int error = destination_def_decode(&in, &def);
+    assert(error == 0);
+    destination_counts(&p->facts, &def, counts);
+    for (unsigned i = 0; i < p->facts.limit_count; i++) {
+        const struct watch *w = &p->facts.limits[i];
+        SIM_CHECK(s, counts[i] == w->def.count || (w->asked && counts[i] == w->asked_count),
+                  "%s has a limit of %u, %u was defined", destination_names[destination], counts[i],
+                  w->def.count);
+    }
+    if (p->redefining && s->looking)
+        provider_redefined(s, destination, counts);
+    destination_def_release(&def);
+}
+
+void provider_audit(struct sim *s, unsigned destination, const struct request *get) {
+    struct provider *p = &s->providers->items[destination];
+    bool paused = get->out.destination.paused;
     SIM_CHECK(s, !p->pause_certain || p->paused == paused, "the pause of %s is lost",
               destination_names[destination]);
     provider_paused(s, destination, paused, true);
+    audit_limits(s, destination, get);
+    guard_audit(s, destination, get);
 }
 
 bool provider_is_paused(const struct sim *s, unsigned destination) {
@@ -204,17 +190,18 @@ static void flight_give(struct providers *p, uint32_t flight) {
     p->free = flight;
 }
 
+/* Percent of good answers. The guarded one has bad spells. */
+static uint64_t health_of(const struct sim *s, unsigned destination) {
+    if (destination == DESTINATION_GUARDED)
+        return sim_draw(s, 'g', s->now_ns / (250 * NS_PER_MS)) % 3 == 0 ? 10 : 90;
+    return 50 + sim_draw(s, 'h', destination) % 50;
+}
+
 /* What the provider will make of it: a function of letter and attempt. Most is well. */
 static void decide_answer(struct sim *s, struct flight *f) {
     uint64_t draw = sim_draw(s, 'a', (uint64_t)f->letter << 16 | f->attempt);
-    uint64_t health = 50 + sim_draw(s, 'h', f->destination) % 50;
+    uint64_t health = health_of(s, f->destination);
     uint64_t luck = draw % 100;
-    *f = (struct flight){.message = f->message,
-                         .started_ns = f->started_ns,
-                         .letter = f->letter,
-                         .attempt = f->attempt,
-                         .life = f->life,
-                         .destination = f->destination};
     if (s->draining || luck < health) {
         f->status = 200;
         f->success = true;
@@ -237,9 +224,11 @@ static void decide_answer(struct sim *s, struct flight *f) {
 static void arrive(struct sim *s, uint32_t flight, uint64_t at_ns) {
     struct providers *p = s->providers;
     struct flight *f = &p->flights[flight];
-    const struct provider *to = &p->items[f->destination];
-    if (to->pace.mode == PACE_STRICT && to->pace.count != 0)
-        check_strict(s, f->destination, at_ns);
+    struct destination_facts *to = &p->items[f->destination].facts;
+    for (unsigned i = 0; i < to->limit_count; i++)
+        if (to->limits[i].def.mode == PACE_STRICT)
+            watch_arrival(s, &to->limits[i], destination_names[f->destination], f->allowed[i],
+                          at_ns);
     if (f->life != p->life) { /* nobody waits for the answer any more */
         flight_give(p, flight);
         return;
@@ -247,7 +236,7 @@ static void arrive(struct sim *s, uint32_t flight, uint64_t at_ns) {
     decide_answer(s, f);
     uint64_t draw = sim_draw(s, 's', (uint64_t)f->letter << 16 | f->attempt);
     uint64_t answer_ns = at_ns + (1 + draw % 12) * NS_PER_MS;
-    uint64_t timeout_ns = f->started_ns + to->timeout_ns;
+    uint64_t timeout_ns = f->started_ns + f->timeout_ns;
     if (f->error == ATTEMPT_TIMEOUT || answer_ns > timeout_ns) {
         f->status = 0;
         f->success = false;
@@ -266,6 +255,7 @@ static void end(struct sim *s, uint32_t flight) {
         return;
     }
     struct call *c = call_take(s, REQUEST_ATTEMPT_FINISH);
+    f->order = ++s->providers->ends;
     c->letter = f->letter;
     c->flight = flight;
     c->q.r.in.finish = (struct attempt_finish){
@@ -303,6 +293,7 @@ uint64_t providers_next_ns(const struct sim *s) {
 void providers_restart(struct sim *s) {
     s->providers->life++;
     memset(s->providers->in_flight, 0, sizeof(s->providers->in_flight));
+    guards_restart(s);
     for (unsigned d = 0; d < DESTINATIONS; d++)
         s->providers->items[d].closed_until_ns = 0;
 }
@@ -336,12 +327,41 @@ static void check_start(struct sim *s, unsigned d, const struct letter *l) {
     struct provider *p = &all->items[d];
     SIM_CHECK(s, !p->pause_certain || !p->paused, "a start at a paused destination");
     SIM_CHECK(s, p->closed_until_ns <= s->now_ns, "a start before Retry-After is over");
-    SIM_CHECK(s, p->pace.concurrency == 0 || all->in_flight[d] < p->pace.concurrency,
+    SIM_CHECK(s, p->facts.concurrency == 0 || all->in_flight[d] < p->facts.concurrency,
               "more under way than the destination's concurrency");
+    SIM_CHECK(s, p->facts.adaptive.ceiling == 0 || all->in_flight[d] < p->facts.adaptive.ceiling,
+              "more under way than the destination's adaptive limit may be");
     const struct queue_facts *q = &s->letters->queues[l->queue];
     SIM_CHECK(s, !q->paused || q->may_pause, "a start from a paused queue");
-    if (p->pace.mode == PACE_SMOOTH && p->pace.count != 0)
-        check_smooth(s, d);
+    if (d == DESTINATION_MANY)
+        shares_start(s, l->queue);
+    for (unsigned i = 0; i < p->facts.limit_count; i++)
+        if (p->facts.limits[i].def.mode == PACE_SMOOTH)
+            watch_start(s, &p->facts.limits[i], destination_names[d]);
+}
+
+/* Our number of the destination that the engine names by an index. */
+static unsigned destination_of(struct sim *s, uint32_t index) {
+    struct providers *p = s->providers;
+    assert(index < INDICES_MAX);
+    if (p->by_index[index] == 0) {
+        struct buffer bytes;
+        struct destination_def def;
+        struct reader in;
+        uint32_t generation;
+        buffer_init(&bytes, 1u << 20);
+        int error = engine_destination(s->engine, index, &generation, &bytes);
+        reader_init(&in, buffer_span(&bytes));
+        error = error != 0 ? error : destination_def_decode(&in, &def);
+        SIM_CHECK(s, error == 0, "a start at a destination that is not there");
+        for (unsigned d = 0; d < DESTINATIONS; d++)
+            if (strcmp(def.name, destination_names[d]) == 0)
+                p->by_index[index] = (uint8_t)(d + 1);
+        destination_def_release(&def);
+        buffer_release(&bytes);
+    }
+    SIM_CHECK(s, p->by_index[index] != 0, "a start at a destination that nobody defined");
+    return p->by_index[index] - 1u;
 }
 
 /* Of a folder that was imported: nobody knows it here, it is simply done. */
@@ -358,6 +378,11 @@ static void start_foreign(struct sim *s, const struct attempt_start *a) {
     later(s, flight, FLIGHT_ENDS, s->now_ns + NS_PER_MS);
 }
 
+static uint64_t timeout_of(const struct sim *s, unsigned d, const struct letter *l) {
+    uint64_t deadline_ns = s->letters->queues[l->queue].deadline_ns;
+    return deadline_ns != 0 ? deadline_ns : s->providers->items[d].facts.timeout_ns;
+}
+
 static void start_one(struct sim *s, const struct attempt_start *a) {
     struct providers *p = s->providers;
     int error;
@@ -369,7 +394,11 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
     SIM_CHECK(s, tag != 0, "a start of a message that nobody knows");
     int to = queue_destination(letter_at(s, tag)->queue);
     SIM_CHECK(s, to >= 0, "a start from a queue that is not pushed");
-    unsigned d = (unsigned)to;
+    unsigned d = destination_of(s, a->destination);
+    uint64_t timeout_ns = timeout_of(s, d, letter_at(s, tag));
+    SIM_CHECK(s, a->timeout_ns == timeout_ns, "an attempt of %llu us; %llu us were defined",
+              (unsigned long long)a->timeout_ns / 1000, (unsigned long long)timeout_ns / 1000);
+    uint32_t ticket = guards_start(s, (unsigned)to, d, a);
     check_start(s, d, letter_at(s, tag));
     letter_begins(s, tag, a->attempt);
     s->result->attempts++;
@@ -380,8 +409,13 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
         .letter = tag,
         .attempt = a->attempt,
         .life = p->life,
+        .home = (uint8_t)to,
         .destination = (uint8_t)d,
+        .ticket = ticket,
+        .timeout_ns = timeout_ns,
     };
+    for (unsigned i = 0; i < LIMITS_EACH; i++)
+        p->flights[flight].allowed[i] = watch_allows(&p->items[d].facts.limits[i]);
     p->in_flight[d]++;
     if (error != 0) { /* as the dispatcher does it: it never left */
         struct flight *f = &p->flights[flight];
@@ -391,8 +425,8 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
         return;
     }
     uint64_t draw = sim_draw(s, 'l', (uint64_t)tag << 16 | a->attempt);
-    uint64_t latency_ns = draw % 50 == 0 ? (draw >> 8) % (p->items[d].timeout_ns * 9 / 10)
-                                         : (draw >> 8) % (3 * NS_PER_MS);
+    uint64_t latency_ns =
+        draw % 50 == 0 ? (draw >> 8) % (timeout_ns * 9 / 10) : (draw >> 8) % (3 * NS_PER_MS);
     later(s, flight, FLIGHT_ARRIVES, s->now_ns + latency_ns);
 }
 
@@ -435,6 +469,7 @@ void provider_finish_answered(struct sim *s, struct call *c) {
         flight_give(p, c->flight);
         return;
     }
+    guards_end(s, flight->home, flight->destination, flight->ticket, f);
     letter_ends(s, l);
     letter_set(s, l, verdict_of(s, f, l));
     l->delivered |= f->success;
@@ -453,9 +488,11 @@ void provider_finish_answered(struct sim *s, struct call *c) {
 
 void provider_finish_lost(struct sim *s, struct call *c) {
     const struct attempt_finish *f = &c->q.r.in.finish;
+    const struct flight *flight = &s->providers->flights[c->flight];
     flight_give(s->providers, c->flight);
     if (c->letter == 0)
         return;
+    guards_end_lost(s, flight->home, flight->destination, flight->ticket, f, flight->order);
     struct letter *l = letter_at(s, c->letter);
     letter_set(s, l, l->may | verdict_of(s, f, l));
     if (dies(s, f, l))

@@ -5,28 +5,20 @@
  *            '----------- timeout ---------------------------------------^
  *
  * Promise: whatever a provider sees is checked at once: the body is a letter that was accepted, its key's turn
- *          has come, and the pace holds.
- *            strict: by the provider's own clock (monotonic, never stopped by a crash) no window of one
- *                    period has more than `count` requests;
- *            smooth: starts in any window of t are at most burst + t * count / period (and one that was
- *                    under way in each of the moments that bound it).
+ *          has come, all limits hold (watch.h), the queues have their shares (shares.h).
  *          A request that was on its way when the process died may still arrive.
  */
 #ifndef SLUICE_TEST_SIM_PROVIDERS_H
 #define SLUICE_TEST_SIM_PROVIDERS_H
 
 #include "clients.h"
+#include "destinations.h"
 #include "sim.h"
-
-#define DESTINATIONS 3u
-
-enum { DESTINATION_SMOOTH, DESTINATION_STRICT, DESTINATION_CAPPED };
 
 struct providers *providers_create(struct sim *s);
 void providers_free(struct providers *p);
 
-const struct pace_def *provider_pace(const struct sim *s, unsigned destination);
-uint64_t provider_timeout_ns(const struct sim *s, unsigned destination);
+struct destination_facts *provider_facts(const struct sim *s, unsigned destination);
 /* engine_options.start_attempts */
 void providers_start(void *sim, const struct attempt_start *starts, size_t count);
 /* What is due now happens; ends are queued as calls. */
@@ -41,10 +33,17 @@ void providers_restart(struct sim *s);
 void providers_forget(struct sim *s);
 /* What clients know of a destination. */
 void provider_paused(struct sim *s, unsigned destination, bool paused, bool certain);
-void provider_audit(struct sim *s, unsigned destination, bool paused);
+/* The answer of a DESTINATION_GET. */
+void provider_audit(struct sim *s, unsigned destination, const struct request *get);
 bool provider_is_paused(const struct sim *s, unsigned destination);
-/* A new pace is asked for (`asked`), or holds. */
-void provider_pace_defined(struct sim *s, unsigned destination, const struct pace_def *pace,
-                           bool asked);
+struct guard *provider_guard(const struct sim *s, unsigned destination);
+/* The engine's index of a destination; UINT32_MAX: not known yet. */
+uint32_t provider_index(const struct sim *s, unsigned destination);
+/* A redefinition is asked for: one at a time, false while another one is. */
+bool provider_redefine(struct sim *s, unsigned destination, const uint32_t counts[LIMITS_EACH]);
+/* It holds, or another one does. */
+void provider_redefined(struct sim *s, unsigned destination, const uint32_t counts[LIMITS_EACH]);
+/* It was refused. */
+void provider_not_redefined(struct sim *s, unsigned destination);
 
 #endif

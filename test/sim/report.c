@@ -16,6 +16,11 @@ void report_add(struct report *r, const struct result *one) {
     r->snapshots += one->snapshots;
     r->moved += one->moved;
     r->released += one->released;
+    r->shares += one->shares;
+    r->guarded += one->guarded;
+    r->budgeted += one->budgeted;
+    r->failed_over += one->failed_over;
+    r->outcomes += one->outcomes;
     r->audits += one->audits;
     r->replays += one->replays;
     r->damage_refused += one->damage_refused;
@@ -41,6 +46,11 @@ void report_print(const struct report *r, double seconds, FILE *out) {
             "damage: %" PRIu64 " refused, %" PRIu64 " did not matter, %" PRIu64
             " cut at the end; %" PRIu64 " salvaged\n",
             r->damage_refused, r->damage_same, r->damage_cut, r->damage_salvaged);
+    fprintf(out,
+            "starts: %" PRIu64 " where a share was due, %" PRIu64
+            " as probes of a breaker, %" PRIu64 " of retries at their budget, %" PRIu64
+            " at the second destination; %" PRIu64 " outcomes\n",
+            r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes);
     fprintf(out, "faults:");
     for (unsigned k = 0; k < FAULT_KINDS; k++)
         fprintf(out, " %s %" PRIu64, fault_name((enum fault_kind)k), r->happened[k]);
@@ -84,6 +94,10 @@ bool report_write(const struct report *r, double seconds, uint64_t first_seed, c
             ", \"snapshots\": %" PRIu64 ", \"movedMessages\": %" PRIu64
             ", \"releasedSegments\": %" PRIu64,
             r->records, r->restarts, r->refused_starts, r->snapshots, r->moved, r->released);
+    fprintf(out,
+            ", \"starts\": {\"shares\": %" PRIu64 ", \"probes\": %" PRIu64
+            ", \"budgeted\": %" PRIu64 ", \"failedOver\": %" PRIu64 "}, \"outcomes\": %" PRIu64,
+            r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes);
     fprintf(out, ", \"audits\": %" PRIu64 ", \"replays\": %" PRIu64 ", \"seconds\": %.1f",
             r->audits, r->replays, seconds);
     fprintf(out,

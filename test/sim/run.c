@@ -23,8 +23,11 @@
 #include "import.h"
 #include "letters.h"
 #include "log/internal.h"
+#include "destinations.h"
+#include "guard.h"
 #include "providers.h"
 #include "shadow.h"
+#include "shares.h"
 #include "sim.h"
 #include "traffic.h"
 #include "units.h"
@@ -199,6 +202,7 @@ static void stop(struct sim *s) {
     clients_restart(s);
     s->engine = NULL;
     letters_restart(s);
+    shares_restart(s);
     broker_restart(s);
     providers_restart(s);
     sim_disk_restart(s->disk, loss_of(s));
@@ -345,6 +349,31 @@ static void resume_all(struct sim *s) {
     }
 }
 
+static void act_finished(struct sim *s, void *call) {
+    struct call *c = call;
+    guard_answered(s, DESTINATION_GUARDED, &c->q.r, c->stock, c->q.r.refusal == REFUSAL_NONE);
+}
+
+static void act(struct sim *s, enum request_kind kind, unsigned endpoint) {
+    if (provider_index(s, DESTINATION_GUARDED) == UINT32_MAX ||
+        !guard_ask(s, DESTINATION_GUARDED, kind, endpoint))
+        return;
+    struct call *c = call_take(s, kind);
+    traffic_fill_act(s, c, kind, endpoint, true);
+    if (calls_finish(s, &c, 1, act_finished, c))
+        call_give(s, c);
+}
+
+/* Nobody and no check holds the guarded destination back any more. */
+static void release_guarded(struct sim *s) {
+    act(s, REQUEST_DESTINATION_CLOSE, 0);
+    act(s, REQUEST_DESTINATION_RETURN, 0);
+    for (unsigned e = 0; e < provider_facts(s, DESTINATION_GUARDED)->endpoint_count; e++) {
+        act(s, REQUEST_ENDPOINT_RETURN, e);
+        act(s, REQUEST_ENDPOINT_CHECKED, e);
+    }
+}
+
 static bool all_sent(const struct sim *s) {
     for (unsigned q = 0; q < QUEUES; q++)
         if (queue_destination(q) >= 0 && s->letters->queues[q].alive_maybe > 0)
@@ -368,6 +397,7 @@ static void drain(struct sim *s) {
     SIM_CHECK(s, engine_room(s->engine) == LOG_ROOM_OK,
               "there is room, and the engine does not see it");
     resume_all(s);
+    release_guarded(s);
     for (unsigned turns = 0; !all_sent(s); turns++) {
         if (turns % 5000 == 4999)
             audit_run(s); /* what may have expired is known then */
@@ -397,6 +427,7 @@ static void sim_create(struct sim *s, const struct plan *plan, struct result *re
     s->units = units_create();
     s->parcels = parcels_create(s);
     s->broker = broker_create();
+    s->shares = shares_create();
     s->shadow = shadow_create(&s->options.limits);
     traffic_facts(s);
 }
@@ -411,6 +442,7 @@ static void sim_release(struct sim *s) {
     letters_free(s->letters);
     units_free(s->units);
     broker_free(s->broker);
+    shares_free(s->shares);
     parcels_free(s->parcels);
     sim_disk_free(s->disk);
 }

@@ -14,6 +14,10 @@ struct result {
     char message[512]; /* else: what was not */
     uint32_t operations, requests, attempts, deliveries, turns, records;
     uint32_t restarts, refused_starts, snapshots, moved, released;
+    uint32_t shares;   /* starts at which a guaranteed share was looked at, */
+    uint32_t guarded;  /* ... at which a breaker was not closed, */
+    uint32_t budgeted; /* ... of retries that were as many as always may be, */
+    uint32_t failed_over, outcomes;
     uint32_t audits, replays; /* comparisons of the live state with the log's */
     uint32_t damage_refused, damage_same, damage_cut, damage_salvaged;
     uint32_t happened[FAULT_KINDS];

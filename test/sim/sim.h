@@ -8,6 +8,8 @@
  *   providers.c  the services behind: attempts, their ends, what pace they saw
  *   letters.c    what the clients know of each message           |  the oracle: requests and
  *   units.c      what they know of each unit, entry, member      |  answers, nothing else
+ *   watch.c      one limit as its provider sees it
+ *   shares.c     lanes: who has how many of the starts
  *   broker.c     connections: consumers, deliveries, what they hold
  *   parcels.c    what publishers and consumers know of each message and its copies
  *   audit.c      asks the engine for everything and compares
@@ -42,6 +44,7 @@ struct units;
 struct shadow;
 struct parcels;
 struct broker;
+struct shares;
 
 struct waiting_fault {
     const struct fault *fault;
@@ -92,6 +95,7 @@ struct sim {
     struct shadow *shadow;
     struct parcels *parcels;
     struct broker *broker;
+    struct shares *shares;
 };
 
 /* Ends the process: the oracle found what must not be. */

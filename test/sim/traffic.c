@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#include "providers.h"
+#include "destinations.h"
 
 static const struct traffic *const kinds[] = {
     &traffic_publish,
@@ -17,7 +17,8 @@ static const struct traffic *const kinds[] = {
     &traffic_pause_queue,
     &traffic_pause_destination,
     &traffic_purge,
-    &traffic_pace,
+    &traffic_limits,
+    &traffic_act,
     &traffic_total,
     &traffic_amqp_publish,
     &traffic_amqp_transaction,
@@ -33,6 +34,19 @@ static const struct traffic *const kinds[] = {
 
 /* ---- the facts of a run ---- */
 
+static const char *const lane_names[QUEUE_LANES] = {"sim-lane-a", "sim-lane-b", "sim-lane-c"};
+
+/* The first has a guarantee, the others share the rest by their weights. */
+static void draw_lanes(struct sim *s) {
+    struct queue_facts *q = &s->letters->queues[QUEUE_LANE_FIRST];
+    uint64_t draw = sim_draw(s, 'w', 0);
+    q[0].percent = 5 + (uint32_t)(draw % 80);
+    q[1].weight = 1 + (uint32_t)(draw >> 10) % 9;
+    q[2].weight = 1 + (uint32_t)(draw >> 20) % 3;
+    for (unsigned i = 0; i < QUEUE_LANES; i++)
+        q[i].deadline_ns = (draw >> (30 + i)) % 2 == 0 ? 0 : 40 * NS_PER_MS;
+}
+
 static void queue_facts(struct sim *s) {
     struct queue_facts *q = s->letters->queues;
     uint64_t draw = sim_draw(s, 'q', 0);
@@ -41,10 +55,16 @@ static void queue_facts(struct sim *s) {
     q[QUEUE_JOBS] = (struct queue_facts){.name = "sim-jobs", .max_messages = 900};
     q[QUEUE_STORE] = (struct queue_facts){.name = "sim-store", .max_messages = 20 + draw % 500};
     q[QUEUE_TICKETS] = (struct queue_facts){.name = "sim-tickets", .max_messages = 900};
+    for (unsigned lane = 0; lane < QUEUE_LANES; lane++)
+        q[QUEUE_LANE_FIRST + lane] =
+            (struct queue_facts){.name = lane_names[lane], .max_messages = 900};
+    q[QUEUE_TOLD] = (struct queue_facts){.name = "sim-told", .max_messages = 900};
     for (unsigned i = 0; i < QUEUES; i++) {
         q[i].max_attempts = 2 + (uint32_t)(sim_draw(s, 'r', i) % 5);
         q[i].dead_letters = true;
+        q[i].weight = 1;
     }
+    draw_lanes(s);
     q[QUEUE_JOBS].dead_letters = (draw >> 10) % 4 != 0;
     q[QUEUE_STORE].dead_letters = (draw >> 12) % 2 == 0;
     q[QUEUE_STORE].ttl_ns = (draw >> 13) % 2 == 0 ? 0 : (100 + (draw >> 14) % 2000) * NS_PER_MS;
@@ -139,22 +159,6 @@ void traffic_fill_letter(struct sim *s, struct call *c, uint32_t tag, struct env
         c->q.r.idempotency = (struct idempotency){
             .key = span_text(c->key), .scope = c->q.r.kind, .fingerprint = tag};
     }
-}
-
-void traffic_fill_destination(struct sim *s, struct call *c, unsigned destination,
-                              const struct pace_def *pace) {
-    struct destination_def *def = &c->destination_def;
-    int error = destination_def_init(def);
-    error =
-        error != 0 ? error : def_set_text(&def->name, span_text(destination_names[destination]));
-    error = error != 0 ? error : def_set_text(&def->url, span_text("http://provider.example/"));
-    assert(error == 0);
-    def->pace = *pace;
-    def->timeout_ns = provider_timeout_ns(s, destination);
-    def->connect_timeout_ns = def->timeout_ns;
-    c->destination = destination;
-    c->q.r.name = span_text(destination_names[destination]);
-    c->q.r.in.define.destination = def;
 }
 
 void traffic_fill_stock(struct sim *s, struct call *c, unsigned stock, uint64_t total) {

@@ -24,13 +24,19 @@ struct call *traffic_draw(struct sim *s, struct rng *rng);
 /* The letter is sent again, with the same key. */
 struct call *traffic_retry(struct sim *s, uint32_t tag);
 
+/* counts: of its limits, as destination_fill has them. */
 void traffic_fill_destination(struct sim *s, struct call *c, unsigned destination,
-                              const struct pace_def *pace);
+                              const uint32_t *counts);
 void traffic_fill_stock(struct sim *s, struct call *c, unsigned stock, uint64_t total);
 
 /* ---- traffic_messages.c, traffic_units.c: the kinds ---- */
 extern const struct traffic traffic_publish, traffic_delete, traffic_purge, traffic_redrive,
-    traffic_receipt, traffic_pause_queue, traffic_pause_destination, traffic_pace;
+    traffic_receipt, traffic_pause_queue;
+/* ---- traffic_destination.c ---- */
+extern const struct traffic traffic_pause_destination, traffic_limits, traffic_act;
+/* One of those by hand or of a check, at the guarded destination. */
+void traffic_fill_act(struct sim *s, struct call *c, enum request_kind kind, unsigned endpoint,
+                      bool up);
 extern const struct traffic traffic_enter, traffic_reserve, traffic_release, traffic_confirm,
     traffic_transaction, traffic_total;
 

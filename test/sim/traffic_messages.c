@@ -1,4 +1,4 @@
-/* Requests about messages: publish, delete, purge, redrive, receipts, pauses, new paces. */
+/* Requests about messages: publish, delete, purge, redrive, receipts, pauses of queues. */
 #include <string.h>
 
 #include "providers.h"
@@ -10,7 +10,10 @@
 
 static unsigned draw_queue(struct rng *rng) {
     static const uint8_t queues[] = {QUEUE_MAIL,   QUEUE_MAIL, QUEUE_ORDERS, QUEUE_ORDERS,
-                                     QUEUE_ORDERS, QUEUE_JOBS, QUEUE_JOBS,   QUEUE_STORE};
+                                     QUEUE_ORDERS, QUEUE_JOBS, QUEUE_JOBS,   QUEUE_STORE,
+                                     QUEUE_TOLD,   QUEUE_TOLD, QUEUE_TOLD,   QUEUE_TOLD};
+    if (rng_below(rng, 3) == 0)
+        return QUEUE_LANE_FIRST + (unsigned)rng_below(rng, QUEUE_LANES);
     return queues[rng_below(rng, sizeof(queues))];
 }
 
@@ -119,8 +122,14 @@ static bool fill_letter_request(struct sim *s, struct call *c, uint32_t tag) {
     return true;
 }
 
+/* Of these all that happens is known by their provider alone. */
+static bool is_left_alone(const struct sim *s, uint32_t tag) {
+    return tag != 0 && letter_at(s, tag)->queue >= QUEUE_LANE_FIRST;
+}
+
 static bool make_delete(struct sim *s, struct call *c, struct rng *rng) {
-    return fill_letter_request(s, c, draw_letter(s, rng, MAY_ALIVE | MAY_DEAD | MAY_GONE));
+    uint32_t tag = draw_letter(s, rng, MAY_ALIVE | MAY_DEAD | MAY_GONE);
+    return !is_left_alone(s, tag) && fill_letter_request(s, c, tag);
 }
 
 /* Gone by a person's wish: what it was tied to is settled unless it was dead before. */
@@ -191,7 +200,8 @@ const struct traffic traffic_receipt = {5, REQUEST_RECEIPT_GET, make_receipt, re
 
 static bool make_redrive(struct sim *s, struct call *c, struct rng *rng) {
     bool all = rng_below(rng, 10) == 0;
-    if (!all && !fill_letter_request(s, c, draw_letter(s, rng, MAY_DEAD)))
+    uint32_t tag = all ? 0 : draw_letter(s, rng, MAY_DEAD);
+    if (!all && (is_left_alone(s, tag) || !fill_letter_request(s, c, tag)))
         return false;
     if (all)
         c->queue = rng_below(rng, 2) == 0 ? QUEUE_ORDERS : QUEUE_JOBS;
@@ -281,7 +291,7 @@ const struct traffic traffic_redrive = {4, REQUEST_QUEUE_REDRIVE, make_redrive, 
 static bool make_purge(struct sim *s, struct call *c, struct rng *rng) {
     if (rng_below(rng, 6) != 0)
         return false;
-    c->queue = (unsigned)rng_below(rng, QUEUES);
+    c->queue = (unsigned)rng_below(rng, QUEUE_LANE_FIRST);
     c->q.r.name = span_text(s->letters->queues[c->queue].name);
     return true;
 }
@@ -354,52 +364,3 @@ static void pause_queue_answered(struct sim *s, struct call *c) {
 
 const struct traffic traffic_pause_queue = {2, REQUEST_QUEUE_PAUSE, make_pause_queue,
                                             pause_queue_answered, nothing_known};
-
-static bool make_pause_destination(struct sim *s, struct call *c, struct rng *rng) {
-    c->destination = (unsigned)rng_below(rng, DESTINATIONS);
-    bool paused = provider_is_paused(s, c->destination);
-    if (!paused && rng_below(rng, 4) != 0)
-        return false;
-    c->q.r.kind = paused ? REQUEST_DESTINATION_RESUME : REQUEST_DESTINATION_PAUSE;
-    c->q.r.name = span_text(destination_names[c->destination]);
-    provider_paused(s, c->destination, paused, false);
-    return true;
-}
-
-static void pause_destination_answered(struct sim *s, struct call *c) {
-    if (c->q.r.refusal == REFUSAL_NONE)
-        provider_paused(s, c->destination, c->q.r.kind == REQUEST_DESTINATION_PAUSE, true);
-    else if (!traffic_is_full(s, c))
-        traffic_unexpected(s, c);
-}
-
-const struct traffic traffic_pause_destination = {2, REQUEST_DESTINATION_PAUSE,
-                                                  make_pause_destination,
-                                                  pause_destination_answered, nothing_known};
-
-/* ---- a new pace ---- */
-
-static bool make_pace(struct sim *s, struct call *c, struct rng *rng) {
-    if (rng_below(rng, 30) != 0)
-        return false;
-    unsigned d = rng_below(rng, 2) == 0 ? DESTINATION_SMOOTH : DESTINATION_STRICT;
-    struct pace_def pace = *provider_pace(s, d);
-    pace.count = 10 + (uint32_t)rng_below(rng, pace.mode == PACE_STRICT ? 90 : 3000);
-    traffic_fill_destination(s, c, d, &pace);
-    provider_pace_defined(s, d, &pace, true);
-    return true;
-}
-
-static void pace_answered(struct sim *s, struct call *c) {
-    if (c->q.r.refusal == REFUSAL_NONE)
-        provider_pace_defined(s, c->destination, &c->destination_def.pace, false);
-    else if (!traffic_is_full(s, c))
-        traffic_unexpected(s, c);
-}
-
-static void pace_lost(struct sim *s, struct call *c) {
-    provider_pace_defined(s, c->destination, &c->destination_def.pace, true);
-}
-
-const struct traffic traffic_pace = {1, REQUEST_DESTINATION_DEFINE, make_pace, pace_answered,
-                                     pace_lost};
