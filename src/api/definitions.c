@@ -83,6 +83,10 @@ static bool path_valid(struct span text) {
     return text.size == 0 || text.data[0] == '/';
 }
 
+static bool tenant_valid(struct span text) {
+    return text.size >= 1 && text.size <= KEY_MAX_BYTES;
+}
+
 /* A token of RFC 9110. */
 static bool header_or_empty(struct span text) {
     static const char marks[] = "!#$%&'*+-.^_`|~";
@@ -164,6 +168,22 @@ static const struct field unique_fields[] = {
      .about = "Answer 200 with the receipt of the first, or refuse as already-claimed."},
     FIELD_END};
 
+static const struct field weight_fields[] = {
+    {"tenant", FIELD_TEXT, FIELD_AT(struct weight_def, tenant), .valid = tenant_valid,
+     .expects = "1 to 255 bytes", .required = true, .about = "As the header says it."},
+    {"weight", FIELD_INTEGER, FIELD_AT(struct weight_def, weight), .min = 1,
+     .max = TENANT_WEIGHT_MAX, .about = "Messages that it may send in each round."},
+    FIELD_END};
+
+static const struct field fairness_fields[] = {
+    {"header", FIELD_TEXT, FIELD_AT(struct queue_def, tenant_header), .valid = header_or_empty,
+     .expects = "the name of a header, or an empty text",
+     .about = "Header of the message that names its tenant. Empty: the queue knows none."},
+    {"weights", FIELD_LIST, FIELD_AT(struct queue_def, tenant_weights), .max = TENANT_WEIGHTS_MAX,
+     .members = weight_fields, .item_bytes = sizeof(struct weight_def), .init = weight_def_init,
+     .about = "Tenants with more than one turn a round."},
+    FIELD_END};
+
 static const struct field queue_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct queue_def, name), .valid = name_valid,
      .expects = NAME_EXPECTS, .about = "Name of the queue."},
@@ -195,6 +215,8 @@ static const struct field queue_fields[] = {
      .about = "Share of the destination's starts that is this queue's whatever the weights."},
     {"onSuccess", FIELD_OBJECT, FIELD_AT(struct queue_def, on_success), .members = outcome_fields},
     {"onFailure", FIELD_OBJECT, FIELD_AT(struct queue_def, on_failure), .members = outcome_fields},
+    {"fairness", FIELD_OBJECT, .offset = 0, .size = sizeof(struct queue_def),
+     .members = fairness_fields},
     {"unique", FIELD_OBJECT, .offset = 0, .size = sizeof(struct queue_def),
      .members = unique_fields},
     FIELD_END};

@@ -65,6 +65,9 @@ static void queue_stats(const void *info, struct json_out *out) {
     info_u64(out, "delayed", q->delayed);
     info_u64(out, "inFlight", q->in_flight);
     info_u64(out, "blocked", q->blocked);
+    if (q->tenants > 0) {
+        info_u64(out, "tenants", q->tenants);
+    }
     info_u64(out, "dead", q->dead);
     info_u64(out, "bytes", q->bytes);
     info_u64(out, "published", q->published);

@@ -85,6 +85,15 @@ struct any_list {
 #define TABLE(v, f)                                                                                \
     { .version = v, .count = ARRAY_LENGTH(f), .fields = f }
 
+static const struct field weight_fields[] = {
+    TEXT_SINCE(2, weight_def, tenant, ""),
+    U32_SINCE(2, weight_def, weight),
+};
+static const struct table weight_table = {.count = ARRAY_LENGTH(weight_fields),
+                                          .fields = weight_fields,
+                                          .item_bytes = sizeof(struct weight_def),
+                                          .init = weight_def_init};
+
 static const struct field queue_fields[] = {
     TEXT(queue_def, name, ""),
     TEXT(queue_def, destination, ""),
@@ -134,6 +143,8 @@ static const struct field queue_fields[] = {
     TEXT_SINCE(2, queue_def, unique_header, ""),
     ENUM_SINCE(2, queue_def, unique_until, UNIQUE_UNTIL_DELIVERED),
     ENUM_SINCE(2, queue_def, unique_answer, UNIQUE_REFUSES),
+    TEXT_SINCE(2, queue_def, tenant_header, ""),
+    LIST_SINCE(2, queue_def, tenant_weights, TENANT_WEIGHTS_MAX, weight_table),
 };
 static const struct table queue_table = TABLE(2, queue_fields);
 
@@ -499,6 +510,12 @@ static struct pace_def pace_def_default(void) {
 int limit_def_init(void *item) {
     *(struct pace_def *)item = pace_def_default();
     return 0;
+}
+
+int weight_def_init(void *item) {
+    struct weight_def *d = item;
+    *d = (struct weight_def){.weight = 1};
+    return table_init(&weight_table, d);
 }
 
 int endpoint_def_init(void *item) {

@@ -68,6 +68,18 @@ struct outcome_def {
     char *queue; /* "": nowhere */
 };
 
+/* Turns that a tenant has in each round; others have one. */
+struct weight_def {
+    char *tenant;
+    uint32_t weight;
+};
+struct weight_list {
+    struct weight_def *items;
+    uint32_t count;
+};
+#define TENANT_WEIGHTS_MAX 256u
+#define TENANT_WEIGHT_MAX  1000u
+
 struct queue_def {
     char *name;
     char *destination; /* empty: not pushed */
@@ -104,6 +116,8 @@ struct queue_def {
     char *unique_header; /* empty: the key is given as such */
     enum unique_until unique_until;
     enum unique_answer unique_answer; /* to HTTP; AMQP is told nothing */
+    char *tenant_header;              /* names the tenant; empty: the queue is not fair */
+    struct weight_list tenant_weights;
 };
 
 struct stock_def {
@@ -214,6 +228,7 @@ struct destination_def {
 /* One item of a list, at *item, which is zeroed. E_NOMEM. */
 MUST_CHECK int endpoint_def_init(void *item);
 MUST_CHECK int limit_def_init(void *item);
+MUST_CHECK int weight_def_init(void *item);
 
 /* Defaults as in the comments above. E_NOMEM. */
 MUST_CHECK int queue_def_init(struct queue_def *d);

@@ -13,6 +13,7 @@
 #include "model/dedup.h"
 #include "model/exchange_state.h"
 #include "model/queue_fanout.h"
+#include "model/queue_tenant.h"
 #include "model/unique.h"
 
 #define DEATHS_MAX 64u
@@ -134,6 +135,12 @@ static void emit_dedup(const struct taking *t, const struct queue *q, uint64_t i
     }
 }
 
+static uint64_t tenant_of_amqp(const struct queue *q, const struct amqp_message *in) {
+    struct amqp_field f;
+    return amqp_table_find(in->headers, q->def.tenant_header, &f) ? tenant_hash(q, value_text(&f))
+                                                                  : 0;
+}
+
 static struct message_payload payload_of(const struct taking *t, uint64_t id) {
     const struct amqp_message *in = &t->p->message;
     const struct queue *first = queue_at(t->m->queues, t->queues[0]);
@@ -174,6 +181,9 @@ static void emit_fanout(struct taking *t) {
         const struct queue *q = queue_at(t->m->queues, t->queues[i]);
         if (q->def.dedup != DEDUP_NONE) {
             emit_dedup(t, q, id + i);
+        }
+        if (q->def.tenant_header[0] != '\0') {
+            tenant_emit(t->m, d, q, id + i, tenant_of_amqp(q, &t->p->message));
         }
     }
 }

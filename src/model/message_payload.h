@@ -57,6 +57,8 @@ MUST_CHECK int message_payload_encode(const struct message_payload *p, struct bu
 /* Spans borrow `payload`. E_CORRUPT. */
 MUST_CHECK int message_payload_decode(struct span payload, struct message_payload *ret);
 /* Bytes of the optional texts of an envelope, for the limit. */
+/* The value of a header of the message; empty: it has none by this name. */
+struct span envelope_header(const struct envelope *e, const char *name);
 size_t envelope_extra_bytes(const struct envelope *e);
 
 #endif

@@ -34,6 +34,7 @@ static void limits_fill(struct model_limits *l) {
         .entries = 20000000,
         .dedup_keys = 20000000,
         .dedup_ttl_ns = 24 * 3600 * NS_PER_SECOND,
+        .tenants = 10000,
         .destinations = 10000,
         .receipts = 1000000,
         .receipt_ttl_ns = 24 * 3600 * NS_PER_SECOND,
@@ -55,6 +56,7 @@ static void limits_fill(struct model_limits *l) {
     FILL(entries);
     FILL(dedup_keys);
     FILL(dedup_ttl_ns);
+    FILL(tenants);
     FILL(destinations);
     FILL(receipts);
     FILL(receipt_ttl_ns);

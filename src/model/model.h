@@ -24,6 +24,7 @@ struct model_limits {
     uint32_t entries;          /* 20,000,000 in all campaigns */
     uint32_t dedup_keys;       /* 20,000,000 */
     uint64_t dedup_ttl_ns;     /* 24 h */
+    uint32_t tenants;          /* 10,000 of a queue; more share one turn */
     uint32_t destinations;     /* 10,000 */
     uint32_t receipts;         /* 1,000,000 finished ones remembered */
     uint64_t receipt_ttl_ns;   /* 24 h */

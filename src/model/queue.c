@@ -26,7 +26,7 @@
 #include "model/lane.h"
 #include "model/outcome.h"
 #include "model/policy.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 #include "model/unique.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
@@ -377,13 +377,15 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
         payload.tie = *tie;
         payload.purchase_is_id = purchase_is_id(payload.stored.id, tie);
     }
+    uint64_t tenant = tenant_of_publish(q, p);
     size_t begun = decision_begin(d, FACT_MESSAGE_PUT, 1);
     d->failed |= message_payload_encode(&payload, d->facts) != 0;
     decision_end(d, begun);
+    tenant_emit(m, d, q, payload.stored.id, tenant);
     *ret = (struct receipt){
         .id = payload.stored.id,
         .accepted_ns = d->now_ns,
-        .eta_ns = queue_eta_new_ns(m, q, d->now_ns, schedule, p->priority),
+        .eta_ns = queue_eta_new_ns(m, q, d->now_ns, schedule, p->priority, tenant),
     };
     struct span key = unique_key(q, p);
     if (key.size > 0) {
@@ -500,15 +502,17 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
 static uint64_t queue_memory_bytes(const struct model *m) {
     const struct queues *s = m->queues;
     uint64_t bytes = sizeof *s + roster_memory_bytes(&s->roster);
-    const struct slab *slabs[] = {&s->messages, &s->times, &s->ties, &s->keys, &s->targets};
+    const struct slab *slabs[] = {&s->messages, &s->times,   &s->ties,
+                                  &s->keys,     &s->targets, &s->tenants};
     for (size_t i = 0; i < ARRAY_LENGTH(slabs); i++) {
         bytes += slab_memory_bytes(slabs[i]);
     }
     bytes += map_memory_bytes(&s->by_id) + map_memory_bytes(&s->by_key) +
-             map_memory_bytes(&s->by_target) + s->chunk_count * sizeof *s->chunks;
+             map_memory_bytes(&s->by_target) + map_memory_bytes(&s->by_tenant) +
+             s->chunk_count * sizeof *s->chunks;
     for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
         const struct queue *q = queue_at(s, i);
-        bytes += sizeof *q + q->level_count * sizeof *q->levels;
+        bytes += sizeof *q + tenant_memory_bytes(s, q);
         bytes += strlen(q->def.name) + strlen(q->def.destination) + 2;
     }
     return bytes;
@@ -523,5 +527,5 @@ const struct module queue_module = {
     .load = queue_load,
     .check = queue_check,
     .memory_bytes = queue_memory_bytes,
-    .section_version = 2,
+    .section_version = 3,
 };

@@ -17,7 +17,7 @@
 #include "model/queue_arguments.h"
 #include "model/session.h"
 #include "model/session_state.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 
 #define DEFINITION_BYTES_MAX (128u << 10)
 #define GENERATED_PREFIX     "amq.gen-"
@@ -211,8 +211,12 @@ static void settle_all(const struct model *m, struct decision *d, const struct q
     if (tied == 0) {
         return;
     }
-    for (uint32_t i = 0; i < q->level_count; i++) {
-        settle_list(m, d, q->levels[i].first);
+    uint32_t at = 0;
+    const struct ready_set *set;
+    while ((set = tenant_next_set(m->queues, q, &at)) != NULL) {
+        for (uint32_t i = 0; i < set->level_count; i++) {
+            settle_list(m, d, set->levels->lists[i].first);
+        }
     }
     settle_list(m, d, q->delayed.first);
     settle_list(m, d, q->in_flight.first);
@@ -345,8 +349,8 @@ int queue_remove(struct model *m, const struct applied *w, struct queue *q) {
         }
         rc = rc != 0 ? rc : end_list(m, w, &q->delayed);
         rc = rc != 0 ? rc : end_list(m, w, &q->dead);
-        for (uint32_t i = 0; rc == 0 && i < q->level_count; i++) {
-            rc = end_list(m, w, &q->levels[i]);
+        for (uint32_t slot; rc == 0 && (slot = queue_first_ready(m->queues, q)) != 0;) {
+            rc = message_end(m, w, slot, MESSAGE_DROPPED, DEAD_DELETED);
         }
     }
     if (rc == 0) {

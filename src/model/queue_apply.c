@@ -10,7 +10,7 @@
 #include "model/campaign.h"
 #include "model/fact.h"
 #include "model/queue_fanout.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 #include "model/session.h"
 
 static int apply_defined(struct model *m, const struct applied *w, struct reader *in) {
@@ -180,6 +180,12 @@ static int apply_redriven(struct model *m, uint32_t slot, uint64_t expires_ns) {
     return rc != 0 ? rc : message_arrive(m, slot, PLACE_TAIL);
 }
 
+static int apply_tenant(struct model *m, struct reader *in) {
+    uint32_t slot = message_find(m->queues, reader_u64(in));
+    uint64_t hash = reader_u64(in);
+    return slot == 0 || in->failed ? E_CORRUPT : tenant_join(m, slot, hash);
+}
+
 static int apply_to_message(struct model *m, const struct applied *w, uint16_t kind,
                             struct reader *in) {
     uint32_t slot = message_find(m->queues, reader_u64(in));
@@ -237,6 +243,8 @@ int queue_apply(struct model *m, const struct applied *where, uint16_t kind, uin
         return queue_apply_dead_lettered(m, where, payload);
     case FACT_MESSAGE_RELOCATED:
         return queue_apply_relocated(m, where, payload);
+    case FACT_MESSAGE_TENANT:
+        return apply_tenant(m, payload);
     case FACT_IDS_RESERVED:
         return 0;
     case FACT_QUEUE_REMOVED:
@@ -277,16 +285,32 @@ static int purge_list(struct model *m, const struct applied *w, struct queue *q,
  * The end of a ready message may let a blocked one of its key be ready, at the tail of some level. That one
  * was not ready when the purge was decided: hence the ends of all levels are noted before.
  */
-static int purge_ready(struct model *m, const struct applied *w, struct queue *q, uint32_t *left) {
+static int purge_set(struct model *m, const struct applied *w, struct queue *q,
+                     const struct ready_set *set, uint32_t *left) {
     uint32_t lasts[PRIORITY_MAX + 1];
-    uint32_t count = q->level_count;
+    uint32_t count = set->level_count;
     for (uint32_t i = 0; i < count; i++) {
-        lasts[i] = q->levels[i].last;
+        lasts[i] = set->levels->lists[i].last;
     }
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
         if (lasts[i] != 0) {
-            rc = purge_list(m, w, q, q->levels[i].first, lasts[i], left);
+            rc = purge_list(m, w, q, set->levels->lists[i].first, lasts[i], left);
+        }
+    }
+    return rc;
+}
+
+/* Each set that is in the round now: one that got empty has left it, another one goes to its end. */
+static int purge_ready(struct model *m, const struct applied *w, struct queue *q, uint32_t *left) {
+    int rc = 0;
+    for (uint32_t i = tenant_round_count(q); rc == 0 && i > 0 && *left > 0; i--) {
+        const struct ready_set *set = tenant_first_set(m->queues, q);
+        /* The last message of a tenant takes its set along, if no other one refers to it. */
+        uint64_t others = q->counts[MESSAGE_READY] - set->messages;
+        rc = purge_set(m, w, q, set, left);
+        if (q->counts[MESSAGE_READY] > others) {
+            tenant_rotate(m, q);
         }
     }
     return rc;

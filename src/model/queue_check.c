@@ -2,13 +2,14 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "model/queue_tenant.h"
 #include "model/session_state.h"
 
 struct census {
     const struct model *m;
     const struct queue *q;
     uint64_t messages;                               /* in all queues */
-    uint64_t counts[STATES_LIVE], tied[STATES_LIVE]; /* of this queue */
+    uint32_t counts[STATES_LIVE], tied[STATES_LIVE]; /* of this queue */
     uint64_t bytes;
     struct bodies bodies; /* added up anew */
 };
@@ -75,15 +76,25 @@ static void check_list(struct census *c, const struct slot_list *l, enum message
     assert(l->last == before && l->count == count);
 }
 
-static void check_levels(struct census *c) {
-    const struct queue *q = c->q;
-    for (uint32_t i = 0; i < q->level_count; i++) {
-        bool marked = q->level_bits[i / 64] >> (i % 64) & 1;
-        assert(marked == (q->levels[i].first != 0)); /* Q4: else a level would be passed over */
-        check_list(c, &q->levels[i], MESSAGE_READY);
-        uint32_t first = q->levels[i].first;
-        assert(first == 0 || message_at(c->m->queues, first)->priority == i);
+static void check_levels(struct census *c, const struct ready_set *set) {
+    uint64_t before = c->counts[MESSAGE_READY];
+    for (uint32_t i = 0; i < set->level_count; i++) {
+        const struct slot_list *l = &set->levels->lists[i];
+        bool marked = set->levels->bits[i / 64] >> (i % 64) & 1;
+        assert(marked == (l->first != 0)); /* Q4: else a level would be passed over */
+        check_list(c, l, MESSAGE_READY);
+        assert(l->first == 0 || message_at(c->m->queues, l->first)->priority == i);
     }
+    assert(c->counts[MESSAGE_READY] - before == set->messages);
+}
+
+static void check_ready(struct census *c) {
+    uint32_t at = 0;
+    const struct ready_set *set;
+    while ((set = tenant_next_set(c->m->queues, c->q, &at)) != NULL) {
+        check_levels(c, set);
+    }
+    tenant_check(c->m, c->q);
 }
 
 static void check_keys(struct census *c) {
@@ -103,7 +114,7 @@ static void check_queue(struct census *c) {
     memset(c->counts, 0, sizeof c->counts);
     memset(c->tied, 0, sizeof c->tied);
     c->bytes = 0;
-    check_levels(c);
+    check_ready(c);
     check_list(c, &q->delayed, MESSAGE_DELAYED);
     check_list(c, &q->in_flight, MESSAGE_IN_FLIGHT);
     for (uint32_t h = q->holders.first; h != 0; h = consumer_at(c->m->sessions, h)->of_queue.next) {

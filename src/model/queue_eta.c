@@ -9,21 +9,17 @@
  * for that reason. What is in flight at that time may end.
  */
 #include "model/destination.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 
 __extension__ typedef unsigned __int128 uint128;
 
-/* Ready messages above `priority`, and those that wait for their ordering key. */
-static uint64_t count_above(const struct queue *q, uint32_t priority) {
-    uint64_t ahead = q->counts[MESSAGE_BLOCKED];
-    for (uint32_t i = priority + 1; i < q->level_count; i++) {
-        ahead += q->levels[i].count;
+/* Ready messages of its set above this one's priority. */
+static uint64_t count_above(const struct ready_set *set, const struct message *g) {
+    uint64_t ahead = 0;
+    for (uint32_t i = g->priority + 1u; i < set->level_count; i++) {
+        ahead += set->levels->lists[i].count;
     }
     return ahead;
-}
-
-static uint64_t count_level(const struct queue *q, uint32_t priority) {
-    return priority < q->level_count ? q->levels[priority].count : 0;
 }
 
 static uint64_t later(uint64_t a, uint64_t b) {
@@ -46,13 +42,14 @@ static uint64_t eta_ns(const struct model *m, const struct queue *q, uint64_t no
 }
 
 uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                          uint64_t schedule_ns, uint8_t priority) {
-    return eta_ns(m, q, now_ns, schedule_ns, count_above(q, priority) + count_level(q, priority));
+                          uint64_t schedule_ns, uint8_t priority, uint64_t tenant) {
+    uint64_t ahead = q->counts[MESSAGE_BLOCKED] + tenant_ahead_new(m, q, tenant, priority);
+    return eta_ns(m, q, now_ns, schedule_ns, ahead);
 }
 
-static uint64_t count_before(const struct queues *s, const struct queue *q,
+static uint64_t count_before(const struct queues *s, const struct ready_set *set,
                              const struct message *g) {
-    const struct slot_list *l = &q->levels[g->priority];
+    const struct slot_list *l = &set->levels->lists[g->priority];
     uint64_t first = message_at(s, l->first)->id, last = message_at(s, l->last)->id;
     if (g->id <= first || last <= first) {
         return 0;
@@ -71,10 +68,11 @@ uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_n
     }
     if (g->state != MESSAGE_READY) {
         uint64_t due_ns = g->times != 0 ? times_at(s, g->times)->due_ns : 0;
-        return queue_eta_new_ns(m, q, now_ns, due_ns, g->priority);
+        return queue_eta_new_ns(m, q, now_ns, due_ns, g->priority, tenant_of(s, g));
     }
-    uint64_t above = count_above(q, g->priority) - q->counts[MESSAGE_BLOCKED];
-    return eta_ns(m, q, now_ns, 0, above + count_before(s, q, g));
+    const struct ready_set *set = tenant_set(s, queue_at(s, g->queue), g);
+    uint64_t own = count_above(set, g) + count_before(s, set, g);
+    return eta_ns(m, q, now_ns, 0, tenant_ahead(m, q, g, own));
 }
 
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
@@ -83,7 +81,8 @@ enum refusal queue_check_deadline(const struct model *m, const struct decision *
     if (p->deadline_ns == 0) {
         return REFUSAL_NONE;
     }
-    uint64_t eta = queue_eta_new_ns(m, q, d->now_ns, p->schedule_ns, p->priority);
+    uint64_t eta =
+        queue_eta_new_ns(m, q, d->now_ns, p->schedule_ns, p->priority, tenant_of_publish(q, p));
     if (p->deadline_ns <= d->now_ns || p->deadline_ns < p->schedule_ns) {
         return request_refuse(r, REFUSAL_DEADLINE, "the deadline is over before it may leave");
     }

@@ -20,7 +20,7 @@
 
 #include "base/error.h"
 #include "model/queue_filter.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 #include "model/session_state.h"
 
 #define LIST_SKIPS_MAX 10000u
@@ -93,10 +93,20 @@ static bool page_take_held(struct page *p, uint32_t consumer) {
 }
 
 /* The levels below `level`, from the highest down. */
-static bool page_take_levels(struct page *p, const struct queue *q, uint32_t level) {
+static bool page_take_levels(struct page *p, const struct ready_set *set, uint32_t level) {
     bool more = true;
     for (uint32_t i = level; more && i > 0; i--) {
-        more = page_take(p, q->levels[i - 1].first);
+        more = page_take(p, set->levels->lists[i - 1].first);
+    }
+    return more;
+}
+
+/* Set by set in order of the round, behind the one at `at`. */
+static bool page_take_sets(struct page *p, const struct queue *q, uint32_t at) {
+    bool more = true;
+    const struct ready_set *set;
+    while (more && (set = tenant_next_set(p->s, q, &at)) != NULL) {
+        more = page_take_levels(p, set, set->level_count);
     }
     return more;
 }
@@ -104,7 +114,7 @@ static bool page_take_levels(struct page *p, const struct queue *q, uint32_t lev
 static bool page_take_section(struct page *p, const struct queue *q, unsigned state) {
     switch (state) {
     case MESSAGE_READY:
-        return page_take_levels(p, q, q->level_count);
+        return page_take_sets(p, q, 0);
     case MESSAGE_BLOCKED:
         return page_take_keys(p, q->keys.first);
     case MESSAGE_DELAYED:
@@ -134,14 +144,17 @@ static bool level_skip(const struct queues *s, uint32_t first, uint64_t id, uint
 static enum refusal resume_ready(struct page *p, const struct queue *q, uint64_t after,
                                  const struct message *g, bool *ret_more) {
     uint32_t level = (uint32_t)(after >> CURSOR_ID_BITS) & PRIORITY_MAX;
-    level = level < q->level_count ? level : q->level_count;
-    uint32_t first = level < q->level_count ? q->levels[level].first : 0;
+    const struct ready_set *set =
+        g != NULL ? tenant_set(p->s, queue_at(p->s, q->index), g) : &q->ready;
+    level = level < set->level_count ? level : set->level_count;
+    uint32_t first = level < set->level_count ? set->levels->lists[level].first : 0;
     uint32_t slot = g != NULL ? g->next : 0;
     if (g == NULL && !level_skip(p->s, first, after & CURSOR_ID_MASK, &slot)) {
         return request_refuse(p->r, REFUSAL_CONFLICT,
                               "the list changed too much since the last page: start again");
     }
-    *ret_more = page_take(p, slot) && page_take_levels(p, q, level);
+    *ret_more = page_take(p, slot) && page_take_levels(p, set, level) &&
+                page_take_sets(p, q, tenant_round_place(p->s, q, g));
     return REFUSAL_NONE;
 }
 

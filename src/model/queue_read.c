@@ -1,12 +1,15 @@
 /* What other modules and answers read of queues and messages. */
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 
 void queue_describe(const struct model *m, const struct queue *q, struct queue_info *ret) {
     uint64_t oldest = 0;
-    for (uint32_t i = 0; i < q->level_count; i++) {
-        if (q->levels[i].first != 0) {
-            uint64_t accepted = message_at(m->queues, q->levels[i].first)->accepted_ns;
-            oldest = oldest == 0 || accepted < oldest ? accepted : oldest;
+    uint32_t at = 0;
+    const struct ready_set *set;
+    while ((set = tenant_next_set(m->queues, q, &at)) != NULL) {
+        for (uint32_t i = 0; i < set->level_count; i++) {
+            uint32_t first = set->levels->lists[i].first;
+            uint64_t accepted = first == 0 ? 0 : message_at(m->queues, first)->accepted_ns;
+            oldest = first != 0 && (oldest == 0 || accepted < oldest) ? accepted : oldest;
         }
     }
     *ret = (struct queue_info){
@@ -27,6 +30,7 @@ void queue_describe(const struct model *m, const struct queue *q, struct queue_i
         .consumers = q->consumers,
         .policy = q->policy,
         .operator_policy = q->operator_policy,
+        .tenants = tenant_count(q),
     };
 }
 
@@ -110,7 +114,7 @@ bool queue_message_info(const struct model *m, uint64_t id, struct message_info 
 
 bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret) {
     const struct queue *q = queue_at(m->queues, queue);
-    uint32_t slot = q == NULL || q->def.paused ? 0 : queue_first_ready(q);
+    uint32_t slot = q == NULL || q->def.paused ? 0 : queue_first_ready(m->queues, q);
     if (slot == 0) {
         return false;
     }

@@ -5,7 +5,7 @@
 #include "model/campaign.h"
 #include "model/fact.h"
 #include "model/put.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 
 #define REDRIVE_MAX 1000u
 
@@ -64,8 +64,12 @@ static void purge_tied(const struct model *m, struct decision *d, struct request
         purge_list(m, d, r, key_at(s, key)->blocked.first);
     }
     purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DELAYED) ? q->delayed.first : 0);
-    for (uint32_t i = 0; i < q->level_count; i++) {
-        purge_list(m, d, r, mask & STATE_BIT(MESSAGE_READY) ? q->levels[i].first : 0);
+    const struct ready_set *set;
+    for (uint32_t at = 0;
+         mask & STATE_BIT(MESSAGE_READY) && (set = tenant_next_set(s, q, &at)) != NULL;) {
+        for (uint32_t i = 0; i < set->level_count; i++) {
+            purge_list(m, d, r, set->levels->lists[i].first);
+        }
     }
     purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DEAD) ? q->dead.first : 0);
 }

@@ -3,7 +3,8 @@
  *
  *   roster (how many queues, generations of the slots), then per queue in order of slots:
  *     4 index   8 file hash   . definition   8 x 6 counters   8 last use, 4 policy (since version 2)   . pace
- *     then its lists, in the order ready (level by level, 0 first), delayed, in flight, dead, blocked
+ *     4 turns that the first of its round has left (since version 3; 0: it has no tenants)
+ *     then its lists, in the order ready (set by set of the round, level by level, 0 first), delayed, in flight, dead, blocked
  *     (key by key); each as 8 count, then the messages:
  *
  *   offset  size  message
@@ -15,7 +16,7 @@
  *       32     2  bytes of the payload besides the body
  *       34     2  last status
  *       36     1  priority
- *       37     1  last error
+ *       37     1  last error; its highest bit: it has a tenant (since version 3)
  *       38     1  dead reason; in the high 4 bits those of the bytes besides the body
  *       39     1  flags: 1 times, 2 tie, 4 key, 8 it holds the key, 16 outcome unknown, 32 own purchase,
  *                 64 origin, 128 no receipt
@@ -24,6 +25,7 @@
  *        .   1+.  with flag 32: the purchase (u8 length, bytes); else it is the message's receipt text
  *        .     8  with flag 4: hash of the key
  *        .   4+.  with flag 64: origin (u32 length, bytes: model/amqp.c)
+ *        .     8  with a tenant: its hash
  *
  * Lists are written in their order and are read back by appending, so equal states give equal bytes.
  * Maps, timers and what bodies occupy are derived from it.
@@ -32,12 +34,13 @@
 #include <stdlib.h>
 
 #include "base/error.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 #include "model/session_state.h"
 
 #define MESSAGE_FIXED_BYTES 40u
 #define PREFETCH_MESSAGES   8u
 #define BY_DEADLINE         (UINT64_C(1) << 63)
+#define HAS_TENANT          0x80u
 
 enum message_flag {
     FLAG_TIMES = 1,
@@ -90,6 +93,9 @@ static void save_optional(const struct queues *s, const struct message *g, struc
         save_u32(out, (uint32_t)origin.size);
         out->rc = out->rc != 0 ? out->rc : buffer_append_span(out->chunk, origin);
     }
+    if (tenant_of(s, g) != 0) {
+        save_u64(out, tenant_of(s, g));
+    }
 }
 
 static void save_message(const struct queues *s, uint32_t slot, struct saver *out) {
@@ -102,7 +108,7 @@ static void save_message(const struct queues *s, uint32_t slot, struct saver *ou
     save_u16(out, (uint16_t)g->extra_bytes);
     save_u16(out, message_status(g));
     save_u8(out, g->priority);
-    save_u8(out, message_error(g));
+    save_u8(out, (uint8_t)(message_error(g) | (tenant_of(s, g) != 0 ? HAS_TENANT : 0)));
     save_u8(out, (uint8_t)(g->dead_reason | g->extra_bytes >> 16 << 4));
     save_u8(out, message_flags(s, slot));
     save_optional(s, g, out);
@@ -125,8 +131,12 @@ static void save_held(const struct model *m, const struct queue *q, struct saver
 static void save_lists(const struct model *m, const struct queue *q, struct saver *out) {
     const struct queues *s = m->queues;
     save_u64(out, q->counts[MESSAGE_READY]);
-    for (uint32_t i = 0; i < q->level_count; i++) {
-        save_list(s, &q->levels[i], out);
+    uint32_t at = 0;
+    const struct ready_set *set;
+    while ((set = tenant_next_set(s, q, &at)) != NULL) {
+        for (uint32_t i = 0; i < set->level_count; i++) {
+            save_list(s, &set->levels->lists[i], out);
+        }
     }
     save_u64(out, q->counts[MESSAGE_DELAYED]);
     save_list(s, &q->delayed, out);
@@ -155,6 +165,7 @@ static void save_queue(const struct model *m, const struct queue *q, struct save
     save_u64(out, q->used_ns);
     save_u32(out, q->policy);
     out->rc = out->rc != 0 ? out->rc : pace_save(&q->pace, out->chunk);
+    save_u32(out, tenant_left(q));
     save_item_end(out);
     save_lists(m, q, out);
 }
@@ -190,7 +201,8 @@ static int load_key(struct model *m, uint32_t slot, struct reader *in, uint8_t f
     return rc;
 }
 
-static int load_optional(struct model *m, uint32_t slot, struct reader *in, uint8_t flags) {
+static int load_optional(struct model *m, uint32_t slot, struct reader *in, uint8_t flags,
+                         bool has_tenant) {
     int rc = 0;
     if (flags & FLAG_TIMES) {
         uint64_t due = reader_u64(in);
@@ -215,11 +227,14 @@ static int load_optional(struct model *m, uint32_t slot, struct reader *in, uint
                  ? E_CORRUPT
                  : message_set_origin(m, slot, origin);
     }
+    if (rc == 0 && has_tenant) {
+        rc = tenant_join(m, slot, reader_u64(in));
+    }
     return in->failed ? E_CORRUPT : rc;
 }
 
 /* The fixed part in one piece: ten million times. */
-static uint8_t load_fixed(struct message *g, const uint8_t *at) {
+static uint8_t load_fixed(struct message *g, const uint8_t *at, bool *ret_has_tenant) {
     struct reader in;
     reader_init(&in, span_of(at, MESSAGE_FIXED_BYTES));
     g->id = reader_u64(&in);
@@ -232,7 +247,9 @@ static uint8_t load_fixed(struct message *g, const uint8_t *at) {
     uint32_t extra_low = reader_u16(&in);
     uint16_t status = reader_u16(&in);
     g->priority = reader_u8(&in);
-    message_set_outcome(g, status, reader_u8(&in));
+    uint8_t error = reader_u8(&in);
+    *ret_has_tenant = (error & HAS_TENANT) != 0;
+    message_set_outcome(g, status, error & (uint8_t)~HAS_TENANT);
     uint8_t reason = reader_u8(&in);
     g->dead_reason = reason & 15;
     g->extra_bytes = extra_low | (uint32_t)(reason >> 4) << 16;
@@ -278,11 +295,12 @@ static int load_message(struct model *m, const struct queue *q, enum message_sta
         return rc;
     }
     struct message *g = message_at(m->queues, slot);
-    uint8_t flags = load_fixed(g, fixed.data);
+    bool has_tenant;
+    uint8_t flags = load_fixed(g, fixed.data, &has_tenant);
     g->queue = q->index;
     rc = (flags & ~FLAG_ALL) != 0 ? E_CORRUPT : message_set_address(m, slot, address);
     if (rc == 0) {
-        rc = load_optional(m, slot, in, flags);
+        rc = load_optional(m, slot, in, flags, has_tenant);
     }
     if (rc == 0) {
         rc = key_fits(m->queues, slot, state) ? message_load_state(m, slot, state) : E_CORRUPT;
@@ -356,7 +374,9 @@ static int load_queue(struct model *m, struct reader *in) {
         (void)reader_u32(in); /* comes with the policies themselves */
     }
     rc = in->failed ? E_CORRUPT : pace_load(&q->pace, in);
+    uint32_t left = m->section_version >= 3 ? reader_u32(in) : 0;
     rc = rc != 0 ? rc : load_lists(m, q, in);
+    rc = rc != 0 ? rc : tenant_load_left(q, left);
     queue_use_changed(m, q);
     queue_ready_changed(m, q);
     return rc;

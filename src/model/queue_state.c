@@ -22,6 +22,7 @@
 #include "base/error.h"
 #include "model/dedup.h"
 #include "model/history.h"
+#include "model/queue_tenant.h"
 #include "model/receipt.h"
 #include "model/session_state.h"
 
@@ -76,36 +77,49 @@ static uint32_t place_by_age(const struct queues *s, const struct slot_list *l, 
     return at;
 }
 
-static int levels_cover(struct queue *q, uint32_t level) {
-    if (level < q->level_count) {
+static size_t levels_bytes(uint32_t count) {
+    return count == 0 ? 0 : sizeof(struct ready_levels) + count * sizeof(struct slot_list);
+}
+
+size_t ready_set_bytes(const struct ready_set *set) {
+    return levels_bytes(set->level_count);
+}
+
+static int levels_cover(struct ready_set *set, uint32_t level, uint32_t max_priority) {
+    if (level < set->level_count) {
         return 0;
     }
-    uint32_t count = level > q->def.max_priority ? level + 1 : q->def.max_priority + 1u;
-    struct slot_list *levels = realloc(q->levels, count * sizeof *levels);
+    uint32_t count = level > max_priority ? level + 1 : max_priority + 1u;
+    struct ready_levels *levels = realloc(set->levels, levels_bytes(count));
     if (levels == NULL) {
         return E_NOMEM;
     }
-    memset(levels + q->level_count, 0, (count - q->level_count) * sizeof *levels);
-    q->levels = levels;
-    q->level_count = count;
+    size_t before = levels_bytes(set->level_count);
+    memset((char *)levels + before, 0, levels_bytes(count) - before);
+    set->levels = levels;
+    set->level_count = count;
     return 0;
 }
 
-uint32_t queue_first_ready(const struct queue *q) {
-    for (unsigned word = ARRAY_LENGTH(q->level_bits); word-- > 0;) {
-        uint64_t bits = q->level_bits[word];
+uint32_t ready_set_first(const struct ready_set *set) {
+    for (unsigned word = set->messages == 0 ? 0 : ARRAY_LENGTH(set->levels->bits); word-- > 0;) {
+        uint64_t bits = set->levels->bits[word];
         if (bits != 0) {
             unsigned level = word * 64 + 63 - (unsigned)__builtin_clzll(bits);
-            return q->levels[level].first;
+            return set->levels->lists[level].first;
         }
     }
     return 0;
 }
 
+uint32_t queue_first_ready(const struct queues *s, const struct queue *q) {
+    return ready_set_first(tenant_first_set(s, q));
+}
+
 struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g) {
     switch ((enum message_state)g->state) {
     case MESSAGE_READY:
-        return &q->levels[g->priority];
+        return &tenant_set(m->queues, q, g)->levels->lists[g->priority];
     case MESSAGE_DELAYED:
         return &q->delayed;
     case MESSAGE_IN_FLIGHT:
@@ -122,13 +136,34 @@ struct slot_list *state_list(const struct model *m, struct queue *q, const struc
     return NULL;
 }
 
-static void level_bit_set(struct queue *q, uint8_t level, bool any) {
+static void level_bit_set(struct ready_set *set, uint8_t level, bool any) {
     uint64_t bit = (uint64_t)1 << (level % 64);
     if (any) {
-        q->level_bits[level / 64] |= bit;
+        set->levels->bits[level / 64] |= bit;
     } else {
-        q->level_bits[level / 64] &= ~bit;
+        set->levels->bits[level / 64] &= ~bit;
     }
+}
+
+static int ready_enter(struct model *m, struct queue *q, const struct message *g) {
+    struct ready_set *set = tenant_set(m->queues, q, g);
+    int rc = levels_cover(set, g->priority, q->def.max_priority);
+    if (rc == 0) {
+        level_bit_set(set, g->priority, true);
+        set->messages++;
+        tenant_set_grew(m, q, g);
+    }
+    return rc;
+}
+
+/* Its list is without it already. */
+static void ready_leave(struct model *m, struct queue *q, const struct message *g) {
+    struct ready_set *set = tenant_set(m->queues, q, g);
+    set->messages--;
+    if (set->levels->lists[g->priority].count == 0) {
+        level_bit_set(set, g->priority, false);
+    }
+    tenant_set_shrank(m, q, g);
 }
 
 static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum message_state to,
@@ -136,11 +171,10 @@ static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum mes
     struct queues *s = m->queues;
     struct message *g = message_at(s, slot);
     if (to == MESSAGE_READY) {
-        int rc = levels_cover(q, g->priority);
+        int rc = ready_enter(m, q, g);
         if (rc != 0) {
             return rc;
         }
-        level_bit_set(q, g->priority, true);
     } else if (to == MESSAGE_BLOCKED) {
         key_block(m, slot);
     }
@@ -170,8 +204,8 @@ static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
     q->tied[from] -= message_is_tied(s, g);
     q->bytes -= from != MESSAGE_DEAD ? g->body_bytes : 0;
     q->ready_bytes -= from == MESSAGE_READY ? g->body_bytes : 0;
-    if (from == MESSAGE_READY && l->count == 0) {
-        level_bit_set(q, g->priority, false);
+    if (from == MESSAGE_READY) {
+        ready_leave(m, q, g);
     } else if (from == MESSAGE_BLOCKED) {
         key_unblock(m, slot);
     }
@@ -438,6 +472,25 @@ int message_set_tie(struct model *m, uint32_t slot, const struct message_payload
     return 0;
 }
 
+/* One that is ready goes over to the tenant's set. */
+int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant) {
+    struct queues *s = m->queues;
+    struct message *g = message_at(s, slot);
+    struct queue *q = queue_at(s, g->queue);
+    enum message_state state = (enum message_state)g->state;
+    int rc = message_need_tie(s, g);
+    if (rc != 0) {
+        return rc;
+    }
+    if (state != MESSAGE_READY) {
+        tie_at(s, g->tie)->tenant = tenant;
+        return 0;
+    }
+    state_leave(m, q, slot);
+    tie_at(s, g->tie)->tenant = tenant;
+    return state_enter(m, q, slot, state, PLACE_TAIL);
+}
+
 int message_set_origin(struct model *m, uint32_t slot, struct span origin) {
     if (origin.size == 0) {
         return 0;
@@ -471,6 +524,7 @@ static void message_free_cells(struct model *m, uint32_t slot) {
     if (g->tie != 0) {
         free(tie_at(s, g->tie)->purchase);
         free(tie_at(s, g->tie)->origin);
+        tenant_part(m, slot);
         slab_give(&s->ties, g->tie);
         g->tie = 0;
     }
@@ -521,6 +575,14 @@ static int message_expect(struct model *m, uint64_t id, enum message_state state
     return 0;
 }
 
+/* Ready -> in flight: a turn of its tenant. */
+static int message_serve(struct model *m, struct queue *q, uint32_t slot) {
+    uint32_t served = tenant_served(m->queues, q, message_at(m->queues, slot));
+    int rc = message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
+    tenant_turn(m, q, served);
+    return rc;
+}
+
 int queue_message_take(struct model *m, const struct applied *w, uint64_t id, uint32_t attempt) {
     uint32_t slot = 0;
     int rc = message_expect(m, id, MESSAGE_READY, &slot);
@@ -539,7 +601,7 @@ int queue_message_take(struct model *m, const struct applied *w, uint64_t id, ui
         struct message_times *t = times_at(m->queues, g->times);
         t->first_attempt_ns = t->first_attempt_ns != 0 ? t->first_attempt_ns : w->time_ns;
     }
-    return message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
+    return message_serve(m, q, slot);
 }
 
 int queue_message_done(struct model *m, const struct applied *w, uint64_t id, uint16_t status) {
@@ -607,9 +669,11 @@ int message_deliver(struct model *m, const struct applied *w, uint32_t slot, uin
     q->attempts++;
     c->delivered++;
     pace_start(&q->pace, w->time_ns);
+    uint32_t served = tenant_served(m->queues, q, g);
     g->outcome = consumer;
     g->held = 1;
     int rc = message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
+    tenant_turn(m, q, served);
     if (c->getter) {
         queue_use_changed(m, q);
     } else {

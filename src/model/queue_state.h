@@ -4,17 +4,17 @@
  * A message is one 64-byte cell of a slab, found by id through a map, and stands in exactly one list:
  *
  *      state        list                                     timer
- *      ready        queue.levels[priority]                   end of its time to live, if it has one
+ *      ready        ready_set.levels[priority]               end of its time to live, if it has one
  *      blocked      key.blocked of its ordering key          the same
  *      delayed      queue.delayed                            due time or end of life, the earlier
  *      in flight    queue.in_flight                          none: what was started may end
  *      dead         queue.dead, oldest death first           none
  *
  * What only some messages have lies in side cells: `times` (delay, time to live), `tie` (what is settled
- * at its end), `key` (shared by all messages of an ordering key).
+ * at its end, its tenant), `key` (shared by all messages of an ordering key).
  *
  * Files: queue_table.c queues and destinations they push to; queue_state.c lists, moves, ends;
- * queue_key.c ordering keys; queue_read.c what others read; queue_list.c and queue_filter.c lists of
+ * queue_key.c ordering keys; queue_tenant.c tenants; queue_read.c what others read; queue_list.c and queue_filter.c lists of
  * messages; queue_apply.c facts; queue.c and queue_request.c decide; queue_snapshot.c save, load; queue_check.c invariants.
  */
 #ifndef SLUICE_MODEL_QUEUE_STATE_H
@@ -84,11 +84,47 @@ struct message_tie {
     uint8_t *
         origin; /* owns: see model/amqp.c; NULL: it is where it was published, and has its own body */
     uint32_t origin_size;
+    uint32_t tenant; /* cell, 0: none */
 };
 
 /* A list of slots. Nodes are messages (or keys), linked by their own next and prev. */
 struct slot_list {
     uint32_t first, last, count;
+};
+
+/* By priority. */
+struct ready_levels {
+    uint64_t bits[4]; /* which have messages */
+    struct slot_list lists[];
+};
+
+/* Ready messages that leave by priority and arrival. */
+struct ready_set {
+    struct ready_levels *levels; /* owns; NULL: there never was one */
+    uint32_t level_count;
+    uint32_t messages;
+};
+
+/* Of one queue; it is there as long as a message refers to it. See queue_tenant.h. */
+struct tenant {
+    struct ready_set ready; /* the queue's own set is served by a cell whose `own` is set */
+    uint64_t hash;          /* of queue and name, the same on every machine; 0: the own set's */
+    uint32_t queue;
+    uint32_t refs;
+    uint32_t weight;     /* as of `version` */
+    uint32_t version;    /* of the queue's weights */
+    uint32_t next, prev; /* slots, in the round */
+    bool in_round;
+};
+
+/* What a queue with tenants has besides. */
+struct fair {
+    struct slot_list round;
+    uint64_t weights; /* of those in the round */
+    uint32_t left;    /* turns of the first */
+    uint32_t own;     /* the cell of the queue's own set */
+    uint32_t tenants; /* besides that one */
+    uint32_t version;
 };
 
 struct message_key {
@@ -126,9 +162,8 @@ struct queue {
     struct pace pace;
     struct list_node in_target; /* link */
     bool told_ready;            /* what the destination was told last */
-    uint32_t level_count;
-    struct slot_list *levels; /* owns; by priority */
-    uint64_t level_bits[4];   /* which levels have messages */
+    struct ready_set ready;     /* of those without a tenant */
+    struct fair *fair;          /* owns; NULL: it never was */
     struct slot_list delayed, in_flight, dead;
     struct slot_list keys; /* those with blocked messages */
     struct slot_list
@@ -147,9 +182,9 @@ struct queue {
     uint64_t used_ns;                 /* when it was last declared, or asked for a message */
     uint64_t routed;                  /* last routing that came by: each queue once per message */
     uint64_t ready_bytes;             /* bodies of those ready */
-    uint64_t counts[STATES_LIVE];
-    uint64_t tied[STATES_LIVE]; /* of them, those with something to settle */
-    uint64_t bytes;             /* bodies of all but the dead */
+    uint32_t counts[STATES_LIVE];     /* of slots, as all messages together */
+    uint32_t tied[STATES_LIVE];       /* of them, those with something to settle */
+    uint64_t bytes;                   /* bodies of all but the dead */
     uint64_t published, completed, died, expired, deleted, attempts;
 };
 
@@ -162,8 +197,8 @@ struct queues {
     uint32_t transient; /* queues that are not durable */
     uint32_t storied;   /* messages that have a history */
     struct roster roster;
-    struct slab messages, times, ties, keys, targets;
-    struct map by_id, by_key, by_target;
+    struct slab messages, times, ties, keys, targets, tenants;
+    struct map by_id, by_key, by_target, by_tenant;
     struct hash_key hash;
     struct chunk_segments *chunks; /* owns */
     size_t chunk_count;
@@ -180,6 +215,9 @@ static inline struct message_tie *tie_at(const struct queues *s, uint32_t slot) 
 }
 static inline struct message_key *key_at(const struct queues *s, uint32_t slot) {
     return slab_at(&s->keys, slot);
+}
+static inline struct tenant *tenant_at(const struct queues *s, uint32_t slot) {
+    return slab_at(&s->tenants, slot);
 }
 static inline struct target *target_at(const struct queues *s, uint32_t slot) {
     return slab_at(&s->targets, slot);
@@ -245,7 +283,10 @@ enum place { PLACE_TAIL, PLACE_BY_AGE };
 
 uint32_t message_find(const struct queues *s, uint64_t id);
 /* First slot of the highest level that has one, 0: none ready. */
-uint32_t queue_first_ready(const struct queue *q);
+uint32_t ready_set_first(const struct ready_set *set);
+size_t ready_set_bytes(const struct ready_set *set);
+/* The one that leaves next; 0: none ready. */
+uint32_t queue_first_ready(const struct queues *s, const struct queue *q);
 struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g);
 /* A new message in no list yet: cell and map entry. */
 MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
@@ -266,6 +307,8 @@ MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns
 MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p);
 /* Of one that may stand in no list yet, when loading or applying fails: frees what no list leads to. */
 void message_forget_tie(struct model *m, uint32_t slot);
+/* A tenant's cell, of which the message is one more reference. E_NOMEM. */
+MUST_CHECK int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant);
 /* Copies; empty: none. Once only. */
 MUST_CHECK int message_set_origin(struct model *m, uint32_t slot, struct span origin);
 /* For the apply of deliveries and settles, by consumer's slot. The message must be ready (held by it). */
@@ -289,7 +332,7 @@ MUST_CHECK int queue_trim_dead(struct model *m, const struct applied *w, struct 
 
 /* When a message that is published now would leave, at schedule_ns or later; 0: not known. */
 uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                          uint64_t schedule_ns, uint8_t priority);
+                          uint64_t schedule_ns, uint8_t priority, uint64_t tenant);
 /* NONE, or DEADLINE: it cannot be met. */
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
                                   struct request *r, const struct queue *q,

@@ -14,7 +14,7 @@
 #include "model/lane.h"
 #include "model/policy.h"
 #include "model/queue_arguments.h"
-#include "model/queue_state.h"
+#include "model/queue_tenant.h"
 #include "model/session.h"
 #include "model/session_state.h"
 
@@ -67,6 +67,7 @@ int queues_create(const struct model *m, struct queues **ret) {
     if (rc == 0) {
         rc = map_init(&s->by_target, TARGET_SHARDS, s, target_matches);
     }
+    rc = rc == 0 && !tenants_init(s) ? E_NOMEM : rc;
     if (rc != 0) {
         queues_free(s);
         return rc;
@@ -132,12 +133,20 @@ static int add_policies(const struct model *m, struct queue *q) {
     return 0;
 }
 
-static void queue_free(struct queue *q) {
+static void queue_free(struct queues *s, struct queue *q) {
     take_own_back(q);
     queue_def_release(&q->def);
     pace_release(&q->pace);
-    free(q->levels);
+    tenant_release(s, q);
+    free(q->ready.levels);
     free(q);
+}
+
+static void free_tenant(struct queues *s, uint32_t tenant) {
+    if (tenant != 0) {
+        free(tenant_at(s, tenant)->ready.levels);
+        tenant_at(s, tenant)->ready.levels = NULL;
+    }
 }
 
 /* Ties own text outside of their cells. A message that is gone has none, one that did not get into a list may. */
@@ -147,6 +156,7 @@ static void free_ties(struct queues *s) {
         if (g->tie != 0) {
             free(tie_at(s, g->tie)->purchase);
             free(tie_at(s, g->tie)->origin);
+            free_tenant(s, tie_at(s, g->tie)->tenant);
         }
     }
 }
@@ -166,12 +176,14 @@ void queues_free(struct queues *s) {
                 free(t->name);
             }
         }
-        queue_free(q);
+        queue_free(s, q);
     }
     roster_release(&s->roster);
     map_release(&s->by_id);
     map_release(&s->by_key);
     map_release(&s->by_target);
+    map_release(&s->by_tenant);
+    slab_release(&s->tenants);
     slab_release(&s->messages);
     slab_release(&s->times);
     slab_release(&s->ties);
@@ -349,7 +361,7 @@ static int queue_make(struct model *m, uint32_t index, struct queue_def *def, st
     q->def = *def;
     int rc = roster_put(&m->queues->roster, index, q, def->name);
     if (rc != 0) {
-        queue_free(q);
+        queue_free(m->queues, q);
         return rc;
     }
     *ret = q;
@@ -375,11 +387,21 @@ static bool storable_name(const struct queue_def *def) {
     return def->amqp ? size >= 1 && size <= QUEUE_NAME_MAX_BYTES : name_valid(span_text(def->name));
 }
 
+static bool storable_weights(const struct queue_def *def) {
+    bool valid = true;
+    for (uint32_t i = 0; i < def->tenant_weights.count; i++) {
+        uint32_t weight = def->tenant_weights.items[i].weight;
+        valid = valid && weight >= 1 && weight <= TENANT_WEIGHT_MAX;
+    }
+    return valid;
+}
+
 int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t file_hash,
               struct queue **ret) {
     bool lane_valid = def->weight >= 1 && def->weight <= LANE_WEIGHT_MAX;
-    if (!storable_name(def) || !pace_def_valid(&def->pace) || !lane_valid ||
-        def->guaranteed_percent > 100 || def->retry.backoffs.count > RETRY_BACKOFFS_MAX) {
+    if (!storable_name(def) || !storable_weights(def) || !pace_def_valid(&def->pace) ||
+        !lane_valid || def->guaranteed_percent > 100 ||
+        def->retry.backoffs.count > RETRY_BACKOFFS_MAX) {
         queue_def_release(def);
         return E_CORRUPT; /* decide would have refused it */
     }
@@ -401,6 +423,7 @@ int queue_put(struct model *m, uint32_t index, struct queue_def *def, uint64_t f
     q->file_hash = file_hash;
     *ret = q;
     rc = pace_define(&q->pace, &q->def.pace);
+    rc = rc != 0 ? rc : tenant_define(m, q);
     if (rc == 0) {
         rc = queue_link_target(m, q);
     }
@@ -430,7 +453,7 @@ void queue_drop(struct model *m, struct queue *q) {
     }
     m->queues->transient -= !q->def.durable;
     roster_remove(&m->queues->roster, q->index);
-    queue_free(q);
+    queue_free(m->queues, q);
 }
 
 uint32_t queue_find(const struct model *m, struct span name) {

@@ -260,6 +260,7 @@ struct queue_info {
     bool paused;
     uint32_t consumers;
     uint32_t policy, operator_policy; /* as POLICY_LIST numbers them; 0: none */
+    uint32_t tenants;                 /* that have messages */
 };
 
 struct message_info {

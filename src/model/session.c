@@ -22,6 +22,7 @@
 #include "model/fact.h"
 #include "model/put.h"
 #include "model/session_state.h"
+#include "model/queue_tenant.h"
 
 #define LIVING_STEPS 1000u /* past so many expired ones the timers must come first */
 #define TAG_MAX      255u
@@ -149,12 +150,12 @@ static bool is_alive(const struct queues *s, const struct message *g, uint64_t n
 }
 
 /* The first ready one that has not expired: timers may not have come to it yet. */
-static uint32_t first_alive(const struct model *m, const struct queue *q, uint64_t now_ns) {
-    uint32_t steps = 0;
-    for (uint32_t level = q->level_count; level > 0; level--) {
-        uint32_t slot = q->levels[level - 1].first;
+static uint32_t first_alive_of(const struct model *m, const struct ready_set *set, uint64_t now_ns,
+                               uint32_t *steps) {
+    for (uint32_t level = set->level_count; level > 0; level--) {
+        uint32_t slot = set->levels->lists[level - 1].first;
         while (slot != 0 && !is_alive(m->queues, message_at(m->queues, slot), now_ns)) {
-            if (++steps == LIVING_STEPS) {
+            if (++*steps == LIVING_STEPS) {
                 return 0;
             }
             slot = message_at(m->queues, slot)->next;
@@ -164,6 +165,16 @@ static uint32_t first_alive(const struct model *m, const struct queue *q, uint64
         }
     }
     return 0;
+}
+
+static uint32_t first_alive(const struct model *m, const struct queue *q, uint64_t now_ns) {
+    uint32_t steps = 0, at = 0, slot = 0;
+    const struct ready_set *set;
+    while (slot == 0 && steps < LIVING_STEPS &&
+           (set = tenant_next_set(m->queues, q, &at)) != NULL) {
+        slot = first_alive_of(m, set, now_ns, &steps);
+    }
+    return slot;
 }
 
 static void emit_delivered(struct decision *d, uint64_t message, uint64_t session, uint32_t number,
@@ -389,7 +400,7 @@ bool session_decide_trim(const struct model *m, struct decision *d) {
         return false;
     }
     const struct queue *q = CONTAINER_OF(n, const struct queue, trim);
-    (void)exchange_emit_death(m, d, queue_first_ready(q), DEAD_MAXLEN);
+    (void)exchange_emit_death(m, d, queue_first_ready(m->queues, q), DEAD_MAXLEN);
     return true;
 }
 

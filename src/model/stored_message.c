@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <endian.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "model/fact.h"
@@ -56,6 +57,22 @@ size_t envelope_extra_bytes(const struct envelope *e) {
         bytes += text_of(e, i)->size;
     }
     return bytes;
+}
+
+struct span envelope_header(const struct envelope *e, const char *name) {
+    struct span lines = e->headers;
+    size_t size = strlen(name);
+    while (lines.size > 0) {
+        const uint8_t *end = memchr(lines.data, '\n', lines.size);
+        size_t line = end != NULL ? (size_t)(end - lines.data) : lines.size;
+        if (line > size + 2 && lines.data[size] == ':' &&
+            strncasecmp((const char *)lines.data, name, size) == 0) {
+            return span_of(lines.data + size + 2, line - size - 2);
+        }
+        size_t step = end != NULL ? line + 1 : line;
+        lines = span_of(lines.data + step, lines.size - step);
+    }
+    return span_of(NULL, 0);
 }
 
 static inline uint8_t *store_u16(uint8_t *at, uint16_t v) {

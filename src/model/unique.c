@@ -1,35 +1,17 @@
 #include "model/unique.h"
 
-#include <strings.h>
-
 #include "base/amqp_table.h"
 #include "model/dedup.h"
 
 #define SCOPE       UINT64_C(0x616d71702e646570) /* stands in the log */
 #define AMQP_HEADER "x-deduplication-id"
 
-/* The value of a header among "Name: value\n" lines; empty: it is not there. */
-static struct span line_value(struct span lines, const char *name) {
-    size_t size = strlen(name);
-    while (lines.size > 0) {
-        const uint8_t *end = memchr(lines.data, '\n', lines.size);
-        size_t line = end != NULL ? (size_t)(end - lines.data) : lines.size;
-        if (line > size + 2 && lines.data[size] == ':' &&
-            strncasecmp((const char *)lines.data, name, size) == 0) {
-            return span_of(lines.data + size + 2, line - size - 2);
-        }
-        size_t step = end != NULL ? line + 1 : line;
-        lines = span_of(lines.data + step, lines.size - step);
-    }
-    return span_of(NULL, 0);
-}
-
 struct span unique_key(const struct queue *q, const struct publish *p) {
     if (q->def.dedup == DEDUP_NONE) {
         return span_of(NULL, 0);
     }
     struct span value = q->def.unique_header[0] != '\0'
-                            ? line_value(p->envelope.headers, q->def.unique_header)
+                            ? envelope_header(&p->envelope, q->def.unique_header)
                             : span_of(NULL, 0);
     return value.size > 0 ? value : p->unique_key;
 }

@@ -38,6 +38,7 @@ static const struct field limit_fields[] = {
     COUNT_FIELD("entries", settings.model_limits.entries),
     COUNT_FIELD("dedupKeys", settings.model_limits.dedup_keys),
     TIME_FIELD("dedupTtl", settings.model_limits.dedup_ttl_ns, NS_PER_SECOND, YEAR),
+    COUNT_FIELD("tenants", settings.model_limits.tenants),
     COUNT_FIELD("destinations", settings.model_limits.destinations),
     COUNT_FIELD("receipts", settings.model_limits.receipts),
     TIME_FIELD("receiptTtl", settings.model_limits.receipt_ttl_ns, NS_PER_SECOND, YEAR),

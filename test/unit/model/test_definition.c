@@ -93,6 +93,11 @@ static void test_queue_round_trip(void **state) {
     a.unique_until = UNIQUE_UNTIL_DELIVERED;
     a.unique_answer = UNIQUE_REFUSES;
     assert_int_equal(def_set_text(&a.unique_header, span_text("X-Order")), 0);
+    assert_int_equal(def_set_text(&a.tenant_header, span_text("X-Tenant")), 0);
+    a.tenant_weights.items = calloc(1, sizeof *a.tenant_weights.items);
+    a.tenant_weights.count = 1;
+    assert_int_equal(weight_def_init(a.tenant_weights.items), 0);
+    a.tenant_weights.items[0].weight = 20;
     assert_int_equal(queue_def_encode(&a, &out), 0);
     struct reader r;
     struct queue_def b;
@@ -131,6 +136,8 @@ static void test_queue_round_trip(void **state) {
     assert_true(b.dedup == DEDUP_BY_MESSAGE_ID && b.dedup_ttl_ns == 17);
     assert_true(b.unique_until == UNIQUE_UNTIL_DELIVERED && b.unique_answer == UNIQUE_REFUSES);
     assert_string_equal(b.unique_header, "X-Order");
+    assert_string_equal(b.tenant_header, "X-Tenant");
+    assert_true(b.tenant_weights.count == 1 && b.tenant_weights.items[0].weight == 20);
     queue_def_release(&a);
     queue_def_release(&b);
 }
