@@ -22,6 +22,7 @@
 #define LAUNCHES_A_TURN     256u /* then the sockets are looked at again */
 #define RETRY_TICK_MS       1u
 #define STOP_TICK_MS        5u
+#define TURNS_GATHER_NS     (2 * NS_PER_MS) /* one is so late, so that the next one goes with it */
 
 /* ---- starts ---- */
 
@@ -48,6 +49,44 @@ static void starts_drop_first(struct starts *s) {
     s->count--;
 }
 
+static void turn_moved(void *owner, const struct heap_entry *e, uint32_t index) {
+    (void)owner; /* only the first one is ever taken out */
+    (void)e;
+    (void)index;
+}
+
+static void early_init(struct early *early) {
+    heap_init(&early->turns, early, turn_moved);
+    slab_init(&early->cells, sizeof(struct attempt_start), UINT32_MAX - 1);
+}
+
+static void early_release(struct early *early) {
+    heap_release(&early->turns);
+    slab_release(&early->cells);
+}
+
+static uint64_t turn_of(const struct attempt_start *start) {
+    return start->decided_ns + start->ahead_ns;
+}
+
+static bool early_put(struct early *early, const struct attempt_start *start) {
+    uint32_t cell;
+    if (slab_take(&early->cells, &cell) != 0) {
+        return false;
+    }
+    if (heap_insert(&early->turns, (struct heap_entry){turn_of(start), cell, 0}) != 0) {
+        slab_give(&early->cells, cell);
+        return false;
+    }
+    *(struct attempt_start *)slab_at(&early->cells, cell) = *start;
+    return true;
+}
+
+static void early_drop_first(struct early *early) {
+    slab_give(&early->cells, heap_first(&early->turns)->ref);
+    heap_remove(&early->turns, 1);
+}
+
 void dispatch_wake(struct dispatch *d) {
     pthread_mutex_lock(&d->lock);
     if (d->running) {
@@ -71,11 +110,30 @@ void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size
 
 /* ---- a turn of the loop ---- */
 
-static void take_inbox(struct dispatch *d) {
+static void on_turn(uv_timer_t *turn) {
+    (void)turn; /* before_wait looks whose turn it is */
+}
+
+/* Those whose turn it is get in line. Without memory for that they keep their place. */
+static void take_early(struct dispatch *d, uint64_t now_ns) {
+    const struct heap_entry *first;
+    while ((first = heap_first(&d->early.turns)) != NULL && first->due_ns <= now_ns &&
+           starts_put(&d->waiting, slab_at(&d->early.cells, first->ref))) {
+        early_drop_first(&d->early);
+    }
+    if (first != NULL) {
+        uint64_t wait_ns = first->due_ns > now_ns ? first->due_ns - now_ns : 0;
+        uv_timer_start(&d->turn, on_turn, (wait_ns + TURNS_GATHER_NS) / NS_PER_MS + 1, 0);
+    }
+}
+
+static void take_inbox(struct dispatch *d, uint64_t now_ns) {
     pthread_mutex_lock(&d->lock);
     bool all = true;
     while (d->inbox.count > 0 && all) {
-        all = starts_put(&d->waiting, &d->inbox.items[d->inbox.first]);
+        const struct attempt_start *start = &d->inbox.items[d->inbox.first];
+        all =
+            turn_of(start) > now_ns ? early_put(&d->early, start) : starts_put(&d->waiting, start);
         if (all) {
             starts_drop_first(&d->inbox);
         }
@@ -137,6 +195,10 @@ static void abandon_waiting(struct dispatch *d) {
     while (d->waiting.count > 0) {
         starts_drop_first(&d->waiting);
     }
+    atomic_fetch_add(&d->abandoned, d->early.turns.count);
+    while (d->early.turns.count > 0) {
+        early_drop_first(&d->early);
+    }
 }
 
 static void abandon_under_way(struct dispatch *d) {
@@ -155,6 +217,7 @@ static void close_own_handles(struct dispatch *d) {
     uv_close((uv_handle_t *)&d->wake, NULL);
     pthread_mutex_unlock(&d->lock);
     uv_close((uv_handle_t *)&d->tick, NULL);
+    uv_close((uv_handle_t *)&d->turn, NULL);
     uv_close((uv_handle_t *)&d->before_wait, NULL);
 }
 
@@ -179,7 +242,9 @@ static void try_to_stop(struct dispatch *d) {
 
 static void before_wait(uv_prepare_t *prepare) {
     struct dispatch *d = prepare->data;
-    take_inbox(d);
+    uint64_t now_ns = clock_monotonic_ns();
+    take_inbox(d, now_ns);
+    take_early(d, now_ns);
     if (d->stopping) {
         reports_submit(&d->reports, d->engine);
         try_to_stop(d);
@@ -192,7 +257,7 @@ static void before_wait(uv_prepare_t *prepare) {
     if (d->reports.wait) {
         tick_in(d, RETRY_TICK_MS);
     }
-    atomic_store(&d->under_way_shown, d->under_way_count + d->waiting.count);
+    atomic_store(&d->under_way_shown, d->under_way_count + d->waiting.count + d->early.turns.count);
 }
 
 static void on_wake(uv_async_t *wake) {
@@ -245,6 +310,7 @@ static int init_loop(struct dispatch *d) {
     }
     uv_prepare_init(&d->loop, &d->before_wait); /* these two cannot fail */
     uv_timer_init(&d->loop, &d->tick);
+    uv_timer_init(&d->loop, &d->turn);
     d->before_wait.data = d;
     int rc = transport_init(&d->transport, &d->loop, d->options.connections_max, handle_done, d);
     checks_init(&d->checks, d);
@@ -275,6 +341,7 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
         return E_NOMEM;
     }
     set_options(d, options);
+    early_init(&d->early);
     list_init(&d->under_way);
     list_init(&d->asking);
     rng_init(&d->random, random_seed());
@@ -343,6 +410,7 @@ void dispatch_free(struct dispatch *d) {
     reports_release(&d->reports);
     free(d->inbox.items);
     free(d->waiting.items);
+    early_release(&d->early);
     pthread_mutex_destroy(&d->lock);
     free(d->user_agent);
     free(d);

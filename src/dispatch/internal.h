@@ -1,8 +1,8 @@
 /*
  * dispatch/internal.h - the parts of dispatch as they see each other. Included under dispatch/ only.
  *
- *      dispatch_start --inbox--> waiting --launch--> call under way --done--> report --engine_submit-->
- *      (any thread)              (FIFO)              (curl)                   (one chain a loop turn)
+ *      dispatch_start --inbox--> early --> waiting --launch--> call under way --done--> report --engine_submit-->
+ *      (any thread)       (till its turn)  (FIFO)              (curl)                   (one chain a loop turn)
  *
  * Everything but the inbox, the free reports and the numbers belongs to the loop's thread.
  */
@@ -14,9 +14,11 @@
 #include <stdatomic.h>
 #include <uv.h>
 
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "base/slab.h"
 #include "dispatch/check.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/excerpt.h"
@@ -159,6 +161,12 @@ struct starts {
     uint32_t first, count, capacity;
 };
 
+/* Starts whose turn is still to come. */
+struct early {
+    struct heap turns; /* ref: a cell */
+    struct slab cells; /* struct attempt_start */
+};
+
 struct dispatch {
     struct dispatch_options options;
     char *user_agent;      /* owns */
@@ -180,7 +188,9 @@ struct dispatch {
     struct targets targets;
     struct reports reports;
     struct checks checks;
+    struct early early;
     struct starts waiting;
+    uv_timer_t turn; /* runs while there are early ones */
     struct list under_way;
     struct list asking; /* struct token: under way */
     uint32_t under_way_count;

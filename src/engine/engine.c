@@ -17,9 +17,15 @@
 #define SNAPSHOT_EVERY_BYTES_DEFAULT (256ull << 20)
 #define COMPACT_LIVE_SHARE_DEFAULT   0.3
 #define FLUSH_WAIT_NS                (5 * NS_PER_MS)
+#define ENDS_WAIT_NS                 (20 * NS_PER_MS)
 #define CALL_LOOK_NS                 (50 * NS_PER_MS) /* how soon a waiting call sees that the log died */
 
 /* ---- the way in ---- */
+
+/* Lock held. */
+static bool has_work(const struct intake *in) {
+    return in->urgent || (in->first != NULL && !in->ends_wait);
+}
 
 /* Signalled after the lock was given back: else whoever wakes only waits for it. */
 static void intake_push(struct intake *in, struct engine_request *first,
@@ -31,9 +37,10 @@ static void intake_push(struct intake *in, struct engine_request *first,
     else
         in->first = first;
     in->last = last;
-    bool sleeping = in->sleeping;
+    in->urgent = in->urgent || !first->port->may_wait;
+    bool wake = in->sleeping && has_work(in);
     pthread_mutex_unlock(&in->lock);
-    if (sleeping)
+    if (wake)
         pthread_cond_signal(&in->wake);
 }
 
@@ -41,7 +48,7 @@ static struct engine_request *intake_take(struct intake *in) {
     pthread_mutex_lock(&in->lock);
     struct engine_request *first = in->first;
     in->first = in->last = NULL;
-    in->nudged = false;
+    in->nudged = in->urgent = false;
     pthread_mutex_unlock(&in->lock);
     return first;
 }
@@ -111,12 +118,13 @@ int engine_submit(struct engine *e, struct engine_request *first, struct engine_
 /* ---- the engine thread ---- */
 
 /* Sleeps until there is a request, a nudge, the planned time, or the end. False: the end. */
-static bool wait_for_work(struct engine *e, uint64_t wake_ns) {
+static bool wait_for_work(struct engine *e, uint64_t wake_ns, bool ends_wait) {
     struct intake *in = &e->intake;
     struct timespec until = engine_timespec(wake_ns);
     pthread_mutex_lock(&in->lock);
     in->sleeping = true;
-    while (in->first == NULL && !in->nudged && !in->stopping) {
+    in->ends_wait = ends_wait;
+    while (!has_work(in) && !in->nudged && !in->stopping) {
         if (wake_ns == UINT64_MAX)
             pthread_cond_wait(&in->wake, &in->lock);
         else if (pthread_cond_timedwait(&in->wake, &in->lock, &until) == ETIMEDOUT)
@@ -135,18 +143,31 @@ static bool all_may_wait(const struct engine_request *first) {
     return q == NULL;
 }
 
-/*
- * Whether what was appended in this turn is to be flushed, or may wait. At 500 paced attempts a second an end flushes with the
- * next start, which halves the flushes.
- */
+/* Whether what was appended in this turn is to be flushed, or may wait for what comes next. */
 static bool flush_now(struct engine *e, bool may_wait) {
     uint64_t now_ns = engine_monotonic_ns(e);
     if (may_wait && e->flush_by_ns == 0)
         e->flush_by_ns = now_ns + FLUSH_WAIT_NS;
-    bool now = !may_wait || now_ns >= e->flush_by_ns;
+    bool now = !may_wait || e->flush_due || now_ns >= e->flush_by_ns;
     if (now)
         e->flush_by_ns = 0;
+    e->flush_due = false;
     return now;
+}
+
+/*
+ * At 500 paced attempts a second the machine is woken for each few of them, and being woken is what they cost. So where
+ * no end lets anything begin, ends wait for the next starts and are flushed with them, by this thread, since nobody
+ * would use the time of the flush.
+ */
+static bool ends_may_wait(struct engine *e, uint64_t wake_ns) {
+    uint64_t now_ns = engine_monotonic_ns(e);
+    return wake_ns < now_ns + ENDS_WAIT_NS && !model_end_is_awaited(e->model, engine_now_ns(e));
+}
+
+static void flush(struct engine *e, bool in_place) {
+    if (!in_place || log_flush(e->log) == E_BUSY)
+        log_commit(e->log);
 }
 
 static void *engine_main(void *arg) {
@@ -155,19 +176,19 @@ static void *engine_main(void *arg) {
     prctl(PR_SET_TIMERSLACK, 1000);
     for (;;) {
         struct engine_request *first = intake_take(&e->intake);
-        bool may_wait =
-            first != NULL && all_may_wait(first); /* starts and timers flush by themselves */
+        bool may_wait = first != NULL && all_may_wait(first);
         pthread_mutex_lock(&e->lock);
         sequencer_work(e, first);
         uint64_t wake_ns = e->broken ? UINT64_MAX : sequencer_next_wake_ns(e);
-        bool flush = flush_now(e, may_wait);
+        bool ends_wait = !e->broken && ends_may_wait(e, wake_ns);
+        bool due = flush_now(e, may_wait);
         if (e->flush_by_ns != 0 && e->flush_by_ns < wake_ns)
             wake_ns = e->flush_by_ns;
         e->planned_wake_ns = wake_ns;
         pthread_mutex_unlock(&e->lock);
-        if (flush)
-            log_commit(e->log);
-        if (!wait_for_work(e, wake_ns))
+        if (due)
+            flush(e, ends_wait && (first == NULL || may_wait));
+        if (!wait_for_work(e, wake_ns, ends_wait))
             return NULL;
     }
 }

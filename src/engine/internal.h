@@ -36,6 +36,8 @@ struct intake {
     struct engine_request *last;  /* link */
     bool sleeping;                /* the engine thread waits on `wake` */
     bool nudged;                  /* its plan is out of date: it must look again */
+    bool urgent;                  /* somebody waits for the answer of one of them */
+    bool ends_wait;               /* what is not urgent is taken at the planned time */
     bool stopping;
 };
 
@@ -115,6 +117,7 @@ struct engine {
     struct engine_stats stats;
     uint64_t flush_by_ns; /* monotonic: what may wait has waited long enough; 0: nothing waits */
     uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
+    bool flush_due;           /* timers or starts were appended that wait for the disk */
     bool broken;              /* apply failed after append: the process must end */
     bool recovering;          /* there may be attempts of unknown outcome: nothing starts */
     bool short_of_room;       /* timers and starts wait for room */

@@ -309,7 +309,9 @@ static void run_timers(struct engine *e, uint64_t now_ns) {
         if (gather(e, now_ns, next_timer, &facts) == 0 || e->broken)
             return;
         append_gathered(e, now_ns, facts);
-        log_commit(e->log);
+        e->flush_due = true;
+        if (model_next_due_ns(e->model) <= now_ns)
+            log_commit(e->log);
     }
 }
 
@@ -319,6 +321,7 @@ static bool next_start(struct engine *e, struct decision *d) {
         return false;
     if (start.message == 0)
         return true; /* a retry was put off: nothing to send */
+    start.decided_ns = e->timekeeper.monotonic_ns;
     int error = replies_hold_start(e, &start, d->position);
     if (error != 0)
         d->failed = true;
@@ -338,9 +341,10 @@ static void run_starts(struct engine *e, uint64_t now_ns) {
         if (n == 0 || e->broken)
             return;
         append_gathered(e, now_ns, facts);
-        log_commit(e->log);
+        e->flush_due = true;
         if (n < GATHER_MAX)
             return;
+        log_commit(e->log); /* goes on its way while the next ones are decided */
     }
 }
 

@@ -209,10 +209,12 @@ bool destination_decide_start(const struct model *m, struct decision *d,
     for (struct list_node *n = list_first(active); n != NULL; n = list_next(active, n)) {
         const struct destination *home = CONTAINER_OF(n, struct destination, active);
         struct message_view view;
-        uint64_t wait_ns, next_ns;
+        uint64_t wait_ns, next_ns, ahead_ns;
         const struct destination *t = destination_route(m, home, d->now_ns, &wait_ns);
-        if (wait_ns == 0 && destination_pick(m, home, d->now_ns, &view, &next_ns) != 0) {
+        if (wait_ns == 0 && destination_pick(m, home, d->now_ns, &view, &next_ns) != 0 &&
+            destination_turn_ns(m, t, view.queue, d->now_ns, &ahead_ns) == 0) {
             decide_to(m, d, t, home, &view, ret_start);
+            ret_start->ahead_ns = ahead_ns;
             return true;
         }
     }

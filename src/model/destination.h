@@ -52,6 +52,7 @@ MUST_CHECK int destination_reserve(struct model *m, uint32_t destination, uint32
 bool destination_decide_start(const struct model *m, struct decision *d,
                               struct attempt_start *ret_start);
 uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns);
+bool destination_end_is_awaited(const struct model *m, uint64_t now_ns);
 bool destination_decide_recovery(const struct model *m, struct decision *d);
 
 /*

@@ -26,6 +26,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
+
+/* As late a start may be that is not decided ahead, without being lost: of the allowance of a burst chosen by rate. */
+#define LATENESS_NS (6 * NS_PER_MS)
+
 static struct ready_node *node_at(const struct destinations *s, uint32_t queue) {
     assert(QUEUE_SLOT(queue) < s->ready_slots);
     return &s->ready[QUEUE_SLOT(queue)];
@@ -244,6 +249,19 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
     return queue;
 }
 
+static bool decides_ahead(const struct model *m, const struct destination *t, uint32_t queue) {
+    return m->destinations->ready[QUEUE_SLOT(queue)].destination == t->index &&
+           queue_is_all_there_is(m, queue);
+}
+
+uint64_t destination_turn_ns(const struct model *m, const struct destination *t, uint32_t queue,
+                             uint64_t now_ns, uint64_t *ret_ahead_ns) {
+    uint64_t ahead_ns = limits_ahead_ns(&t->limits, now_ns);
+    bool ahead = decides_ahead(m, t, queue);
+    *ret_ahead_ns = ahead ? ahead_ns : 0;
+    return ahead || ahead_ns < LATENESS_NS ? 0 : ahead_ns - LATENESS_NS;
+}
+
 /* When this destination can start something: now_ns if at once, UINT64_MAX if only a request can tell. */
 static uint64_t next_of(const struct model *m, const struct destination *t, uint64_t now_ns) {
     uint64_t wait_ns;
@@ -251,16 +269,19 @@ static uint64_t next_of(const struct model *m, const struct destination *t, uint
     if (wait_ns == PACE_WAIT_FOR_END) {
         return UINT64_MAX;
     }
-    if (wait_ns > 0) {
-        wait_ns += limits_gather_ns(&to->limits); /* a turn of the engine costs more than a start */
-    }
-    uint64_t own_ns = now_ns + wait_ns;
     struct message_view view;
     uint64_t queue_ns;
-    if (destination_pick(m, t, now_ns, &view, &queue_ns) != 0) {
-        return own_ns;
+    uint32_t queue = destination_pick(m, t, now_ns, &view, &queue_ns);
+    if (queue != 0) {
+        uint64_t ahead_ns, turn_ns = destination_turn_ns(m, to, queue, now_ns, &ahead_ns);
+        wait_ns = wait_ns > turn_ns ? wait_ns : turn_ns;
+        if (wait_ns > 0) { /* a turn of the engine costs more than a start */
+            wait_ns += decides_ahead(m, to, queue) ? limits_lead_ns(&to->limits)
+                                                   : limits_gather_ns(&to->limits);
+        }
     }
-    return queue_ns > own_ns ? queue_ns : own_ns;
+    uint64_t own_ns = now_ns + wait_ns;
+    return queue != 0 || own_ns > queue_ns ? own_ns : queue_ns;
 }
 
 uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns) {
@@ -274,6 +295,22 @@ uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns) {
         next_ns = at_ns < next_ns ? at_ns : next_ns;
     }
     return next_ns;
+}
+
+/* Not where one destination has all attempts under way, goes by its rate alone, and no message waits for its key. */
+bool destination_end_is_awaited(const struct model *m, uint64_t now_ns) {
+    const struct destinations *s = m->destinations;
+    struct list_node *n = list_first(&s->active);
+    if (n == NULL || list_next(&s->active, n) != NULL) {
+        return true;
+    }
+    const struct destination *t = CONTAINER_OF(n, struct destination, active);
+    uint64_t wait_ns, queue_ns;
+    struct message_view view;
+    uint32_t queue = destination_pick(m, t, now_ns, &view, &queue_ns);
+    return destination_route(m, t, now_ns, &wait_ns) != t || wait_ns == PACE_WAIT_FOR_END ||
+           queue == 0 || !decides_ahead(m, t, queue) || limits_lead_ns(&t->limits) == 0 ||
+           queue_has_blocked(m, queue) || s->attempt_cells.live != limits_in_flight(&t->limits);
 }
 
 void destination_ready_check(const struct model *m) {

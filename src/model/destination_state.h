@@ -157,6 +157,13 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
 void destination_ready_turn(struct model *m, struct destination *t, uint32_t queue,
                             uint64_t now_ns);
 void destination_ready_ended(struct model *m, uint32_t queue, uint64_t now_ns);
+/*
+ * How long until a start from `queue` towards `t` may be decided, as far as turns on the even grid go (pace_lead_ns), and how
+ * long after that it may leave. A queue that is alone is decided ahead, several starts at once, since a turn of engine and
+ * disk costs more than a start; where something more urgent might come in between, only shortly before and leaving at once.
+ */
+uint64_t destination_turn_ns(const struct model *m, const struct destination *t, uint32_t queue,
+                             uint64_t now_ns, uint64_t *ret_ahead_ns);
 void destination_ready_check(const struct model *m);
 
 /* ---- destination_save.c ---- */

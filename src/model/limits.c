@@ -7,6 +7,7 @@
 #include "base/error.h"
 
 #define GATHER_MAX_NS (2 * NS_PER_MS)
+#define FLUSH_NS      NS_PER_MS /* what is decided so long before its turn is durable by then */
 
 void limits_init(struct limits *l) {
     *l = (struct limits){0};
@@ -152,6 +153,32 @@ uint64_t limits_gather_ns(const struct limits *l) {
         least_ns = spare_ns < least_ns ? spare_ns : least_ns;
     }
     return least_ns != UINT64_MAX ? least_ns : 0;
+}
+
+uint64_t limits_lead_ns(const struct limits *l) {
+    uint64_t least_ns = UINT64_MAX;
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct pace_def *def = &l->paces[i].def;
+        uint64_t lead_ns = pace_lead_ns(&l->paces[i]);
+        lead_ns = lead_ns > FLUSH_NS ? lead_ns - FLUSH_NS : 0;
+        uint64_t interval_ns = def->count != 0 ? def->period_ns / def->count : 0;
+        if (interval_ns != 0 && interval_ns <= lead_ns) {
+            lead_ns -= lead_ns % interval_ns;
+        }
+        if (def->count != 0 && lead_ns < least_ns) {
+            least_ns = lead_ns;
+        }
+    }
+    return least_ns != UINT64_MAX ? least_ns : 0;
+}
+
+uint64_t limits_ahead_ns(const struct limits *l, uint64_t now_ns) {
+    uint64_t longest_ns = 0;
+    for (uint32_t i = 0; i < l->count; i++) {
+        uint64_t ahead_ns = pace_ahead_ns(&l->paces[i], now_ns);
+        longest_ns = ahead_ns > longest_ns ? ahead_ns : longest_ns;
+    }
+    return longest_ns;
 }
 
 uint32_t limits_concurrency(const struct limits *l) {

@@ -305,6 +305,10 @@ uint64_t model_next_start_ns(const struct model *m, uint64_t now_ns) {
     return destination_next_start_ns(m, now_ns);
 }
 
+bool model_end_is_awaited(const struct model *m, uint64_t now_ns) {
+    return destination_end_is_awaited(m, now_ns);
+}
+
 bool model_decide_delivery(const struct model *m, struct decision *d, struct delivery *ret) {
     return session_decide_delivery(m, d, ret);
 }

@@ -88,6 +88,8 @@ bool model_decide_trim(const struct model *m, struct decision *d);
  * if at once, UINT64_MAX if only a request can change it. O(destinations with waiting work).
  */
 uint64_t model_next_start_ns(const struct model *m, uint64_t now_ns);
+/* Whether the end of an attempt might let one begin before that. */
+bool model_end_is_awaited(const struct model *m, uint64_t now_ns);
 
 /* After a restart: emits "outcome unknown" for one attempt that was under way. False: none left. */
 bool model_decide_recovery(const struct model *m, struct decision *d);

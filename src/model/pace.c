@@ -65,15 +65,16 @@ bool pace_def_valid(const struct pace_def *def) {
 
 /*
  * An allowance of one makes every start that comes a little late a start lost for ever: at 500/s on a busy
- * machine 15 % of the limit went unused. Smooth can give 8 ms without being seen (1 %); strict does not rest
- * on GCRA, so there it is only as small as evenness wants.
+ * machine 15 % of the limit went unused. Smooth has 16 ms, of which pace_lead_ns says what they are used for;
+ * strict does not rest on GCRA, so there it is only as small as evenness wants.
  */
-uint32_t pace_burst(const struct pace_def *def) {
-    if (def->burst != 0) {
-        return def->burst;
-    }
-    uint32_t burst = def->count / (def->mode == PACE_STRICT ? 10 : 125);
+static uint32_t burst_by_rate(const struct pace_def *def) {
+    uint32_t burst = def->count / (def->mode == PACE_STRICT ? 10 : 62);
     return burst > 1 ? burst : 1;
+}
+
+uint32_t pace_burst(const struct pace_def *def) {
+    return def->burst != 0 ? def->burst : burst_by_rate(def);
 }
 
 /* What `starts` starts cost: starts * period / count. */
@@ -263,6 +264,23 @@ uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns) {
 
 static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
+}
+
+uint64_t pace_lead_ns(const struct pace *p) {
+    bool wished = pace_burst(&p->def) != burst_by_rate(&p->def);
+    if (p->def.count == 0 || is_strict(&p->def) || wished) {
+        return 0;
+    }
+    return cost_of(&p->def, pace_burst(&p->def) - 1).ns;
+}
+
+uint64_t pace_ahead_ns(const struct pace *p, uint64_t now_ns) {
+    uint64_t lead_ns = pace_lead_ns(p);
+    if (lead_ns == 0) {
+        return 0;
+    }
+    uint64_t turn_ns = earliest_ns(p) + lead_ns;
+    return turn_ns > now_ns ? turn_ns - now_ns : 0;
 }
 
 static uint64_t tokens_left(const struct pace *p, uint64_t now_ns) {

@@ -47,7 +47,7 @@ struct pace {
 
 /* count, period and burst in their ranges: what pace_define may be given. */
 bool pace_def_valid(const struct pace_def *def);
-/* The burst that holds, which a DEFINED fact says, so that replay does not choose: the one given, or what 8 ms (smooth) or 100 ms (strict) let pass, at least 1. */
+/* The burst that holds, which a DEFINED fact says, so that replay does not choose: the one given, or what 16 ms (smooth) or 100 ms (strict) let pass, at least 1. */
 uint32_t pace_burst(const struct pace_def *def);
 
 void pace_init(struct pace *p);
@@ -56,6 +56,13 @@ void pace_release(struct pace *p);
 MUST_CHECK int pace_define(struct pace *p, const struct pace_def *def);
 /* 0: may start now. Else ns to wait; PACE_WAIT_FOR_END: only an end can free a place. Changes nothing. */
 uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
+/*
+ * How long a start may be decided before its turn on an even grid, so that a few are decided together: the allowance of a
+ * burst that was chosen by the rate. Whoever wished a burst gets it at once, and strict has none: 0.
+ */
+uint64_t pace_lead_ns(const struct pace *p);
+/* How long until the turn of the next start, which may be decided now or within that time; 0 without a lead. */
+uint64_t pace_ahead_ns(const struct pace *p, uint64_t now_ns);
 /* Starts that may follow at once, for people to see: by burst, tokens and concurrency. UINT64_MAX: no limit. */
 uint64_t pace_left(const struct pace *p, uint64_t now_ns);
 /* pace_wait_ns must have been 0. */

@@ -470,6 +470,23 @@ struct pace *queue_pace(struct model *m, uint32_t queue) {
     return q == NULL ? NULL : &q->pace;
 }
 
+bool queue_is_all_there_is(const struct model *m, uint32_t queue) {
+    const struct queue *q = queue_at(m->queues, queue);
+    if (q == NULL || q->target == 0 || target_at(m->queues, q->target)->refs != 1) {
+        return false;
+    }
+    int levels = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        levels += __builtin_popcountll(q->level_bits[i]);
+    }
+    return levels <= 1;
+}
+
+bool queue_has_blocked(const struct model *m, uint32_t queue) {
+    const struct queue *q = queue_at(m->queues, queue);
+    return q != NULL && q->counts[MESSAGE_BLOCKED] > 0;
+}
+
 const struct pace *queue_pace_view(const struct model *m, uint32_t queue) {
     const struct queue *q = queue_at(m->queues, queue);
     return q == NULL ? NULL : &q->pace;

@@ -241,6 +241,8 @@ struct attempt_start {
     uint32_t endpoint; /* id, see endpoint_id; 0: the destination's own URL */
     uint64_t timeout_ns;
     uint64_t scheduled_ns;
+    uint64_t ahead_ns;   /* so long after the decision is its turn: it must not leave before */
+    uint64_t decided_ns; /* monotonic; the engine's */
     char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 

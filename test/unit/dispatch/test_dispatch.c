@@ -133,14 +133,18 @@ static void set_up(struct fixture *f) {
     assert_int_equal(dispatch_create(&options, &f->dispatch), 0);
 }
 
+static struct attempt_start start_of(uint64_t message, uint32_t destination) {
+    return (struct attempt_start){.message = message,
+                                  .address = 1000 + message,
+                                  .attempt = 1,
+                                  .destination = destination,
+                                  .destination_generation = 1,
+                                  .timeout_ns = NS_PER_SECOND,
+                                  .queue = "q"};
+}
+
 static void start(struct fixture *f, uint64_t message, uint32_t destination) {
-    struct attempt_start s = {.message = message,
-                              .address = 1000 + message,
-                              .attempt = 1,
-                              .destination = destination,
-                              .destination_generation = 1,
-                              .timeout_ns = NS_PER_SECOND,
-                              .queue = "q"};
+    struct attempt_start s = start_of(message, destination);
     dispatch_start(f->dispatch, &s, 1);
 }
 
@@ -174,6 +178,48 @@ static void starts_may_come_before_the_engine(void **state) {
     assert_int_equal(f.engine.last.error, ATTEMPT_CONNECT);
     assert_true(f.engine.last.retriable);
     assert_int_equal(f.engine.last.status, 0);
+}
+
+/* Handed over together, in any order; none leaves before its turn. */
+static void none_leaves_before_its_turn(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    uint64_t begun_ns = clock_monotonic_ns();
+    static const uint64_t ahead_ms[] = {120, 40, 80, 0};
+    for (uint64_t i = 0; i < 4; i++) {
+        struct attempt_start s = start_of(i, 1);
+        s.decided_ns = begun_ns;
+        s.ahead_ns = ahead_ms[i] * NS_PER_MS;
+        dispatch_start(f.dispatch, &s, 1);
+    }
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    for (uint32_t ended = 1; ended <= 4; ended++) {
+        wait_ended(&f, ended);
+        assert_true(clock_monotonic_ns() >= begun_ns + (ended - 1) * 40 * NS_PER_MS);
+    }
+    tear_down(&f);
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(f.engine.seen[i], 1);
+    }
+}
+
+static void stopped_before_its_turn_it_is_abandoned(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct attempt_start s = start_of(1, 1);
+    s.decided_ns = clock_monotonic_ns();
+    s.ahead_ns = 60 * NS_PER_SECOND;
+    dispatch_start(f.dispatch, &s, 1);
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    dispatch_stop(f.dispatch, 10);
+    struct dispatch_stats stats;
+    dispatch_stats(f.dispatch, &stats);
+    assert_int_equal(stats.abandoned, 1);
+    assert_int_equal(f.engine.ended, 0);
+    dispatch_free(f.dispatch);
+    close(f.listener);
 }
 
 static void each_ends_once_however_busy_the_engine(void **state) {
@@ -257,6 +303,8 @@ static void never_run_it_goes_quietly(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_may_come_before_the_engine),
+        cmocka_unit_test(none_leaves_before_its_turn),
+        cmocka_unit_test(stopped_before_its_turn_it_is_abandoned),
         cmocka_unit_test(each_ends_once_however_busy_the_engine),
         cmocka_unit_test(a_corrupt_body_is_lost),
         cmocka_unit_test(a_moved_body_is_found),

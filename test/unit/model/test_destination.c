@@ -41,7 +41,7 @@ static void defined_again_it_changes(void **state) {
     assert_int_equal(push_define_destination(&w, "out", push_pace(500, 0)), REFUSAL_NONE);
     uint32_t first, second;
     struct destination_def def = decode_get(&w, "out", &first);
-    assert_int_equal(pace_burst(&def.pace), 4); /* by default what 8 ms may pass */
+    assert_int_equal(pace_burst(&def.pace), 8); /* by default what 16 ms let pass */
     destination_def_release(&def);
     uint64_t position = w.position;
     assert_int_equal(push_define_destination(&w, "out", push_pace(500, 0)), REFUSAL_NONE);

@@ -141,6 +141,98 @@ static void a_new_pace_of_the_queue_counts_at_once(void **state) {
     release(&w);
 }
 
+static uint64_t start_all(struct world *w, uint32_t *ret_count) {
+    struct attempt_start start;
+    uint64_t ahead_ns = 0;
+    for (*ret_count = 0; push_start(w, &start); ++*ret_count) {
+        assert_true(*ret_count == 0 || start.ahead_ns == 0 ||
+                    start.ahead_ns == ahead_ns + 2 * NS_PER_MS);
+        ahead_ns = start.ahead_ns;
+    }
+    return ahead_ns;
+}
+
+/* One queue: eight at a time, each with its turn. As soon as others could come in between: only whose turn it is. */
+static void one_queue_is_decided_ahead(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(500, 0));
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 100);
+    uint32_t count;
+    assert_int_equal(start_all(&w, &count), 14 * NS_PER_MS);
+    assert_int_equal(count, 8);
+    w.now_ns = model_next_start_ns(w.model, w.now_ns);
+    assert_int_equal(start_all(&w, &count), 14 * NS_PER_MS);
+    assert_int_equal(count, 7);
+    push_define_queue(&w, "q1", "out", push_pace(0, 1), NULL);
+    w.now_ns += 2 * NS_PER_MS;
+    start_all(&w, &count);
+    assert_int_equal(count, 0);
+    w.now_ns = model_next_start_ns(w.model, w.now_ns);
+    assert_int_equal(start_all(&w, &count), 0); /* these leave at once */
+    assert_int_equal(count, 2);
+    uint32_t turns[NAMES_MAX] = {0};
+    publish_many(&w, "q0", 2000);
+    assert_in_range(run_for(&w, 2 * NS_PER_SECOND, turns), 995, 1001); /* and none is lost */
+    release(&w);
+}
+
+static void publish_keyed(struct world *w, const char *queue, const char *key) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PUBLISH);
+    r.name = r.in.publish.queue = span_text(queue);
+    r.in.publish.envelope.ordering_key = span_text(key);
+    assert_int_equal(world_ask(w, &r), REFUSAL_NONE);
+    request_release(&r);
+}
+
+/* Only where an end can let nothing begin may it wait for the next starts. */
+static void whether_an_end_is_awaited(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    assert_true(model_end_is_awaited(w.model, w.now_ns));
+    push_define_destination(&w, "out", push_pace(500, 0));
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 100);
+    uint32_t count;
+    start_all(&w, &count);
+    assert_false(model_end_is_awaited(w.model, w.now_ns));
+    publish_keyed(&w, "q0", "k");
+    publish_keyed(&w, "q0", "k"); /* one of them may wait for the other */
+    assert_true(model_end_is_awaited(w.model, w.now_ns));
+    release(&w);
+
+    world_init(&w, NULL);
+    struct pace_def both = push_pace(500, 0);
+    both.concurrency = 4;
+    push_define_destination(&w, "out", both);
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 100);
+    start_all(&w, &count);
+    assert_int_equal(count, 4);
+    assert_true(model_end_is_awaited(w.model, w.now_ns));
+    push_define_destination(&w, "other", push_pace(0, 1));
+    release(&w);
+
+    world_init(&w, NULL); /* an attempt of another destination, of which nothing is known */
+    push_define_destination(&w, "out", push_pace(500, 0));
+    push_define_destination(&w, "other", push_pace(0, 1));
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    push_define_queue(&w, "q1", "other", push_pace(0, 1), NULL);
+    push_publish(&w, "q1");
+    struct attempt_start start;
+    assert_true(push_start(&w, &start));
+    publish_many(&w, "q0", 100);
+    start_all(&w, &count);
+    assert_true(model_end_is_awaited(w.model, w.now_ns));
+    push_finish(&w, &start, 200, 0);
+    assert_false(model_end_is_awaited(w.model, w.now_ns));
+    release(&w);
+}
+
 static void destinations_take_turns(void **state) {
     (void)state;
     struct world w;
@@ -254,6 +346,8 @@ int main(void) {
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(a_queue_blocked_by_its_own_cap_comes_back),
         cmocka_unit_test(a_new_pace_of_the_queue_counts_at_once),
+        cmocka_unit_test(one_queue_is_decided_ahead),
+        cmocka_unit_test(whether_an_end_is_awaited),
         cmocka_unit_test(destinations_take_turns),
         cmocka_unit_test(pausing_and_turning_queues),
         cmocka_unit_test(shares_are_as_defined),

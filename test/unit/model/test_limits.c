@@ -135,6 +135,11 @@ static void what_may_be_gathered(void **state) {
     struct pace_def smooth = {.count = 500, .period_ns = NS_PER_SECOND};
     assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     assert_int_equal(limits_gather_ns(&l), 2 * NS_PER_MS);
+    assert_int_equal(limits_lead_ns(&l), 12 * NS_PER_MS); /* and time for the flush */
+    struct pace_def with_hour[] = {smooth, {.count = 20000, .period_ns = 3600 * NS_PER_SECOND}};
+    assert_int_equal(limits_define(&l, with_hour, 2, T0), 0);
+    assert_int_equal(limits_lead_ns(&l), 12 * NS_PER_MS); /* a slow one does not stand in the way */
+    assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     smooth.burst = 1; /* each late start would be lost */
     assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     assert_int_equal(limits_gather_ns(&l), 0);

@@ -241,14 +241,45 @@ static void impossible_rates_are_refused(void **state) {
     assert_false(pace_def_valid(&def));
     def = rate(PACE_SMOOTH, 0, 0);
     assert_true(pace_def_valid(&def));
-    assert_int_equal(pace_burst(&(struct pace_def){.count = 500}), 4);
+    assert_int_equal(pace_burst(&(struct pace_def){.count = 500}), 8);
     assert_int_equal(pace_burst(&(struct pace_def){.count = 500, .mode = PACE_STRICT}), 50);
     assert_int_equal(pace_burst(&(struct pace_def){.count = 10}), 1);
     assert_int_equal(pace_burst(&(struct pace_def){.count = 500, .burst = 7}), 7);
 }
 
+/* Decided 14 ms ahead, each start has its turn 2 ms behind the one before; a burst that was wished has none of that. */
+static void turns_are_even(void **state) {
+    (void)state;
+    struct pace p;
+    pace_init(&p);
+    struct pace_def def = rate(PACE_SMOOTH, 500, 0);
+    assert_int_equal(pace_define(&p, &def), 0);
+    assert_int_equal(pace_lead_ns(&p), 14 * NS_PER_MS);
+    uint64_t now_ns = 1000 * NS_PER_SECOND;
+    for (uint64_t i = 0; i < 8; i++) {
+        assert_int_equal(pace_wait_ns(&p, now_ns), 0);
+        assert_int_equal(pace_ahead_ns(&p, now_ns), i * 2 * NS_PER_MS);
+        pace_start(&p, now_ns);
+    }
+    assert_int_equal(pace_wait_ns(&p, now_ns), 2 * NS_PER_MS);
+    now_ns += 30 * NS_PER_MS; /* late: the next ones make up for it */
+    assert_int_equal(pace_ahead_ns(&p, now_ns), 0);
+    pace_release(&p);
+    struct pace_def others[] = {rate(PACE_SMOOTH, 500, 9), rate(PACE_STRICT, 500, 0),
+                                rate(PACE_SMOOTH, 0, 0), rate(PACE_SMOOTH, 10, 0)};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        pace_init(&p);
+        assert_int_equal(pace_define(&p, &others[i]), 0);
+        pace_start(&p, now_ns);
+        assert_int_equal(pace_lead_ns(&p), 0);
+        assert_int_equal(pace_ahead_ns(&p, now_ns), 0);
+        pace_release(&p);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(turns_are_even),
         cmocka_unit_test(without_limits_nothing_waits),
         cmocka_unit_test(smooth_spaces_and_allows_its_burst),
         cmocka_unit_test(fractions_do_not_drift),
