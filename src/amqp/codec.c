@@ -15,7 +15,7 @@ int64_t amqp_frame_read(struct span bytes, uint32_t frame_max, struct amqp_frame
     if (!known_type(bytes.data[0]))
         return E_UNSUPPORTED;
     uint32_t size = wire_load_u32(bytes.data + 3);
-    if (size > frame_max - AMQP_FRAME_OVERHEAD)
+    if (size > frame_max)
         return E_TOO_LARGE;
     if (bytes.size - AMQP_FRAME_HEADER <= size)
         return 0;

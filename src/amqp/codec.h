@@ -37,8 +37,9 @@ struct amqp_frame {
 };
 
 /*
- * Takes one frame off the front of `bytes`: its whole size, or 0 when it is not all there. frame_max
- * counts the overhead. E_TOO_LARGE; E_INVALID: bad end; E_UNSUPPORTED: unknown type.
+ * Takes one frame off the front of `bytes`: its whole size, or 0 when it is not all there. Although
+ * frame_max counts the overhead, a payload may take all of it: clients miscount, and RabbitMQ lets
+ * them. E_TOO_LARGE; E_INVALID: bad end; E_UNSUPPORTED: unknown type.
  */
 MUST_CHECK int64_t amqp_frame_read(struct span bytes, uint32_t frame_max, struct amqp_frame *ret);
 

@@ -373,7 +373,7 @@ int amqp_server_start(struct net_loop *loop, const struct amqp_server_options *o
         .handler = &CLIENT_HANDLER,
         .tls = options->tls,
         .budget = &s->budget,
-        .input_max_bytes = options->limits.frame_max + 2 * NET_READ_BYTES,
+        .input_max_bytes = options->limits.frame_max + AMQP_FRAME_OVERHEAD + 2 * NET_READ_BYTES,
         .write_timeout_ms =
             options->write_timeout_ms != 0 ? options->write_timeout_ms : WRITE_TIMEOUT_MS,
         .handshake_timeout_ms = options->limits.handshake_timeout_ms,

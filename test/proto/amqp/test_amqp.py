@@ -253,7 +253,7 @@ class Violations(Base):
         good = frame.Method(1, spec.Basic.Qos()).marshal()
         self.connection_error(501, lambda p: p.raw(good[:-1] + b"\xcf"))
         self.connection_error(501, lambda p: p.raw(b"\x07\0\1\0\0\0\0\xce"))
-        self.connection_error(501, lambda p: p.raw(b"\x03\0\1" + struct.pack(">I", 4089)), frame_max=4096)
+        self.connection_error(501, lambda p: p.raw(b"\x03\0\1" + struct.pack(">I", 4097)), frame_max=4096)
         self.connection_error(501, lambda p: p.raw(b"\1\0\1\0\0\0\5\0\x3c\0\x0a\1\xce"))
         self.connection_error(505, lambda p: p.raw(b"\x08\0\1\0\0\0\0\xce"))
         self.connection_error(505, lambda p: p.raw(frame.Body(1, b"x").marshal()))
