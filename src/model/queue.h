@@ -74,7 +74,7 @@ uint32_t queue_count_naming(const struct model *m, const char *destination);
 uint64_t queue_ready_count(const struct model *m, uint32_t queue);
 /* The queue's own pace, to be asked and told beside the destination's. */
 struct pace *queue_pace(struct model *m, uint32_t queue);
-/* It is the only one that names its destination, and what is ready is of one priority. */
+/* It is the only one that names its destination, without tenants, and what is ready is of one priority. */
 bool queue_is_all_there_is(const struct model *m, uint32_t queue);
 /* Messages wait for an earlier one of their ordering key. */
 bool queue_has_blocked(const struct model *m, uint32_t queue);

@@ -472,12 +472,14 @@ struct pace *queue_pace(struct model *m, uint32_t queue) {
 
 bool queue_is_all_there_is(const struct model *m, uint32_t queue) {
     const struct queue *q = queue_at(m->queues, queue);
-    if (q == NULL || q->target == 0 || target_at(m->queues, q->target)->refs != 1) {
+    if (q == NULL || q->target == 0 || target_at(m->queues, q->target)->refs != 1 ||
+        q->fair != NULL || q->ready.levels == NULL) {
         return false;
     }
+    const uint64_t *bits = q->ready.levels->bits;
     int levels = 0;
-    for (uint32_t i = 0; i < 4; i++) {
-        levels += __builtin_popcountll(q->level_bits[i]);
+    for (size_t i = 0; i < ARRAY_LENGTH(q->ready.levels->bits); i++) {
+        levels += __builtin_popcountll(bits[i]);
     }
     return levels <= 1;
 }
