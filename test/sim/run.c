@@ -196,11 +196,13 @@ static void stop(struct sim *s) {
     /* A hold after a jump ends with the process: nobody knows of it any more. */
     s->jump_unseen |= s->engine != NULL && s->engine->timekeeper.starts_after_ns > s->now_ns;
     shadow_let_go(s);
-    if (s->engine != NULL)
+    if (s->engine != NULL) {
+        s->ended_engine_ns = sim_engine_ns(s);
         engine_close(s->engine, false);
+    }
+    s->engine = NULL;
     s->dead = false;
     clients_restart(s);
-    s->engine = NULL;
     letters_restart(s);
     shares_restart(s);
     broker_restart(s);

@@ -59,21 +59,22 @@ struct sim {
     struct engine_options options;
     struct engine *engine; /* NULL: closed */
 
-    uint64_t now_ns;         /* monotonic */
-    int64_t real_ahead;      /* real clock minus monotonic clock */
-    uint64_t turn_ns;        /* when the turn under way began */
-    uint64_t turn_engine_ns; /* the engine's time then, or a little earlier */
-    bool jump_unseen;        /* the wall clock jumped ahead and the engine has not looked since */
-    unsigned depth;          /* turns within turns */
-    unsigned phase;          /* PHASE_* */
-    bool quiet;              /* the oracle looks: no faults, nothing counted */
-    bool dead;               /* the engine said that its log failed */
-    bool tight;              /* the disk was short of room in this life of the process */
-    bool closing;            /* the engine is being closed: it takes nothing */
-    bool looking;            /* after a start, until the audit was made: nobody asks */
-    bool defined;            /* what all work on is there */
-    bool draining;           /* the end: no faults, providers answer well */
-    uint32_t errors;         /* faults of files that this life has seen */
+    uint64_t now_ns;          /* monotonic */
+    int64_t real_ahead;       /* real clock minus monotonic clock */
+    uint64_t turn_ns;         /* when the turn under way began */
+    uint64_t ended_engine_ns; /* the engine's time when it was stopped last */
+    uint64_t turn_engine_ns;  /* the engine's time then, or a little earlier */
+    bool jump_unseen;         /* the wall clock jumped ahead and the engine has not looked since */
+    unsigned depth;           /* turns within turns */
+    unsigned phase;           /* PHASE_* */
+    bool quiet;               /* the oracle looks: no faults, nothing counted */
+    bool dead;                /* the engine said that its log failed */
+    bool tight;               /* the disk was short of room in this life of the process */
+    bool closing;             /* the engine is being closed: it takes nothing */
+    bool looking;             /* after a start, until the audit was made: nobody asks */
+    bool defined;             /* what all work on is there */
+    bool draining;            /* the end: no faults, providers answer well */
+    uint32_t errors;          /* faults of files that this life has seen */
     enum fault_kind stopped_by; /* the fault that stopped the machine */
 
     uint32_t fault_next; /* of the plan */
@@ -112,7 +113,7 @@ static inline uint64_t sim_real_ns(const struct sim *s) {
 }
 /* The engine's time: no decision so far was made later. */
 static inline uint64_t sim_engine_ns(const struct sim *s) {
-    return s->engine->timekeeper.time_ns;
+    return s->engine != NULL ? s->engine->timekeeper.time_ns : s->ended_engine_ns;
 }
 /* A value that depends on its arguments and the seed alone, so that leaving others out does not change it. */
 uint64_t sim_draw(const struct sim *s, uint64_t what, uint64_t which);
