@@ -241,4 +241,5 @@ def main(definition, header_path, source_path):
             file.write(text)
 
 
-main(*sys.argv[1:])
+if __name__ == "__main__":
+    main(*sys.argv[1:])
