@@ -183,7 +183,7 @@ class Handshake(Base):
 
     def test_a_stranger_sends_no_long_frames(self):
         peer = self.peer()
-        peer.raw(HEADER + b"\1\0\0" + struct.pack(">I", 8192))
+        peer.raw(HEADER + b"\1\0\0" + struct.pack(">I", 8193))
         peer.expect(spec.Connection.Start)
         self.assertTrue(peer.closed())
 
