@@ -19,7 +19,6 @@
 #define SUBMIT_AT        32u  /* requests collected: the engine may begin while the turn goes on */
 #define POOL_MAX         256u /* crossings kept */
 #define PROPERTIES_MAX   (4u << 20)
-#define MESSAGE_MAX      ((size_t)1 << 30)
 #define LOW_ON_DISK_TEXT "low on disk"
 
 struct amqp_bridge {
@@ -39,8 +38,9 @@ struct amqp_bridge {
     struct amqp_routes routes;
     struct list access; /* what users may do, as of this generation of the engine's */
     uint64_t access_generation;
-    struct list waiting;               /* routes with deliveries */
-    struct buffer message, properties; /* room for one delivery */
+    struct list waiting;      /* routes with deliveries */
+    struct log_ahead bodies;  /* of deliveries */
+    struct buffer properties; /* room for those of one delivery */
 };
 
 struct amqp_hub {
@@ -295,8 +295,7 @@ static void deliver_one(struct amqp_bridge *b, struct amqp_route *route, const s
     }
     struct stored_message stored;
     struct amqp_delivery out;
-    buffer_clear(&b->message);
-    int error = engine_read_message(b->engine, d->stored_id, d->address, &b->message, &stored);
+    int error = engine_read_message_ahead(b->engine, d->stored_id, d->address, &b->bodies, &stored);
     if (error == 0)
         error = amqp_message_out(&stored, d, &b->properties, &out);
     if (error != 0) {
@@ -443,7 +442,7 @@ int amqp_bridge_create(struct amqp_hub *h, struct engine *engine, struct amqp_br
     list_init(&b->waiting);
     list_init(&b->access);
     b->access_generation = engine != NULL ? engine_access_generation(engine) : 0;
-    buffer_init(&b->message, MESSAGE_MAX);
+    log_ahead_init(&b->bodies);
     buffer_init(&b->properties, PROPERTIES_MAX);
     amqp_routes_init(&b->routes, (uint8_t)h->count);
     h->bridges[h->count++] = b;
@@ -466,7 +465,7 @@ void amqp_bridge_free(struct amqp_bridge *b) {
         free(x);
     }
     amqp_routes_release(&b->routes);
-    buffer_release(&b->message);
+    log_ahead_release(&b->bodies);
     buffer_release(&b->properties);
     free(b);
 }

@@ -543,6 +543,15 @@ int engine_read_message(struct engine *e, uint64_t id, uint64_t address, struct 
     return stored_message_find(record.facts, id, ret);
 }
 
+int engine_read_message_ahead(struct engine *e, uint64_t id, uint64_t address,
+                              struct log_ahead *ahead, struct stored_message *ret) {
+    struct record record;
+    int error = log_read_ahead(e->log, ahead, address, &record);
+    if (error != 0)
+        return error;
+    return stored_message_find(record.facts, id, ret);
+}
+
 int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
                        struct buffer *ret_definition) {
     pthread_mutex_lock(&e->lock);

@@ -171,5 +171,13 @@ void *writer_thread(void *log);
 MUST_CHECK int segment_acquire(struct log *log, struct segment *s);
 /* Lock held. */
 void segment_drop(struct log *log, struct segment *s);
+/* One read serves a record up to this size. */
+#define READ_FIRST_BYTES 4096u
+/* Lock held: appends the record at `offset`, which is not durable yet. E_NOT_FOUND, E_NOMEM. */
+MUST_CHECK int log_copy_pending(const struct log *log, const struct segment *s, uint64_t offset,
+                                struct buffer *out);
+/* Appends `size` bytes of a file. E_CORRUPT: it is shorter; E_IO, E_NOMEM, E_LIMIT. */
+MUST_CHECK int log_read_file(const struct log *log, int file, uint64_t offset, size_t size,
+                             struct buffer *out);
 
 #endif

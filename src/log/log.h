@@ -30,6 +30,7 @@
 
 #include <stdbool.h>
 
+#include "base/buffer.h"
 #include "log/file_ops.h"
 #include "log/format.h"
 
@@ -120,6 +121,25 @@ MUST_CHECK int log_flush(struct log *log);
  */
 MUST_CHECK int log_read(struct log *log, uint64_t address, struct buffer *out,
                         struct record *ret_record);
+
+/*
+ * The same for whoever reads records that stand near one another, as consumers do: what lies behind the record is read
+ * with it, at most 256 KiB, and the next ones cost no read. Caller-owned; one thread. `ret_record->facts` borrows `a`
+ * until the next call. A record in memory stays readable when its segment is released. Errors as log_read.
+ */
+struct log_ahead {
+    struct buffer bytes; /* owns; of the log, from `address` on */
+    uint64_t address;    /* of the first byte */
+    size_t step;         /* of the last read */
+    uint32_t seed;       /* of their segment */
+    bool checked;        /* `last` is the record at `last_address` */
+    uint64_t last_address;
+    struct record last;
+};
+void log_ahead_init(struct log_ahead *a);
+void log_ahead_release(struct log_ahead *a);
+MUST_CHECK int log_read_ahead(struct log *log, struct log_ahead *a, uint64_t address,
+                              struct record *ret_record);
 
 /* ---- following: replay, projections, tools ---- */
 

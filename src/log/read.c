@@ -15,9 +15,6 @@
 #include "log/internal.h"
 #include "log/scan.h"
 
-/* One read serves a record up to this size. */
-#define READ_FIRST_BYTES 4096u
-
 /* ---- references ---- */
 
 static bool may_close(const struct segment *s) {
@@ -109,9 +106,8 @@ static struct span batch_bytes_at(const struct batch *b, const struct segment *s
     return span_of(NULL, 0);
 }
 
-/* Lock held. */
-static int copy_from_batches(const struct log *log, const struct segment *s, uint64_t offset,
-                             struct buffer *out) {
+int log_copy_pending(const struct log *log, const struct segment *s, uint64_t offset,
+                     struct buffer *out) {
     struct span in = batch_bytes_at(log->writing, s, offset);
     if (in.size == 0) {
         in = batch_bytes_at(log->open, s, offset);
@@ -123,8 +119,8 @@ static int copy_from_batches(const struct log *log, const struct segment *s, uin
     return buffer_append(out, in.data, length);
 }
 
-static int read_into(const struct log *log, int file, uint64_t offset, size_t size,
-                     struct buffer *out) {
+int log_read_file(const struct log *log, int file, uint64_t offset, size_t size,
+                  struct buffer *out) {
     int rc = buffer_reserve(out, size);
     if (rc != 0) {
         return rc;
@@ -147,7 +143,7 @@ static int read_from_file(const struct log *log, int file, uint64_t offset, uint
     size_t start = out->size;
     uint64_t left = end - offset;
     size_t first = left < READ_FIRST_BYTES ? (size_t)left : READ_FIRST_BYTES;
-    int rc = read_into(log, file, offset, first, out);
+    int rc = log_read_file(log, file, offset, first, out);
     if (rc != 0) {
         return rc;
     }
@@ -156,7 +152,7 @@ static int read_from_file(const struct log *log, int file, uint64_t offset, uint
         return E_CORRUPT;
     }
     if (length > first) {
-        return read_into(log, file, offset + first, length - first, out);
+        return log_read_file(log, file, offset + first, length - first, out);
     }
     out->size = start + length;
     return 0;
@@ -165,7 +161,7 @@ static int read_from_file(const struct log *log, int file, uint64_t offset, uint
 /* Lock held on entry and exit; dropped for the read of the file. */
 static int fetch(struct log *log, struct segment *s, uint64_t offset, struct buffer *out) {
     if (offset >= s->durable_end) {
-        return copy_from_batches(log, s, offset, out);
+        return log_copy_pending(log, s, offset, out);
     }
     int rc = segment_acquire(log, s);
     if (rc != 0) {
