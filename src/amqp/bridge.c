@@ -184,9 +184,15 @@ static void submit(struct amqp_bridge *b) {
         refuse_chain(b, first, error);
 }
 
+/* A client is told of neither; lost by a crash, a settlement is a redelivery, as if it had not come. */
+static bool nobody_waits(const struct amqp_crossing *x) {
+    return x->op != NULL && (x->op->kind == AMQP_OP_SETTLE || x->op->kind == AMQP_OP_CREDIT);
+}
+
 static void collect(struct amqp_crossing *x) {
     struct amqp_bridge *b = x->bridge;
     x->request.port = &b->port;
+    x->request.may_wait = nobody_waits(x);
     x->request.next = NULL;
     if (b->first == NULL)
         b->first = &x->request;
@@ -439,6 +445,7 @@ int amqp_bridge_create(struct amqp_hub *h, struct engine *engine, struct amqp_br
     b->hub = h;
     b->engine = engine;
     b->port.deliver = port_deliver;
+    b->port.chains_in_place = true;
     list_init(&b->waiting);
     list_init(&b->access);
     b->access_generation = engine != NULL ? engine_access_generation(engine) : 0;

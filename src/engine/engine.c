@@ -18,6 +18,7 @@
 #define COMPACT_LIVE_SHARE_DEFAULT   0.3
 #define FLUSH_WAIT_NS                (5 * NS_PER_MS)
 #define ENDS_WAIT_NS                 (20 * NS_PER_MS)
+#define FLUSH_IN_PLACE_MAX           4u               /* requests */
 #define CALL_LOOK_NS                 (50 * NS_PER_MS) /* how soon a waiting call sees that the log died */
 
 /* ---- the way in ---- */
@@ -62,26 +63,74 @@ static void nudge(struct engine *e) {
     pthread_mutex_unlock(&in->lock);
 }
 
+/* Lock held. */
+static uint64_t or_flush_by(const struct engine *e, uint64_t wake_ns) {
+    return e->flush_by_ns != 0 && e->flush_by_ns < wake_ns ? e->flush_by_ns : wake_ns;
+}
+
+/* Nothing that was handed to it is undecided: else what is decided in place could overtake it. */
+static bool engine_sleeps(struct engine *e) {
+    struct intake *in = &e->intake;
+    pthread_mutex_lock(&in->lock);
+    bool sleeps = in->sleeping && in->first == NULL && !in->nudged && !in->stopping;
+    pthread_mutex_unlock(&in->lock);
+    return sleeps;
+}
+
 /*
- * One request, nobody else waiting: decided and flushed here. False: somebody is at work; queue it.
- * The lock is given back before the flush, so that others can decide behind it.
+ * Whether what this turn appended has to be flushed now, or may wait for another flush: acknowledgements go with the
+ * next publish. Lock held.
  */
-static bool work_in_place(struct engine *e, struct engine_request *r) {
-    if (!e->options.in_place || atomic_load(&e->waiting) != 1)
+static bool flush_now(struct engine *e, bool may_wait) {
+    uint64_t now_ns = engine_monotonic_ns(e);
+    if (may_wait && e->flush_by_ns == 0)
+        e->flush_by_ns = now_ns + FLUSH_WAIT_NS;
+    bool now = !may_wait || e->flush_due || now_ns >= e->flush_by_ns;
+    if (now)
+        e->flush_by_ns = 0;
+    e->flush_due = false;
+    return now;
+}
+
+static void flush(struct engine *e, bool in_place) {
+    if (!in_place || log_flush(e->log) == E_BUSY)
+        log_commit(e->log);
+}
+
+/* Whether nobody but these waits for the disk, and they are few: then a flush here saves two thread switches. */
+static bool are_alone(struct engine *e, uint32_t count, uint32_t patient) {
+    uint64_t waiting = atomic_load(&e->waiting) - atomic_load(&e->patient);
+    return count <= FLUSH_IN_PLACE_MAX && waiting <= count - patient;
+}
+
+/*
+ * Decided in the thread that brings it. False: the engine thread is at work; queue it. The lock is given back before
+ * the flush, so that others can decide behind it.
+ */
+static bool work_in_place(struct engine *e, struct engine_request *first,
+                          struct engine_request *last, uint32_t count, uint32_t patient) {
+    if (!engine_sleeps(e) || pthread_mutex_trylock(&e->lock) != 0)
         return false;
-    if (pthread_mutex_trylock(&e->lock) != 0)
-        return false;
-    r->next = NULL;
-    sequencer_work(e, r);
-    e->stats.in_place++;
+    bool alone = are_alone(e, count, patient);
+    last->next = NULL;
+    sequencer_work(e, first);
+    e->stats.in_place += count;
+    bool due = flush_now(e, patient == count);
     /* Compared under the lock: the engine thread stores its plan there too. */
-    bool earlier = sequencer_next_wake_ns(e) < e->planned_wake_ns;
+    bool earlier = or_flush_by(e, sequencer_next_wake_ns(e)) < e->planned_wake_ns;
     pthread_mutex_unlock(&e->lock);
     if (earlier)
         nudge(e);
-    if (log_flush(e->log) == E_BUSY)
-        log_commit(e->log);
+    if (due)
+        flush(e, alone);
     return true;
+}
+
+static bool may_be_in_place(const struct engine *e, const struct engine_port *port,
+                            uint32_t count) {
+    if (!e->options.in_place || e->options.manual || port->never_in_place)
+        return false;
+    return port->chains_in_place || (count == 1 && atomic_load(&e->waiting) == 1);
 }
 
 static int submit(struct engine *e, struct engine_request *first, struct engine_request *last,
@@ -94,15 +143,17 @@ static int submit(struct engine *e, struct engine_request *first, struct engine_
         return E_BUSY;
     }
     uint64_t now_ns = engine_monotonic_ns(e);
+    uint32_t patient = 0;
     for (struct engine_request *q = first;; q = q->next) {
         q->submitted_ns = now_ns;
+        patient += engine_is_patient(q);
         if (q == last)
             break;
     }
-    bool alone = count == 1 && !first->port->never_in_place && !e->options.manual;
-    if (alone && work_in_place(e, first))
-        return 0;
-    intake_push(&e->intake, first, last);
+    if (patient > 0)
+        atomic_fetch_add(&e->patient, patient);
+    if (!may_be_in_place(e, first->port, count) || !work_in_place(e, first, last, count, patient))
+        intake_push(&e->intake, first, last);
     return 0;
 }
 
@@ -136,23 +187,12 @@ static bool wait_for_work(struct engine *e, uint64_t wake_ns, bool ends_wait) {
     return more;
 }
 
-static bool all_may_wait(const struct engine_request *first) {
+/* Without a request: what waits already goes on waiting. Starts and timers flush by themselves. */
+static bool all_may_wait(const struct engine *e, const struct engine_request *first) {
     const struct engine_request *q = first;
-    while (q != NULL && q->port->may_wait)
+    while (q != NULL && engine_is_patient(q))
         q = q->next;
-    return q == NULL;
-}
-
-/* Whether what was appended in this turn is to be flushed, or may wait for what comes next. */
-static bool flush_now(struct engine *e, bool may_wait) {
-    uint64_t now_ns = engine_monotonic_ns(e);
-    if (may_wait && e->flush_by_ns == 0)
-        e->flush_by_ns = now_ns + FLUSH_WAIT_NS;
-    bool now = !may_wait || e->flush_due || now_ns >= e->flush_by_ns;
-    if (now)
-        e->flush_by_ns = 0;
-    e->flush_due = false;
-    return now;
+    return first != NULL ? q == NULL : e->flush_by_ns != 0;
 }
 
 /*
@@ -165,26 +205,19 @@ static bool ends_may_wait(struct engine *e, uint64_t wake_ns) {
     return wake_ns < now_ns + ENDS_WAIT_NS && !model_end_is_awaited(e->model, engine_now_ns(e));
 }
 
-static void flush(struct engine *e, bool in_place) {
-    if (!in_place || log_flush(e->log) == E_BUSY)
-        log_commit(e->log);
-}
-
 static void *engine_main(void *arg) {
     struct engine *e = arg;
     /* Starts are paced to fractions of a millisecond; the default slack of 50 us would show. */
     prctl(PR_SET_TIMERSLACK, 1000);
     for (;;) {
         struct engine_request *first = intake_take(&e->intake);
-        bool may_wait = first != NULL && all_may_wait(first);
         pthread_mutex_lock(&e->lock);
+        bool may_wait = all_may_wait(e, first); /* the chain is others' once it is decided */
         sequencer_work(e, first);
         uint64_t wake_ns = e->broken ? UINT64_MAX : sequencer_next_wake_ns(e);
         bool ends_wait = !e->broken && ends_may_wait(e, wake_ns);
         bool due = flush_now(e, may_wait);
-        if (e->flush_by_ns != 0 && e->flush_by_ns < wake_ns)
-            wake_ns = e->flush_by_ns;
-        e->planned_wake_ns = wake_ns;
+        wake_ns = e->planned_wake_ns = or_flush_by(e, wake_ns);
         pthread_mutex_unlock(&e->lock);
         if (due)
             flush(e, ends_wait && (first == NULL || may_wait));

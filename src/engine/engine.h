@@ -37,6 +37,8 @@ struct engine_port {
                     struct engine_request *last);
     /* Its thread has better things to do than to wait for a flush: always handed to the engine thread. */
     bool never_in_place;
+    /* Chains are decided in place too while the engine thread sleeps; the log thread flushes them. */
+    bool chains_in_place;
     /*
      * Nobody waits for its answers: they may be flushed up to 5 ms later, with something else. What is lost by a
      * crash meanwhile must be such that it is found out and done again.
@@ -48,6 +50,7 @@ struct engine_request {
     struct request r;
     struct engine_request *next; /* link; chains of submit and deliver */
     struct engine_port *port;    /* borrows until delivered */
+    bool may_wait;               /* as that of the port: this one */
     uint64_t wait_position;      /* engine's own: answered when this is durable */
     uint64_t submitted_ns;       /* monotonic; set by engine_submit */
     uint64_t decided_ns;         /* the log's time; what the answer says was so then */

@@ -117,10 +117,10 @@ struct engine {
     struct engine_stats stats;
     uint64_t flush_by_ns; /* monotonic: what may wait has waited long enough; 0: nothing waits */
     uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
-    bool flush_due;           /* timers or starts were appended that wait for the disk */
-    bool broken;              /* apply failed after append: the process must end */
-    bool recovering;          /* there may be attempts of unknown outcome: nothing starts */
-    bool short_of_room;       /* timers and starts wait for room */
+    bool flush_due;     /* timers, starts or deliveries were appended that wait for the disk */
+    bool broken;        /* apply failed after append: the process must end */
+    bool recovering;    /* there may be attempts of unknown outcome: nothing starts */
+    bool short_of_room; /* timers and starts wait for room */
 
     struct intake intake;
     struct held held;
@@ -130,6 +130,7 @@ struct engine {
     pthread_t thread;
     bool thread_runs;
     _Atomic uint64_t waiting; /* submitted, not delivered */
+    _Atomic uint64_t patient; /* of them, those that may wait */
     _Atomic uint64_t inside;  /* threads in engine_submit */
     _Atomic bool accepting;
 };
@@ -138,6 +139,11 @@ struct engine {
 static inline struct timespec engine_timespec(uint64_t ns) {
     return (struct timespec){.tv_sec = (time_t)(ns / NS_PER_SECOND),
                              .tv_nsec = (long)(ns % NS_PER_SECOND)};
+}
+
+/* Its flush may come later, with another's. */
+static inline bool engine_is_patient(const struct engine_request *q) {
+    return q->may_wait || q->port->may_wait;
 }
 
 /* ---- sequencer.c ---- */

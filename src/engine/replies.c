@@ -59,11 +59,15 @@ void delivery_batch_free(struct delivery_batch *first) {
 void replies_deliver(struct engine *e, struct engine_request *first) {
     while (first != NULL) {
         struct engine_request *last = first;
-        uint64_t count = 1;
-        for (; last->next != NULL && last->next->port == first->port; count++)
+        uint64_t count = 1, patient = engine_is_patient(first);
+        for (; last->next != NULL && last->next->port == first->port; count++) {
             last = last->next;
+            patient += engine_is_patient(last);
+        }
         struct engine_request *rest = last->next;
         last->next = NULL;
+        if (patient > 0)
+            atomic_fetch_sub(&e->patient, patient);
         atomic_fetch_sub(&e->waiting, count);
         first->port->deliver(first->port, first, last);
         first = rest;

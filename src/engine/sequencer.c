@@ -360,6 +360,7 @@ static void run_trims(struct engine *e, uint64_t now_ns) {
         if (gather(e, now_ns, next_trim, &facts) == 0 || e->broken)
             return;
         append_gathered(e, now_ns, facts);
+        e->flush_due = true;
     }
 }
 
@@ -430,10 +431,11 @@ static void run_deliveries(struct engine *e, uint64_t now_ns) {
             append_gathered(e, now_ns, facts);
         batch_hold(e, e->batch);
         e->batch = NULL;
-        if (n == GATHER_MAX)
-            log_commit(e->log);
-        else
+        if (n > 0)
+            e->flush_due = true;
+        if (n < GATHER_MAX)
             return;
+        log_commit(e->log);
     }
 }
 
