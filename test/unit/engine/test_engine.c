@@ -262,6 +262,147 @@ static void many_threads_get_one_order_and_every_answer(void **state) {
     assert_int_equal(f->recovery.replayed_records, 8001);
 }
 
+/* ---- chains decided where they came from ---- */
+
+#define CHAINS_MAX 20000u
+
+struct chain_port {
+    struct engine_port port;
+    struct engine_request *requests; /* owns */
+    unsigned made;
+    _Atomic unsigned delivered;
+};
+
+static void chain_deliver(struct engine_port *port, struct engine_request *first,
+                          struct engine_request *last) {
+    struct chain_port *c = CONTAINER_OF(port, struct chain_port, port);
+    unsigned count = 1;
+    for (; first != last; first = first->next)
+        count++;
+    c->delivered += count;
+}
+
+static void chain_init(struct chain_port *c) {
+    *c = (struct chain_port){.port = {.deliver = chain_deliver, .chains_in_place = true}};
+    c->requests = calloc(CHAINS_MAX, sizeof(*c->requests));
+    assert_non_null(c->requests);
+}
+
+static void chain_submit(struct fixture *f, struct chain_port *c, unsigned count, bool may_wait) {
+    struct engine_request *first = &c->requests[c->made];
+    assert_true(c->made + count <= CHAINS_MAX);
+    for (unsigned i = 0; i < count; i++) {
+        struct engine_request *q = &first[i];
+        request_init(&q->r, REQUEST_QUEUE_PUBLISH);
+        q->r.name = q->r.in.publish.queue = span_text("q");
+        q->r.in.publish.envelope.body = span_text("in its place");
+        q->port = &c->port;
+        q->may_wait = may_wait;
+        q->next = i + 1 < count ? q + 1 : NULL;
+    }
+    while (engine_submit(f->engine, first, &first[count - 1], count) == E_BUSY)
+        usleep(100);
+    c->made += count;
+}
+
+/* All are answered, in the order in which they were brought. */
+static void chain_check(struct chain_port *c) {
+    for (int i = 0; i < 10000 && c->delivered < c->made; i++)
+        usleep(1000);
+    assert_int_equal(c->delivered, c->made);
+    for (unsigned i = 0; i < c->made; i++) {
+        assert_int_equal(c->requests[i].r.refusal, REFUSAL_NONE);
+        assert_true(i == 0 || c->requests[i - 1].r.receipt.id < c->requests[i].r.receipt.id);
+        request_release(&c->requests[i].r);
+    }
+    free(c->requests);
+}
+
+struct chain_thread {
+    struct fixture *f;
+    struct chain_port port;
+    unsigned seed;
+};
+
+static void *chain_main(void *arg) {
+    struct chain_thread *t = arg;
+    while (t->port.made < CHAINS_MAX - 64) {
+        unsigned n = (unsigned)rand_r(&t->seed) % 40 + 1;
+        chain_submit(t->f, &t->port, n, n % 3 == 0);
+        if (n == 40)
+            usleep(200); /* so that the engine thread sleeps now and then */
+    }
+    return NULL;
+}
+
+/* Others' chains go through the engine thread: then those behind them must too. */
+static void chains_in_place_keep_their_order_among_others(void **state) {
+    struct fixture *f = *state;
+    f->options.in_place = true;
+    f->options.paranoid = false;
+    reopen(f, false);
+    define_queue(f, "q");
+    struct chain_thread threads[3];
+    pthread_t ids[3];
+    for (unsigned i = 0; i < 3; i++) {
+        threads[i] = (struct chain_thread){.f = f, .seed = i + 1};
+        chain_init(&threads[i].port);
+        assert_int_equal(pthread_create(&ids[i], NULL, chain_main, &threads[i]), 0);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        pthread_join(ids[i], NULL);
+    struct engine_stats stats;
+    engine_stats(f->engine, &stats);
+    assert_true(stats.in_place > 0 && stats.in_place < stats.requests);
+    for (unsigned i = 0; i < 3; i++)
+        chain_check(&threads[i].port);
+    assert_true(queue_info(f, "q").ready > 3 * (CHAINS_MAX - 64));
+}
+
+static uint64_t flushes(struct fixture *f) {
+    struct engine_stats stats;
+    engine_stats(f->engine, &stats);
+    return stats.log.flushes;
+}
+
+static void what_may_wait_takes_the_flush_of_what_may_not(void **state) {
+    struct fixture *f = *state;
+    f->options.in_place = true;
+    f->options.paranoid = false;
+    reopen(f, false);
+    define_queue(f, "q");
+    struct chain_port c;
+    chain_init(&c);
+    uint64_t before = flushes(f);
+    for (int i = 0; i < 100; i++)
+        chain_submit(f, &c, 1, true);
+    chain_submit(f, &c, 1, false);
+    for (int i = 0; i < 10000 && c.delivered < c.made; i++)
+        usleep(1000);
+    assert_int_equal(c.delivered, 101);
+    assert_in_range(flushes(f) - before, 1, 25); /* and one each 5 ms, if it takes that long */
+    chain_check(&c);
+}
+
+/* Nothing else comes: it is flushed by itself, in place or not. */
+static void what_may_wait_does_not_wait_for_ever(void **state) {
+    struct fixture *f = *state;
+    for (int in_place = 0; in_place < 2; in_place++) {
+        f->options.in_place = in_place;
+        reopen(f, false);
+        if (!in_place)
+            define_queue(f, "q");
+        struct chain_port c;
+        chain_init(&c);
+        for (int i = 0; i < 3; i++) {
+            chain_submit(f, &c, 1, true);
+            for (int ms = 0; ms < 10000 && c.delivered < c.made; ms++)
+                usleep(1000);
+        }
+        chain_check(&c);
+    }
+}
+
 static void purge(struct fixture *f) {
     struct request r;
     request_init(&r, REQUEST_QUEUE_PURGE);
@@ -347,6 +488,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_second_engine_on_the_folder_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(many_threads_get_one_order_and_every_answer, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(chains_in_place_keep_their_order_among_others, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_may_wait_takes_the_flush_of_what_may_not, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(what_may_wait_does_not_wait_for_ever, setup, teardown),
         cmocka_unit_test_setup_teardown(dead_segments_go_and_a_last_living_body_is_copied_forward,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_closed_engine_answers_what_it_took, setup, teardown),
