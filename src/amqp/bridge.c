@@ -46,6 +46,7 @@ struct amqp_bridge {
 struct amqp_hub {
     struct amqp_bridge *bridges[AMQP_BRIDGES_MAX]; /* borrow */
     uint32_t count;
+    bool guest;
 };
 
 /* Deliveries on their way to a loop. */
@@ -72,6 +73,10 @@ struct amqp_routes *amqp_bridge_routes(struct amqp_bridge *b) {
 
 struct list *amqp_bridge_access(struct amqp_bridge *b) {
     return &b->access;
+}
+
+bool amqp_bridge_knows_guest(const struct amqp_bridge *b) {
+    return b->hub->guest;
 }
 
 /* ---- crossings ---- */
@@ -424,10 +429,11 @@ void amqp_hub_room(struct amqp_hub *h, enum log_room room) {
 
 /* ---- beginning and end ---- */
 
-int amqp_hub_create(struct amqp_hub **ret) {
+int amqp_hub_create(bool guest, struct amqp_hub **ret) {
     struct amqp_hub *h = calloc(1, sizeof *h);
     if (h == NULL)
         return E_NOMEM;
+    h->guest = guest;
     *ret = h;
     return 0;
 }

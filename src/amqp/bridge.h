@@ -20,8 +20,8 @@
 struct amqp_hub;
 struct amqp_bridge;
 
-/* Before the engine is opened. */
-MUST_CHECK int amqp_hub_create(struct amqp_hub **ret);
+/* Before the engine is opened. `guest`: whoever comes from this machine may be guest, until somebody defines him. */
+MUST_CHECK int amqp_hub_create(bool guest, struct amqp_hub **ret);
 /* After the engine and all bridges. */
 void amqp_hub_free(struct amqp_hub *h);
 /* engine_options.deliver and room_changed, with the hub as their context. */

@@ -127,7 +127,10 @@ static void let_in(struct amqp_op *op) {
         no_memory(op);
 }
 
-/* Without a user of that name guest is let in from this machine with the password that everybody knows. */
+/*
+ * Without a user of that name guest may be let in from this machine with the password that everybody knows.
+ * Who has no password, or no user, is refused when it took as long as a wrong password.
+ */
 static bool finish_login(struct amqp_crossing *x) {
     const struct request *r = &x->request.r;
     struct amqp_op *op = x->op;
@@ -138,23 +141,23 @@ static bool finish_login(struct amqp_crossing *x) {
             refuse_login(op);
         return true;
     }
-    if (r->refusal == REFUSAL_NOT_FOUND && span_is(op->in.login.user, GUEST) &&
-        span_is(op->in.login.password, GUEST)) {
+    if (r->refusal == REFUSAL_NOT_FOUND && amqp_bridge_knows_guest(x->bridge) &&
+        span_is(op->in.login.user, GUEST) && span_is(op->in.login.password, GUEST)) {
         let_in(op);
         return true;
     }
     struct span hash = r->refusal == REFUSAL_NONE ? user_hash(r) : span_of(NULL, 0);
-    if (hash.size == 0 || hash.size >= sizeof x->hash) {
-        refuse_login(op);
-        return true;
-    }
-    memcpy(x->hash, hash.data, hash.size);
+    if (hash.size >= sizeof x->hash)
+        hash.size = 0;
+    if (hash.size > 0)
+        memcpy(x->hash, hash.data, hash.size);
     x->hash[hash.size] = '\0';
     return false;
 }
 
 void amqp_crossing_check_password(struct amqp_crossing *x) {
-    x->known = password_matches(span_text(x->hash), x->op->in.login.password);
+    struct span hash = span_text(x->hash), password = x->op->in.login.password;
+    x->known = hash.size > 0 ? password_matches(hash, password) : password_matches_nobody(password);
 }
 
 void amqp_crossing_checked(struct amqp_crossing *x) {

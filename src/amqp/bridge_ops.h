@@ -47,5 +47,7 @@ struct engine *amqp_bridge_engine(struct amqp_bridge *b);
 struct amqp_routes *amqp_bridge_routes(struct amqp_bridge *b);
 /* What users may do, by user and vhost. */
 struct list *amqp_bridge_access(struct amqp_bridge *b);
+/* See amqp_hub_create. */
+bool amqp_bridge_knows_guest(const struct amqp_bridge *b);
 
 #endif

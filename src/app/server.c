@@ -206,7 +206,7 @@ static int start_engine(struct server *s) {
     int error = dispatch_create(&dispatch_options, &s->dispatch);
     if (error != 0)
         return start_failed("dispatch cannot start", error_text(error));
-    error = amqp_hub_create(&s->amqp);
+    error = amqp_hub_create(s->options->open_loopback, &s->amqp);
     if (error != 0)
         return start_failed("AMQP cannot start", error_text(error));
     struct engine_options engine_options = o->engine;

@@ -1,6 +1,7 @@
 """Users made over the management API: who gets in, what they may do, and that a change reaches open connections."""
 import base64
 import json
+import statistics
 import time
 import urllib.request
 
@@ -8,6 +9,7 @@ import pika
 import pytest
 from pika.exceptions import ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
 from support.server import Server, free_port
+from support.tokens import Tokens
 
 
 class Broker(Server):
@@ -72,3 +74,57 @@ def test_patterns_and_their_change(broker):
         refused(connection, lambda c: c.basic_publish("", "own.q", b"x"))
         refused(connection, lambda c: c.queue_delete("own.q"))
         assert connection.channel().queue_declare("own.q", passive=True).method.message_count == 0
+
+
+def test_a_name_that_nobody_has_takes_as_long_as_a_wrong_password(broker):
+    """Else time would tell who there is."""
+    def seconds(user):
+        took = []
+        for _ in range(5):
+            began = time.monotonic()
+            with pytest.raises(ProbableAuthenticationError):
+                broker.connect(user, "wrong")
+            took.append(time.monotonic() - began)
+        return statistics.median(took)
+    known, unknown = seconds("ann"), seconds("nobody")
+    assert 0.6 < unknown / known < 1.7, f"{unknown:.3f} s for a name that nobody has, {known:.3f} s for one that there is"
+
+
+def test_guest_is_nobody_where_tokens_are_needed(tmp_path):
+    tokens = Tokens().add("ops", "admin")
+    broker = Broker(tmp_path)
+    broker.configure({"tokens": tokens.entries})
+    broker.start()
+    try:
+        for user in ("guest", "nobody"):
+            with pytest.raises(ProbableAuthenticationError):
+                broker.connect(user, "guest")
+        client = tokens.client(broker, "ops")
+        assert client.put("/api/users/guest", {"password": "hush-9987", "tags": ""}).status == 201
+        assert client.put("/api/permissions/%2F/guest", {"configure": "", "write": "", "read": ""}).status == 201
+        with broker.connect("guest", "hush-9987") as connection:
+            refused(connection, lambda c: c.queue_declare("any"))
+    finally:
+        broker.stop()
+
+
+def test_passwords_appear_nowhere(tmp_path):
+    """Neither in what the program says nor in what it writes."""
+    broker = Broker(tmp_path)
+    broker.configure({"logging": {"level": "debug"}})
+    broker.start()
+    try:
+        broker.put("users/ann", password="hush-9985", tags="administrator")
+        broker.put("permissions/%2F/ann", configure=".*", write=".*", read=".*")
+        with broker.connect("ann", "hush-9985"):
+            with pytest.raises(ProbableAuthenticationError):
+                broker.connect("ann", "hush-9986")
+            said = [broker.client.get(path).body for path in (
+                "/api/users", "/api/users/ann", "/api/definitions", "/api/connections", "/api/overview", "/metrics", "/v1/audit")]
+        client = broker.client
+        said.append(client.request("GET", "/api/whoami", headers={
+            "Authorization": "Basic " + base64.b64encode(b"ann:hush-9986").decode()}).body)
+    finally:
+        broker.stop()
+    said += [path.read_bytes() for path in [broker.output_path, *broker.data.rglob("*")] if path.is_file()]
+    assert len(said) > 10 and b"hush-" not in b"".join(said)

@@ -181,6 +181,15 @@ class Handshake(Base):
         peer.start()
         peer.expect(spec.Connection.Tune, channel_max=2047, frame_max=131072, heartbeat=60)
 
+    def test_nothing_is_done_before_the_login(self):
+        for early in (spec.Channel.Open(), spec.Queue.Declare(0, "early"), spec.Connection.Open("/"), spec.Connection.TuneOk()):
+            for first in (b"", frame.Method(0, spec.Connection.StartOk({}, "PLAIN", "\0guest\0wrong", "en_US")).marshal()):
+                peer = self.peer()
+                channel = 0 if isinstance(early, (spec.Connection.Open, spec.Connection.TuneOk)) else 1
+                peer.raw(HEADER + first + frame.Method(channel, early).marshal())
+                peer.expect(spec.Connection.Start)
+                self.assertTrue(peer.closed(), early)
+
     def test_a_stranger_sends_no_long_frames(self):
         peer = self.peer()
         peer.raw(HEADER + b"\1\0\0" + struct.pack(">I", 8193))
