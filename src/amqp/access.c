@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 
+#include "amqp/message.h"
 #include "base/amqp_table.h"
 #include "base/error.h"
 #include "base/pattern.h"
@@ -20,6 +21,7 @@ struct amqp_access {
     struct list_node node; /* in the bridge's */
     uint32_t references;
     char *user, *vhost; /* own */
+    bool administrator;
     struct right rights[AMQP_RIGHTS];
     struct span written; /* owns: the exchange that was written to last, and allowed */
 };
@@ -70,6 +72,7 @@ void amqp_access_ref(struct amqp_access *a) {
 }
 
 static void forget(struct amqp_access *a) {
+    a->administrator = false;
     for (size_t i = 0; i < AMQP_RIGHTS; i++) {
         struct right *p = &a->rights[i];
         pattern_free(p->compiled);
@@ -113,12 +116,30 @@ void amqp_access_set(struct amqp_access *a, const struct span patterns[AMQP_RIGH
     }
 }
 
+/* The item USER: key name, texts hash and tags. */
+static bool has_tag(struct span user) {
+    static const char tag[] = "administrator";
+    struct reader r;
+    reader_init(&r, user);
+    reader_take(&r, reader_u8(&r));
+    (void)reader_bytes(&r);
+    struct span tags = reader_bytes(&r);
+    for (size_t at = 0; !r.failed && at < tags.size;) {
+        const uint8_t *comma = memchr(tags.data + at, ',', tags.size - at);
+        size_t end = comma != NULL ? (size_t)(comma - tags.data) : tags.size;
+        if (span_is(span_of(tags.data + at, end - at), tag))
+            return true;
+        at = end + 1;
+    }
+    return false;
+}
+
 /* The items: USER, then PERMISSION: key user, key vhost, texts configure, write, read. */
 bool amqp_access_read(struct amqp_access *a, struct span items) {
     struct span patterns[AMQP_RIGHTS] = {{0}};
     struct reader all, item;
     reader_init(&all, items);
-    (void)reader_bytes(&all);
+    bool administrator = has_tag(reader_bytes(&all));
     bool found = all.left > 0;
     if (found) {
         reader_init(&item, reader_bytes(&all));
@@ -128,6 +149,7 @@ bool amqp_access_read(struct amqp_access *a, struct span items) {
             patterns[i] = reader_bytes(&item);
     }
     amqp_access_set(a, patterns);
+    a->administrator = administrator;
     return found;
 }
 
@@ -237,19 +259,33 @@ static bool check_method(struct amqp_access *a, struct amqp_op *op) {
     }
 }
 
+void amqp_access_set_administrator(struct amqp_access *a) {
+    a->administrator = true;
+}
+
+static bool check_publish(struct amqp_access *a, struct amqp_op *op, const struct amqp_publish *p) {
+    if (!may_exchange(a, op, AMQP_WRITE, p->exchange))
+        return false;
+    if (!amqp_message_is_import(p) || a->administrator)
+        return true;
+    amqp_op_refuse(op, AMQP_ACCESS_REFUSED, "user '%s' is no administrator, and cannot import",
+                   a->user);
+    return false;
+}
+
 bool amqp_access_check(struct amqp_access *a, struct amqp_op *op) {
     switch (op->kind) {
     case AMQP_OP_METHOD:
         return check_method(a, op);
     case AMQP_OP_PUBLISH:
-        return may_exchange(a, op, AMQP_WRITE, op->in.publish.exchange);
+        return check_publish(a, op, &op->in.publish);
     case AMQP_OP_CONSUME:
         return may_queue(a, op, AMQP_READ, op->method.as.basic_consume.queue);
     case AMQP_OP_GET:
         return may_queue(a, op, AMQP_READ, op->method.as.basic_get.queue);
     case AMQP_OP_COMMIT:
         for (const struct amqp_op *p = op->in.commit.publishes; p != NULL; p = p->next) {
-            if (!may_exchange(a, op, AMQP_WRITE, p->in.publish.exchange))
+            if (!check_publish(a, op, &p->in.publish))
                 return false;
         }
         return true;

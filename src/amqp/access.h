@@ -33,6 +33,8 @@ struct span amqp_access_vhost(const struct amqp_access *a);
 
 /* Patterns by right; without memory it allows nothing. */
 void amqp_access_set(struct amqp_access *a, const struct span patterns[AMQP_RIGHTS]);
+/* It has the tag `administrator`, or needs none. */
+void amqp_access_set_administrator(struct amqp_access *a);
 /* Out of the answer to ACCESS_GET. False: the user has no permission there, and now nothing is allowed. */
 bool amqp_access_read(struct amqp_access *a, struct span items);
 bool amqp_access_allows(struct amqp_access *a, enum amqp_right right, struct span name);

@@ -192,6 +192,8 @@ static bool learn_access(struct amqp_access *a, const struct request *r) {
     if (r->refusal == REFUSAL_NOT_FOUND && guest_at_home)
         patterns[AMQP_CONFIGURE] = patterns[AMQP_WRITE] = patterns[AMQP_READ] = all;
     amqp_access_set(a, patterns);
+    if (patterns[0].size > 0)
+        amqp_access_set_administrator(a);
     return patterns[0].size > 0;
 }
 

@@ -32,7 +32,7 @@ static int make_place(struct amqp_connection *c, uint16_t number) {
     return 0;
 }
 
-void amqp_channel_open(struct amqp_connection *c, uint16_t number) {
+void amqp_channel_start(struct amqp_connection *c, uint16_t number) {
     if (number > c->channel_max) {
         amqp_fail(c, AMQP_NOT_ALLOWED, AMQP_CHANNEL_OPEN,
                   "number of channels opened (%u) has reached the negotiated channel_max (%u)",
@@ -399,7 +399,7 @@ static bool method_frame(struct amqp_channel *ch, struct span payload) {
     else if (ch->content != NULL)
         amqp_fail(c, AMQP_UNEXPECTED_FRAME, AMQP_BASIC_PUBLISH,
                   "expected content %s for class 60, got method %s instead",
-                  ch->has_header ? "body" : "header", amqp_method_name(m.id));
+                  ch->has_header ? "body" : "header", amqp_method_text(m.id));
     else if (m.id == AMQP_CHANNEL_CLOSE)
         client_closes(ch);
     else if (m.id != AMQP_BASIC_PUBLISH)

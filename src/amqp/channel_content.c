@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "amqp/connection_state.h"
+#include "amqp/message.h"
 #include "amqp/reply.h"
 #include "base/error.h"
 
@@ -94,7 +95,8 @@ static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
                           "invalid expiration '%.*s'", SPAN_ARG(q->expiration));
         return false;
     }
-    if ((q->flags & AMQP_HAS_USER_ID) && !span_equal(q->user_id, user)) {
+    bool imported = amqp_message_is_import(p); /* that user was another broker's */
+    if ((q->flags & AMQP_HAS_USER_ID) && !imported && !span_equal(q->user_id, user)) {
         amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
                           "user_id property set to '%.*s' but authenticated user was '%.*s'",
                           SPAN_ARG(q->user_id), SPAN_ARG(user));

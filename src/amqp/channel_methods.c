@@ -131,7 +131,7 @@ static void confirm_select(struct amqp_channel *ch, const struct amqp_method *m)
 
 static void unexpected(struct amqp_channel *ch, const struct amqp_method *m) {
     amqp_channel_fail(ch, AMQP_COMMAND_INVALID, m->id, "unexpected method %s",
-                      amqp_method_name(m->id));
+                      amqp_method_text(m->id));
 }
 
 static void channel_class(struct amqp_channel *ch, const struct amqp_method *m) {

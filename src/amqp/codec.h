@@ -77,10 +77,10 @@ enum amqp_sender {
     AMQP_SENT_BY_BOTH,
 };
 /* "queue.declare_ok"; "unknown". */
-const char *amqp_method_name(enum amqp_method_id id);
+const char *amqp_method_text(enum amqp_method_id id);
 enum amqp_sender amqp_method_sender(enum amqp_method_id id);
 /* A header and a body follow. */
-bool amqp_method_has_content(enum amqp_method_id id);
+bool amqp_method_carries_content(enum amqp_method_id id);
 
 static inline uint16_t amqp_class_of(enum amqp_method_id id) {
     return (uint16_t)((uint32_t)id >> 16);

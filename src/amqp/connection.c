@@ -382,7 +382,7 @@ static void running_method(struct amqp_connection *c, const struct amqp_method *
         amqp_send(c, 0, &(struct amqp_method){.id = AMQP_CONNECTION_UPDATE_SECRET_OK});
     else
         amqp_fail(c, AMQP_COMMAND_INVALID, m->id, "unexpected method %s on channel 0",
-                  amqp_method_name(m->id));
+                  amqp_method_text(m->id));
 }
 
 static void channel_0(struct amqp_connection *c, const struct amqp_frame *frame) {
@@ -420,7 +420,7 @@ static void frame_without_channel(struct amqp_connection *c, const struct amqp_f
     struct amqp_method m = {0};
     int error = frame->type == AMQP_FRAME_METHOD ? amqp_method_read(frame->payload, &m) : E_INVALID;
     if (error == 0 && m.id == AMQP_CHANNEL_OPEN)
-        amqp_channel_open(c, frame->channel);
+        amqp_channel_start(c, frame->channel);
     else if (error != 0 || m.id != AMQP_CHANNEL_CLOSE_OK)
         amqp_fail(c, AMQP_CHANNEL_ERROR, m.id, "expected 'channel.open'");
 }

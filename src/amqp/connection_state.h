@@ -139,7 +139,7 @@ void amqp_settle(struct amqp_connection *c, uint64_t message, enum amqp_verdict 
 void amqp_settle_now(struct amqp_connection *c);
 
 /* ---- channel.c ---- */
-void amqp_channel_open(struct amqp_connection *c, uint16_t number);
+void amqp_channel_start(struct amqp_connection *c, uint16_t number);
 /* A frame for an open channel number. False: it was not taken, the connection is stalled. */
 MUST_CHECK bool amqp_channel_frame(struct amqp_channel *ch, const struct amqp_frame *frame);
 /* Closes the channel, or the connection if the code is one of those. */

@@ -220,7 +220,7 @@ def source(codes, classes):
     out.append("bool codec_method_size(const struct amqp_method *m, size_t *ret_size) {\n    switch (m->id) {\n")
     out += [size_case(m) for m in methods]
     out.append("    }\n    return false;\n}\n\n")
-    out.append("const char *amqp_method_name(enum amqp_method_id id) {\n    switch (id) {\n")
+    out.append("const char *amqp_method_text(enum amqp_method_id id) {\n    switch (id) {\n")
     out += [f'    case {m.constant}:\n        return "{m.owner["name"]}.{c_name(m.name)}";\n' for m in methods]
     out.append('    }\n    return "unknown";\n}\n\n')
     out.append("enum amqp_sender amqp_method_sender(enum amqp_method_id id) {\n    switch (id) {\n")
@@ -228,7 +228,7 @@ def source(codes, classes):
         out += [f"    case {m.constant}:\n" for m in methods if m.sender == who]
         out.append(f"        return AMQP_SENT_BY_{who.upper()};\n")
     out.append("    }\n    return AMQP_SENT_BY_NOBODY;\n}\n\n")
-    out.append("bool amqp_method_has_content(enum amqp_method_id id) {\n    return " +
+    out.append("bool amqp_method_carries_content(enum amqp_method_id id) {\n    return " +
                " ||\n           ".join(f"id == {m.constant}" for m in methods if m.content) + ";\n}\n\n")
     out += [properties(c["properties"]) for c in classes if c["properties"]]
     return "".join(out).rstrip("\n") + "\n"

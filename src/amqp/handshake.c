@@ -236,5 +236,5 @@ void amqp_handshake_method(struct amqp_connection *c, const struct amqp_method *
         ask_open(c, &m->as.connection_open);
     else
         amqp_fail(c, AMQP_COMMAND_INVALID, m->id, "unexpected method %s during the handshake",
-                  amqp_method_name(m->id));
+                  amqp_method_text(m->id));
 }

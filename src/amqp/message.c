@@ -4,6 +4,8 @@
 #include "base/clock.h"
 #include "base/error.h"
 
+#define EARLIER_DEATHS_MAX 64u
+
 /* ---- in ---- */
 
 static uint64_t expiration_ns(struct span text) {
@@ -34,15 +36,16 @@ static int put_properties(const struct amqp_properties *from, struct span header
     return amqp_properties_write(out, &p);
 }
 
-static int strip_bcc(const struct amqp_publish *from, struct buffer *out,
-                     struct amqp_message *ret) {
+/* Properties without the header of this name. */
+static int strip(const struct amqp_publish *from, const char *name, struct buffer *out,
+                 struct amqp_message *ret) {
     struct amqp_table_out t;
     struct amqp_field f;
     struct buffer table;
     buffer_init(&table, from->encoded.size + 16);
     amqp_table_begin(&t, &table);
     for (struct span rest = from->properties.headers; amqp_table_next(&rest, &f);) {
-        if (!span_is(f.name, "BCC"))
+        if (!span_is(f.name, name))
             amqp_put_field(&t, &f);
     }
     int error = amqp_table_end(&t);
@@ -53,6 +56,31 @@ static int strip_bcc(const struct amqp_publish *from, struct buffer *out,
     if (error == 0)
         ret->properties = buffer_span(out);
     return error;
+}
+
+bool amqp_message_is_import(const struct amqp_publish *from) {
+    struct amqp_field f;
+    return from->exchange.size == 0 && from->routing_key.size > 0 &&
+           amqp_table_find(from->properties.headers, AMQP_IMPORT_HEADER, &f) && f.type == 'F';
+}
+
+static void take_text(struct span table, const char *name, struct span *ret) {
+    struct amqp_field f;
+    if (amqp_table_find(table, name, &f))
+        (void)amqp_field_text(&f, ret);
+}
+
+/* It goes to one queue as it was published elsewhere: nothing of it asks for routes or delays any more. */
+static void take_import(const struct amqp_publish *from, struct amqp_message *ret) {
+    struct amqp_field import, f;
+    (void)amqp_table_find(from->properties.headers, AMQP_IMPORT_HEADER, &import);
+    ret->to_queue = from->routing_key;
+    ret->routing_key = span_of(NULL, 0);
+    take_text(import.as.bytes, "exchange", &ret->exchange);
+    take_text(import.as.bytes, "routing-key", &ret->routing_key);
+    take_text(import.as.bytes, "id", &ret->import_id);
+    ret->import_again =
+        amqp_table_find(import.as.bytes, "again", &f) && f.type == 't' && f.as.boolean;
 }
 
 int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
@@ -74,13 +102,17 @@ int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
     }
     if (p->headers.size == 0)
         return 0;
+    if (amqp_message_is_import(from)) {
+        take_import(from, ret);
+        return strip(from, AMQP_IMPORT_HEADER, out, ret);
+    }
     if (amqp_table_find(p->headers, "x-delay", &f) && amqp_field_integer(&f, &delay_ms) &&
         delay_ms > 0 && (uint64_t)delay_ms <= UINT64_MAX / NS_PER_MS)
         ret->delay_ns = (uint64_t)delay_ms * NS_PER_MS;
     ret->keys = keys;
     ret->key_count = take_keys(p->headers, "CC", keys, 0);
     ret->key_count = take_keys(p->headers, "BCC", keys, ret->key_count);
-    return amqp_table_find(p->headers, "BCC", &f) ? strip_bcc(from, out, ret) : 0;
+    return amqp_table_find(p->headers, "BCC", &f) ? strip(from, "BCC", out, ret) : 0;
 }
 
 /* ---- out ---- */
@@ -107,14 +139,38 @@ static void put_summary(struct amqp_table_out *t, bool first, const struct amqp_
                   span_text(amqp_reason_name(d->reason)));
 }
 
+/* What it died of before it came here, at another broker; the same queue and reason here stands above already. */
+static void put_earlier_deaths(struct amqp_table_out *t, struct span headers, struct span deaths) {
+    struct amqp_field list, one;
+    if (!amqp_table_find(headers, "x-death", &list) || list.type != 'A')
+        return;
+    for (uint32_t n = 0; n < EARLIER_DEATHS_MAX && amqp_array_next(&list.as.bytes, &one);) {
+        struct amqp_field f;
+        struct span queue = {.size = 0}, reason = {.size = 0};
+        struct amqp_death d;
+        bool here = one.type != 'F';
+        if (!here && amqp_table_find(one.as.bytes, "queue", &f))
+            (void)amqp_field_text(&f, &queue);
+        if (!here && amqp_table_find(one.as.bytes, "reason", &f))
+            (void)amqp_field_text(&f, &reason);
+        for (struct span rest = deaths; !here && amqp_origin_next(&rest, &d);)
+            here = span_equal(d.queue, queue) && span_is(reason, amqp_reason_name(d.reason));
+        if (!here) {
+            amqp_put_value(t, &one);
+            n++;
+        }
+    }
+}
+
 static void put_deaths(struct amqp_table_out *t, const struct stored_message *stored,
-                       struct span deaths) {
+                       struct span headers, struct span deaths) {
     struct amqp_death d;
     bool latest = true;
     size_t list = amqp_put_open(t, "x-death", 'A');
     for (struct span rest = deaths; amqp_origin_next(&rest, &d);)
         put_one_death(t, &d, d.first ? stored->exchange : d.exchange,
                       d.first ? stored->routing_key : d.routing_key);
+    put_earlier_deaths(t, headers, deaths);
     amqp_put_close(t, list);
     for (struct span rest = deaths; amqp_origin_next(&rest, &d); latest = false) {
         struct span exchange = d.first ? stored->exchange : d.exchange;
@@ -146,6 +202,7 @@ static int put_headers(struct buffer *table, struct span headers,
                        uint32_t delivery_count) {
     struct amqp_table_out t;
     struct amqp_field f;
+    struct span all = headers;
     amqp_table_begin(&t, table);
     while (amqp_table_next(&headers, &f)) {
         if (!replaced(f.name, origin->death_count > 0))
@@ -154,7 +211,7 @@ static int put_headers(struct buffer *table, struct span headers,
     if (delivery_count > 0)
         amqp_put_i64(&t, "x-delivery-count", delivery_count);
     if (origin->death_count > 0)
-        put_deaths(&t, stored, origin->deaths);
+        put_deaths(&t, stored, all, origin->deaths);
     return amqp_table_end(&t);
 }
 

@@ -5,6 +5,9 @@
  * Promise: in: BCC is stripped, keys of CC and BCC, time to live and delay are taken out. Out: the stored
  *          properties as they came, with x-delivery-count when it was delivered before, and the deaths of
  *          a dead-lettered one (x-death, x-first-death-*, x-last-death-*; no expiration any more).
+ *          A message moved in from another broker (AMQP_IMPORT_HEADER, a table: `exchange`, `routing-key`, `id`,
+ *          `again`) goes from the default exchange to the queue of its routing key as if published there; the
+ *          header is stripped. Only administrators may: access.c.
  * Errors:  E_NOMEM, E_LIMIT; E_CORRUPT: an origin that does not read.
  */
 #ifndef SLUICE_AMQP_MESSAGE_H
@@ -13,6 +16,8 @@
 #include "amqp/broker.h"
 #include "model/amqp.h"
 #include "model/request.h"
+
+bool amqp_message_is_import(const struct amqp_publish *from);
 
 /* Spans borrow from `from`, `out` and `keys`. `out` gets the properties when they had to be changed. */
 MUST_CHECK int amqp_message_in(const struct amqp_publish *from, struct buffer *out,

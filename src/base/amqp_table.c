@@ -333,6 +333,10 @@ void amqp_put_close(struct amqp_table_out *t, size_t opened) {
     fill_length(t, opened);
 }
 
+void amqp_put_value(struct amqp_table_out *t, const struct amqp_field *f) {
+    put_bytes(t, f->encoded.data, f->encoded.size);
+}
+
 void amqp_put_field(struct amqp_table_out *t, const struct amqp_field *f) {
     put_bytes(t, &(uint8_t){(uint8_t)f->name.size}, 1);
     put_bytes(t, f->name.data, f->name.size);

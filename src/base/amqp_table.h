@@ -91,6 +91,8 @@ void amqp_put_text(struct amqp_table_out *t, const char *name, struct span v);
 /* Type 'F' or 'A'. */
 size_t amqp_put_open(struct amqp_table_out *t, const char *name, char type);
 void amqp_put_close(struct amqp_table_out *t, size_t opened);
+/* The same without its name: into an array. */
+void amqp_put_value(struct amqp_table_out *t, const struct amqp_field *f);
 /* A field of another table as it stands, name included. */
 void amqp_put_field(struct amqp_table_out *t, const struct amqp_field *f);
 

@@ -15,6 +15,7 @@
 #include "cli/audit_tool.h"
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/import.h"
 #include "cli/log_tool.h"
 #include "cli/top.h"
 #include "version.h"
@@ -28,14 +29,15 @@ static void help(FILE *out) {
         "usage: sluice [--url URL] [--token TOKEN] [--ca FILE] [--json] COMMAND ...\n\n"
         "  serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] [--paranoid] [--salvage]\n"
         "  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n"
-        "  %-34s %s\n",
+        "  %-34s %s\n  %-34s %s\n",
         "config check FILE", "read a configuration, say what is wrong with it", "top",
         "live figures in the terminal", "log verify|stat FOLDER",
         "check or count the records of a data folder", "log dump FOLDER [POSITION]",
         "print the records of a data folder", "audit verify FOLDER [HASH]",
         "check that the audit file is what was written", "audit show FOLDER", "print its entries",
         "token new", "make a bearer token and the line to configure", "version",
-        "print the version");
+        "print the version", "import rabbitmq AMQP-URL ...",
+        "move definitions and messages of a RabbitMQ here");
     commands_help(out);
 }
 
@@ -71,6 +73,8 @@ static int run(const struct client *c, int argc, char **argv, bool as_json) {
         return log_tool_run(argc - 1, argv + 1);
     if (strcmp(noun, "audit") == 0)
         return audit_tool_run(argc - 1, argv + 1);
+    if (strcmp(noun, "import") == 0)
+        return import_main(c, argc, argv);
     if (strcmp(noun, "token") == 0)
         return token_new(argc, argv);
     if (strcmp(noun, "version") == 0) {

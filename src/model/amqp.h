@@ -32,7 +32,8 @@
 #define VHOST_MAX_BYTES      127u
 #define QUEUE_NAME_MAX_BYTES (3u * VHOST_MAX_BYTES + 1 + 255) /* as the model names it */
 #define DELIVERY_CREDIT      2000u
-#define AMQP_KEYS_MAX        256u /* CC and BCC of one message */
+#define AMQP_KEYS_MAX        256u              /* CC and BCC of one message */
+#define AMQP_IMPORT_HEADER   "x-sluice-import" /* see amqp/message.h */
 
 /*
  * The model's name of a queue, into `buffer`; what it returns borrows that, or `queue`. An empty span:
@@ -63,6 +64,13 @@ struct amqp_message {
     uint64_t delay_ns; /* header x-delay; negative or none: 0 */
     uint8_t priority;
     bool persistent;
+    /*
+     * Moved in from another broker: the queue `to_queue` alone gets it, whatever exchange and key say, which are
+     * those that it was published with there. `import_id` is remembered; `import_again`: the other broker has handed it
+     * out before, so it is not taken once more if the id is known. Empty: none of this.
+     */
+    struct span to_queue, import_id;
+    bool import_again;
 };
 
 struct exchange_publish {

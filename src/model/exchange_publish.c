@@ -109,12 +109,41 @@ static bool is_repeated(const struct taking *t, const struct queue *q) {
     return false;
 }
 
+/* ---- moved in ---- */
+
+#define IMPORT_SCOPE UINT64_C(0x616d71702e696d70) /* stands in the log */
+
+static struct idempotency import_key(const struct queue *q, struct span id) {
+    return (struct idempotency){.key = id, .scope = IMPORT_SCOPE ^ hash_u64(q->index)};
+}
+
+static bool was_imported(const struct taking *t, const struct queue *q) {
+    const struct amqp_message *in = &t->p->message;
+    struct idempotency k = import_key(q, in->import_id);
+    struct receipt first;
+    uint64_t fingerprint;
+    return in->import_again && in->import_id.size > 0 &&
+           dedup_find(t->m, t->d->now_ns, &k, &fingerprint, &first);
+}
+
+static void emit_import(const struct taking *t, const struct queue *q, uint64_t id) {
+    struct idempotency k = import_key(q, t->p->message.import_id);
+    struct receipt receipt = {.id = id, .accepted_ns = t->d->now_ns}, first;
+    uint64_t fingerprint;
+    if (k.key.size > 0 && !dedup_find(t->m, t->d->now_ns, &k, &fingerprint, &first)) {
+        dedup_emit(t->m, t->d, &k, &receipt, 0);
+    }
+}
+
 /* Leaves in `queues` those that are to get it. */
 static void choose(struct taking *t) {
     uint32_t kept = 0;
     for (uint32_t i = 0; i < t->count; i++) {
         const struct queue *q = queue_at(t->m->queues, t->queues[i]);
         if (q->def.dedup != DEDUP_NONE && (is_duplicate(t, q) || is_repeated(t, q))) {
+            continue;
+        }
+        if (was_imported(t, q)) {
             continue;
         }
         if (refuses(q, &t->p->message)) {
@@ -185,6 +214,7 @@ static void emit_fanout(struct taking *t) {
         if (q->def.tenant_header[0] != '\0') {
             tenant_emit(t->m, d, q, id + i, tenant_of_amqp(q, &t->p->message));
         }
+        emit_import(t, q, id + i);
     }
 }
 
@@ -222,9 +252,13 @@ static enum refusal route_publish(struct taking *t) {
         route.keys = keys;
         route.key_count = in->key_count + 1;
     }
+    if (in->to_queue.size > 0) {
+        route.exchange = span_of(NULL, 0);
+        route.keys = &in->to_queue;
+    }
     const struct exchange *x =
-        in->exchange.size == 0 ? NULL : exchange_find(t->m, t->p->vhost, in->exchange);
-    if (in->exchange.size > 0 && x == NULL) {
+        route.exchange.size == 0 ? NULL : exchange_find(t->m, t->p->vhost, route.exchange);
+    if (route.exchange.size > 0 && x == NULL) {
         return request_refuse(t->r, REFUSAL_NOT_FOUND, "no exchange");
     }
     if (x != NULL && x->internal) {

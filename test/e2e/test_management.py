@@ -1,9 +1,6 @@
 """The management API: as RabbitMQ's own tools use it, and beside a RabbitMQ where one is installed."""
 import base64
 import json
-import os
-import pathlib
-import signal
 import subprocess
 import sys
 import time
@@ -12,7 +9,8 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from support.server import Server, free_port
+from support.rabbit import PROGRAM, Rabbit
+from support.server import Server
 from support.tokens import Tokens
 
 
@@ -335,56 +333,7 @@ def test_import_refuses_what_is_no_file(manage):
 
 # ---- beside RabbitMQ ----
 
-RABBIT = next(iter(sorted(pathlib.Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*"))), None)
-needs_rabbitmq = pytest.mark.skipif(RABBIT is None, reason="rabbitmq-server is not installed: nothing to compare with")
-
-
-def admin_script():
-    return str(next(RABBIT.glob("plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin")))
-
-
-class Rabbit:
-    """A node of its own on loopback, with everything below one folder."""
-
-    def __init__(self, folder):
-        self.folder, self.port, self.amqp, self.epmd = folder, free_port(), free_port(), free_port()
-        self.environment = {**os.environ, "HOME": str(folder), "RABBITMQ_NODENAME": f"t{self.port}@localhost",
-                            "RABBITMQ_NODE_PORT": str(self.amqp), "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-                            "RABBITMQ_DIST_PORT": str(free_port()), "ERL_EPMD_PORT": str(self.epmd),
-                            "ERL_EPMD_ADDRESS": "127.0.0.1", "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
-                            "RABBITMQ_LOG_BASE": str(folder / "log"), "RABBITMQ_PID_FILE": str(folder / "pid"),
-                            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
-                            "RABBITMQ_CONFIG_FILE": str(folder / "rabbit"), "RABBITMQ_CONF_ENV_FILE": "/dev/null",
-                            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}"}
-        (folder / "plugins").write_text("[rabbitmq_management].\n")
-        (folder / "rabbit.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{self.amqp}\nmanagement.tcp.ip = 127.0.0.1\n"
-                                            f"management.tcp.port = {self.port}\n")
-
-    def start(self):
-        with open(self.folder / "output", "wb") as output:
-            self.process = subprocess.Popen([str(RABBIT / "sbin/rabbitmq-server")], env=self.environment, stdout=output,
-                                            stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
-        end = time.monotonic() + 90
-        while time.monotonic() < end:
-            try:
-                if Management(self.port).call("GET", "whoami")[0] == 200:
-                    return self
-            except OSError:
-                pass
-            assert self.process.poll() is None, (self.folder / "output").read_text()
-            time.sleep(0.2)
-        raise AssertionError("RabbitMQ does not start")
-
-    def stop(self):
-        """The group is ours alone, and so is the port mapper, which listens on a port of its own."""
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        end = time.monotonic() + 10
-        while time.monotonic() < end:  # it refuses as long as it knows a node
-            killed = subprocess.run(["epmd", "-port", str(self.epmd), "-kill"], capture_output=True, text=True, check=False)
-            if killed.returncode == 0 or "Cannot connect" in killed.stdout + killed.stderr:
-                return
-            time.sleep(0.2)
+needs_rabbitmq = pytest.mark.skipif(PROGRAM is None, reason="rabbitmq-server is not installed: nothing to compare with")
 
 
 @pytest.fixture(scope="module")
@@ -394,6 +343,10 @@ def rabbit(tmp_path_factory):
         yield rabbit.start()
     finally:
         rabbit.stop()
+
+
+def admin_script():
+    return str(next(PROGRAM.glob("plugins/rabbitmq_management-*/priv/www/cli/rabbitmqadmin")))
 
 
 def admin(port, *arguments):

@@ -1,5 +1,6 @@
 """A RabbitMQ to compare with: a node of its own on loopback, everything below one folder, ended by its own process id."""
 import base64
+import json
 import os
 import pathlib
 import signal
@@ -60,12 +61,26 @@ class Rabbit:
         return subprocess.run([str(PROGRAM / "sbin/rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], *arguments],
                               env=self.environment, capture_output=True, text=True, check=True, timeout=60).stdout
 
+    def manage(self, method, path, body=None):
+        """A call of its management API, as guest; the decoded answer."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{path}", method=method,
+                                         data=None if body is None else json.dumps(body).encode(),
+                                         headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def kill(self):
+        """-9, and its folder stays: start() goes on with it."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def stop(self):
         """The group is ours alone, and so is the port mapper, which listens on a port of its own."""
         if self.process is None:
             return
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process.poll() is None:
+            self.kill()
         self.process = None
         end = time.monotonic() + 10
         while time.monotonic() < end:  # it refuses as long as it knows a node

@@ -163,7 +163,7 @@ static int say_method(const struct amqp_frame *frame, struct buffer *again) {
     if (error != 0) {
         return error;
     }
-    printf("{\"method\":\"%s\",\"fields\":{", amqp_method_name(m.id));
+    printf("{\"method\":\"%s\",\"fields\":{", amqp_method_text(m.id));
     dump_method(&m);
     return amqp_method_write(again, frame->channel, &m);
 }

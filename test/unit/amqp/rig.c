@@ -130,7 +130,7 @@ struct amqp_method rig_expect(struct rig *r, uint16_t channel, enum amqp_method_
     assert_int_equal(frame.type, AMQP_FRAME_METHOD);
     assert_int_equal(frame.channel, channel);
     assert_int_equal(amqp_method_read(frame.payload, &m), 0);
-    assert_string_equal(amqp_method_name(m.id), amqp_method_name(id));
+    assert_string_equal(amqp_method_text(m.id), amqp_method_text(id));
     return m;
 }
 

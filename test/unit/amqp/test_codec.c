@@ -153,13 +153,13 @@ static void a_content_is_cut_into_frames(void **state) {
 
 static void methods_and_codes_have_names(void **state) {
     (void)state;
-    assert_string_equal(amqp_method_name(AMQP_QUEUE_DECLARE_OK), "queue.declare_ok");
-    assert_string_equal(amqp_method_name(0), "unknown");
+    assert_string_equal(amqp_method_text(AMQP_QUEUE_DECLARE_OK), "queue.declare_ok");
+    assert_string_equal(amqp_method_text(0), "unknown");
     assert_int_equal(amqp_method_sender(AMQP_CONNECTION_CLOSE), AMQP_SENT_BY_BOTH);
     assert_int_equal(amqp_method_sender(AMQP_BASIC_DELIVER), AMQP_SENT_BY_SERVER);
     assert_int_equal(amqp_method_sender(AMQP_CONFIRM_SELECT), AMQP_SENT_BY_CLIENT);
-    assert_true(amqp_method_has_content(AMQP_BASIC_PUBLISH));
-    assert_false(amqp_method_has_content(AMQP_BASIC_GET));
+    assert_true(amqp_method_carries_content(AMQP_BASIC_PUBLISH));
+    assert_false(amqp_method_carries_content(AMQP_BASIC_GET));
     assert_string_equal(amqp_code_name(AMQP_PRECONDITION_FAILED), "PRECONDITION_FAILED");
     assert_false(amqp_code_closes_connection(AMQP_PRECONDITION_FAILED));
     assert_true(amqp_code_closes_connection(AMQP_NOT_ALLOWED));

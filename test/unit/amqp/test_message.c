@@ -97,9 +97,40 @@ static void what_came_by_http_says_what_it_is(void **state) {
     buffer_release(&out);
 }
 
+static void what_was_published_elsewhere_goes_to_its_queue(void **state) {
+    (void)state;
+    struct buffer room, out;
+    struct amqp_message m;
+    buffer_init(&room, 4096);
+    buffer_init(&out, 4096);
+    struct amqp_publish p = with_headers(&room, BYTES("\7x-delayI\0\0\0\5\2CCA\0\0\0\6S\0\0\0\1a"
+                                                      "\17x-sluice-importF\0\0\0\55"
+                                                      "\10exchangeS\0\0\0\1x"
+                                                      "\13routing-keyS\0\0\0\1r"
+                                                      "\5againt\1"
+                                                      "\2idV"));
+    assert_true(amqp_message_is_import(&p));
+    assert_int_equal(amqp_message_in(&p, &out, keys, &m), 0);
+    assert_true(span_is(m.to_queue, "k") && span_is(m.exchange, "x") &&
+                span_is(m.routing_key, "r"));
+    assert_true(m.import_again && m.import_id.size == 0 && m.has_ttl);
+    assert_int_equal(m.key_count, 0); /* neither routed again nor delayed again */
+    assert_int_equal(m.delay_ns, 0);
+    struct amqp_properties stored;
+    struct amqp_field f;
+    assert_int_equal(amqp_properties_read(m.properties, &stored), 0);
+    assert_true(amqp_table_find(stored.headers, "CC", &f));
+    assert_false(amqp_table_find(stored.headers, "x-sluice-import", &f));
+    p.exchange = span_text("amq.direct"); /* only to a queue */
+    assert_false(amqp_message_is_import(&p));
+    buffer_release(&room);
+    buffer_release(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_model_needs_is_taken_out),
+        cmocka_unit_test(what_was_published_elsewhere_goes_to_its_queue),
         cmocka_unit_test(bcc_is_a_key_that_nobody_sees),
         cmocka_unit_test(properties_go_out_as_they_came),
         cmocka_unit_test(what_came_by_http_says_what_it_is),
