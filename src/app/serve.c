@@ -214,7 +214,16 @@ int serve_config_main(int argc, char **argv) {
     struct config *config = load(argv[2]);
     if (config == NULL)
         return EXIT_WRONG_USE;
+    struct buffer errors;
+    buffer_init(&errors, ERRORS_MAX_BYTES);
+    int error = config_check(config, &errors);
+    if (errors.size > 0)
+        fprintf(stderr, "%.*s", (int)errors.size, (const char *)errors.data);
+    else if (error != 0)
+        fprintf(stderr, "sluice: %s: %s\n", argv[2], error_text(error));
+    else
+        printf("%s: ok\n", argv[2]);
+    buffer_release(&errors);
     config_free(config);
-    printf("%s: ok\n", argv[2]);
-    return 0;
+    return error == 0 ? 0 : EXIT_WRONG_USE;
 }

@@ -3,8 +3,8 @@
 #include "app/config/internal.h"
 #include "base/error.h"
 
-static void report(const struct config *c, const struct config_definition *d,
-                   const struct request *r, struct buffer *errors) {
+void config_refused(const struct config *c, const struct config_definition *d,
+                    const struct request *r, struct buffer *errors) {
     char pointer[sizeof d->pointer + sizeof r->error_pointer], detail[256];
     snprintf(pointer, sizeof pointer, "%s%s", d->pointer, r->error_pointer);
     snprintf(detail, sizeof detail, "%s \"%s\" was refused (%s)%s%s",
@@ -24,7 +24,7 @@ static int apply_one(const struct config *c, const struct config_definition *d,
     r.in.define.how.file_hash = d->file_hash;
     int error = engine_call(engine, &r);
     if (error == 0 && r.refusal != REFUSAL_NONE) {
-        report(c, d, &r, errors);
+        config_refused(c, d, &r, errors);
         error = E_CONFLICT;
     }
     request_release(&r);

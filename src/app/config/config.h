@@ -80,6 +80,12 @@ const struct config_settings *config_settings(const struct config *c);
 bool config_is_loopback(const char *host);
 
 /*
+ * What an empty server would say to the definitions: one line in `errors` for each that it would refuse. E_CONFLICT: there is
+ * one; E_NOMEM.
+ */
+MUST_CHECK int config_check(const struct config *c, struct buffer *errors);
+
+/*
  * Defines destinations, queues, stocks and campaigns, in this order, as coming from the file: one that is as
  * this file said it the last time is left as it is now (changes at run time win until the file changes).
  * Stops at the first refusal, which is in `errors`. E_CONFLICT; E_IO: the engine is dead.

@@ -60,6 +60,9 @@ MUST_CHECK int settings_read(struct config *c, const json_t *root, const char *c
 /* Listeners for other machines need TLS and tokens, unless told otherwise. E_INVALID. */
 MUST_CHECK int settings_check(const struct config *c, struct field_reader *r);
 
+/* `d` was refused, as `r` says. */
+void config_refused(const struct config *c, const struct config_definition *d,
+                    const struct request *r, struct buffer *errors);
 /* "file:line:column: pointer: detail\n" */
 void config_error(struct buffer *errors, const char *file, struct yaml_place place,
                   const char *pointer, const char *detail);

@@ -278,8 +278,41 @@ static void a_file_that_is_not_there(void **state) {
 
 #define CONFIG_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* Each field may be, together they may not; what only a server's data can tell is left to it. */
+static void definitions_are_judged_as_a_server_would(void **state) {
+    (void)state;
+    struct config *c = good("destinations:\n"
+                            "  - name: out\n"
+                            "    url: http://127.0.0.1:1/\n"
+                            "    allowPrivateAddresses: true\n"
+                            "    circuitBreaker: {windowCalls: 10, minimumCalls: 20}\n"
+                            "  - name: fine\n"
+                            "    url: http://127.0.0.1:1/\n"
+                            "  - name: also\n"
+                            "    url: http://127.0.0.1:1/\n"
+                            "    circuitBreaker: {windowCalls: 10, window: 10s}\n"
+                            "queues:\n"
+                            "  - name: q\n"
+                            "    destination: defined-at-run-time\n");
+    buffer_clear(&errors);
+    assert_int_equal(config_check(c, &errors), E_CONFLICT);
+    assert_int_equal(buffer_put_u8(&errors, 0), 0);
+    assert_line("x.yaml:2:5: /destinations/0");
+    assert_line("x.yaml:8:5: /destinations/2");
+    assert_null(strstr((const char *)errors.data, "/destinations/1"));
+    assert_null(strstr((const char *)errors.data, "/queues/0"));
+    config_free(c);
+    c = good("destinations:\n  - {name: out, url: 'http://127.0.0.1:1/'}\n"
+             "queues:\n  - {name: q, destination: out}\n");
+    buffer_clear(&errors);
+    assert_int_equal(config_check(c, &errors), 0);
+    assert_int_equal(errors.size, 0);
+    config_free(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        CONFIG_TEST(definitions_are_judged_as_a_server_would),
         CONFIG_TEST(nothing_is_a_good_file),
         CONFIG_TEST(everything_is_read),
         CONFIG_TEST(all_errors_with_their_places),
