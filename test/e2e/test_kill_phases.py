@@ -1,0 +1,204 @@
+"""kill -9 in each phase of an attempt. What the provider did is the ledger: after the restart each message arrives with
+the key it had before, has its effect once, and one whose end was on disk is not sent again."""
+import socket
+import threading
+import time
+
+import pytest
+from support.wait import until
+
+BODY = {"text": "x" * 300_000}
+
+
+class Stage:
+    """A provider that plays one scene with the first request, stops there until told to go on, and answers all others."""
+
+    def __init__(self, scene):
+        self.scene, self.reached, self.over = scene, threading.Event(), threading.Event()
+        self.effects, self.requests = set(), []  # one effect a key, as a provider that knows keys has it
+        self.lock = threading.Lock()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.accepting = threading.Event()
+        if scene != "connected":
+            self.accepting.set()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}/"
+
+    def serve(self):
+        while True:
+            self.accepting.wait()
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.play, args=(connection,), daemon=True).start()
+
+    def play(self, connection):
+        with connection:
+            try:
+                while self.one(connection):
+                    pass
+            except OSError:
+                pass  # the server was killed
+
+    def stop_here(self):
+        self.reached.set()
+        self.over.wait(30)
+
+    def one(self, connection):
+        first = not self.reached.is_set()
+        scene = self.scene if first else "good"
+        head, rest = b"", b""
+        while b"\r\n\r\n" not in head:
+            piece = connection.recv(4096)
+            if not piece:
+                return False
+            head += piece
+        if scene == "asked in part":
+            self.stop_here()
+            return False
+        head, rest = head.split(b"\r\n\r\n", 1)
+        fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+        while len(rest) < int(fields.get("Content-Length", 0)):
+            piece = connection.recv(65536)
+            if not piece:
+                return False
+            rest += piece
+        key = fields["Idempotency-Key"]
+        with self.lock:
+            self.requests.append(fields)
+            if scene != "refused for now":
+                self.effects.add(key)
+        good = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789"
+        if scene == "asked":
+            self.stop_here()
+        elif scene == "answered in part":
+            connection.sendall(good[:25])
+            self.stop_here()
+        elif scene == "answered but for the end of the body":
+            connection.sendall(good[:-3])
+            self.stop_here()
+        elif scene == "refused for now":
+            connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+            self.reached.set()
+            return True
+        elif scene == "one of many":
+            self.reached.set()
+            connection.sendall(good)
+            return True
+        else:
+            connection.sendall(good)
+            self.reached.set()
+            return True
+        return False
+
+    def keys(self):
+        with self.lock:
+            return [fields["Idempotency-Key"] for fields in self.requests]
+
+    def close(self):
+        self.over.set()
+        self.accepting.set()
+        self.listener.close()
+
+
+def begin(make_server, scene, **more):
+    stage, server = Stage(scene), make_server().start()
+    server.client.define("destinations", "far", url=stage.url, allowPrivateAddresses=True, **more)
+    server.client.define("queues", "jobs", destination="far",
+                         retryConfig={"minBackoff": "0.2s", "maxBackoff": "0.2s", "maxDoublings": 0})
+    return stage, server
+
+
+def completed(server, count):
+    return until(lambda: server.client.queue("jobs")["stats"]["completed"] == count, 15, f"{count} completed")
+
+
+# The scene, and how often the one message may be asked for in all.
+SCENES = {
+    "connected": (1, 1),  # the connection waits in the kernel, which read what was sent; nobody acted on it
+    "asked in part": (1, 1),
+    "asked": (2, 2),
+    "answered in part": (2, 2),
+    "answered but for the end of the body": (2, 2),
+    "answered": (1, 2),  # whether the end was on disk is a matter of milliseconds
+}
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_one_attempt(make_server, scene):
+    stage, server = begin(make_server, scene)
+    try:
+        assert server.client.publish("jobs", BODY).status == 202
+        if scene == "connected":
+            until(lambda: server.client.queue("jobs")["stats"]["inFlight"] == 1, 10, "the attempt")
+        else:
+            assert stage.reached.wait(10), "the provider was not asked"
+        server.kill()
+        if scene == "connected":  # what waits there is of a dead process: it is thrown away
+            stage.listener.accept()[0].close()
+            stage.accepting.set()
+        stage.over.set()
+        server.start()
+        least, most = SCENES[scene]
+        until(lambda: len(stage.keys()) >= least, 15, "the message again")
+        until(lambda: server.client.queue("jobs")["stats"]["inFlight"] == 0 and
+              server.client.queue("jobs")["stats"]["ready"] == 0, 15, "its end")
+        keys = stage.keys()
+        assert least <= len(keys) <= most, keys
+        assert len(set(keys)) == 1 and len(stage.effects) == 1, "the same key, one effect"
+        assert server.client.queue("jobs")["stats"]["dead"] == 0
+    finally:
+        stage.close()
+
+
+def test_an_end_on_disk_is_an_end(make_server):
+    stage, server = begin(make_server, "answered")
+    try:
+        server.client.publish("jobs", BODY)
+        completed(server, 1)  # an answer rests on the disk
+        server.kill()
+        server.start()
+        time.sleep(0.5)
+        assert len(stage.keys()) == 1
+        assert server.client.queue("jobs")["stats"]["ready"] == 0
+    finally:
+        stage.close()
+
+
+def test_while_a_retry_waits(make_server):
+    stage, server = begin(make_server, "refused for now")
+    try:
+        server.client.publish("jobs", BODY)
+        assert stage.reached.wait(10)
+        until(lambda: server.client.queue("jobs")["stats"]["delayed"] == 1, 10, "the retry")
+        server.kill()
+        server.start()
+        until(lambda: len(stage.effects) == 1, 15, "the retry after the restart")
+        keys = stage.keys()
+        assert len(keys) == 2 and len(set(keys)) == 1, "the retry that was due, no more"
+    finally:
+        stage.close()
+
+
+def test_decided_but_not_sent(make_server):
+    """Of a paced queue some attempts are on disk before their turn: they have not left, and are sent after the restart."""
+    stage, server = begin(make_server, "one of many", rateLimits={"maxDispatchesPerSecond": 500})
+    try:
+        server.client.define("queues", "jobs", destination="far", paused=True)
+        for number in range(40):
+            assert server.client.publish("jobs", {"n": number}).status == 202
+        server.client.define("queues", "jobs", destination="far", paused=False)
+        assert stage.reached.wait(10)
+        server.kill()
+        sent = len(stage.keys())
+        assert sent < 40
+        server.start()
+        until(lambda: len(stage.effects) == 40, 15, "all of them")
+        until(lambda: server.client.queue("jobs")["stats"]["inFlight"] == 0, 15, "their ends")
+        assert len(stage.keys()) <= 40 + sent, "only what had left may come twice"
+    finally:
+        stage.close()
