@@ -83,6 +83,10 @@ static bool path_valid(struct span text) {
     return text.size == 0 || text.data[0] == '/';
 }
 
+static bool secret_or_empty(struct span text) {
+    return text.size == 0 || (text.size >= 16 && text.size <= 255);
+}
+
 static bool tenant_valid(struct span text) {
     return text.size >= 1 && text.size <= KEY_MAX_BYTES;
 }
@@ -457,6 +461,23 @@ static const struct field tls_fields[] = {
      .expects = "an absolute path, or an empty text", .about = "PEM file with its key."},
     FIELD_END};
 
+static const char *const confirm_words[] = {"retry", "dead", NULL};
+
+static const struct field confirm_fields[] = {
+    {"statuses", FIELD_TEXT, FIELD_AT(struct confirm_def, statuses), .valid = statuses_valid,
+     .expects = "statuses such as \"202\" or \"201-202\", or an empty text",
+     .about = "After which a message waits until it is told what became of it. Empty: none."},
+    {"deadline", FIELD_DURATION, FIELD_AT(struct confirm_def, deadline_ns), .min = NS_PER_MS,
+     .max = 365 * DAY, .about = "How long it waits at most."},
+    {"onDeadline", FIELD_WORD, FIELD_AT(struct confirm_def, at_deadline), .words = confirm_words,
+     .about = "What becomes of it then."},
+    {"holdsPlace", FIELD_BOOL, FIELD_AT(struct confirm_def, holds_place),
+     .about = "It counts for the concurrency until then, not only until it was answered."},
+    {"secret", FIELD_TEXT, FIELD_AT(struct confirm_def, secret), .secret = true,
+     .valid = secret_or_empty, .expects = "a text of 16 to 255 bytes (it is not shown by GET)",
+     .about = "Makes the signed path that requests bring for the callback. Shown as null."},
+    FIELD_END};
+
 static const struct field destination_fields[] = {
     {"name", FIELD_TEXT, FIELD_AT(struct destination_def, name), .valid = name_valid,
      .expects = NAME_EXPECTS, .about = "Name of the destination."},
@@ -488,6 +509,8 @@ static const struct field destination_fields[] = {
     {"healthCheck", FIELD_OBJECT, FIELD_AT(struct destination_def, check), .members = check_fields},
     {"failover", FIELD_OBJECT, FIELD_AT(struct destination_def, failover),
      .members = failover_fields},
+    {"confirmation", FIELD_OBJECT, FIELD_AT(struct destination_def, confirm),
+     .members = confirm_fields},
     {"bodyFormat", FIELD_WORD, FIELD_AT(struct destination_def, making.format),
      .words = format_words, .about = "How the body of a message is sent."},
     {"cloudEvents", FIELD_OBJECT, FIELD_AT(struct destination_def, making),

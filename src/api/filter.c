@@ -6,9 +6,9 @@
 #include "base/error.h"
 
 /* In the order of enum dead_reason, enum attempt_error, enum message_state. */
-static const char *const reasons[] = {"any",      "refused",  "exhausted", "expired",
-                                      "deleted",  "rejected", "maxlen",    "delivery-limit",
-                                      "deadline", NULL};
+static const char *const reasons[] = {"any",      "refused",     "exhausted", "expired",
+                                      "deleted",  "rejected",    "maxlen",    "delivery-limit",
+                                      "deadline", "unconfirmed", NULL};
 static const char *const errors[] = {"any",       "connect",  "timeout",         "tls",
                                      "dns",       "protocol", "address-refused", "unknown",
                                      "body-lost", "not-made", "no-token",        NULL};

@@ -148,8 +148,9 @@ static bool read_page_token(struct call_query *q, struct span value) {
 }
 
 static bool read_filter(struct call_query *q, struct span value) {
-    for (int s = MESSAGE_READY; s <= MESSAGE_BLOCKED; s++) {
-        if (span_is(value, message_state_name((enum message_state)s))) {
+    for (int s = MESSAGE_READY; s <= MESSAGE_CONFIRMING; s++) {
+        bool listed = s <= MESSAGE_BLOCKED || s == MESSAGE_CONFIRMING;
+        if (listed && span_is(value, message_state_name((enum message_state)s))) {
             q->filter = (enum message_state)s;
             return true;
         }

@@ -65,6 +65,7 @@ static void queue_stats(const void *info, struct json_out *out) {
     info_u64(out, "delayed", q->delayed);
     info_u64(out, "inFlight", q->in_flight);
     info_u64(out, "blocked", q->blocked);
+    info_u64(out, "confirming", q->confirming);
     if (q->tenants > 0) {
         info_u64(out, "tenants", q->tenants);
     }

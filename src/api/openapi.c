@@ -48,8 +48,12 @@ static const struct {
      OBJECT("\"receipt\":" RECEIPT ",\"position\":" NUMBER ",\"number\":" NUMBER ",\"state\":" TEXT
             ",\"queue\":" TEXT ",\"attempts\":" NUMBER ",\"deadReason\":" TEXT
             ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME ",\"eta\":" TIME ",\"changedAt\":" TIME
-            ",\"links\":{\"type\":\"object\"}",
+            ",\"confirmBy\":" TIME ",\"confirmation\":" TEXT ",\"links\":{\"type\":\"object\"}",
             "\"receipt\",\"position\",\"state\"")},
+    {"Confirmation", OBJECT("\"outcome\":{\"enum\":[\"succeeded\",\"failed\",\"retry\"]},"
+                            "\"note\":{\"type\":\"string\",\"maxLength\":255}",
+                            "\"outcome\"")},
+    {"Confirmed", OBJECT("\"receipt\":" RECEIPT ",\"outcome\":" TEXT, "\"receipt\",\"outcome\"")},
     {"Message",
      OBJECT(MESSAGE_PROPERTIES ",\"queue\":" TEXT ",\"scheduleTime\":" TIME
                                ",\"history\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
@@ -176,9 +180,10 @@ static void write_parameters(const struct route *r, struct json_out *out) {
         write_parameter("page_token", "query", TEXT, "nextPageToken of the page before.", out);
     }
     if ((r->query & QUERY_FILTER) != 0) {
-        write_parameter("filter", "query",
-                        "{\"enum\":[\"ready\",\"delayed\",\"in-flight\",\"dead\",\"blocked\"]}",
-                        "Only messages in this state.", out);
+        write_parameter(
+            "filter", "query",
+            "{\"enum\":[\"ready\",\"delayed\",\"in-flight\",\"dead\",\"blocked\",\"confirming\"]}",
+            "Only messages in this state.", out);
     }
     if ((r->query & QUERY_VIEW) != 0) {
         write_parameter("view", "query", "{\"enum\":[\"basic\",\"full\",\"body\"]}", NULL, out);

@@ -86,6 +86,12 @@ const struct route api_routes[] = {
 
     {GET, "/v1/receipts/{receipt}", ACTION_FOLLOW, BODY_NONE, 0, receipt_show, "getReceipt",
      "What became of an accepted request", 200, NULL, "ReceiptState"},
+    {POST, "/v1/receipts/{receipt}/confirmation", ACTION_SUBMIT, BODY_JSON, 0, receipt_confirm,
+     "confirmReceipt", "What became of a message that its destination took", 200, "Confirmation",
+     "Confirmed"},
+    {POST, "/v1/receipts/{receipt}/confirmation/{signature}", ACTION_OPEN, BODY_JSON, 0,
+     receipt_confirm, "callBack", "The same, by the path that the request brought", 200,
+     "Confirmation", "Confirmed"},
     {POST, "/v1/transactions", ACTION_SUBMIT, BODY_JSON, 0, transaction_post, "transact",
      "Up to 64 operations, all or nothing", 202, "Transaction", "TransactionReceipt"},
     {GET, "/v1/events", ACTION_OVERSEE, BODY_NONE, 0, system_events, "watch",

@@ -71,6 +71,7 @@ void endpoint_eject(struct call *c);
 void endpoint_return(struct call *c);
 
 void receipt_show(struct call *c);
+void receipt_confirm(struct call *c);
 void transaction_post(struct call *c);
 
 void audit_list(struct call *c);

@@ -3,6 +3,7 @@
  * of traceparent is another one each time, since each attempt is a span of its own under the message's.
  */
 #include "dispatch/internal.h"
+#include "model/destination.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -57,6 +58,18 @@ void call_time(uint64_t ns, char out[40]) {
     }
 }
 
+/* Where the far side may tell what became of it, without a token of ours. */
+static void add_callback(struct call *c, const char *id) {
+    const char *secret = c->target->def.confirm.secret;
+    char path[40 + 18 + CONFIRM_SIGNATURE_BYTES], signature[CONFIRM_SIGNATURE_BYTES + 1];
+    if (secret[0] == '\0') {
+        return;
+    }
+    confirm_sign(secret, c->start.message, signature);
+    snprintf(path, sizeof path, "/v1/receipts/%s/confirmation/%s", id, signature);
+    header_list_add_text(&c->headers, "Sluice-Confirmation", path);
+}
+
 void call_own_headers(struct call *c, bool structured) {
     struct header_list *l = &c->headers;
     const struct envelope *e = &c->stored.envelope;
@@ -77,6 +90,7 @@ void call_own_headers(struct call *c, bool structured) {
     header_list_add_text(l, "Sluice-Queue", c->start.queue);
     header_list_add_text(l, "Sluice-Message", id);
     header_list_add_text(l, "Sluice-Attempt", attempt);
+    add_callback(c, id);
     /* what the publisher asked for, else when it came */
     call_time(c->stored.schedule_ns != 0 ? c->stored.schedule_ns : c->start.scheduled_ns,
               scheduled);

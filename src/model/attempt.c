@@ -1,7 +1,7 @@
 /*
  * Attempts: started when pace allows, finished once, or found unfinished after a restart.
  *
- *      decide_start --ATTEMPT_STARTED--> under way --ATTEMPT_FINISHED--> done | retry | dead
+ *      decide_start --ATTEMPT_STARTED--> under way --ATTEMPT_FINISHED--> done | retry | dead | confirming
  *                                            |
  *                                            +--- the program ended ---> unknown: ready again, marked
  *                                            +--- the message is gone -> gone: only the token ends
@@ -22,7 +22,7 @@
  *                                           12     4  attempt
  *                                           16     2  status, 0: no response
  *                                           18     4  duration in us, at most 2^32-1
- *                                           22     8  retry: due time; unknown: end of the token
+ *                                           22     8  retry: due time; unknown: end of the token; confirming: deadline
  *                                            .     8  closes: the destination is closed until then
  *                                            .     2+ retry, dead: length and excerpt of the response
  *
@@ -40,8 +40,10 @@
 #include "base/clock.h"
 #include "model/balance.h"
 #include "model/campaign.h"
+#include "model/confirm.h"
 #include "model/history.h"
 #include "model/outcome.h"
+#include "model/receipt.h"
 #include "model/retry.h"
 
 #define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_SECOND)
@@ -50,15 +52,6 @@
 #define STATUS_GONE        410u
 #define FLAG_CLOSES        1u
 #define FLAG_PAUSES        2u
-
-/* Stands in the log. */
-enum verdict {
-    VERDICT_DONE = 1,
-    VERDICT_RETRY = 2,
-    VERDICT_DEAD = 3,
-    VERDICT_UNKNOWN = 4,
-    VERDICT_GONE = 5,
-};
 
 /* ATTEMPT_FINISHED in memory. */
 struct finished {
@@ -69,7 +62,7 @@ struct finished {
     uint32_t attempt;
     uint16_t status;
     uint32_t duration_us;
-    uint64_t at_ns;           /* due time of RETRY, end of UNKNOWN */
+    uint64_t at_ns;           /* due time of RETRY, end of UNKNOWN, deadline of CONFIRMING */
     uint64_t closed_until_ns; /* 0: stays as it is */
     bool pauses;
     struct span excerpt;
@@ -86,10 +79,19 @@ static bool attempt_matches(const void *owner, uint32_t slot, const void *key) {
 int attempts_init(struct destinations *s) {
     slab_init(&s->attempt_cells, sizeof(struct attempt), UINT32_MAX - 1);
     list_init(&s->started);
+    list_init(&s->confirming);
     return map_init(&s->attempts, ATTEMPT_SHARDS, s, attempt_matches);
 }
 
+static void release_notes(struct list *attempts) {
+    for (struct list_node *n = list_first(attempts); n != NULL; n = list_next(attempts, n)) {
+        key_text_release(&CONTAINER_OF(n, struct attempt, node)->note);
+    }
+}
+
 void attempts_release(struct destinations *s) {
+    release_notes(&s->started);
+    release_notes(&s->confirming);
     map_release(&s->attempts);
     slab_release(&s->attempt_cells);
 }
@@ -120,12 +122,13 @@ int attempt_add(struct destinations *s, const struct attempt *values) {
         slab_give(&s->attempt_cells, slot);
         return rc;
     }
-    list_append(&s->started, &a->node);
+    list_append(a->confirming ? &s->confirming : &s->started, &a->node);
     return 0;
 }
 
 static void attempt_remove(struct destinations *s, struct attempt *a) {
     uint32_t slot = attempt_slot(s, a->message);
+    key_text_release(&a->note);
     list_remove(&a->node);
     map_remove(&s->attempts, hash_u64(a->message), slot);
     slab_give(&s->attempt_cells, slot);
@@ -304,11 +307,38 @@ static bool may_retry(const struct retry_def *r, const struct message_view *v,
     return r->max_duration_ns == 0 || now_ns < first_ns + r->max_duration_ns;
 }
 
+bool attempt_retry_at(const struct model *m, struct decision *d, const struct attempt *a,
+                      const struct message_view *v, struct span override, uint64_t *ret_ns) {
+    struct retry_def retry = queue_definition(m, v->queue)->retry;
+    bool overridden = override.size > 0 && retry_override_apply(override, &retry) == 0;
+    if (!may_retry(&retry, v, a, d->now_ns, overridden)) {
+        return false;
+    }
+    uint64_t backoff_ns = retry_backoff_ns(&retry, a->attempt);
+    bool drawn = backoff_ns != 0 && !retry_is_exact(&retry);
+    *ret_ns = d->now_ns + (drawn ? rng_below(d->random, backoff_ns) : backoff_ns);
+    return true;
+}
+
+static bool wants_confirmation(const struct model *m, const struct attempt *a,
+                               const struct attempt_finish *in) {
+    const struct destination *t = destination_at(m, a->destination);
+    return t->def.confirm.statuses[0] != '\0' &&
+           status_list_has(t->def.confirm.statuses, in->status);
+}
+
 static void decide_verdict(const struct model *m, struct decision *d, const struct attempt *a,
                            const struct message_view *v, const struct attempt_finish *in,
                            struct finished *f) {
     struct retry_def retry = queue_definition(m, v->queue)->retry;
-    bool overridden = in->retry.size > 0 && retry_override_apply(in->retry, &retry) == 0;
+    if (in->retry.size > 0 && retry_override_apply(in->retry, &retry) != 0) {
+        retry = queue_definition(m, v->queue)->retry;
+    }
+    if (in->success && wants_confirmation(m, a, in)) {
+        f->verdict = VERDICT_CONFIRMING;
+        f->at_ns = d->now_ns + destination_at(m, a->destination)->def.confirm.deadline_ns;
+        return;
+    }
     if (in->success) {
         f->verdict = VERDICT_DONE;
         return;
@@ -325,16 +355,17 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
         f->closed_until_ns = d->now_ns + retry_after_ns;
     }
     bool retriable = in->retriable && retry_takes_error(&retry, in->error);
-    if (!retriable || !may_retry(&retry, v, a, d->now_ns, overridden)) {
+    if (!retriable || !attempt_retry_at(m, d, a, v, in->retry, &f->at_ns)) {
         f->verdict = VERDICT_DEAD;
         f->reason = retriable ? DEAD_EXHAUSTED : DEAD_REFUSED;
         return;
     }
-    uint64_t backoff_ns = retry_backoff_ns(&retry, a->attempt);
-    bool drawn = backoff_ns != 0 && !retry_is_exact(&retry);
-    uint64_t delay_ns = drawn ? rng_below(d->random, backoff_ns) : backoff_ns;
     f->verdict = VERDICT_RETRY;
-    f->at_ns = d->now_ns + (delay_ns > retry_after_ns ? delay_ns : retry_after_ns);
+    f->at_ns = f->at_ns > d->now_ns + retry_after_ns ? f->at_ns : d->now_ns + retry_after_ns;
+}
+
+static bool has_time(enum verdict v) {
+    return v == VERDICT_RETRY || v == VERDICT_UNKNOWN || v == VERDICT_CONFIRMING;
 }
 
 static void emit_finished(struct decision *d, const struct finished *f) {
@@ -348,7 +379,7 @@ static void emit_finished(struct decision *d, const struct finished *f) {
     decision_put_u32(d, f->attempt);
     decision_put_u16(d, f->status);
     decision_put_u32(d, f->duration_us);
-    if (f->verdict == VERDICT_RETRY || f->verdict == VERDICT_UNKNOWN) {
+    if (has_time(f->verdict)) {
         decision_put_u64(d, f->at_ns);
     }
     if (f->closed_until_ns != 0) {
@@ -367,7 +398,7 @@ static void emit_finished(struct decision *d, const struct finished *f) {
  * will not (404, 422) says something about the message, and that the far side is well.
  */
 static enum call_outcome outcome_of(const struct destination *t, const struct finished *f) {
-    if (f->verdict == VERDICT_DONE) {
+    if (f->verdict == VERDICT_DONE || f->verdict == VERDICT_CONFIRMING) {
         return OUTCOME_GOOD;
     }
     switch (f->error) {
@@ -413,10 +444,35 @@ static void tell_outcome(const struct model *m, struct decision *d, const struct
                                    .correlation_id = in->correlation_id});
 }
 
+/* What somebody told meanwhile is later and better knowledge than how the attempt ended. */
+static void take_confirmation(const struct model *m, struct decision *d, const struct attempt *a,
+                              const struct message_view *v, struct span retry, struct finished *f) {
+    struct confirm_verdict what =
+        confirm_judge(m, d, a, v, (enum confirm_outcome)a->confirmed, retry);
+    f->verdict = what.verdict;
+    f->reason = what.reason;
+    f->at_ns = what.at_ns;
+    f->excerpt = key_text_span(&a->note);
+}
+
+static void emit_end(const struct model *m, struct decision *d, const struct attempt *a,
+                     const struct message_view *v, const struct attempt_finish *in,
+                     const struct finished *f) {
+    emit_finished(d, f);
+    bool ends = f->verdict == VERDICT_DONE || f->verdict == VERDICT_DEAD;
+    if (ends && (v->tie.campaign != 0 || v->tie.stock != 0)) {
+        campaign_emit_settlement(m, d, f->message, &v->tie, f->verdict == VERDICT_DONE);
+    }
+    decide_return(m, d, a, f);
+    if (ends) {
+        tell_outcome(m, d, v, in, f);
+    }
+}
+
 enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r) {
     const struct attempt_finish *in = &r->in.finish;
     const struct attempt *a = attempt_find(m->destinations, in->message);
-    if (a == NULL || a->attempt != in->attempt) {
+    if (a == NULL || a->attempt != in->attempt || a->confirming) {
         return REFUSAL_NONE; /* given up before: there is nothing left to be said */
     }
     struct finished f = {
@@ -433,16 +489,12 @@ enum refusal attempt_decide_finish(const struct model *m, struct decision *d, st
         emit_finished(d, &f);
         return REFUSAL_NONE;
     }
-    decide_verdict(m, d, a, &view, in, &f);
-    emit_finished(d, &f);
-    bool tied = view.tie.campaign != 0 || view.tie.stock != 0;
-    if (tied && f.verdict != VERDICT_RETRY) {
-        campaign_emit_settlement(m, d, in->message, &view.tie, f.verdict == VERDICT_DONE);
+    if (a->confirmed != CONFIRM_NONE) {
+        take_confirmation(m, d, a, &view, in->retry, &f);
+    } else {
+        decide_verdict(m, d, a, &view, in, &f);
     }
-    decide_return(m, d, a, &f);
-    if (f.verdict != VERDICT_RETRY) {
-        tell_outcome(m, d, &view, in, &f);
-    }
+    emit_end(m, d, a, &view, in, &f);
     return REFUSAL_NONE;
 }
 
@@ -461,7 +513,13 @@ bool destination_decide_recovery(const struct model *m, struct decision *d) {
         .attempt = a->attempt,
         .at_ns = over_ns > d->now_ns ? over_ns : d->now_ns,
     };
-    emit_finished(d, &f);
+    if (f.verdict == VERDICT_UNKNOWN && a->confirmed != CONFIRM_NONE) {
+        const struct attempt_finish nothing = {.message = 0};
+        take_confirmation(m, d, a, &view, nothing.retry, &f);
+        emit_end(m, d, a, &view, &nothing, &f);
+    } else {
+        emit_finished(d, &f);
+    }
     return true;
 }
 
@@ -474,7 +532,7 @@ static int read_finished(struct reader *in, struct finished *ret) {
     f.attempt = reader_u32(in);
     f.status = reader_u16(in);
     f.duration_us = reader_u32(in);
-    if (f.verdict == VERDICT_RETRY || f.verdict == VERDICT_UNKNOWN) {
+    if (has_time(f.verdict)) {
         f.at_ns = reader_u64(in);
     }
     if (flags & FLAG_CLOSES) {
@@ -484,7 +542,7 @@ static int read_finished(struct reader *in, struct finished *ret) {
     if (f.verdict == VERDICT_RETRY || f.verdict == VERDICT_DEAD) {
         f.excerpt = reader_take(in, reader_u16(in));
     }
-    if (!reader_done(in) || f.verdict < VERDICT_DONE || f.verdict > VERDICT_GONE) {
+    if (!reader_done(in) || f.verdict < VERDICT_DONE || f.verdict > VERDICT_CONFIRMING) {
         return E_CORRUPT;
     }
     *ret = f;
@@ -494,7 +552,8 @@ static int read_finished(struct reader *in, struct finished *ret) {
 /* Those that succeed leave no history: their message is gone with them. */
 static int tell_history(struct model *m, const struct applied *w, const struct attempt *a,
                         const struct finished *f) {
-    if (f->verdict == VERDICT_DONE || f->verdict == VERDICT_GONE) {
+    if (f->verdict == VERDICT_DONE || f->verdict == VERDICT_GONE ||
+        f->verdict == VERDICT_CONFIRMING) {
         return 0;
     }
     return history_note(m, f->message,
@@ -522,6 +581,8 @@ static int apply_verdict(struct model *m, const struct applied *w, const struct 
         return queue_message_retry(m, w, f->message, w->time_ns, f->status, f->error, true);
     case VERDICT_GONE:
         return 0;
+    case VERDICT_CONFIRMING:
+        return queue_message_confirming(m, f->message, f->at_ns, f->status);
     }
     return E_CORRUPT;
 }
@@ -545,12 +606,13 @@ static void learn(struct destination *t, const struct destination *home, const s
 }
 
 static void apply_effects(struct destination *t, const struct finished *f) {
-    t->succeeded += f->verdict == VERDICT_DONE;
+    bool good = f->verdict == VERDICT_DONE || f->verdict == VERDICT_CONFIRMING;
+    t->succeeded += good;
     if (f->duration_us > 0) {
         t->average_us =
             t->average_us == 0 ? f->duration_us : (t->average_us * 15 + f->duration_us) / 16;
     }
-    t->failed += f->verdict != VERDICT_DONE && f->verdict != VERDICT_GONE;
+    t->failed += !good && f->verdict != VERDICT_GONE;
     if (f->closed_until_ns > t->closed_until_ns) {
         t->closed_until_ns = f->closed_until_ns;
     }
@@ -558,6 +620,15 @@ static void apply_effects(struct destination *t, const struct finished *f) {
         t->paused = true;
         t->pause_reason = PAUSE_GONE;
     }
+}
+
+static void begin_confirming(struct destinations *s, struct destination *t, struct attempt *a) {
+    a->confirming = true;
+    a->holds_place = t->def.confirm.holds_place;
+    list_remove(&a->node);
+    list_append(&s->confirming, &a->node);
+    t->confirming++;
+    t->held_places += a->holds_place;
 }
 
 int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in) {
@@ -568,7 +639,7 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
     }
     struct attempt *a = attempt_find(m->destinations, f.message);
     struct destination *t = a != NULL ? destination_at(m, a->destination) : NULL;
-    if (t == NULL || a->attempt != f.attempt) {
+    if (t == NULL || a->attempt != f.attempt || a->confirming) {
         return E_CORRUPT;
     }
     uint64_t end_ns = f.verdict == VERDICT_UNKNOWN ? f.at_ns : w->time_ns;
@@ -587,7 +658,25 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
     limits_end(&t->limits, end_ns);
     apply_effects(t, &f);
     rc = is_in_flight(m, f.message, &view) ? tell_history(m, w, a, &f) : 0;
-    attempt_remove(m->destinations, a);
+    enum confirm_outcome confirmed = (enum confirm_outcome)a->confirmed;
+    if (f.verdict == VERDICT_CONFIRMING) {
+        begin_confirming(m->destinations, t, a);
+    } else {
+        attempt_remove(m->destinations, a);
+    }
     rc = rc != 0 ? rc : destination_set_timer(m, t);
-    return rc != 0 ? rc : apply_verdict(m, w, &f);
+    rc = rc != 0 ? rc : apply_verdict(m, w, &f);
+    if (confirmed != CONFIRM_NONE) {
+        receipt_confirmed(m, f.message, confirmed);
+    }
+    return rc;
+}
+
+void attempt_confirming_left(struct model *m, uint64_t message) {
+    struct attempt *a = attempt_find(m->destinations, message);
+    assert(a != NULL && a->confirming);
+    struct destination *t = destination_at(m, a->destination);
+    t->confirming--;
+    t->held_places -= a->holds_place;
+    attempt_remove(m->destinations, a);
 }

@@ -253,6 +253,11 @@ static const struct field destination_fields[] = {
     TEXT_SINCE(2, destination_def, making.client_certificate, ""),
     TEXT_SINCE(2, destination_def, making.client_key, ""),
     TEXT_SINCE(2, destination_def, making.proxy, ""),
+    TEXT_SINCE(2, destination_def, confirm.statuses, ""),
+    U64_SINCE(2, destination_def, confirm.deadline_ns),
+    ENUM_SINCE(2, destination_def, confirm.at_deadline, CONFIRM_DEADLINE_DEAD),
+    BOOL_SINCE(2, destination_def, confirm.holds_place),
+    TEXT_SINCE(2, destination_def, confirm.secret, ""),
 };
 static const struct table destination_table = TABLE(2, destination_fields);
 
@@ -568,6 +573,7 @@ int destination_def_init(struct destination_def *d) {
                     .eject_minimum = 20,
                     .eject_ns = 30 * NS_PER_SECOND,
                     .eject_max_percent = 50},
+        .confirm = {.deadline_ns = 600 * NS_PER_SECOND},
         .check = {.interval_ns = 10 * NS_PER_SECOND,
                   .timeout_ns = 2 * NS_PER_SECOND,
                   .rise = 2,

@@ -200,6 +200,16 @@ struct making_def {
     char *proxy; /* http://host:port */
 };
 
+/* Statuses after which a message waits until somebody tells what became of it: see confirm.h. */
+enum confirm_deadline { CONFIRM_DEADLINE_RETRY = 0, CONFIRM_DEADLINE_DEAD = 1 };
+struct confirm_def {
+    char *statuses;       /* "": none */
+    uint64_t deadline_ns; /* 10 min */
+    enum confirm_deadline at_deadline;
+    bool holds_place; /* it counts as under way for the concurrency */
+    char *secret;     /* of the signed callback; empty: there is none */
+};
+
 struct destination_def {
     char *name;
     char *url;     /* http:// or https://; empty with endpoints; may have places behind the host */
@@ -223,6 +233,7 @@ struct destination_def {
     struct check_def check;
     struct failover_def failover;
     struct making_def making;
+    struct confirm_def confirm;
 };
 
 /* One item of a list, at *item, which is zeroed. E_NOMEM. */

@@ -9,7 +9,7 @@
  *                 definition, 0: none
  *       12     .  the encoded definition
  */
-#include "model/destination_state.h"
+#include "model/confirm.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -385,7 +385,7 @@ static enum refusal decide_delete(const struct model *m, struct decision *d, str
     if (queue_next_of_destination(m, t->index, 0) != 0) {
         return request_refuse(r, REFUSAL_CONFLICT, "a queue pushes to this destination");
     }
-    if (limits_in_flight(&t->limits) > 0) {
+    if (limits_in_flight(&t->limits) > 0 || t->confirming > 0) {
         return request_refuse(r, REFUSAL_CONFLICT, "attempts are under way");
     }
     size_t begun = decision_begin(d, FACT_DESTINATION_DELETED, 1);
@@ -457,6 +457,8 @@ static enum refusal decide(const struct model *m, struct decision *d, struct req
         return decide_define(m, d, r);
     case REQUEST_DESTINATION_LIST:
         return decide_list(m, d, r);
+    case REQUEST_CONFIRM:
+        return confirm_decide(m, d, r);
     case REQUEST_ATTEMPT_FINISH:
         return attempt_decide_finish(m, d, r);
     case REQUEST_ENDPOINT_CHECKED:
@@ -555,6 +557,8 @@ static int apply(struct model *m, const struct applied *where, uint16_t kind, ui
         return attempt_apply_started(m, where, version, payload);
     case FACT_ATTEMPT_FINISHED:
         return attempt_apply_finished(m, where, payload);
+    case FACT_MESSAGE_CONFIRMED:
+        return confirm_apply(m, where, payload);
     case FACT_ATTEMPT_DEFERRED:
         return attempt_apply_deferred(m, payload);
     case FACT_DESTINATION_STATUS:
@@ -589,5 +593,5 @@ const struct module destination_module = {
     .load = destination_load,
     .check = destination_check,
     .memory_bytes = memory_bytes,
-    .section_version = 2,
+    .section_version = 3,
 };

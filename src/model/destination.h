@@ -42,6 +42,11 @@ const struct destination_def *destination_definition(const struct model *m, uint
  * queue_destination_changed. destination 0: nothing happens.
  */
 void destination_queue_ready(struct model *m, uint32_t destination, uint32_t queue, bool ready);
+#define CONFIRM_SIGNATURE_BYTES 64u /* hexadecimal digits */
+/* By which a caller without a token shows that it was called: made of the destination's secret. */
+void confirm_sign(const char *secret, uint64_t message, char out[CONFIRM_SIGNATURE_BYTES + 1]);
+/* Told by queue: the message is confirming no more. */
+void attempt_confirming_left(struct model *m, uint64_t message);
 
 /* It pushes here no more, or is about to be linked anew: what its lane used up is forgotten. */
 void destination_queue_unlinked(struct model *m, uint32_t destination, uint32_t queue);

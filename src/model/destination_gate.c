@@ -29,8 +29,9 @@ static uint64_t endpoints_wait_ns(const struct destination *t, uint64_t now_ns) 
 }
 
 uint64_t destination_wait_ns(const struct destination *t, uint64_t now_ns) {
-    uint32_t in_flight = limits_in_flight(&t->limits);
-    if (t->paused || in_flight >= adaptive_limit(&t->adaptive, &t->def.adaptive)) {
+    uint32_t in_flight = limits_in_flight(&t->limits) + t->held_places;
+    if (t->paused || in_flight >= adaptive_limit(&t->adaptive, &t->def.adaptive) ||
+        (t->held_places > 0 && in_flight >= limits_concurrency(&t->limits))) {
         return PACE_WAIT_FOR_END;
     }
     uint64_t wait_ns =

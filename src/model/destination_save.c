@@ -13,6 +13,8 @@
  *      u32 attempts under way, for each, oldest first:
  *          u64 message, u32 attempt, u32 destination, u64 started, u64 timeout
  *          version 2: u32 home, u32 endpoint, u32 breaker probe, u32 failover probe
+ *          version 3: u8 holds its place while it is confirming, u8 what was told before its end, key: the note
+ *      version 3: the same of those that have ended and whose message is confirming
  *
  * The rings of ready queues are not saved: load tells the queues that their destination is there, and they
  * say who has work.
@@ -76,7 +78,21 @@ static void save_attempt(struct saver *s, const struct attempt *a) {
     save_u32(s, a->endpoint);
     save_u32(s, a->breaker_probe);
     save_u32(s, a->failover_probe);
+    save_u8(s, a->holds_place);
+    save_u8(s, a->confirmed);
+    save_key(s, key_text_span(&a->note));
     save_item_end(s);
+}
+
+static void save_attempts(struct saver *s, const struct list *attempts) {
+    uint32_t count = 0;
+    for (struct list_node *n = list_first(attempts); n != NULL; n = list_next(attempts, n)) {
+        count++;
+    }
+    save_u32(s, count);
+    for (struct list_node *n = list_first(attempts); n != NULL; n = list_next(attempts, n)) {
+        save_attempt(s, CONTAINER_OF(n, struct attempt, node));
+    }
 }
 
 int destination_save(const struct model *m, struct buffer *chunk,
@@ -88,11 +104,8 @@ int destination_save(const struct model *m, struct buffer *chunk,
     for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
         save_destination(&s, destination_at(m, i));
     }
-    save_u32(&s, all->attempt_cells.live);
-    for (struct list_node *n = list_first(&all->started); n != NULL;
-         n = list_next(&all->started, n)) {
-        save_attempt(&s, CONTAINER_OF(n, struct attempt, node));
-    }
+    save_attempts(&s, &all->started);
+    save_attempts(&s, &all->confirming);
     return s.rc;
 }
 
@@ -144,14 +157,35 @@ static int load_destination(struct model *m, struct reader *in) {
     return rc;
 }
 
-static int load_attempts(struct model *m, struct reader *in) {
+/* A confirming one is counted where it waits; its message must be there and wait as well. */
+static int add_loaded(struct model *m, struct attempt *a, struct span note) {
+    struct destination *t = destination_at(m, a->destination);
+    struct message_view v;
+    bool waits = queue_message_view(m, a->message, &v) && v.state == MESSAGE_CONFIRMING;
+    if (t == NULL || a->confirmed > CONFIRM_MISSED || waits != a->confirming ||
+        (a->holds_place && !a->confirming)) {
+        return E_CORRUPT;
+    }
+    int rc = key_text_init(&a->note, note);
+    rc = rc != 0 ? rc : attempt_add(m->destinations, a);
+    if (rc != 0) {
+        key_text_release(&a->note);
+    } else {
+        t->confirming += a->confirming;
+        t->held_places += a->holds_place;
+    }
+    return rc;
+}
+
+static int load_attempts(struct model *m, struct reader *in, bool confirming) {
     uint32_t count = reader_u32(in);
     if (in->failed || count > in->left / ATTEMPT_SAVED_BYTES) {
         return E_CORRUPT;
     }
     int rc = 0;
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
-        struct attempt a = {.message = reader_u64(in)};
+        struct attempt a = {.message = reader_u64(in), .confirming = confirming};
+        struct span note = span_of(NULL, 0);
         a.attempt = reader_u32(in);
         a.destination = reader_u32(in);
         a.started_ns = reader_u64(in);
@@ -162,8 +196,12 @@ static int load_attempts(struct model *m, struct reader *in) {
             a.breaker_probe = reader_u32(in);
             a.failover_probe = reader_u32(in);
         }
-        bool known = destination_at(m, a.destination) != NULL && !in->failed;
-        rc = known ? attempt_add(m->destinations, &a) : E_CORRUPT;
+        if (m->section_version >= 3) {
+            a.holds_place = reader_u8(in) == 1;
+            a.confirmed = reader_u8(in);
+            note = reader_key(in);
+        }
+        rc = in->failed ? E_CORRUPT : add_loaded(m, &a, note);
     }
     return rc;
 }
@@ -186,7 +224,7 @@ static bool attempts_fit(const struct destinations *all) {
         if (here > 0 && here != count_attempts(all, i)) {
             return false;
         }
-        in_flight += here;
+        in_flight += here + t->confirming;
     }
     return in_flight == all->attempt_cells.live;
 }
@@ -200,16 +238,38 @@ int destination_load(struct model *m, struct reader *section) {
         rc = load_destination(m, section);
     }
     if (rc == 0) {
-        rc = load_attempts(m, section);
+        rc = load_attempts(m, section, false);
+    }
+    if (rc == 0 && m->section_version >= 3) {
+        rc = load_attempts(m, section, true);
     }
     all->generation = generation;
     return rc == 0 && (!reader_done(section) || !attempts_fit(all)) ? E_CORRUPT : rc;
 }
 
+/* Each has a message that waits; and each destination knows how many. */
+static uint32_t count_held(const struct model *m) {
+    const struct destinations *all = m->destinations;
+    uint32_t count = 0, told = 0;
+    for (struct list_node *n = list_first(&all->confirming); n != NULL;
+         n = list_next(&all->confirming, n)) {
+        const struct attempt *a = CONTAINER_OF(n, struct attempt, node);
+        struct message_view v;
+        assert(a->confirming && queue_message_view(m, a->message, &v) &&
+               v.state == MESSAGE_CONFIRMING);
+        count++;
+    }
+    for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
+        told += destination_at(m, i)->confirming;
+    }
+    assert(told == count);
+    return count;
+}
+
 void destination_check(const struct model *m) {
     const struct destinations *all = m->destinations;
     roster_check(&all->roster);
-    uint32_t in_flight = 0;
+    uint32_t in_flight = count_held(m);
     for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
         const struct destination *t = destination_at(m, i);
         assert(t->index == i && strcmp(t->name, t->def.name) == 0);

@@ -16,6 +16,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "base/slab.h"
+#include "model/key_text.h"
 #include "model/destination.h"
 #include "model/fact.h"
 #include "model/lane.h"
@@ -42,7 +43,9 @@ struct destination {
     struct breaker breaker;
     struct endpoints endpoints;
     struct failover failover;
-    uint32_t timer; /* index in the heap, 0: none; failover.evaluate_ns is its time */
+    uint32_t confirming;  /* messages that wait for what became of them, ... */
+    uint32_t held_places; /* ... of them, those that count as under way */
+    uint32_t timer;       /* index in the heap, 0: none; failover.evaluate_ns is its time */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
     uint64_t average_us; /* of attempts since the program began, the latest weigh most */
@@ -65,7 +68,17 @@ struct ready_node {
     enum ready_place place;
 };
 
-/* One attempt under way. */
+/* Stands in the log. */
+enum verdict {
+    VERDICT_DONE = 1,
+    VERDICT_RETRY = 2,
+    VERDICT_DEAD = 3,
+    VERDICT_UNKNOWN = 4,
+    VERDICT_GONE = 5,
+    VERDICT_CONFIRMING = 6,
+};
+
+/* One attempt under way, or one that has ended and whose message is confirming. */
 struct attempt {
     struct list_node node; /* in order of start */
     uint64_t message;
@@ -77,6 +90,10 @@ struct attempt {
     uint32_t endpoint;    /* id, 0: none */
     uint32_t breaker_probe; /* what breaker_end and failover_end are to get back */
     uint32_t failover_probe;
+    bool confirming;      /* it has ended */
+    bool holds_place;     /* and counts as under way for the concurrency */
+    uint8_t confirmed;    /* enum confirm_outcome that was told before its end */
+    struct key_text note; /* what was said with it */
 };
 
 struct destinations {
@@ -88,8 +105,9 @@ struct destinations {
     struct lane *lanes;       /* owns; as many, by the same slot */
     uint32_t ready_slots;
     struct slab attempt_cells;
-    struct map attempts; /* by message */
-    struct list started; /* struct attempt, oldest first */
+    struct map attempts;    /* by message */
+    struct list started;    /* struct attempt, oldest first */
+    struct list confirming; /* the same, those that have ended and are not settled */
 };
 
 static inline struct destination *destination_at(const struct model *m, uint32_t index) {
@@ -185,5 +203,8 @@ void attempts_release(struct destinations *s);
 MUST_CHECK int attempt_add(struct destinations *s, const struct attempt *values);
 /* NULL: this message has none under way. */
 struct attempt *attempt_find(const struct destinations *s, uint64_t message);
+/* When the message of `a` is tried again, by its queue or by what it says itself; false: it is not. */
+bool attempt_retry_at(const struct model *m, struct decision *d, const struct attempt *a,
+                      const struct message_view *v, struct span override, uint64_t *ret_ns);
 
 #endif

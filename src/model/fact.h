@@ -46,6 +46,7 @@
     X(ATTEMPT_STARTED, 0x0510, 2)                                                                  \
     X(ATTEMPT_FINISHED, 0x0511, 2)                                                                 \
     X(ATTEMPT_DEFERRED, 0x0512, 1) /* a retry over the budget */                                   \
+    X(MESSAGE_CONFIRMED, 0x0513, 1)                                                                \
     X(TRANSACTION_DONE, 0x0601, 1) /* the receipt of a transaction without messages */             \
     X(AUDIT_RECORDED, 0x0901, 1)                                                                   \
     X(AUDIT_WRITTEN, 0x0902, 1) /* the audit file has the entries up to a number */                \

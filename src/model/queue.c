@@ -18,6 +18,7 @@
 
 #include "base/error.h"
 #include "model/campaign.h"
+#include "model/confirm.h"
 #include "model/dedup.h"
 #include "model/destination.h"
 #include "model/exchange.h"
@@ -480,6 +481,10 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
         return;
     }
     const struct message *g = message_at(m->queues, ref);
+    if (g->state == MESSAGE_CONFIRMING) {
+        confirm_emit_missed(m, d, g->id);
+        return;
+    }
     const struct message_times *t = times_at(m->queues, g->times);
     bool due = g->state == MESSAGE_DELAYED && (t->expires_ns == 0 || t->due_ns < t->expires_ns);
     if (!due && queue_at(m->queues, g->queue)->def.has_dead_letter_exchange) {
@@ -527,5 +532,5 @@ const struct module queue_module = {
     .load = queue_load,
     .check = queue_check,
     .memory_bytes = queue_memory_bytes,
-    .section_version = 3,
+    .section_version = 4,
 };

@@ -51,6 +51,8 @@ struct message_view {
     uint64_t first_attempt_ns; /* 0: none yet, or the queue has no retry.max_duration_ns */
     uint32_t queue, attempts, body_bytes;
     enum message_state state;
+    enum dead_reason dead_reason;
+    uint16_t last_status;
     bool outcome_unknown;
     uint64_t key_hash; /* of its queue and ordering key; 0: it has no ordering key */
     struct tie tie;    /* purchase borrowed until the next apply; may point into purchase_text */
@@ -94,6 +96,9 @@ MUST_CHECK int queue_message_take(struct model *m, const struct applied *w, uint
 /* In flight -> done. */
 MUST_CHECK int queue_message_done(struct model *m, const struct applied *w, uint64_t id,
                                   uint16_t status);
+/* In flight -> confirming, until somebody tells or the deadline. */
+MUST_CHECK int queue_message_confirming(struct model *m, uint64_t id, uint64_t deadline_ns,
+                                        uint16_t status);
 /* In flight -> delayed until due_ns (retry); outcome_unknown: due at once, marked. */
 MUST_CHECK int queue_message_retry(struct model *m, const struct applied *w, uint64_t id,
                                    uint64_t due_ns, uint16_t status, uint8_t error,

@@ -220,6 +220,7 @@ static void settle_all(const struct model *m, struct decision *d, const struct q
     }
     settle_list(m, d, q->delayed.first);
     settle_list(m, d, q->in_flight.first);
+    settle_list(m, d, q->confirming.first);
     for (uint32_t k = q->keys.first; k != 0; k = key_at(m->queues, k)->next) {
         settle_list(m, d, key_at(m->queues, k)->blocked.first);
     }
@@ -344,6 +345,7 @@ int queue_remove(struct model *m, const struct applied *w, struct queue *q) {
          round++) { /* an end may let one of its key be ready */
         rc = end_held(m, w, q);
         rc = rc != 0 ? rc : end_list(m, w, &q->in_flight);
+        rc = rc != 0 ? rc : end_list(m, w, &q->confirming);
         while (rc == 0 && q->keys.first != 0) {
             rc = end_list(m, w, &key_at(m->queues, q->keys.first)->blocked);
         }

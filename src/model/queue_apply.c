@@ -147,7 +147,8 @@ static int apply_due(struct model *m, uint32_t slot) {
 
 static int apply_expired(struct model *m, const struct applied *w, uint32_t slot) {
     struct message *g = message_at(m->queues, slot);
-    if (g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_DEAD) {
+    if (g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_CONFIRMING ||
+        g->state == MESSAGE_DEAD) {
         return E_CORRUPT;
     }
     queue_at(m->queues, g->queue)->expired++;
@@ -157,7 +158,7 @@ static int apply_expired(struct model *m, const struct applied *w, uint32_t slot
 
 static int apply_message_deleted(struct model *m, const struct applied *w, uint32_t slot) {
     const struct message *g = message_at(m->queues, slot);
-    if (g->state == MESSAGE_IN_FLIGHT) {
+    if (g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_CONFIRMING) {
         return E_CORRUPT;
     }
     queue_at(m->queues, g->queue)->deleted++;

@@ -23,8 +23,9 @@ static void check_timer(const struct model *m, uint32_t slot) {
         return;
     }
     const struct message_times *t = times_at(s, g->times);
-    assert((t->timer != 0) == (due != 0));                     /* Q1 */
-    assert((t->due_ns != 0) == (g->state == MESSAGE_DELAYED)); /* Q1 */
+    assert((t->timer != 0) == (due != 0)); /* Q1 */
+    bool timed = g->state == MESSAGE_DELAYED || g->state == MESSAGE_CONFIRMING;
+    assert((t->due_ns != 0) == timed); /* Q1 */
     if (t->timer != 0) {
         const struct heap_entry *e = &m->timers.entries[t->timer];
         assert(e->due_ns == due && e->ref == slot && e->kind == TIMER_MESSAGE);
@@ -40,7 +41,8 @@ static void check_key_of(const struct queues *s, uint32_t slot) {
     const struct message_key *k = key_at(s, g->key);
     assert(k->queue == g->queue && k->refs > 0);
     assert(map_find(&s->by_key, key_map_hash(s, k->hash), &k->hash) == g->key);
-    if (g->state == MESSAGE_READY || g->state == MESSAGE_IN_FLIGHT) {
+    if (g->state == MESSAGE_READY || g->state == MESSAGE_IN_FLIGHT ||
+        g->state == MESSAGE_CONFIRMING) {
         assert(k->holder == slot); /* Q3 */
     } else if (g->state == MESSAGE_BLOCKED) {
         assert(k->holder != 0 && k->holder != slot); /* Q3: else it would wait for ever */
@@ -117,6 +119,7 @@ static void check_queue(struct census *c) {
     check_ready(c);
     check_list(c, &q->delayed, MESSAGE_DELAYED);
     check_list(c, &q->in_flight, MESSAGE_IN_FLIGHT);
+    check_list(c, &q->confirming, MESSAGE_CONFIRMING);
     for (uint32_t h = q->holders.first; h != 0; h = consumer_at(c->m->sessions, h)->of_queue.next) {
         check_list(c, &consumer_at(c->m->sessions, h)->held, MESSAGE_IN_FLIGHT);
     }

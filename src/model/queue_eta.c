@@ -63,7 +63,8 @@ uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_n
     uint32_t slot = message_find(s, id);
     const struct message *g = slot != 0 ? message_at(s, slot) : NULL;
     const struct queue *q = g != NULL ? queue_at(s, g->queue) : NULL;
-    if (g == NULL || g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_DEAD) {
+    if (g == NULL || g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_CONFIRMING ||
+        g->state == MESSAGE_DEAD) {
         return 0;
     }
     if (g->state != MESSAGE_READY) {

@@ -37,13 +37,22 @@ struct page {
     uint32_t max, visits;
 };
 
-static const uint8_t sections[] = {MESSAGE_READY, MESSAGE_BLOCKED, MESSAGE_DELAYED,
-                                   MESSAGE_IN_FLIGHT, MESSAGE_DEAD};
+static const uint8_t sections[] = {MESSAGE_READY,     MESSAGE_BLOCKED,    MESSAGE_DELAYED,
+                                   MESSAGE_IN_FLIGHT, MESSAGE_CONFIRMING, MESSAGE_DEAD};
+
+/* Three bits: 7 is no state of a message that is there. */
+static uint64_t section_of(enum message_state state) {
+    return state == MESSAGE_CONFIRMING ? 7 : (uint64_t)state;
+}
 
 static uint64_t cursor_of(enum message_state state, uint32_t priority, uint64_t id) {
     uint64_t level = state == MESSAGE_READY ? priority : 0;
     assert(id <= CURSOR_ID_MASK);
-    return (uint64_t)state << 61 | level << CURSOR_ID_BITS | id;
+    return section_of(state) << 61 | level << CURSOR_ID_BITS | id;
+}
+
+static unsigned state_of(uint64_t cursor) {
+    return cursor >> 61 == 7 ? MESSAGE_CONFIRMING : (unsigned)(cursor >> 61);
 }
 
 static uint64_t cursor_make(const struct message *g) {
@@ -119,6 +128,8 @@ static bool page_take_section(struct page *p, const struct queue *q, unsigned st
         return page_take_keys(p, q->keys.first);
     case MESSAGE_DELAYED:
         return page_take(p, q->delayed.first);
+    case MESSAGE_CONFIRMING:
+        return page_take(p, q->confirming.first);
     case MESSAGE_IN_FLIGHT:
         return page_take(p, q->in_flight.first) && page_take_held(p, q->holders.first);
     default:
@@ -181,7 +192,7 @@ static enum refusal page_resume(struct page *p, const struct queue *q, uint64_t 
     if (after >> 61 == MESSAGE_READY) {
         return resume_ready(p, q, after, stands ? g : NULL, ret_more);
     }
-    *ret_more = stands ? resume_behind(p, q, g) : page_take_section(p, q, (unsigned)(after >> 61));
+    *ret_more = stands ? resume_behind(p, q, g) : page_take_section(p, q, state_of(after));
     return REFUSAL_NONE;
 }
 
@@ -196,13 +207,13 @@ enum refusal queue_decide_messages(const struct model *m, struct decision *d, st
     p.visits = LIST_VISITS_MAX;
     p.key = f == NULL ? 0 : queue_filter_hash(f, q->index);
     r->visited = 0;
-    if (wanted >= STATES_LIVE) {
+    if (wanted >= STATES_LIVE || wanted == MESSAGE_DONE || wanted == MESSAGE_DROPPED) {
         return request_invalid(r, "/state", "ready, delayed, inFlight, dead or blocked");
     }
     for (size_t i = 0; more && i < ARRAY_LENGTH(sections); i++) {
         if (begun && (wanted == 0 || wanted == sections[i])) {
             more = page_take_section(&p, q, sections[i]);
-        } else if (!begun && sections[i] == after >> 61) {
+        } else if (!begun && section_of((enum message_state)sections[i]) == after >> 61) {
             begun = true;
             enum refusal refusal = page_resume(&p, q, after, &more);
             if (refusal != REFUSAL_NONE) {

@@ -16,6 +16,7 @@ void queue_describe(const struct model *m, const struct queue *q, struct queue_i
         .ready = q->counts[MESSAGE_READY],
         .delayed = q->counts[MESSAGE_DELAYED],
         .in_flight = q->counts[MESSAGE_IN_FLIGHT],
+        .confirming = q->counts[MESSAGE_CONFIRMING],
         .dead = q->counts[MESSAGE_DEAD],
         .blocked = q->counts[MESSAGE_BLOCKED],
         .bytes = q->bytes,
@@ -48,6 +49,8 @@ void message_view_fill(const struct queues *s, uint32_t slot, struct message_vie
         .attempts = g->attempts,
         .body_bytes = g->body_bytes,
         .state = (enum message_state)g->state,
+        .dead_reason = (enum dead_reason)g->dead_reason,
+        .last_status = message_status(g),
         .outcome_unknown = g->outcome_unknown,
         .key_hash = g->key == 0 ? 0 : key_at(s, g->key)->hash,
     };

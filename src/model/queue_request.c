@@ -27,6 +27,10 @@ enum refusal queue_decide_delete(const struct model *m, struct decision *d, stru
     if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
         return REFUSAL_NOT_FOUND;
     }
+    if (message_at(s, slot)->state == MESSAGE_CONFIRMING) {
+        return request_refuse(r, REFUSAL_CONFLICT,
+                              "the message was sent: tell first what became of it");
+    }
     if (message_at(s, slot)->state == MESSAGE_IN_FLIGHT) {
         return request_refuse(r, REFUSAL_CONFLICT,
                               "the message is in flight: its attempt must end first");
@@ -95,12 +99,13 @@ void queue_emit_purge(const struct model *m, struct decision *d, struct request 
 enum refusal queue_decide_purge(const struct model *m, struct decision *d, struct request *r,
                                 struct queue *q) {
     unsigned wanted = r->in.list.state;
-    if (wanted >= STATES_LIVE || wanted == MESSAGE_IN_FLIGHT) {
+    if (wanted == MESSAGE_IN_FLIGHT || wanted > MESSAGE_BLOCKED) {
         return request_invalid(r, "/state", "ready, delayed, dead or blocked");
     }
     unsigned mask = 0;
     for (unsigned state = 1; state < STATES_LIVE; state++) {
-        if (state != MESSAGE_IN_FLIGHT && (wanted == 0 || wanted == state)) {
+        if (state != MESSAGE_IN_FLIGHT && state != MESSAGE_CONFIRMING &&
+            (wanted == 0 || wanted == state)) {
             mask |= STATE_BIT(state);
         }
     }

@@ -4,7 +4,7 @@
  *   roster (how many queues, generations of the slots), then per queue in order of slots:
  *     4 index   8 file hash   . definition   8 x 6 counters   8 last use, 4 policy (since version 2)   . pace
  *     4 turns that the first of its round has left (since version 3; 0: it has no tenants)
- *     then its lists, in the order ready (set by set of the round, level by level, 0 first), delayed, in flight, dead, blocked
+ *     then its lists, in the order ready (set by set of the round, level by level, 0 first), delayed, in flight, dead, confirming (since version 4), blocked
  *     (key by key); each as 8 count, then the messages:
  *
  *   offset  size  message
@@ -145,6 +145,8 @@ static void save_lists(const struct model *m, const struct queue *q, struct save
     save_held(m, q, out);
     save_u64(out, q->counts[MESSAGE_DEAD]);
     save_list(s, &q->dead, out);
+    save_u64(out, q->counts[MESSAGE_CONFIRMING]);
+    save_list(s, &q->confirming, out);
     save_u64(out, q->counts[MESSAGE_BLOCKED]);
     for (uint32_t k = q->keys.first; k != 0; k = key_at(s, k)->next) {
         save_list(s, &key_at(s, k)->blocked, out);
@@ -269,6 +271,7 @@ static bool key_fits(const struct queues *s, uint32_t slot, enum message_state s
     switch (state) {
     case MESSAGE_READY:
     case MESSAGE_IN_FLIGHT:
+    case MESSAGE_CONFIRMING:
         return g->key == 0 || holder == slot;
     case MESSAGE_BLOCKED:
         return holder != 0 && holder != slot;
@@ -326,10 +329,13 @@ static void prefetch_ahead(const struct model *m, const struct reader *in) {
 }
 
 static int load_lists(struct model *m, const struct queue *q, struct reader *in) {
-    static const uint8_t order[] = {MESSAGE_READY, MESSAGE_DELAYED, MESSAGE_IN_FLIGHT, MESSAGE_DEAD,
-                                    MESSAGE_BLOCKED};
+    static const uint8_t order[] = {MESSAGE_READY, MESSAGE_DELAYED,    MESSAGE_IN_FLIGHT,
+                                    MESSAGE_DEAD,  MESSAGE_CONFIRMING, MESSAGE_BLOCKED};
     int rc = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(order); i++) {
+        if (order[i] == MESSAGE_CONFIRMING && m->section_version < 4) {
+            continue;
+        }
         uint64_t count = reader_u64(in);
         if (in->failed || count > in->left / MESSAGE_FIXED_BYTES) {
             return E_CORRUPT;

@@ -7,7 +7,8 @@
  *      new            x       x                         x
  *      ready                             x       x
  *      delayed        x                          x      x
- *      in flight      x       x                  x
+ *      in flight      x       x                  x             or confirming
+ *      confirming     x       x                  x
  *      dead           x                                 x      (redriven)
  *      blocked        x                          x
  *
@@ -22,19 +23,22 @@
 #include "base/error.h"
 #include "model/dedup.h"
 #include "model/history.h"
+#include "model/destination.h"
 #include "model/queue_tenant.h"
 #include "model/receipt.h"
 #include "model/session_state.h"
 
 #define BY_AGE_STEPS 256u /* how far a returned message looks for its old place */
 
-static const uint8_t moves[STATES_LIVE] = {
+static const uint16_t moves[STATES_LIVE] = {
     [0] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_BLOCKED),
     [MESSAGE_READY] =
         STATE_BIT(MESSAGE_IN_FLIGHT) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_DEAD),
     [MESSAGE_DELAYED] =
         STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_BLOCKED) | STATE_BIT(MESSAGE_DEAD),
-    [MESSAGE_IN_FLIGHT] =
+    [MESSAGE_IN_FLIGHT] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) |
+                          STATE_BIT(MESSAGE_DEAD) | STATE_BIT(MESSAGE_CONFIRMING),
+    [MESSAGE_CONFIRMING] =
         STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) | STATE_BIT(MESSAGE_DEAD),
     [MESSAGE_DEAD] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_BLOCKED),
     [MESSAGE_BLOCKED] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DEAD),
@@ -124,6 +128,8 @@ struct slot_list *state_list(const struct model *m, struct queue *q, const struc
         return &q->delayed;
     case MESSAGE_IN_FLIGHT:
         return g->held ? &consumer_at(m->sessions, g->outcome)->held : &q->in_flight;
+    case MESSAGE_CONFIRMING:
+        return &q->confirming;
     case MESSAGE_DEAD:
         return &q->dead;
     case MESSAGE_BLOCKED:
@@ -208,6 +214,8 @@ static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
         ready_leave(m, q, g);
     } else if (from == MESSAGE_BLOCKED) {
         key_unblock(m, slot);
+    } else if (from == MESSAGE_CONFIRMING) {
+        attempt_confirming_left(m, g->id);
     }
     g->state = 0;
     if (from == MESSAGE_IN_FLIGHT && g->held) {
@@ -226,6 +234,9 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
         return 0;
     }
     const struct message_times *t = times_at(s, g->times);
+    if (g->state == MESSAGE_CONFIRMING) {
+        return t->due_ns; /* what was sent may end, whatever its time to live */
+    }
     bool delayed = g->state == MESSAGE_DELAYED;
     if (delayed && (t->expires_ns == 0 || t->due_ns < t->expires_ns)) {
         return t->due_ns;
@@ -302,7 +313,7 @@ int message_move(struct model *m, uint32_t slot, enum message_state to, enum pla
     if (rc != 0) {
         return rc;
     }
-    if (g->times != 0 && to != MESSAGE_DELAYED) {
+    if (g->times != 0 && to != MESSAGE_DELAYED && to != MESSAGE_CONFIRMING) {
         times_at(s, g->times)->due_ns = 0;
     }
     rc = timer_update(m, slot);
@@ -364,14 +375,14 @@ int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns, uint64_t
 static bool state_possible(const struct queues *s, uint32_t slot, enum message_state state) {
     const struct message *g = message_at(s, slot);
     bool due = g->times != 0 && times_at(s, g->times)->due_ns != 0;
-    if (due != (state == MESSAGE_DELAYED)) {
+    if (due != (state == MESSAGE_DELAYED || state == MESSAGE_CONFIRMING)) {
         return false;
     }
     if (g->key == 0) {
         return state != MESSAGE_BLOCKED;
     }
     bool holds = key_at(s, g->key)->holder == slot;
-    bool must = state == MESSAGE_READY || state == MESSAGE_IN_FLIGHT;
+    bool must = state == MESSAGE_READY || state == MESSAGE_IN_FLIGHT || state == MESSAGE_CONFIRMING;
     return holds ? must || state == MESSAGE_DELAYED : !must;
 }
 
@@ -604,9 +615,33 @@ int queue_message_take(struct model *m, const struct applied *w, uint64_t id, ui
     return message_serve(m, q, slot);
 }
 
-int queue_message_done(struct model *m, const struct applied *w, uint64_t id, uint16_t status) {
+/* The end of an attempt, or what was told of it; that may come late, when it was put back already. */
+static int message_expect_sent(struct model *m, uint64_t id, uint32_t *ret_slot) {
+    uint32_t slot = message_find(m->queues, id);
+    const struct message *g = slot == 0 ? NULL : message_at(m->queues, slot);
+    if (g == NULL || g->state == MESSAGE_DEAD || g->held || g->attempts == 0) {
+        return E_CORRUPT;
+    }
+    *ret_slot = slot;
+    return 0;
+}
+
+int queue_message_confirming(struct model *m, uint64_t id, uint64_t deadline_ns, uint16_t status) {
     uint32_t slot = 0;
     int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct message *g = message_at(m->queues, slot);
+    message_set_outcome(g, status, 0);
+    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
+    rc = message_set_times(m, slot, deadline_ns, expires);
+    return rc != 0 ? rc : message_move(m, slot, MESSAGE_CONFIRMING, PLACE_TAIL);
+}
+
+int queue_message_done(struct model *m, const struct applied *w, uint64_t id, uint16_t status) {
+    uint32_t slot = 0;
+    int rc = message_expect_sent(m, id, &slot);
     if (rc != 0) {
         return rc;
     }
@@ -619,7 +654,7 @@ int queue_message_done(struct model *m, const struct applied *w, uint64_t id, ui
 int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, uint64_t due_ns,
                         uint16_t status, uint8_t error, bool outcome_unknown) {
     uint32_t slot = 0;
-    int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
+    int rc = message_expect_sent(m, id, &slot);
     if (rc != 0) {
         return rc;
     }
@@ -649,7 +684,7 @@ int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns) {
 int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
                        enum dead_reason reason, uint16_t status, uint8_t error) {
     uint32_t slot = 0;
-    int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
+    int rc = message_expect_sent(m, id, &slot);
     if (rc != 0) {
         return rc;
     }

@@ -8,6 +8,7 @@
  *      blocked      key.blocked of its ordering key          the same
  *      delayed      queue.delayed                            due time or end of life, the earlier
  *      in flight    queue.in_flight                          none: what was started may end
+ *      confirming   queue.confirming                         its deadline
  *      dead         queue.dead, oldest death first           none
  *
  * What only some messages have lies in side cells: `times` (delay, time to live), `tie` (what is settled
@@ -28,7 +29,7 @@
 #include "model/roster.h"
 #include "model/state.h"
 
-#define STATES_LIVE    6u /* enum message_state up to MESSAGE_BLOCKED; [0] unused */
+#define STATES_LIVE    9u /* enum message_state; [0] and what is only in receipts unused */
 #define STATE_BIT(s)   (1u << (s))
 #define PURGE_MAX      1000000u /* untied messages that one fact removes: about 0.1 s */
 #define PURGE_TIED_MAX 10000u   /* messages that are settled one by one in a record */
@@ -164,7 +165,7 @@ struct queue {
     bool told_ready;            /* what the destination was told last */
     struct ready_set ready;     /* of those without a tenant */
     struct fair *fair;          /* owns; NULL: it never was */
-    struct slot_list delayed, in_flight, dead;
+    struct slot_list delayed, in_flight, confirming, dead;
     struct slot_list keys; /* those with blocked messages */
     struct slot_list
         holders; /* consumers, those that left and hold something too: see session_state.h */

@@ -281,7 +281,8 @@ bool queue_has_room(const struct queue *q, uint64_t body_bytes) {
     uint64_t waiting = q->counts[MESSAGE_READY] + q->counts[MESSAGE_BLOCKED];
     uint64_t bytes = q->ready_bytes;
     if (!q->def.amqp) {
-        waiting += q->counts[MESSAGE_DELAYED] + q->counts[MESSAGE_IN_FLIGHT];
+        waiting += q->counts[MESSAGE_DELAYED] + q->counts[MESSAGE_IN_FLIGHT] +
+                   q->counts[MESSAGE_CONFIRMING];
         bytes = q->bytes;
     }
     uint64_t max_bytes = at_most(q->def.max_bytes);

@@ -6,7 +6,8 @@
  * and still there is not shown.
  *
  * Snapshot section: u32 count, then per receipt, oldest first:
- *      0 8 id   8 8 changed   16 4 queue index   20 4 attempts   24 2 status   26 1 state   27 1 reason
+ *      0 8 id   8 8 changed   16 4 queue index   20 4 attempts   24 2 status   26 1 state and, in the high 4
+ *      bits since version 2, what was told of it   27 1 reason
  */
 #include "model/receipt.h"
 
@@ -23,6 +24,8 @@
 
 #define RECEIPT_SHARDS 1024u
 #define RECEIPT_SWEEP  4u
+#define STATE_BITS     4u
+#define STATE_MASK     15u
 
 struct receipt_cell {
     uint64_t id;
@@ -31,7 +34,8 @@ struct receipt_cell {
     uint32_t attempts;
     uint32_t next; /* slot, 0: the youngest */
     uint16_t status;
-    uint8_t state, reason;
+    uint8_t state; /* in the high 4 bits what was told of it: enum confirm_outcome */
+    uint8_t reason;
 };
 
 struct receipts {
@@ -129,6 +133,33 @@ int receipt_note(struct model *m, const struct applied *w, uint64_t id, uint32_t
     return append(s, &c);
 }
 
+void receipt_confirmed(struct model *m, uint64_t id, enum confirm_outcome outcome) {
+    struct receipts *s = m->receipts;
+    uint32_t slot = map_find(&s->by_id, hash_u64(id), &id);
+    if (slot != 0) {
+        struct receipt_cell *c = cell_at(s, slot);
+        c->state = (uint8_t)((c->state & STATE_MASK) | (unsigned)outcome << STATE_BITS);
+    }
+}
+
+static const struct receipt_cell *find_fresh(const struct model *m, uint64_t now_ns, uint64_t id) {
+    const struct receipts *s = m->receipts;
+    uint32_t slot = map_find(&s->by_id, hash_u64(id), &id);
+    const struct receipt_cell *c = slot == 0 ? NULL : cell_at(s, slot);
+    return c == NULL || is_over(m, c, now_ns) ? NULL : c;
+}
+
+bool receipt_find_confirmation(const struct model *m, uint64_t now_ns, uint64_t id,
+                               enum confirm_outcome *ret_outcome, uint32_t *ret_queue) {
+    const struct receipt_cell *c = find_fresh(m, now_ns, id);
+    if (c == NULL || c->queue == 0) {
+        return false;
+    }
+    *ret_outcome = (enum confirm_outcome)(c->state >> STATE_BITS);
+    *ret_queue = c->queue;
+    return true;
+}
+
 /* ---- RECEIPT_GET ---- */
 
 static void name_queue(const struct model *m, uint32_t queue, struct receipt_info *ret) {
@@ -161,15 +192,14 @@ static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
 
 static bool from_cell(const struct model *m, uint64_t now_ns, uint64_t id,
                       struct receipt_info *ret) {
-    const struct receipts *s = m->receipts;
-    uint32_t slot = map_find(&s->by_id, hash_u64(id), &id);
-    const struct receipt_cell *c = slot == 0 ? NULL : cell_at(s, slot);
-    if (c == NULL || is_over(m, c, now_ns)) {
+    const struct receipt_cell *c = find_fresh(m, now_ns, id);
+    if (c == NULL) {
         return false;
     }
     *ret = (struct receipt_info){
         .id = id,
-        .state = (enum message_state)c->state,
+        .state = (enum message_state)(c->state & STATE_MASK),
+        .confirmed = (enum confirm_outcome)(c->state >> STATE_BITS),
         .dead_reason = (enum dead_reason)c->reason,
         .last_status = c->status,
         .attempts = c->attempts,
@@ -245,8 +275,9 @@ static int receipt_load(struct model *m, struct reader *section) {
         c.state = reader_u8(section);
         c.reason = reader_u8(section);
         /* The end of a message that is still there would make a second one. */
-        bool valid = !section->failed && c.state <= MESSAGE_DROPPED &&
-                     c.reason <= DEAD_REASON_MAX && !queue_message_view(m, c.id, &view);
+        bool valid = !section->failed && (c.state & STATE_MASK) <= MESSAGE_DROPPED &&
+                     c.state >> STATE_BITS <= CONFIRM_MISSED && c.reason <= DEAD_REASON_MAX &&
+                     !queue_message_view(m, c.id, &view);
         rc = valid ? append(m->receipts, &c) : E_CORRUPT;
     }
     return rc;
@@ -279,5 +310,5 @@ const struct module receipt_module = {
     .load = receipt_load,
     .check = receipt_check,
     .memory_bytes = receipt_memory_bytes,
-    .section_version = 1,
+    .section_version = 2,
 };

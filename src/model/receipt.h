@@ -21,4 +21,10 @@ MUST_CHECK int receipt_note(struct model *m, const struct applied *w, uint64_t i
                             enum message_state state, enum dead_reason reason, uint16_t status,
                             uint32_t attempts);
 
+/* Mutator: what was told of it, for one that just ended; nothing when it has not. */
+void receipt_confirmed(struct model *m, uint64_t id, enum confirm_outcome outcome);
+/* Of one that ended and is remembered: what was told of it, and its queue (index, may be gone). */
+bool receipt_find_confirmation(const struct model *m, uint64_t now_ns, uint64_t id,
+                               enum confirm_outcome *ret_outcome, uint32_t *ret_queue);
+
 #endif

@@ -68,8 +68,19 @@ const char *message_state_name(enum message_state s) {
         return "done";
     case MESSAGE_DROPPED:
         return "dropped";
+    case MESSAGE_CONFIRMING:
+        return "confirming";
     }
     return "none";
+}
+
+const char *confirm_outcome_name(enum confirm_outcome o) {
+    static const char *const names[] = {[CONFIRM_NONE] = "",
+                                        [CONFIRM_SUCCEEDED] = "succeeded",
+                                        [CONFIRM_FAILED] = "failed",
+                                        [CONFIRM_RETRY] = "retry",
+                                        [CONFIRM_MISSED] = "missed"};
+    return names[o];
 }
 
 const char *dead_reason_name(enum dead_reason r) {
@@ -92,6 +103,8 @@ const char *dead_reason_name(enum dead_reason r) {
         return "delivery-limit";
     case DEAD_DEADLINE:
         return "deadline";
+    case DEAD_UNCONFIRMED:
+        return "unconfirmed";
     }
     return "unknown";
 }

@@ -62,6 +62,7 @@
     X(ENDPOINT_EJECT, 0x050c)                                                                      \
     X(ENDPOINT_RETURN, 0x050d)                                                                     \
     X(ENDPOINT_CHECKED, 0x050e) /* from dispatch only */                                           \
+    X(CONFIRM, 0x050f)          /* what became of a message that a destination took */             \
     X(TRANSACTION, 0x0601)                                                                         \
     X(RECEIPT_GET, 0x0701)                                                                         \
     X(NOTHING, 0x0702) /* answers when everything before it is durable: readiness, benchmarks */   \
@@ -127,9 +128,10 @@ enum message_state {
     MESSAGE_DELAYED = 2,
     MESSAGE_IN_FLIGHT = 3,
     MESSAGE_DEAD = 4,
-    MESSAGE_BLOCKED = 5, /* waits for an earlier message of its ordering key */
-    MESSAGE_DONE = 6,    /* only in receipts */
-    MESSAGE_DROPPED = 7, /* only in receipts: deleted, purged, expired without dead letters */
+    MESSAGE_BLOCKED = 5,    /* waits for an earlier message of its ordering key */
+    MESSAGE_DONE = 6,       /* only in receipts */
+    MESSAGE_DROPPED = 7,    /* only in receipts: deleted, purged, expired without dead letters */
+    MESSAGE_CONFIRMING = 8, /* the destination took it; somebody will tell what became of it */
 };
 
 enum dead_reason {
@@ -141,8 +143,9 @@ enum dead_reason {
     DEAD_REJECTED = 5,  /* by a consumer */
     DEAD_MAXLEN = 6, /* the queue was full and drops its head, or dead-letters what is published */
     DEAD_DELIVERY_LIMIT = 7,
-    DEAD_DEADLINE = 8, /* not sent by its dispatch deadline */
-    DEAD_REASON_MAX = DEAD_DEADLINE,
+    DEAD_DEADLINE = 8,    /* not sent by its dispatch deadline */
+    DEAD_UNCONFIRMED = 9, /* nobody told what became of it */
+    DEAD_REASON_MAX = DEAD_UNCONFIRMED,
 };
 const char *message_state_name(enum message_state s);
 const char *dead_reason_name(enum dead_reason r);
@@ -212,6 +215,25 @@ struct attempt_finish {
     struct span retry;                        /* the same, what the message says of it */
 };
 
+/* Stands in the log. */
+enum confirm_outcome {
+    CONFIRM_NONE = 0,
+    CONFIRM_SUCCEEDED = 1,
+    CONFIRM_FAILED = 2,
+    CONFIRM_RETRY = 3,
+    CONFIRM_MISSED = 4, /* the deadline was over */
+};
+/* "succeeded"; empty for NONE. */
+const char *confirm_outcome_name(enum confirm_outcome o);
+
+struct confirm {
+    enum confirm_outcome outcome;             /* SUCCEEDED, FAILED, RETRY */
+    struct span note;                         /* <= 255 bytes, UTF-8 */
+    struct span signature;                    /* empty: the caller had the right anyway */
+    struct span ordering_key, correlation_id; /* of the message, for its outcome; empty: not read */
+    struct span retry;                        /* the same, what the message says of it */
+};
+
 enum attempt_error {
     ATTEMPT_OK = 0,
     ATTEMPT_CONNECT = 1,
@@ -255,7 +277,7 @@ struct endpoint_checked {
 #define ENDPOINT_NAME_SHOWN 128u
 
 struct queue_info {
-    uint64_t ready, delayed, in_flight, dead, blocked;
+    uint64_t ready, delayed, in_flight, dead, blocked, confirming;
     uint64_t bytes;
     uint64_t published, completed, died, expired, deleted, attempts; /* since it was made */
     uint64_t oldest_ns; /* accepted time of the oldest ready message, 0 when none */
@@ -361,6 +383,7 @@ struct receipt_info {
     uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
     uint64_t due_ns, number;
     uint64_t eta_ns; /* 0: not known */
+    enum confirm_outcome confirmed;
     char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 
@@ -414,6 +437,7 @@ struct request {
             uint32_t count;
         } transaction;
         struct attempt_finish finish;
+        struct confirm confirm; /* of `id` */
         struct span note;
         struct endpoint_checked checked;
         struct span endpoint; /* ENDPOINT_EJECT, ENDPOINT_RETURN: its name */

@@ -14,11 +14,12 @@ ACTIONS = {
     **{name: "operate" for name in ("pauseQueue", "resumeQueue", "purgeQueue", "redriveQueue", "redriveMessage",
                                     "pauseDestination", "resumeDestination", "openBreaker", "closeBreaker",
                                     "failOver", "returnDestination", "ejectEndpoint", "returnEndpoint")},
-    **{name: "submit" for name in ("publishMessage", "reserve", "release", "confirm", "enter", "transact")},
+    **{name: "submit" for name in ("publishMessage", "reserve", "release", "confirm", "enter", "transact",
+                                   "confirmReceipt")},
     **{name: "browse" for name in ("listMessages", "getMessage", "listEntries")},
     **{name: "follow" for name in ("getReservation", "getEntry", "getReceipt")},
     **{name: "oversee" for name in ("watch", "metrics")},
-    **{name: "open" for name in ("health", "ready", "openapi", "problem", "console", "asset")},
+    **{name: "open" for name in ("health", "ready", "openapi", "problem", "console", "asset", "callBack")},
     "deleteMessage": "take", "noop": "ping", "listAudit": "audit",
 }
 # The management API (docs/amqp-management.md): the same, by the actions of its own.
