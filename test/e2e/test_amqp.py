@@ -49,3 +49,14 @@ def test_what_was_confirmed_survives_a_kill(amqp_server):
     amqp_server.start()
     with connect(amqp_server) as again:
         assert again.channel().queue_declare("mail", passive=True).method.message_count == 200
+
+
+def test_an_id_is_taken_once_also_within_a_transaction(amqp_server):
+    with connect(amqp_server) as connection:
+        channel = connection.channel()
+        channel.queue_declare("once", durable=True, arguments={"x-deduplication": "message-id"})
+        channel.tx_select()
+        for message_id in ("a", "b", "a", "b", "a"):
+            channel.basic_publish("", "once", b"x", pika.BasicProperties(message_id=message_id))
+        channel.tx_commit()
+        assert channel.queue_declare("once", passive=True).method.message_count == 2

@@ -334,6 +334,14 @@ def test_transaction(channel, connect):
     assert channel.basic_get(name)[0] is None
 
 
+def test_an_internal_exchange_is_not_published_to(channel, connect):
+    channel.exchange_declare("t.internal", "fanout", internal=True)
+    publishing = connect().channel()
+    publishing.confirm_delivery()
+    refused(403, publishing.basic_publish, "t.internal", "", b"x")
+    channel.exchange_delete("t.internal")
+
+
 # ---- direct replies ----
 
 def test_direct_reply(channel, connect):
@@ -348,6 +356,8 @@ def test_direct_reply(channel, connect):
     answering.basic_publish("", properties.reply_to, b"42", pika.BasicProperties(correlation_id="1"), mandatory=True)
     until([channel.connection], lambda: answers == [("1", b"42")])
     assert answering.queue_declare(properties.reply_to, passive=True).method.consumer_count == 1
+    forged = properties.reply_to[:-1] + ("1" if properties.reply_to[-1] == "0" else "0")
+    refused(404, connect().channel().queue_declare, forged, passive=True)
     channel.close()
     with pytest.raises(UnroutableError):
         answering.basic_publish("", properties.reply_to, b"42", mandatory=True)

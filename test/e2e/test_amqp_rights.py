@@ -40,13 +40,23 @@ def make_broker(tmp_path_factory):
     broker.stop()
 
 
-def refused(connection, call):
+def refused(connection, call, confirms=True):
     channel = connection.channel()
-    channel.confirm_delivery()
+    if confirms:
+        channel.confirm_delivery()
     with pytest.raises(ChannelClosedByBroker) as failure:
         call(channel)
     assert failure.value.reply_code == 403, failure.value
     return failure.value.reply_text
+
+
+def in_a_transaction(exchange):
+    def call(channel):
+        channel.tx_select()
+        channel.basic_publish("", "own.q", b"allowed")
+        channel.basic_publish(exchange, "", b"x")
+        channel.tx_commit()
+    return call
 
 
 def test_who_gets_in(broker):
@@ -69,6 +79,7 @@ def test_patterns_and_their_change(broker):
         assert text == "ACCESS_REFUSED - access to queue 'other' in vhost '/' refused for user 'ann'"
         refused(connection, lambda c: c.basic_publish("amq.fanout", "", b"x"))
         refused(connection, lambda c: c.queue_bind("own.q", "amq.fanout"))
+        refused(connection, in_a_transaction("amq.fanout"), confirms=False)
         broker.put("permissions/%2F/ann", configure="", write="", read="^own\\.")
         time.sleep(0.1)
         refused(connection, lambda c: c.basic_publish("", "own.q", b"x"))

@@ -167,6 +167,14 @@ def test_users_and_their_rights(server, manage):
     assert Management(server.port, "plain", "p").call("GET", "queues")[0] == 403
     for user, password in (("ann", "wrong"), ("nobody", "secret"), ("ann", ""), ("guest", "wrong")):
         assert Management(server.port, user, password).call("GET", "whoami")[0] == 401
+    message = {"properties": {}, "routing_key": "ann-1", "payload": "x", "payload_encoding": "string"}
+    assert ann.call("POST", "exchanges/team/amq.default/publish", message)[0] == 200
+    assert manage.put("permissions/team/ann", {"configure": "^ann-", "write": "^none$", "read": ".*"}) == 204
+    assert ann.call("POST", "exchanges/team/amq.default/publish", message)[0] == 403
+    assert manage.put("users/ann", {"password": "another", "tags": "management"}) == 204
+    assert ann.call("GET", "whoami")[0] == 401, "the old password, that was remembered to be right"
+    ann = Management(server.port, "ann", "another")
+    assert ann.call("GET", "whoami")[0] == 200
     assert manage.delete("users/ann") == 204
     assert ann.call("GET", "whoami")[0] == 401
     assert manage.get("users/watch/permissions") == []

@@ -103,7 +103,7 @@ def read_tap(text):
     for line in text.splitlines():
         if opened := re.match(r"( *)# Subtest: (.*)", line):
             path, leaf = path[:len(opened[1]) // 4] + [opened[2]], True
-        elif closed := re.match(r"( *)(ok|not ok) \d+ - (.*?)(?: # (SKIP|TODO).*)?$", line):
+        elif closed := re.match(r"( *)(ok|not ok) \d+ - (.*?)(?: # (SKIP|TO[D]O).*)?$", line):
             names = path[:len(closed[1]) // 4] + [closed[3]]
             if leaf:
                 names = [pathlib.Path(name).name for name in names]

@@ -194,7 +194,9 @@ class Handshake(Base):
         peer = self.peer()
         peer.raw(HEADER + b"\1\0\0" + struct.pack(">I", 8193))
         peer.expect(spec.Connection.Start)
+        began = time.monotonic()
         self.assertTrue(peer.closed())
+        self.assertLess(time.monotonic() - began, 4, "not for the frame, but when the handshake took too long")
 
     def test_limits_are_not_to_be_exceeded(self):
         for tune in ((0, 131072, 0), (2048, 131072, 0), (10, 4095, 0), (10, 131073, 0)):

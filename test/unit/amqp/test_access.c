@@ -31,6 +31,8 @@ static void patterns_match_as_they_do_elsewhere(void **state) {
     assert_true(allows(a, AMQP_WRITE, "all mail of today"));
     assert_false(allows(a, AMQP_WRITE, "orders"));
     assert_true(allows(a, AMQP_WRITE, "mail"));
+    assert_true(allows(a, AMQP_WRITE, "mail")); /* remembered */
+    assert_false(allows(a, AMQP_WRITE, "fail"));
     assert_false(allows(a, AMQP_READ, "orders"));
     assert_false(allows(a, AMQP_READ, ""));
     amqp_access_unref(a);

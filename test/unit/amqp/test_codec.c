@@ -123,6 +123,9 @@ static void properties_travel(void **state) {
     assert_int_equal(amqp_properties_write(&out, &p), 0);
     assert_true(span_equal(buffer_span(&out), BYTES(PROPERTIES)));
     assert_int_equal(amqp_properties_read(BYTES("\0\1\0\0"), &p), E_INVALID);
+    assert_int_equal(amqp_properties_read(BYTES("\0\1"), &p),
+                     E_INVALID); /* more flags, and one that nobody knows */
+    assert_int_equal(amqp_properties_read(BYTES("\0\2"), &p), E_INVALID);
     assert_int_equal(amqp_properties_read(BYTES("\0\0\0"), &p), E_INVALID);
     assert_int_equal(amqp_properties_read(BYTES("\x80\0\2a"), &p), E_INVALID);
     buffer_release(&out);

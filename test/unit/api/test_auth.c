@@ -85,6 +85,12 @@ static void scopes_and_resources(void **state) {
         }
     }
     const struct principal nobody = {.token = NULL}, local = {.everything = true};
+    const struct auth_user ann = {.name = span_text("ann"), .tags = USER_ADMINISTRATOR};
+    const struct principal user = {.user = &ann};
+    assert_int_equal(auth_decide(&user, ACTION_MANAGE_RULE, span_of(NULL, 0)), AUTH_YES);
+    for (enum action other = ACTION_PING; other < ACTION_MANAGE_PING; other++) {
+        assert_int_equal(auth_decide(&user, other, span_of(NULL, 0)), AUTH_FORBIDDEN);
+    }
     assert_int_equal(auth_decide(&nobody, ACTION_LOOK, span_text("queues/q")), AUTH_UNKNOWN);
     assert_int_equal(auth_decide(&nobody, ACTION_OPEN, span_of(NULL, 0)), AUTH_YES);
     assert_int_equal(auth_decide(&local, ACTION_AUDIT, span_of(NULL, 0)), AUTH_YES);

@@ -88,6 +88,18 @@ static void test_topic(void **state) {
     assert_int_equal(rabbit_publish(&w, "amq.topic", "a.b.c", "x"), 3);
 }
 
+/* However many ways lead there. */
+static void test_each_queue_once(void **state) {
+    bound("amq.topic", "q", "a.*");
+    assert_int_equal(rabbit_bind(&w, "amq.topic", "q", "a.#", none), REFUSAL_NONE);
+    assert_int_equal(rabbit_bind(&w, "amq.topic", "q", "#", none), REFUSAL_NONE);
+    assert_int_equal(rabbit_exchange(&w, "second", "fanout", none), REFUSAL_NONE);
+    assert_int_equal(rabbit_bind_exchange(&w, "amq.topic", "second", "*.b"), REFUSAL_NONE);
+    assert_int_equal(rabbit_bind(&w, "second", "q", "", none), REFUSAL_NONE);
+    assert_int_equal(rabbit_publish(&w, "amq.topic", "a.b", "x"), 1);
+    assert_int_equal(rabbit_ready(&w, "q"), 1);
+}
+
 /* Many '#' must not take for ever. */
 static void test_topic_of_hashes(void **state) {
     bound("amq.topic", "q", "#.a.#.a.#.a.#.a.#.a.#.a.#.a.#.a.#.a.#.a.#.b");
@@ -377,6 +389,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_default_and_direct),
         TEST(test_topic),
+        TEST(test_each_queue_once),
         TEST(test_topic_of_hashes),
         TEST(test_exchange_to_exchange),
         TEST(test_alternate),

@@ -318,6 +318,32 @@ static void test_pace(void **state) {
     assert_true(next_ns > w.now_ns && next_ns < w.now_ns + 101 * NS_PER_MS);
 }
 
+static void test_get_at_its_pace(void **state) {
+    begin();
+    amqp_put_i32(&t, "x-max-deliveries-per-second", 10);
+    queue("q", (struct rabbit_queue){.arguments = rabbit_arguments(&table, &t)});
+    fill("q", 3);
+    assert_int_equal(rabbit_get(&w, 1, "q").kind, DELIVERY_MESSAGE);
+    assert_int_equal(rabbit_get(&w, 1, "q").kind, 0);
+    w.now_ns += 101 * NS_PER_MS;
+    assert_int_equal(rabbit_get(&w, 1, "q").kind, DELIVERY_MESSAGE);
+}
+
+/* Before its timer has come. */
+static void test_expired_is_not_delivered(void **state) {
+    plain("q");
+    struct amqp_message m = {
+        .routing_key = span_text("q"), .has_ttl = true, .ttl_ns = 10 * NS_PER_MS};
+    assert_int_equal(rabbit_publish_message(&w, &m), 1);
+    fill("q", 1);
+    w.now_ns += 11 * NS_PER_MS;
+    struct delivery d = rabbit_get(&w, 1, "q");
+    assert_int_equal(d.kind, DELIVERY_MESSAGE);
+    assert_int_equal(d.body_bytes, 4); /* the other one: "body" */
+    assert_int_equal(rabbit_consume(&w, 2, 1, "q", 0), REFUSAL_NONE);
+    expect_none();
+}
+
 static void test_ordering_key(void **state) {
     begin();
     amqp_put_text(&t, "x-ordering-key", span_text("x-user"));
@@ -405,6 +431,8 @@ int main(void) {
         TEST(test_recovery),
         TEST(test_expiring_queue),
         TEST(test_pace),
+        TEST(test_get_at_its_pace),
+        TEST(test_expired_is_not_delivered),
         TEST(test_ordering_key),
         TEST(test_get),
         TEST(test_declare_rules),
