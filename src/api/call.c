@@ -30,6 +30,7 @@ struct call *call_take(struct api_loop *l) {
         l->calls++;
     }
     c->loop = l;
+    c->request.may_wait = false; /* somebody waits for each answer */
     c->x = NULL;
     c->route = NULL;
     c->gather = NULL;
