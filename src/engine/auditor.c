@@ -6,9 +6,10 @@
  *
  *      log:   entry 7 ──durable──► file: line 7 ──flushed──► log: WRITTEN 7 ──► the model may forget 7
  *
- * Crash cases: before the line is flushed: the model has the entry and the line is written at the next start;
- * a torn line at the end is cut off first, and was not told of. After the flush, before the fact: the
- * last line says how far the file is, and nothing is written twice. An entry is thus in the model or
+ * Crash cases: before the line is flushed: the model has the entry and the line is written at the next start.
+ * What stands behind line WRITTEN when the file is opened, torn, garbled or whole, is cut off and written again:
+ * a flush that failed may have left lines that can be read and will never reach the disk, and the flush after
+ * it succeeds (so does one after a restart of the program). An entry is thus in the model or
  * in the file at any moment, and a file that ends before WRITTEN was cut by somebody.
  */
 #include <errno.h>
@@ -57,52 +58,76 @@ static int open_file(struct engine *e) {
     return 0;
 }
 
-/* Length of the file up to the end of its last whole line, and that line's number (0: not readable). */
-static void last_line(const uint8_t *tail, size_t size, size_t *ret_end, uint64_t *ret_number) {
+/* The last whole line that ends at `end` or before. No such line: all 0. */
+struct line {
+    uint64_t begin, end;
+    uint64_t number; /* 0: not readable */
+};
+
+static void last_line(const uint8_t *tail, size_t size, struct line *ret) {
     const uint8_t *end = memrchr(tail, '\n', size);
-    *ret_end = end == NULL ? 0 : (size_t)(end - tail) + 1;
-    *ret_number = 0;
+    *ret = (struct line){0};
     if (end == NULL)
         return;
     const uint8_t *before = memrchr(tail, '\n', (size_t)(end - tail));
     const uint8_t *begin = before == NULL ? tail : before + 1;
     struct audit_entry entry;
     if (audit_line_parse(span_of(begin, (size_t)(end - begin)), &entry) == 0)
-        *ret_number = entry.number;
+        ret->number = entry.number;
+    ret->begin = (uint64_t)(begin - tail);
+    ret->end = (uint64_t)(end - tail) + 1;
 }
 
-/* Where the next line goes. A last line without its end was being written when the program ended. */
-static int find_end(struct engine *e) {
-    struct auditor *a = &e->auditor;
+static int line_before(struct engine *e, uint64_t end, struct line *ret) {
     const struct file_ops *files = e->files;
     uint8_t tail[2 * LINE_MAX_BYTES];
-    uint64_t size;
-    int result = files->size(files->context, a->file, &size);
-    if (result < 0)
-        return result;
-    size_t want = size < sizeof(tail) ? (size_t)size : sizeof(tail);
-    ssize_t got = files->read_at(files->context, a->file, tail, want, size - want);
+    size_t want = end < sizeof(tail) ? (size_t)end : sizeof(tail);
+    ssize_t got = files->read_at(files->context, e->auditor.file, tail, want, end - want);
     if (got < 0 || (size_t)got != want)
         return got < 0 ? (int)got : -EIO;
-    size_t end;
-    last_line(tail, want, &end, &a->number);
-    a->size = size - want + end;
+    last_line(tail, want, ret);
+    if (ret->end != 0) {
+        ret->begin += end - want;
+        ret->end += end - want;
+    } else if (want < end) { /* no line is so long: rubbish, or a hole */
+        *ret = (struct line){.begin = end - want, .end = end};
+    }
+    return 0;
+}
+
+/* Where the next line goes: behind line `written`, or at the end of a file that does not have it there. */
+static int find_end(struct engine *e, const struct audit_state *s) {
+    struct auditor *a = &e->auditor;
+    const struct file_ops *files = e->files;
+    struct line last = {0};
+    uint64_t size;
+    int result = files->size(files->context, a->file, &size);
+    if (result >= 0)
+        result = line_before(e, size, &last);
+    struct line line = last;
+    while (result >= 0 && line.end != 0 &&
+           (line.number == 0 || (line.number > s->written && line.number <= s->count)))
+        result = line_before(e, line.begin, &line);
+    if (result < 0)
+        return result;
+    line = line.number == s->written ? line : last;
+    a->size = line.end;
+    a->number = line.number;
     return a->size == size ? 0 : files->truncate(files->context, a->file, a->size);
 }
 
-static void compare(struct engine *e) {
+static void compare(struct engine *e, const struct audit_state *s) {
     const struct auditor *a = &e->auditor;
-    struct audit_state s = state_of(e);
-    if (a->number < s.written)
+    if (a->number < s->written)
         engine_note(e,
                     "the audit file ends with entry %" PRIu64 ", but %" PRIu64
                     " had been written: it was cut or changed; run `sluice audit verify`",
-                    a->number, s.written);
-    else if (a->number > s.count)
+                    a->number, s->written);
+    else if (a->number > s->count)
         engine_note(e,
                     "the audit file knows entry %" PRIu64 ", but the log only %" PRIu64
                     ": this is an older copy of the log; run `sluice audit verify`",
-                    a->number, s.count);
+                    a->number, s->count);
 }
 
 static void close_file(struct engine *e) {
@@ -118,9 +143,10 @@ static int be_open(struct engine *e) {
     if (result < 0)
         return result;
     e->auditor.open = true;
-    result = find_end(e);
+    struct audit_state s = state_of(e);
+    result = find_end(e, &s);
     if (result >= 0)
-        compare(e);
+        compare(e, &s);
     return result;
 }
 
