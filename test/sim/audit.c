@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "clients.h"
+#include "ledger.h"
 #include "letters.h"
+#include "outcomes.h"
 #include "parcels.h"
 #include "providers.h"
 #include "units.h"
@@ -80,6 +82,10 @@ static void ask_rest(struct sim *s, struct audit *a) {
         add(s, a, REQUEST_STOCK_GET, s->units->stocks[i].name);
     for (unsigned d = 0; d < DESTINATIONS; d++)
         add(s, a, REQUEST_DESTINATION_GET, destination_names[d]);
+    struct call *ends = add(s, a, REQUEST_QUEUE_MESSAGES, ENDS_NAME);
+    ends->q.r.in.list.state = MESSAGE_READY;
+    ends->q.r.in.list.max = LIST_MAX;
+    add(s, a, REQUEST_AUDIT_LIST, "")->q.r.in.list.max = LIST_MAX;
 }
 
 /* ---- messages ---- */
@@ -293,6 +299,8 @@ static void look_at_rest(struct sim *s, struct audit *a) {
         SIM_CHECK(s, r->refusal == REFUSAL_NONE, "destination %s is lost", destination_names[d]);
         provider_audit(s, d, r);
     }
+    outcomes_audit(s, &a->calls[a->at++]->q.r);
+    ledger_audit(s, &a->calls[a->at++]->q.r);
 }
 
 /* ---- boxes ---- */
@@ -360,6 +368,7 @@ bool audit_run(struct sim *s) {
     for (size_t i = 0; done && i < a.count; i++)
         call_give(s, a.calls[i]);
     free(a.calls);
+    done = done && outcomes_delete(s);
     s->quiet = quiet;
     s->result->audits += done;
     return done;

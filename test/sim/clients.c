@@ -4,6 +4,8 @@
 
 #include "broker.h"
 #include "destinations.h"
+#include "ledger.h"
+#include "outcomes.h"
 #include "providers.h"
 #include "traffic.h"
 
@@ -118,6 +120,7 @@ static void answer_client(struct sim *s, struct call *c) {
         who->out = NULL;
         who->next_ns = s->now_ns + rng_below(&who->rng, THINK_MOST_NS);
     }
+    ledger_answered(s, c);
     c->traffic->answered(s, c);
 }
 
@@ -157,6 +160,7 @@ static void ask_one(struct sim *s, uint32_t number) {
         c = traffic_draw(s, &who->rng);
     }
     c->client = number;
+    ledger_sign(s, c);
     who->out = c;
     s->result->requests++;
     call_queue(s, c);
@@ -288,6 +292,20 @@ static bool define_destination(struct sim *s, unsigned d) {
     return ask_now(s, c);
 }
 
+/* Where outcomes go; nothing takes them from there. */
+static bool define_ends(struct sim *s) {
+    struct queue_def def;
+    int error = queue_def_init(&def);
+    error = error != 0 ? error : def_set_text(&def.name, span_text(ENDS_NAME));
+    assert(error == 0);
+    struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
+    c->q.r.name = span_text(ENDS_NAME);
+    c->q.r.in.define.queue = &def;
+    bool done = ask_now(s, c);
+    queue_def_release(&def);
+    return done;
+}
+
 static bool define_queue(struct sim *s, unsigned q) {
     const struct queue_facts *facts = &s->letters->queues[q];
     bool there;
@@ -298,6 +316,10 @@ static bool define_queue(struct sim *s, unsigned q) {
     error = error != 0 ? error : def_set_text(&def.name, span_text(facts->name));
     if (error == 0 && queue_destination(q) >= 0)
         error = def_set_text(&def.destination, span_text(destination_names[queue_destination(q)]));
+    if (error == 0 && q == QUEUE_TOLD) {
+        error = def_set_text(&def.on_success.queue, span_text(ENDS_NAME));
+        error = error != 0 ? error : def_set_text(&def.on_failure.queue, span_text(ENDS_NAME));
+    }
     assert(error == 0);
     def.max_messages = facts->max_messages;
     def.message_ttl_ns = facts->ttl_ns;
@@ -356,6 +378,7 @@ bool clients_define(struct sim *s) {
     bool done = true;
     for (unsigned d = 0; done && d < DESTINATIONS; d++)
         done = define_destination(s, d);
+    done = done && define_ends(s);
     for (unsigned q = 0; done && q < QUEUES; q++)
         done = define_queue(s, q);
     for (unsigned i = 0; done && i < STOCKS; i++)

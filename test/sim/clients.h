@@ -38,6 +38,8 @@ struct call {
         uint8_t box;
     } settled[CALL_SETTLES];
     uint32_t settle_count;
+    uint32_t act; /* of the ledger; 0: unsigned */
+    char actor[24];
     char key[24], purchase[24], member_text[24], order_text[24], dedup_text[24];
     struct destination_def destination_def; /* zero, or to be released */
     struct stock_def stock_def;

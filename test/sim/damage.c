@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "letters.h"
+#include "outcomes.h"
 #include "shadow.h"
 
 #define PATHS_MAX 512u
@@ -149,7 +150,7 @@ static uint64_t read_all_bodies(struct sim *s, struct engine *e) {
                 continue;
             }
             bool mine = stored.queue.size > 4 && memcmp(stored.queue.data, "sim-", 4) == 0;
-            if (mine)
+            if (mine && !span_is(stored.queue, ENDS_NAME))
                 letter_of_body(s, stored.envelope.body);
         }
     }

@@ -38,6 +38,8 @@ enum file_class file_class_of(const char *path) {
         {".snap", CLASS_SNAPSHOT},
         {".tmp", CLASS_TMP},
         {"/lock", CLASS_LOCK},
+        {"/audit.log", CLASS_AUDIT},
+        {"/audit", CLASS_AUDIT_FOLDER},
         {"/log", CLASS_LOG_FOLDER},
         {"/snapshot", CLASS_SNAPSHOT_FOLDER},
     };
@@ -115,6 +117,14 @@ static const struct target changes[] = {
     {PHASE_RUNNING, SIM_RENAME, CLASS_SNAPSHOT},
     {PHASE_RUNNING, SIM_FLUSH_DIRECTORY, CLASS_SNAPSHOT_FOLDER},
     {PHASE_RUNNING, SIM_UNLINK, CLASS_SNAPSHOT},
+    {PHASE_RUNNING, SIM_MAKE_DIRECTORY, CLASS_AUDIT_FOLDER},
+    {PHASE_RUNNING, SIM_FLUSH_DIRECTORY, CLASS_AUDIT_FOLDER},
+    {PHASE_RUNNING, SIM_CREATE, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_TRUNCATE, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_WRITE, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_WRITE, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_FLUSH, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_FLUSH, CLASS_AUDIT},
 };
 
 static const struct target looks[] = {
@@ -136,12 +146,16 @@ static const struct target looks[] = {
     {PHASE_RUNNING, SIM_LIST, CLASS_SNAPSHOT_FOLDER},
     {PHASE_RUNNING, SIM_OPEN, CLASS_SNAPSHOT},
     {PHASE_RUNNING, SIM_SIZE, CLASS_SNAPSHOT},
+    {PHASE_RUNNING, SIM_OPEN, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_SIZE, CLASS_AUDIT},
+    {PHASE_RUNNING, SIM_READ, CLASS_AUDIT},
 };
 
 static const struct target reads[] = {
     {PHASE_OPENING, SIM_READ, CLASS_SEGMENT},
     {PHASE_OPENING, SIM_READ, CLASS_SNAPSHOT},
     {PHASE_RUNNING, SIM_READ, CLASS_SEGMENT},
+    {PHASE_RUNNING, SIM_READ, CLASS_AUDIT},
 };
 
 #define DRAW(rng, table) (table)[rng_below(rng, sizeof(table) / sizeof((table)[0]))]

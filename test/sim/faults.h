@@ -21,6 +21,8 @@
     X(LOCK, "lock")                                                                                \
     X(LOG_FOLDER, "log folder")                                                                    \
     X(SNAPSHOT_FOLDER, "snapshot folder")                                                          \
+    X(AUDIT, "audit file")                                                                         \
+    X(AUDIT_FOLDER, "audit folder")                                                                \
     X(FOLDER, "data folder")
 
 enum file_class {

@@ -56,6 +56,7 @@ struct letter {
     bool tied;        /* of a campaign: its unit's fate is the campaign's policy */
     bool fresh;       /* nothing holds it back, by the answers: it could leave at once */
     uint32_t audit;   /* in which it was seen last */
+    uint64_t told;    /* the message about its end; 0: none was seen */
 };
 
 struct key_line {

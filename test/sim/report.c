@@ -21,6 +21,7 @@ void report_add(struct report *r, const struct result *one) {
     r->budgeted += one->budgeted;
     r->failed_over += one->failed_over;
     r->outcomes += one->outcomes;
+    r->entries += one->entries;
     r->audits += one->audits;
     r->replays += one->replays;
     r->damage_refused += one->damage_refused;
@@ -49,8 +50,8 @@ void report_print(const struct report *r, double seconds, FILE *out) {
     fprintf(out,
             "starts: %" PRIu64 " where a share was due, %" PRIu64
             " as probes of a breaker, %" PRIu64 " of retries at their budget, %" PRIu64
-            " at the second destination; %" PRIu64 " outcomes\n",
-            r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes);
+            " at the second destination; %" PRIu64 " outcomes, %" PRIu64 " audit entries\n",
+            r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes, r->entries);
     fprintf(out, "faults:");
     for (unsigned k = 0; k < FAULT_KINDS; k++)
         fprintf(out, " %s %" PRIu64, fault_name((enum fault_kind)k), r->happened[k]);
@@ -96,8 +97,9 @@ bool report_write(const struct report *r, double seconds, uint64_t first_seed, c
             r->records, r->restarts, r->refused_starts, r->snapshots, r->moved, r->released);
     fprintf(out,
             ", \"starts\": {\"shares\": %" PRIu64 ", \"probes\": %" PRIu64
-            ", \"budgeted\": %" PRIu64 ", \"failedOver\": %" PRIu64 "}, \"outcomes\": %" PRIu64,
-            r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes);
+            ", \"budgeted\": %" PRIu64 ", \"failedOver\": %" PRIu64 "}, \"outcomes\": %" PRIu64
+            ", \"auditEntries\": %" PRIu64,
+            r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes, r->entries);
     fprintf(out, ", \"audits\": %" PRIu64 ", \"replays\": %" PRIu64 ", \"seconds\": %.1f",
             r->audits, r->replays, seconds);
     fprintf(out,

@@ -21,10 +21,12 @@
 #include "clients.h"
 #include "damage.h"
 #include "import.h"
+#include "ledger.h"
 #include "letters.h"
 #include "log/internal.h"
 #include "destinations.h"
 #include "guard.h"
+#include "outcomes.h"
 #include "providers.h"
 #include "shadow.h"
 #include "shares.h"
@@ -82,6 +84,9 @@ static void on_note(void *context, const char *message) {
 /* Others' work comes in between the steps of the housekeeper. */
 static void on_step(void *context, enum engine_step step) {
     struct sim *s = context;
+    bool runs = !s->dead && !s->closing && !sim_disk_crashed(s->disk);
+    if (step == ENGINE_STEP_SEGMENT_CHOSEN && runs)
+        shadow_follow(s); /* it goes now: a long turn may have begun before it */
     faults_step(s, step);
     if (s->quiet || s->dead || s->closing || s->looking || s->depth > 2 ||
         rng_below(&s->rng, 3) == 0)
@@ -414,6 +419,16 @@ static void drain(struct sim *s) {
     }
 }
 
+/* A file that could not be written is tried again after a while. */
+static void write_the_audit(struct sim *s) {
+    for (unsigned i = 0; i < SETTLE_TURNS; i++) {
+        s->now_ns += 10 * NS_PER_SECOND;
+        run_turn(s);
+    }
+    s->quiet = true;
+    ledger_finish(s);
+}
+
 static void sim_create(struct sim *s, const struct plan *plan, struct result *ret) {
     *s = (struct sim){.plan = *plan, .result = ret, .now_ns = START_NS, .real_ahead = REAL_BASE_NS};
     s->phase = PHASE_RUNNING;
@@ -430,6 +445,8 @@ static void sim_create(struct sim *s, const struct plan *plan, struct result *re
     s->parcels = parcels_create(s);
     s->broker = broker_create();
     s->shares = shares_create();
+    s->outcomes = outcomes_create();
+    s->ledger = ledger_create();
     s->shadow = shadow_create(&s->options.limits);
     traffic_facts(s);
 }
@@ -445,6 +462,8 @@ static void sim_release(struct sim *s) {
     units_free(s->units);
     broker_free(s->broker);
     shares_free(s->shares);
+    outcomes_free(s->outcomes);
+    ledger_free(s->ledger);
     parcels_free(s->parcels);
     sim_disk_free(s->disk);
 }
@@ -474,6 +493,7 @@ void run_plan(const struct plan *plan, struct result *ret) {
         sim_fail(s, "the engine died without a fault");
     note_stats(s);
     close_and_restart(s);
+    write_the_audit(s);
     sim_release(s);
     free(s);
     ret->done = true;

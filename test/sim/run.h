@@ -17,7 +17,7 @@ struct result {
     uint32_t shares;   /* starts at which a guaranteed share was looked at, */
     uint32_t guarded;  /* ... at which a breaker was not closed, */
     uint32_t budgeted; /* ... of retries that were as many as always may be, */
-    uint32_t failed_over, outcomes;
+    uint32_t failed_over, outcomes, entries;
     uint32_t audits, replays; /* comparisons of the live state with the log's */
     uint32_t damage_refused, damage_same, damage_cut, damage_salvaged;
     uint32_t happened[FAULT_KINDS];

@@ -9,6 +9,10 @@
  *   letters.c    what the clients know of each message           |  the oracle: requests and
  *   units.c      what they know of each unit, entry, member      |  answers, nothing else
  *   watch.c      one limit as its provider sees it
+ *   fuse.c       a circuit breaker
+ *   guard.c      what else protects a destination
+ *   outcomes.c   what is told of the ends of messages
+ *   ledger.c     the audit of administrative actions
  *   shares.c     lanes: who has how many of the starts
  *   broker.c     connections: consumers, deliveries, what they hold
  *   parcels.c    what publishers and consumers know of each message and its copies
@@ -45,6 +49,8 @@ struct shadow;
 struct parcels;
 struct broker;
 struct shares;
+struct outcomes;
+struct ledger;
 
 struct waiting_fault {
     const struct fault *fault;
@@ -97,6 +103,8 @@ struct sim {
     struct parcels *parcels;
     struct broker *broker;
     struct shares *shares;
+    struct outcomes *outcomes;
+    struct ledger *ledger;
 };
 
 /* Ends the process: the oracle found what must not be. */

@@ -65,6 +65,8 @@ static void queue_facts(struct sim *s) {
         q[i].weight = 1;
     }
     draw_lanes(s);
+    q[QUEUE_TOLD].deadline_ns = (draw >> 30) % 2 == 0 ? 0 : 30 * NS_PER_MS;
+    q[QUEUE_TOLD].ttl_ns = (draw >> 31) % 2 == 0 ? 0 : (50 + (draw >> 32) % 1000) * NS_PER_MS;
     q[QUEUE_JOBS].dead_letters = (draw >> 10) % 4 != 0;
     q[QUEUE_STORE].dead_letters = (draw >> 12) % 2 == 0;
     q[QUEUE_STORE].ttl_ns = (draw >> 13) % 2 == 0 ? 0 : (100 + (draw >> 14) % 2000) * NS_PER_MS;
