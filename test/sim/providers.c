@@ -322,7 +322,7 @@ static uint32_t read_letter(struct sim *s, const struct attempt_start *a, int *r
     return tag;
 }
 
-static void check_start(struct sim *s, unsigned d, const struct letter *l) {
+static void check_start(struct sim *s, unsigned d, const struct letter *l, uint64_t ahead_ns) {
     struct providers *all = s->providers;
     struct provider *p = &all->items[d];
     SIM_CHECK(s, !p->pause_certain || !p->paused, "a start at a paused destination");
@@ -337,7 +337,7 @@ static void check_start(struct sim *s, unsigned d, const struct letter *l) {
         shares_start(s, l->queue);
     for (unsigned i = 0; i < p->facts.limit_count; i++)
         if (p->facts.limits[i].def.mode == PACE_SMOOTH)
-            watch_start(s, &p->facts.limits[i], destination_names[d]);
+            watch_start(s, &p->facts.limits[i], destination_names[d], ahead_ns);
 }
 
 /* Our number of the destination that the engine names by an index. */
@@ -399,7 +399,7 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
     SIM_CHECK(s, a->timeout_ns == timeout_ns, "an attempt of %llu us; %llu us were defined",
               (unsigned long long)a->timeout_ns / 1000, (unsigned long long)timeout_ns / 1000);
     uint32_t ticket = guards_start(s, (unsigned)to, d, a);
-    check_start(s, d, letter_at(s, tag));
+    check_start(s, d, letter_at(s, tag), a->ahead_ns);
     letter_begins(s, tag, a->attempt);
     s->result->attempts++;
     uint32_t flight = flight_take(p);
@@ -427,7 +427,9 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
     uint64_t draw = sim_draw(s, 'l', (uint64_t)tag << 16 | a->attempt);
     uint64_t latency_ns =
         draw % 50 == 0 ? (draw >> 8) % (timeout_ns * 9 / 10) : (draw >> 8) % (3 * NS_PER_MS);
-    later(s, flight, FLIGHT_ARRIVES, s->now_ns + latency_ns);
+    uint64_t turn_ns = a->decided_ns + a->ahead_ns; /* the dispatcher keeps it until then */
+    p->flights[flight].started_ns = turn_ns > s->now_ns ? turn_ns : s->now_ns;
+    later(s, flight, FLIGHT_ARRIVES, p->flights[flight].started_ns + latency_ns);
 }
 
 void providers_start(void *sim, const struct attempt_start *starts, size_t count) {

@@ -61,14 +61,15 @@ void watch_arrival(struct sim *s, struct watch *w, const char *name, struct allo
               (unsigned long long)seen, (unsigned long long)period_ns / 1000, allowed.count);
 }
 
-void watch_start(struct sim *s, struct watch *w, const char *name) {
+void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahead_ns) {
+    uint64_t now_ns = s->now_ns + ahead_ns;
     struct allowance allowed = watch_allows(w);
     uint32_t count = allowed.count;
     struct pace_def pace = w->def;
     for (uint64_t back = 1; count != 0 && back <= STARTS_LOOK && w->first + back <= w->event_count;
          back++) {
         const struct watch_event *e = event_at(w, back);
-        uint64_t window = s->now_ns - e->from_ns;
+        uint64_t window = now_ns > e->from_ns ? now_ns - e->from_ns : 0;
         count = looser(count, e->allowed.count);
         if (count == 0)
             break;
@@ -79,5 +80,5 @@ void watch_start(struct sim *s, struct watch *w, const char *name) {
                   (unsigned long long)back + 1, (unsigned long long)window / 1000, name,
                   (unsigned long long)most);
     }
-    note(w, s->turn_ns, s->now_ns, allowed);
+    note(w, s->turn_ns + ahead_ns, now_ns, allowed);
 }

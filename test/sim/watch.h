@@ -46,7 +46,7 @@ struct allowance watch_allows(const struct watch *w);
 /* Strict: a request that left when `allowed` held reached its provider. */
 void watch_arrival(struct sim *s, struct watch *w, const char *name, struct allowance allowed,
                    uint64_t now);
-/* Smooth: a start is reported; it was decided since the turn began. */
-void watch_start(struct sim *s, struct watch *w, const char *name);
+/* Smooth: a start is reported; it was decided since the turn began, and leaves so long after that. */
+void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahead_ns);
 
 #endif
