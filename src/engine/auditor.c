@@ -229,14 +229,27 @@ void auditor_turn(struct engine *e) {
     a->busy = false;
 }
 
-/* The fact would come too late: the next start sees by the last line how far the file is. */
-void auditor_close(struct engine *e) {
+void auditor_close(struct engine *e, bool write) {
     uint64_t last = 0, before;
-    struct audit_state s = state_of(e);
+    int result = 0;
+    struct audit_state s = {0};
+    if (write)
+        s = state_of(e);
+    e->auditor.busy = true;
     if (s.count > s.written && !e->held.dead) {
         do {
             before = last;
-        } while (write_some(e, &last) >= 0 && last > before && last < s.count);
+            result = write_some(e, &last);
+        } while (result >= 0 && last > before && last < s.count);
+    }
+    if (result >= 0 && last > s.written && !e->held.dead) {
+        struct request r;
+        request_init(&r, REQUEST_AUDIT_WRITTEN);
+        r.id = last;
+        if (engine_call_at_end(e, &r) != 0)
+            engine_note(e, "the log cannot be told of the audit file's last entries: they are "
+                           "written again at the next start");
+        request_release(&r);
     }
     close_file(e);
 }

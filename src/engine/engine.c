@@ -489,18 +489,17 @@ static void drain(struct engine *e) {
 }
 
 void engine_close(struct engine *e, bool snapshot) {
-    atomic_store(&e->accepting, false);
+    bool whole = atomic_exchange(&e->accepting, false);
     checker_stop(e);
     keeper_stop(e);
     stop_engine_thread(e);
     while (atomic_load(&e->inside) > 0)
         sched_yield();
-    if (e->log != NULL && e->model != NULL) {
+    if (whole)
         drain(e);
-        auditor_close(e);
-        if (snapshot && !e->held.dead && keeper_snapshot(e, false) == 0)
-            keeper_compact(e); /* what it may give back; nothing can be moved any more */
-    }
+    auditor_close(e, whole); /* of a state that was replayed in part nothing is written */
+    if (whole && snapshot && !e->held.dead && keeper_snapshot(e, false) == 0)
+        keeper_compact(e); /* what it may give back; nothing can be moved any more */
     destroy(e);
 }
 
@@ -545,16 +544,26 @@ static void call_wait(struct engine *e, struct call *c) {
     pthread_mutex_unlock(&c->lock);
 }
 
-int engine_call(struct engine *e, struct request *r) {
-    struct call c = {.port = {.deliver = call_deliver}};
-    pthread_mutex_init(&c.lock, NULL);
+static void call_init(struct call *c, const struct request *r) {
+    *c = (struct call){.port = {.deliver = call_deliver}};
+    pthread_mutex_init(&c->lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&c.done_wake, &monotonic);
+    pthread_cond_init(&c->done_wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    c.request.r = *r;
-    c.request.port = &c.port;
+    c->request.r = *r;
+    c->request.port = &c->port;
+}
+
+static void call_release(struct call *c) {
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->done_wake);
+}
+
+int engine_call(struct engine *e, struct request *r) {
+    struct call c;
+    call_init(&c, r);
     int error = engine_submit(e, &c.request, &c.request, 1);
     if (error == 0) {
         call_wait(e, &c);
@@ -562,8 +571,23 @@ int engine_call(struct engine *e, struct request *r) {
         if (!c.done)
             error = E_IO;
     }
-    pthread_mutex_destroy(&c.lock);
-    pthread_cond_destroy(&c.done_wake);
+    call_release(&c);
+    return error;
+}
+
+int engine_call_at_end(struct engine *e, struct request *r) {
+    struct call c;
+    call_init(&c, r);
+    atomic_fetch_add(&e->waiting, 1);
+    pthread_mutex_lock(&e->lock);
+    sequencer_work(e, &c.request);
+    pthread_mutex_unlock(&e->lock);
+    drain(e);
+    if (!c.done)
+        (void)replies_withdraw(e, &c.request);
+    *r = c.request.r;
+    int error = c.done ? 0 : E_IO;
+    call_release(&c);
     return error;
 }
 

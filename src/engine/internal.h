@@ -228,8 +228,10 @@ MUST_CHECK int keeper_wait_durable(struct engine *e, uint64_t position);
 /* ---- auditor.c ---- */
 /* Writes to the audit file what it does not have yet. */
 void auditor_turn(struct engine *e);
-/* The same for the last time, when nothing is decided any more. */
-void auditor_close(struct engine *e);
+/* The same for the last time, if `write`, when nothing else is decided any more. */
+void auditor_close(struct engine *e, bool write);
+/* As engine_call, by whoever closes the engine, when all its threads but the log's have stopped. */
+MUST_CHECK int engine_call_at_end(struct engine *e, struct request *r);
 
 /* ---- checker.c ---- */
 /* Up to what the loaded snapshot covers; nothing happens when there was none. */
