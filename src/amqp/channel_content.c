@@ -10,6 +10,7 @@
 #include "amqp/connection_state.h"
 #include "amqp/message.h"
 #include "amqp/reply.h"
+#include "base/amqp_table.h"
 #include "base/error.h"
 
 #define BODY_AT_ONCE (128u << 10)
@@ -86,6 +87,12 @@ static bool expiration_valid(struct span text) {
     return text.size > 0 && ms <= UINT32_MAX;
 }
 
+/* Further routing keys: an array, where the header is there. */
+static bool keys_valid(const struct amqp_properties *q, const char *name) {
+    struct amqp_field f;
+    return q->headers.size == 0 || !amqp_table_find(q->headers, name, &f) || f.type == 'A';
+}
+
 /* False: the channel failed. */
 static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
     const struct amqp_properties *q = &p->properties;
@@ -93,6 +100,11 @@ static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
     if ((q->flags & AMQP_HAS_EXPIRATION) && !expiration_valid(q->expiration)) {
         amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
                           "invalid expiration '%.*s'", SPAN_ARG(q->expiration));
+        return false;
+    }
+    if (!keys_valid(q, "CC") || !keys_valid(q, "BCC")) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
+                          "a header CC or BCC is no array");
         return false;
     }
     bool imported = amqp_message_is_import(p); /* that user was another broker's */

@@ -117,17 +117,60 @@ int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
 
 /* ---- out ---- */
 
-static void put_one_death(struct amqp_table_out *t, const struct amqp_death *d,
-                          struct span exchange, struct span key) {
-    size_t entry = amqp_put_open(t, NULL, 'F');
-    amqp_put_i64(t, "count", (int64_t)d->count);
-    amqp_put_text(t, "exchange", exchange);
-    amqp_put_text(t, "queue", d->queue);
-    amqp_put_text(t, "reason", span_text(amqp_reason_name(d->reason)));
+/* The keys that it was published with, CC included; BCC nobody sees. */
+static void put_keys(struct amqp_table_out *t, struct span key, struct span headers) {
+    struct amqp_field list, further;
     size_t keys = amqp_put_open(t, "routing-keys", 'A');
     amqp_put_text(t, NULL, key);
+    if (amqp_table_find(headers, "CC", &list) && list.type == 'A') {
+        while (amqp_array_next(&list.as.bytes, &further))
+            amqp_put_value(t, &further);
+    }
     amqp_put_close(t, keys);
+}
+
+/* Whether an entry of x-death is of this queue and reason, and its count. */
+static bool is_death_of(const struct amqp_field *entry, const struct amqp_death *d,
+                        int64_t *ret_count) {
+    struct amqp_field f;
+    struct span text;
+    if (entry->type != 'F' || !amqp_table_find(entry->as.bytes, "queue", &f) ||
+        !amqp_field_text(&f, &text) || !span_equal(text, d->queue))
+        return false;
+    if (!amqp_table_find(entry->as.bytes, "reason", &f) || !amqp_field_text(&f, &text) ||
+        !span_is(text, amqp_reason_name(d->reason)))
+        return false;
+    if (!amqp_table_find(entry->as.bytes, "count", &f) || !amqp_field_integer(&f, ret_count) ||
+        *ret_count < 0 || *ret_count > UINT32_MAX)
+        *ret_count = 0;
+    return true;
+}
+
+/* How often it died so before it was published, if the publisher handed its history on. */
+static int64_t earlier_count(struct span headers, const struct amqp_death *d) {
+    struct amqp_field list, one;
+    int64_t count = 0;
+    if (!amqp_table_find(headers, "x-death", &list) || list.type != 'A')
+        return 0;
+    for (uint32_t n = 0; n < EARLIER_DEATHS_MAX && amqp_array_next(&list.as.bytes, &one); n++) {
+        if (is_death_of(&one, d, &count))
+            return count;
+    }
+    return 0;
+}
+
+static void put_one_death(struct amqp_table_out *t, const struct amqp_death *d,
+                          const struct stored_message *stored, const struct amqp_properties *p) {
+    size_t entry = amqp_put_open(t, NULL, 'F');
+    amqp_put_i64(t, "count", (int64_t)d->count + earlier_count(p->headers, d));
+    amqp_put_text(t, "exchange", d->first ? stored->exchange : d->exchange);
+    amqp_put_text(t, "queue", d->queue);
+    amqp_put_text(t, "reason", span_text(amqp_reason_name(d->reason)));
+    put_keys(t, d->first ? stored->routing_key : d->routing_key,
+             d->first ? p->headers : span_of(NULL, 0));
     amqp_put_time(t, "time", d->time_ns / NS_PER_SECOND);
+    if (d->first && (p->flags & AMQP_HAS_EXPIRATION))
+        amqp_put_text(t, "original-expiration", p->expiration);
     amqp_put_close(t, entry);
 }
 
@@ -139,22 +182,17 @@ static void put_summary(struct amqp_table_out *t, bool first, const struct amqp_
                   span_text(amqp_reason_name(d->reason)));
 }
 
-/* What it died of before it came here, at another broker; the same queue and reason here stands above already. */
+/* What it died of before it was published here; the same queue and reason here stands above already. */
 static void put_earlier_deaths(struct amqp_table_out *t, struct span headers, struct span deaths) {
     struct amqp_field list, one;
     if (!amqp_table_find(headers, "x-death", &list) || list.type != 'A')
         return;
     for (uint32_t n = 0; n < EARLIER_DEATHS_MAX && amqp_array_next(&list.as.bytes, &one);) {
-        struct amqp_field f;
-        struct span queue = {.size = 0}, reason = {.size = 0};
         struct amqp_death d;
+        int64_t count;
         bool here = one.type != 'F';
-        if (!here && amqp_table_find(one.as.bytes, "queue", &f))
-            (void)amqp_field_text(&f, &queue);
-        if (!here && amqp_table_find(one.as.bytes, "reason", &f))
-            (void)amqp_field_text(&f, &reason);
         for (struct span rest = deaths; !here && amqp_origin_next(&rest, &d);)
-            here = span_equal(d.queue, queue) && span_is(reason, amqp_reason_name(d.reason));
+            here = is_death_of(&one, &d, &count);
         if (!here) {
             amqp_put_value(t, &one);
             n++;
@@ -163,14 +201,13 @@ static void put_earlier_deaths(struct amqp_table_out *t, struct span headers, st
 }
 
 static void put_deaths(struct amqp_table_out *t, const struct stored_message *stored,
-                       struct span headers, struct span deaths) {
+                       const struct amqp_properties *p, struct span deaths) {
     struct amqp_death d;
     bool latest = true;
     size_t list = amqp_put_open(t, "x-death", 'A');
     for (struct span rest = deaths; amqp_origin_next(&rest, &d);)
-        put_one_death(t, &d, d.first ? stored->exchange : d.exchange,
-                      d.first ? stored->routing_key : d.routing_key);
-    put_earlier_deaths(t, headers, deaths);
+        put_one_death(t, &d, stored, p);
+    put_earlier_deaths(t, p->headers, deaths);
     amqp_put_close(t, list);
     for (struct span rest = deaths; amqp_origin_next(&rest, &d); latest = false) {
         struct span exchange = d.first ? stored->exchange : d.exchange;
@@ -197,21 +234,23 @@ static bool replaced(struct span name, bool deaths) {
     return span_is(name, "x-delivery-count");
 }
 
-static int put_headers(struct buffer *table, struct span headers,
+static int put_headers(struct buffer *table, const struct amqp_properties *p,
                        const struct stored_message *stored, const struct amqp_origin *origin,
                        uint32_t delivery_count) {
     struct amqp_table_out t;
     struct amqp_field f;
-    struct span all = headers;
+    bool dead = origin->death_count > 0;
+    /* A dead-letter routing key takes the place of all keys that it had. */
+    bool new_key = dead && !span_equal(origin->routing_key, stored->routing_key);
     amqp_table_begin(&t, table);
-    while (amqp_table_next(&headers, &f)) {
-        if (!replaced(f.name, origin->death_count > 0))
+    for (struct span rest = p->headers; amqp_table_next(&rest, &f);) {
+        if (!replaced(f.name, dead) && !(new_key && span_is(f.name, "CC")))
             amqp_put_field(&t, &f);
     }
     if (delivery_count > 0)
         amqp_put_i64(&t, "x-delivery-count", delivery_count);
     if (origin->death_count > 0)
-        put_deaths(&t, stored, all, origin->deaths);
+        put_deaths(&t, stored, p, origin->deaths);
     return amqp_table_end(&t);
 }
 
@@ -234,11 +273,11 @@ static int change_properties(const struct stored_message *stored, const struct a
     struct amqp_properties p = of_envelope(&stored->envelope);
     if (stored->properties.size > 0 && amqp_properties_read(stored->properties, &p) != 0)
         return E_CORRUPT;
-    if (origin->death_count > 0)
-        p.flags &= (uint16_t)~AMQP_HAS_EXPIRATION;
     struct buffer table;
     buffer_init(&table, out->max);
-    int error = put_headers(&table, p.headers, stored, origin, delivery_count);
+    int error = put_headers(&table, &p, stored, origin, delivery_count);
+    if (origin->death_count > 0)
+        p.flags &= (uint16_t)~AMQP_HAS_EXPIRATION;
     if (error == 0)
         error = put_properties(&p, span_of(table.data + 4, table.size - 4), out);
     buffer_release(&table);

@@ -172,6 +172,10 @@ enum refusal queue_decide_amqp_declare(const struct model *m, struct decision *d
     char made[sizeof GENERATED_PREFIX + GENERATED_LETTERS];
     char buffer[QUEUE_NAME_MAX_BYTES + 1];
     struct span name = r->name;
+    bool reserved = name.size >= 4 && memcmp(name.data, "amq.", 4) == 0;
+    if (reserved && !r->in.queue_declare.passive) { /* also a name that came from us */
+        return request_refuse(r, REFUSAL_FORBIDDEN, "queue name contains reserved prefix 'amq.*'");
+    }
     if (name.size == 0) {
         name = generate_name(d, made);
     }
@@ -187,9 +191,6 @@ enum refusal queue_decide_amqp_declare(const struct model *m, struct decision *d
     struct span full = amqp_queue_name(r->vhost, name, buffer);
     if (full.size == 0 || !exchange_vhost_exists(m, r->vhost)) {
         return request_invalid(r, "/name", "a vhost, and 1 to 255 bytes without NUL");
-    }
-    if (r->name.size >= 4 && memcmp(r->name.data, "amq.", 4) == 0) {
-        return request_refuse(r, REFUSAL_FORBIDDEN, "queue name contains reserved prefix 'amq.*'");
     }
     return declare_new(m, d, r, full, name);
 }

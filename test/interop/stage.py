@@ -45,7 +45,7 @@ class Stage:
         server = Server(self.folder / "server")
         server.port = server.client.port = MANAGEMENT
         tls = {"certificate": str(self.certificate), "key": str(self.key)}
-        server.configure({"listeners": [
+        server.configure({"amqp": {"messageBytes": 64 << 20}, "log": {"segmentBytes": 128 << 20}, "listeners": [
             {"host": "127.0.0.1", "port": MANAGEMENT},
             {"host": "127.0.0.1", "port": AMQP, "protocol": "amqp"},
             {"host": "::1", "port": AMQP, "protocol": "amqp"},

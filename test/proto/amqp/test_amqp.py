@@ -5,6 +5,7 @@ Frames are made and read by pika's codec, so that ours is compared with another 
 Usage: test_amqp.py <amqp_test_server> [unittest arguments]
 """
 import contextlib
+import pathlib
 import random
 import socket
 import struct
@@ -17,8 +18,10 @@ import unittest
 import pika
 from pika import exceptions, frame, spec
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+from support.amqp_peer import HEADER, Peer  # noqa: E402
+
 PROGRAM = None
-HEADER = b"AMQP\x00\x00\x09\x01"
 
 
 class Server:
@@ -52,98 +55,6 @@ def serving(**limits):
     server.stop()
 
 
-class Peer:
-    """A client that does exactly what it is told."""
-
-    def __init__(self, server):
-        self.socket = socket.create_connection(("127.0.0.1", server.port), timeout=10)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.bytes = b""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.socket.close()
-
-    def raw(self, data):
-        self.socket.sendall(data)
-
-    def send(self, channel, *methods):
-        self.raw(b"".join(frame.Method(channel, m).marshal() for m in methods))
-
-    def content(self, channel, method, body=b"", **properties):
-        data = frame.Method(channel, method).marshal()
-        data += frame.Header(channel, len(body), spec.BasicProperties(**properties)).marshal()
-        self.raw(data + (frame.Body(channel, body).marshal() if body else b""))
-
-    def receive(self):
-        """The next frame, None at the end of the stream."""
-        while True:
-            used, got = frame.decode_frame(self.bytes)
-            if got is not None:
-                self.bytes = self.bytes[used:]
-                return got
-            try:
-                data = self.socket.recv(65536)
-            except ConnectionResetError:
-                return None
-            if not data:
-                return None
-            self.bytes += data
-
-    def expect(self, kind, **fields):
-        got = self.receive()
-        assert got is not None, f"the end instead of {kind.NAME}"
-        assert isinstance(got, frame.Method) and isinstance(got.method, kind), f"{got} instead of {kind.NAME}"
-        for name, value in fields.items():
-            assert getattr(got.method, name) == value, f"{name}: {got.method} instead of {value}"
-        return got.method
-
-    def expect_body(self):
-        size = self.receive().body_size
-        body = b""
-        while len(body) < size:
-            body += self.receive().fragment
-        return body
-
-    def closed(self):
-        return self.receive() is None
-
-    def start(self, mechanism="PLAIN", response="\0guest\0guest", capabilities=()):
-        self.raw(HEADER)
-        start = self.expect(spec.Connection.Start)
-        self.send(0, spec.Connection.StartOk({"capabilities": {name: True for name in capabilities}},
-                                             mechanism, response, "en_US"))
-        return start
-
-    def open(self, channel_max=2047, frame_max=131072, heartbeat=0, channels=1, **start):
-        self.start(**start)
-        self.expect(spec.Connection.Tune)
-        self.send(0, spec.Connection.TuneOk(channel_max, frame_max, heartbeat), spec.Connection.Open("/"))
-        self.expect(spec.Connection.OpenOk)
-        for channel in range(1, channels + 1):
-            self.send(channel, spec.Channel.Open())
-            self.expect(spec.Channel.OpenOk)
-        return self
-
-    def declare(self, name="q", channel=1):
-        self.send(channel, spec.Queue.Declare(queue=name))
-        return self.expect(spec.Queue.DeclareOk)
-
-    def connection_closed(self, code):
-        """The close with this code, then the end."""
-        self.expect(spec.Connection.Close, reply_code=code)
-        self.send(0, spec.Connection.CloseOk())
-        assert self.closed()
-
-    def channel_closed(self, code, channel=1):
-        method = self.expect(spec.Channel.Close, reply_code=code)
-        self.send(channel, spec.Channel.CloseOk(), spec.Channel.Open())
-        self.expect(spec.Channel.OpenOk)
-        return method
-
-
 class Base(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
@@ -154,7 +65,7 @@ class Base(unittest.TestCase):
         cls.server.stop()
 
     def peer(self):
-        peer = Peer(self.server)
+        peer = Peer(self.server.port)
         self.addCleanup(peer.socket.close)
         return peer
 
@@ -162,7 +73,7 @@ class Base(unittest.TestCase):
 class Handshake(Base):
     def test_another_protocol_is_told_ours(self):
         for header in (b"AMQP\x00\x01\x00\x00", b"GET / HTTP/1.1\r\n", b"AMQP\x01\x01\x00\x0a"):
-            with Peer(self.server) as peer:
+            with Peer(self.server.port) as peer:
                 peer.raw(header)
                 self.assertEqual(peer.socket.recv(100), HEADER)
                 self.assertEqual(peer.socket.recv(100), b"")
@@ -200,7 +111,7 @@ class Handshake(Base):
 
     def test_limits_are_not_to_be_exceeded(self):
         for tune in ((0, 131072, 0), (2048, 131072, 0), (10, 4095, 0), (10, 131073, 0)):
-            with Peer(self.server) as peer:
+            with Peer(self.server.port) as peer:
                 peer.start()
                 peer.expect(spec.Connection.Tune)
                 peer.send(0, spec.Connection.TuneOk(*tune))
@@ -241,7 +152,7 @@ class Handshake(Base):
             peer.expect(kind)
 
     def test_unfinished_handshake_is_cut_off(self):
-        with serving(handshake_timeout_ms=300) as server, Peer(server) as silent, Peer(server) as half:
+        with serving(handshake_timeout_ms=300) as server, Peer(server.port) as silent, Peer(server.port) as half:
             half.raw(HEADER)
             half.expect(spec.Connection.Start)
             self.assertTrue(silent.closed() and half.closed())
@@ -328,7 +239,7 @@ class Violations(Base):
             peer = self.peer().open()
             peer.content(1, spec.Basic.Publish(routing_key="q"), b"x", **properties)
             peer.channel_closed(406)
-        with serving(message_bytes=1000) as server, Peer(server) as peer:
+        with serving(message_bytes=1000) as server, Peer(server.port) as peer:
             peer.open()
             peer.content(1, spec.Basic.Publish(routing_key="q"), b"x" * 1001)
             peer.channel_closed(406)
@@ -354,7 +265,7 @@ class Violations(Base):
         peer.connection_closed(503)
 
     def test_a_missing_close_ok_is_not_waited_for(self):
-        with serving(close_timeout_ms=300) as server, Peer(server) as peer:
+        with serving(close_timeout_ms=300) as server, Peer(server.port) as peer:
             peer.open()
             peer.send(1, spec.Basic.QosOk())
             peer.expect(spec.Connection.Close)
@@ -390,7 +301,7 @@ class Channels(Base):
         other.expect(spec.Basic.GetOk, redelivered=True)
 
     def test_exclusive_queue_goes_with_its_connection(self):
-        with Peer(self.server) as peer:
+        with Peer(self.server.port) as peer:
             peer.open()
             peer.send(1, spec.Queue.Declare(queue="mine", exclusive=True))
             peer.expect(spec.Queue.DeclareOk)
@@ -460,7 +371,7 @@ class Confirms(Base):
         peer.expect(spec.Basic.Ack, delivery_tag=2, multiple=False)
 
     def test_refused_is_nacked(self):
-        with serving() as server, Peer(server) as peer:
+        with serving() as server, Peer(server.port) as peer:
             peer.open()
             peer.send(1, spec.Confirm.Select())
             peer.expect(spec.Confirm.SelectOk)
@@ -590,7 +501,7 @@ class Transactions(Base):
 
 class Alarms(unittest.TestCase):
     def test_publishers_wait_and_consumers_go_on(self):
-        with serving() as server, Peer(server) as publisher, Peer(server) as consumer:
+        with serving() as server, Peer(server.port) as publisher, Peer(server.port) as consumer:
             publisher.open(capabilities=["connection.blocked"])
             consumer.open()
             publisher.declare("a")
@@ -616,7 +527,7 @@ class Alarms(unittest.TestCase):
 
 class Heartbeats(unittest.TestCase):
     def test_sent_and_missed(self):
-        with serving() as server, Peer(server) as peer:
+        with serving() as server, Peer(server.port) as peer:
             peer.open(heartbeat=1)
             started = time.monotonic()
             beats = 0
@@ -626,7 +537,7 @@ class Heartbeats(unittest.TestCase):
             self.assertTrue(1.9 < time.monotonic() - started < 4)
 
     def test_a_lively_client_stays(self):
-        with serving() as server, Peer(server) as peer:
+        with serving() as server, Peer(server.port) as peer:
             peer.open(heartbeat=1)
             for _ in range(7):
                 time.sleep(0.5)
@@ -639,7 +550,7 @@ class Heartbeats(unittest.TestCase):
 
 class Floods(unittest.TestCase):
     def test_unanswered_ops_are_bounded(self):
-        with serving(asked_max=4, asked_bytes=1000) as server, Peer(server) as peer:
+        with serving(asked_max=4, asked_bytes=1000) as server, Peer(server.port) as peer:
             peer.open()
             peer.declare("f")
             peer.send(1, spec.Confirm.Select())
@@ -651,7 +562,7 @@ class Floods(unittest.TestCase):
                 done = peer.expect(spec.Basic.Ack).delivery_tag
 
     def test_half_messages_are_bounded(self):
-        with serving(assembled_bytes=100000) as server, Peer(server) as peer:
+        with serving(assembled_bytes=100000) as server, Peer(server.port) as peer:
             peer.open(channels=3)
             for channel in (1, 2):
                 peer.raw(frame.Method(channel, spec.Basic.Publish(routing_key="f")).marshal()
@@ -661,7 +572,7 @@ class Floods(unittest.TestCase):
     def test_churn(self):
         with serving() as server:
             for i in range(300):
-                with Peer(server) as peer:
+                with Peer(server.port) as peer:
                     peer.raw((HEADER + b"\1\0\0\0\0\1\0")[:1 + i % 14])
             with server.pika() as connection:
                 connection.channel()

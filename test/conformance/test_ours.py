@@ -1,0 +1,110 @@
+"""What RabbitMQ does not have, or has as a plugin, or does not promise."""
+import time
+
+import pytest
+from pika.spec import Basic, Exchange, Queue, Tx
+
+pytestmark = [pytest.mark.section("Only here"), pytest.mark.ours]
+
+
+def test_expires_behind_another(peer):
+    """an expired message goes at its time, also behind one that lives longer"""
+    grave = peer.queue()
+    name = peer.queue(dead_letter_exchange="", dead_letter_routing_key=grave)
+    peer.put(name, b"long", expiration="60000")
+    peer.put(name, b"short", expiration="50")
+    assert peer.get(grave)[2] == b"short" and peer.count(name) == 1
+
+
+def test_delay_on_any_queue(peer):
+    """the header x-delay holds a message back on any queue"""
+    name, begun = peer.queue(), time.monotonic()
+    peer.put(name, b"later", headers={"x-delay": 300})
+    peer.put(name, b"now")
+    assert peer.bodies(name, 2) == [b"now", b"later"] and 0.28 < time.monotonic() - begun < 3
+
+
+def test_delayed_exchange(peer):
+    """x-delayed-message: x-delayed-type says how it routes, x-delay when"""
+    peer.call(Exchange.Declare(exchange="conf.delayed", type="x-delayed-message", auto_delete=True,
+                               arguments={"x-delayed-type": "topic"}))
+    name, begun = peer.queue(), time.monotonic()
+    peer.call(Queue.Bind(queue=name, exchange="conf.delayed", routing_key="a.*"))
+    peer.put("a.b", b"x", exchange="conf.delayed", headers={"x-delay": 200})
+    assert peer.get(name)[2] == b"x" and time.monotonic() - begun > 0.18
+
+
+def test_ordering_key(peer):
+    """x-ordering-key: of a key one at a time is out, others go on; what is delayed holds its key only"""
+    name = peer.queue(ordering_key="customer")
+    for number, customer in enumerate("aab"):
+        peer.put(name, b"%d" % number, headers={"customer": customer})
+    first, second = peer.get(name, no_ack=False), peer.get(name, no_ack=False)
+    assert (first[2], second[2]) == (b"0", b"2") and peer.get(name, timeout=0.1) is None
+    peer.send(1, Basic.Ack(first[0].delivery_tag))
+    assert peer.get(name)[2] == b"1"
+
+
+def test_pace(peer, another):
+    """x-max-deliveries-per-second is shared by all consumers of the queue"""
+    name = peer.queue("conf.pace", exclusive=False, auto_delete=True, max_deliveries_per_second=20)
+    other, begun, seen = another(), time.monotonic(), 0
+    peer.consume(name)
+    other.consume(name)
+    for _ in range(9):
+        peer.put(name, b"x")
+    while seen < 9:
+        for consumer in (peer, other):
+            consumer.socket.settimeout(0.02)
+            try:
+                consumer.delivered()
+                seen += 1
+            except TimeoutError:
+                pass
+    assert 0.35 < time.monotonic() - begun < 3
+
+
+def test_deduplication(peer):
+    """x-deduplication: a second message with the id is confirmed and dropped"""
+    for kind, first, again in (("message-id", {"message_id": "1"}, {"message_id": "1"}),
+                               ("header", {"headers": {"x-deduplication-id": "1"}}, {"headers": {"x-deduplication-id": "1"}})):
+        name = peer.queue(deduplication=kind)
+        peer.put(name, b"x", **first)
+        peer.put(name, b"y", **again)
+        assert peer.bodies(name, 1) == [b"x"] and peer.count(name) == 0
+
+
+def test_counts_on_every_queue(peer):
+    """x-delivery-count is on every type of queue"""
+    name = peer.queue()
+    peer.put(name, b"x")
+    peer.send(1, Basic.Reject(peer.get(name, no_ack=False)[0].delivery_tag, requeue=True))
+    assert peer.get(name)[1].headers["x-delivery-count"] == 1
+
+
+def test_commit_is_one_record(peer):
+    """a commit is all or nothing over its queues: a refusal by one of them undoes it all"""
+    full = peer.queue(max_length=1, overflow="reject-publish")
+    free = peer.queue()
+    peer.call(Tx.Select())
+    for name in (full, free):
+        peer.put(name, b"x")
+    peer.call(Tx.Commit())
+    assert peer.count(full) == peer.count(free) == 1
+
+
+def test_restart(broker, connect):
+    """what was confirmed is there after a kill, with its delivery count and what dedup remembers; acked is gone"""
+    peer = connect().open().confirming()
+    peer.queue("conf.durable", exclusive=False, durable=True, deduplication="message-id")
+    for body in (b"1", b"2"):
+        peer.sure("conf.durable", body, delivery_mode=2, message_id=body.decode())
+    peer.get("conf.durable", no_ack=False)
+    broker.server.kill()
+    broker.server.start()
+    peer = connect().open().confirming()
+    peer.sure("conf.durable", b"again", delivery_mode=2, message_id="1")
+    got = [peer.get("conf.durable", timeout=1) for _ in range(3)]
+    assert [g and g[2] for g in got] == [b"1", b"2", None]
+    assert got[0][0].redelivered and got[0][1].headers["x-delivery-count"] == 1
+    peer.call(Queue.Delete(queue="conf.durable"))
