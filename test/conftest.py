@@ -1,5 +1,6 @@
 """Fixtures of the tests that talk to the real binary. Run them with scripts/run-tests or `pytest test/e2e`."""
 import os
+import shutil
 import sys
 
 import pytest
@@ -13,6 +14,19 @@ from support.server import BINARY, Server  # noqa: E402
 def pytest_sessionstart(session):
     if not os.access(BINARY, os.X_OK):
         pytest.exit(f"{BINARY} is not there: run make, or set SLUICE_BIN", returncode=3)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    item.went_wrong = (yield).get_result().failed or getattr(item, "went_wrong", False)
+
+
+@pytest.fixture
+def tmp_path(tmp_path, request):
+    """Goes with the test, unless that failed: each server's log has 128 MB, and there are hundreds."""
+    yield tmp_path
+    if not getattr(request.node, "went_wrong", False):
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture
