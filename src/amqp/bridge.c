@@ -16,10 +16,9 @@
 #include "amqp/message.h"
 #include "base/error.h"
 
-#define SUBMIT_AT        32u  /* requests collected: the engine may begin while the turn goes on */
-#define POOL_MAX         256u /* crossings kept */
-#define PROPERTIES_MAX   (4u << 20)
-#define LOW_ON_DISK_TEXT "low on disk"
+#define SUBMIT_AT      32u  /* requests collected: the engine may begin while the turn goes on */
+#define POOL_MAX       256u /* crossings kept */
+#define PROPERTIES_MAX (4u << 20)
 
 struct amqp_bridge {
     struct engine_port port;
@@ -60,7 +59,7 @@ struct handed {
 struct room_item {
     struct net_item item;
     struct amqp_bridge *bridge;
-    bool alarm;
+    const char *reason; /* static; NULL: none */
 };
 
 struct engine *amqp_bridge_engine(struct amqp_bridge *b) {
@@ -407,22 +406,27 @@ void amqp_bridge_before_wait(struct amqp_bridge *b) {
     } while (again || b->known != NULL || b->first != NULL);
 }
 
-/* ---- room on the disk ---- */
+/* ---- room on the disk, memory ---- */
+
+static const char *alarm_text(enum log_room room, bool short_of_memory) {
+    return room != LOG_ROOM_OK ? "low on disk" : short_of_memory ? "low on memory" : NULL;
+}
 
 static void run_room(struct net_item *item) {
     struct room_item *r = CONTAINER_OF(item, struct room_item, item);
     for (size_t i = 0; i < r->bridge->server_count; i++)
-        amqp_server_alarm(r->bridge->servers[i], r->alarm, LOW_ON_DISK_TEXT);
+        amqp_server_alarm(r->bridge->servers[i], r->reason != NULL, r->reason);
     free(r);
 }
 
-void amqp_hub_room(struct amqp_hub *h, enum log_room room) {
+void amqp_hub_room(struct amqp_hub *h, enum log_room room, bool short_of_memory) {
     for (uint32_t i = 0; i < h->count; i++) {
         struct room_item *r = malloc(sizeof *r);
         if (r == NULL)
             continue; /* publishes are refused one by one then */
-        *r = (struct room_item){
-            .item.run = run_room, .bridge = h->bridges[i], .alarm = room != LOG_ROOM_OK};
+        *r = (struct room_item){.item.run = run_room,
+                                .bridge = h->bridges[i],
+                                .reason = alarm_text(room, short_of_memory)};
         net_loop_post(h->bridges[i]->loop, &r->item);
     }
 }
@@ -495,8 +499,9 @@ int amqp_bridge_listen(struct amqp_bridge *b, struct amqp_server_options *option
     int error = amqp_server_start(b->loop, options, error_text, &server);
     if (error != 0)
         return error;
-    if (engine_room(b->engine) != LOG_ROOM_OK)
-        amqp_server_alarm(server, true, LOW_ON_DISK_TEXT);
+    const char *reason = alarm_text(engine_room(b->engine), engine_is_short_of_memory(b->engine));
+    if (reason != NULL)
+        amqp_server_alarm(server, true, reason);
     b->servers[b->server_count++] = server;
     *ret_server = server;
     return 0;

@@ -26,7 +26,7 @@ MUST_CHECK int amqp_hub_create(bool guest, struct amqp_hub **ret);
 void amqp_hub_free(struct amqp_hub *h);
 /* engine_options.deliver and room_changed, with the hub as their context. */
 void amqp_hub_deliver(struct amqp_hub *h, struct delivery_batch *first);
-void amqp_hub_room(struct amqp_hub *h, enum log_room room);
+void amqp_hub_room(struct amqp_hub *h, enum log_room room, bool short_of_memory);
 
 /* Before any loop runs. E_NOMEM, E_LIMIT. */
 MUST_CHECK int amqp_bridge_create(struct amqp_hub *h, struct engine *engine,

@@ -56,6 +56,8 @@ void system_ready(struct call *c) {
         send_ready(c, "stopping");
     } else if (engine_room(api->options.engine) != LOG_ROOM_OK) {
         send_ready(c, "disk-full");
+    } else if (engine_is_short_of_memory(api->options.engine)) {
+        send_ready(c, "memory-short");
     } else {
         c->request.r.kind = REQUEST_NOTHING;
         call_submit(c, readiness_known);

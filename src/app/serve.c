@@ -11,6 +11,7 @@
 #include "app/harden.h"
 #include "app/server.h"
 #include "base/error.h"
+#include "engine/memory.h"
 #include "version.h"
 
 #define EXIT_WRONG_USE   2
@@ -105,6 +106,12 @@ static size_t fill_listeners(const struct config_settings *settings,
     return count;
 }
 
+static uint64_t memory_max(const struct config_settings *settings) {
+    return settings->resident_bytes != 0
+               ? settings->resident_bytes
+               : memory_available_bytes() / 100 * settings->resident_percent;
+}
+
 static int harden(const struct config_settings *settings, const char *directory) {
     const struct harden_options options = {
         .user = settings->user,
@@ -143,6 +150,7 @@ static int run(const struct serve_arguments *arguments, struct config *config,
                 .segment_bytes = settings->segment_bytes,
                 .prepared_bytes = settings->prepared_bytes,
                 .min_free_bytes = settings->min_free_bytes,
+                .memory_max_bytes = memory_max(settings),
                 .keep_snapshot_room = true,
                 .snapshot_every_bytes = settings->snapshot_every_bytes,
                 .limits = settings->model_limits,

@@ -85,9 +85,9 @@ static void server_deliveries(void *context, struct delivery_batch *first) {
     amqp_hub_deliver(s->amqp, first);
 }
 
-static void server_room(void *context, enum log_room room) {
+static void server_room(void *context, enum log_room room, bool short_of_memory) {
     struct server *s = context;
-    amqp_hub_room(s->amqp, room);
+    amqp_hub_room(s->amqp, room, short_of_memory);
 }
 
 static void server_failed(void *context, const char *message) {

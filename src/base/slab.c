@@ -107,6 +107,11 @@ void slab_give(struct slab *s, uint32_t slot) {
     s->live--;
 }
 
+size_t slab_reusable_bytes(const struct slab *s) {
+    size_t once = s->used_limit > 0 ? s->used_limit - 1 : 0;
+    return (once - s->live) * s->cell_bytes;
+}
+
 size_t slab_memory_bytes(const struct slab *s) {
     size_t bytes = s->chunk_count * sizeof *s->chunks;
     bytes += s->chunk_count > 0 ? chunk_bytes(s) : 0;

@@ -38,6 +38,8 @@ static inline void *slab_at(const struct slab *s, uint32_t slot) {
     assert(slot != 0 && slot < s->used_limit);
     return s->chunks[slot / SLAB_CHUNK_CELLS] + (size_t)(slot % SLAB_CHUNK_CELLS) * s->cell_bytes;
 }
+/* Of slots that were handed out and given back. */
+size_t slab_reusable_bytes(const struct slab *s);
 size_t slab_memory_bytes(const struct slab *s);
 
 #endif

@@ -628,6 +628,10 @@ uint64_t engine_folder_id(const struct engine *e) {
     return log_folder_id(e->log);
 }
 
+bool engine_is_short_of_memory(const struct engine *e) {
+    return atomic_load_explicit(&e->short_of_memory, memory_order_relaxed);
+}
+
 enum log_room engine_room(const struct engine *e) {
     return log_room(e->log);
 }

@@ -89,8 +89,9 @@ struct engine_options {
     const struct file_ops *files; /* NULL: file_ops_system */
     uint64_t segment_bytes;       /* 0: log's default */
     uint64_t min_free_bytes;
-    bool keep_snapshot_room; /* never less free than a snapshot and two segments need */
-    uint64_t prepared_bytes; /* of log_options */
+    uint64_t memory_max_bytes; /* 0: no limit; see engine/memory.h */
+    bool keep_snapshot_room;   /* never less free than a snapshot and two segments need */
+    uint64_t prepared_bytes;   /* of log_options */
     bool salvage;
     struct model_limits limits;
     uint32_t queue_max; /* requests submitted and not answered; 0: 65,536; beyond it E_BUSY */
@@ -117,8 +118,11 @@ struct engine_options {
      * delivery. Must only hand over. NULL: nothing is delivered.
      */
     void (*deliver)(void *context, struct delivery_batch *first);
-    /* Room ended or came back (engine_room): connection.blocked. Any thread, no lock held. NULL: nobody asks. */
-    void (*room_changed)(void *context, enum log_room room);
+    /*
+     * Room on the disk or memory ended or came back: connection.blocked. Any thread, no lock held. NULL: nobody
+     * asks.
+     */
+    void (*room_changed)(void *context, enum log_room room, bool short_of_memory);
     /*
      * The log failed. One line for a person; called once. The process must end with a non-zero code. May run
      * on any thread and with the engine's lock held: must not call the engine.
@@ -189,6 +193,8 @@ bool engine_checked_destinations(struct engine *e, uint32_t *version, struct buf
 uint64_t engine_folder_id(const struct engine *e);
 
 enum log_room engine_room(const struct engine *e);
+/* What would grow is refused (BUSY) until messages leave. Any thread. */
+bool engine_is_short_of_memory(const struct engine *e);
 
 /* Changes with each change of a user or permission, for those who remember what ACCESS_GET said. Any thread. */
 uint64_t engine_access_generation(const struct engine *e);

@@ -80,6 +80,7 @@ struct keeper {
     uint64_t bytes_at_snapshot; /* log written and replayed when the last one was taken */
     uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
     enum log_room room;         /* as it was told last */
+    bool told_memory;           /* the same */
 };
 
 /* Reads, after the start, the sealed segments that the replay did not need (checker.c). */
@@ -102,6 +103,7 @@ struct auditor {
 };
 
 struct engine {
+    _Atomic bool short_of_memory;  /* the housekeeper's verdict */
     struct engine_options options; /* owns directory */
     char *directory;               /* owns */
     const struct file_ops *files;

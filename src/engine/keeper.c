@@ -17,6 +17,7 @@
  */
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@
 
 #include "base/clock.h"
 #include "engine/internal.h"
+#include "engine/memory.h"
 
 #define LOOK_EVERY_MS          250u
 #define SNAPSHOT_RETRY_NS      (10 * NS_PER_SECOND)
@@ -377,6 +379,21 @@ static void take_snapshot(struct engine *e, uint64_t ticket, bool forked) {
     pthread_mutex_unlock(&k->lock);
 }
 
+static void look_at_memory(struct engine *e) {
+    uint64_t max = e->options.memory_max_bytes;
+    if (max == 0)
+        return;
+    pthread_mutex_lock(&e->lock);
+    uint64_t reusable = model_reusable_bytes(e->model);
+    pthread_mutex_unlock(&e->lock);
+    bool was = atomic_load(&e->short_of_memory);
+    if (was)
+        (void)malloc_trim(0); /* what was freed counts as long as the system does not have it */
+    uint64_t resident = memory_resident_bytes();
+    uint64_t used = resident > reusable ? resident - reusable : 0;
+    atomic_store(&e->short_of_memory, memory_is_short(was, used, max));
+}
+
 static void tell_room(struct engine *e) {
     static const char *const texts[] = {
         [LOG_ROOM_OK] = "there is room on the disk again: everything is accepted",
@@ -385,13 +402,18 @@ static void tell_room(struct engine *e) {
         [LOG_ROOM_NONE] = "the disk is full: nothing is accepted or sent until there is room",
     };
     enum log_room room = log_room(e->log);
-    bool changed = room != e->keeper.room;
+    bool is_short = engine_is_short_of_memory(e);
+    bool changed = room != e->keeper.room, turned = is_short != e->keeper.told_memory;
     e->keeper.room = room;
-    if (!changed)
-        return;
-    engine_note(e, "%s", texts[room]);
-    if (e->options.room_changed != NULL)
-        e->options.room_changed(e->options.context, room);
+    e->keeper.told_memory = is_short;
+    if (changed)
+        engine_note(e, "%s", texts[room]);
+    if (turned)
+        engine_note(e, "%s",
+                    is_short ? "short of memory: what would grow is refused with 503"
+                             : "there is memory again: everything is accepted");
+    if ((changed || turned) && e->options.room_changed != NULL)
+        e->options.room_changed(e->options.context, room, is_short);
 }
 
 /* A disk that is full to the last byte takes no snapshot; without one nothing may be given back, and it stays full. */
@@ -412,6 +434,7 @@ void keeper_turn(struct engine *e, bool forked) {
     if (k->snapshotting || k->compacting)
         return; /* in manual mode, a call of its own */
     keep_snapshot_room(e);
+    look_at_memory(e);
     tell_room(e);
     auditor_turn(e);
     pthread_mutex_lock(&k->lock);

@@ -79,7 +79,7 @@ static struct decision begin(struct engine *e, uint64_t now_ns) {
         .now_ns = now_ns,
         .position = e->last_position + 1,
         .random = &e->random,
-        .may_grow = log_room(e->log) == LOG_ROOM_OK,
+        .may_grow = log_room(e->log) == LOG_ROOM_OK && !engine_is_short_of_memory(e),
         .facts = &e->facts,
     };
 }
@@ -135,6 +135,10 @@ static struct decision decide(struct engine *e, uint64_t now_ns, struct request 
         r->count = 0;
         r->refusal = error == 0 ? model_decide(e->model, &d, r) : refusal_of_append(e, r, error);
     }
+    /* The model knows one reason not to grow; whoever asks is told which it was. */
+    if (r->refusal == REFUSAL_DISK_FULL && engine_is_short_of_memory(e) &&
+        log_room(e->log) == LOG_ROOM_OK)
+        r->refusal = REFUSAL_BUSY;
     return d;
 }
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "engine/memory.h"
 #include "manage/calls.h"
 #include "manage/manager.h"
 
@@ -201,17 +202,6 @@ void manage_overview(struct call *c) {
 
 /* ---- the node ---- */
 
-static uint64_t resident_bytes(void) {
-    unsigned long size, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    if (f != NULL) {
-        if (fscanf(f, "%lu %lu", &size, &resident) != 2)
-            resident = 0;
-        fclose(f);
-    }
-    return (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static json_t *node_json(const struct call *c) {
     const struct api *api = c->loop->api;
     const struct manager *m = manage_manager(c);
@@ -223,11 +213,12 @@ static json_t *node_json(const struct call *c) {
     snprintf(pid, sizeof pid, "%d", (int)getpid());
     uint64_t uptime_ms = (clock_real_ns() - api->started_ns) / NS_PER_MS;
     bool full = engine_room(api->options.engine) != LOG_ROOM_OK;
-    json_t *o = json_pack(
-        "{s:s,s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:I,s:i,s:[]}", "name", MANAGE_NODE, "type", "disc",
-        "running", 1, "os_pid", pid, "uptime", (json_int_t)uptime_ms, "mem_used",
-        (json_int_t)resident_bytes(), "mem_alarm", 0, "disk_free_alarm", (int)full, "fd_total",
-        (json_int_t)files.rlim_cur, "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "partitions");
+    json_t *o = json_pack("{s:s,s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:I,s:i,s:[]}", "name", MANAGE_NODE,
+                          "type", "disc", "running", 1, "os_pid", pid, "uptime",
+                          (json_int_t)uptime_ms, "mem_used", (json_int_t)memory_resident_bytes(),
+                          "mem_alarm", (int)engine_is_short_of_memory(api->options.engine),
+                          "disk_free_alarm", (int)full, "fd_total", (json_int_t)files.rlim_cur,
+                          "processors", (int)sysconf(_SC_NPROCESSORS_ONLN), "partitions");
     json_object_set_new(o, "exchange_types", exchange_types_json());
     json_object_set_new(o, "rates_mode", json_string("none"));
     json_object_set_new(o, "being_drained", json_false());
@@ -296,6 +287,12 @@ void manage_health(struct call *c) {
         manage_send(c, 503,
                     json_pack("{s:s,s:s}", "status", "failed", "reason",
                               "There are alarms in effect in the cluster: low on disk"));
+        return;
+    }
+    if (engine_is_short_of_memory(c->loop->api->options.engine)) {
+        manage_send(c, 503,
+                    json_pack("{s:s,s:s}", "status", "failed", "reason",
+                              "There are alarms in effect in the cluster: low on memory"));
         return;
     }
     if (manage_of(c) == NULL)

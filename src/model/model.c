@@ -357,6 +357,10 @@ void model_check(const struct model *m) {
     }
 }
 
+uint64_t model_reusable_bytes(const struct model *m) {
+    return queue_reusable_bytes(m);
+}
+
 uint64_t model_memory_bytes(const struct model *m) {
     uint64_t bytes = sizeof *m + (uint64_t)m->timers.capacity * sizeof *m->timers.entries +
                      (uint64_t)m->bodies.capacity * sizeof *m->bodies.live_bytes;

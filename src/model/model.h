@@ -58,6 +58,9 @@ void model_prefetch(const struct model *m, const struct request *r);
 /* All facts of one record. E_CORRUPT, E_VERSION, E_NOMEM: the state is then not usable any more. */
 MUST_CHECK int model_apply(struct model *m, const struct applied *where, struct span facts);
 
+/* What queues hold ready for messages to come: of the memory, but not in use. */
+uint64_t model_reusable_bytes(const struct model *m);
+
 /* Earliest timer, UINT64_MAX when there is none. */
 uint64_t model_next_due_ns(const struct model *m);
 /* Emits the facts of the earliest timer when it is due. False: none was due, nothing emitted. */

@@ -72,6 +72,8 @@ bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret)
 uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after);
 /* How many push to a destination by this name, whether there is one or not. */
 uint32_t queue_count_naming(const struct model *m, const char *destination);
+/* Of the cells that messages left. */
+uint64_t queue_reusable_bytes(const struct model *m);
 /* Messages that are ready now, for the numbers of a destination. */
 uint64_t queue_ready_count(const struct model *m, uint32_t queue);
 /* The queue's own pace, to be asked and told beside the destination's. */

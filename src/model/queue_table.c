@@ -494,3 +494,9 @@ const struct pace *queue_pace_view(const struct model *m, uint32_t queue) {
     const struct queue *q = queue_at(m->queues, queue);
     return q == NULL ? NULL : &q->pace;
 }
+
+uint64_t queue_reusable_bytes(const struct model *m) {
+    const struct queues *s = m->queues;
+    return slab_reusable_bytes(&s->messages) + slab_reusable_bytes(&s->times) +
+           slab_reusable_bytes(&s->ties) + slab_reusable_bytes(&s->keys);
+}

@@ -53,7 +53,9 @@ struct config_settings {
     const char *data_directory; /* "sluice-data" without a word in the file */
     const char *user;           /* to become; empty: none */
     bool system_call_filter, core_dumps;
-    uint32_t io_threads; /* 0: chosen by the program */
+    uint32_t io_threads;       /* 0: chosen by the program */
+    uint64_t resident_bytes;   /* 0: by the percentage */
+    uint32_t resident_percent; /* of the machine's memory; 0: no limit */
     uint64_t segment_bytes, min_free_bytes, prepared_bytes, snapshot_every_bytes;
     struct model_limits model_limits;
     struct http_limits http_limits;

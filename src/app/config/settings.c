@@ -44,6 +44,8 @@ static const struct field limit_fields[] = {
     TIME_FIELD("receiptTtl", settings.model_limits.receipt_ttl_ns, NS_PER_SECOND, YEAR),
     TIME_FIELD("tombstoneTtl", settings.model_limits.tombstone_ttl_ns, NS_PER_SECOND, YEAR),
     BYTES_FIELD("historyBytes", settings.model_limits.history_bytes, 64 << 10, UINT64_C(1) << 40),
+    BYTES_FIELD("residentBytes", settings.resident_bytes, 0, UINT64_C(1) << 50),
+    BYTES_FIELD("residentPercent", settings.resident_percent, 0, 100),
     COUNT_FIELD("queueMax", settings.queue_max),
     BYTES_FIELD("requestLineBytes", settings.http_limits.request_line_bytes, 256, 32 << 10),
     BYTES_FIELD("headerBytes", settings.http_limits.header_bytes, 1024, 32 << 10),
@@ -108,6 +110,7 @@ int settings_init(struct config *c) {
     c->settings.prepared_bytes = 256 * MIB;
     http_limits_default(http);
     amqp_limits_default(&c->settings.amqp_limits);
+    c->settings.resident_percent = 70;
     c->timeouts =
         (struct config_timeouts){http->head_timeout_ms * NS_PER_MS,
                                  http->body_timeout_ms * NS_PER_MS,

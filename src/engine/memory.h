@@ -1,0 +1,22 @@
+/*
+ * engine/memory.h - is the program short of memory?
+ *
+ * Promise: above engine_options.memory_max_bytes what would grow is refused as BUSY until it is at most 15/16 of that again.
+ *          What counts is what the system has given the program (resident pages), all connections and threads
+ *          included, less the cells of queues that are free to be used again: so it ends when messages leave.
+ * Cost:    one small file of /proc a second.
+ */
+#ifndef SLUICE_ENGINE_MEMORY_H
+#define SLUICE_ENGINE_MEMORY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Resident pages in bytes; 0: the system does not say. */
+uint64_t memory_resident_bytes(void);
+/* What the program may have at most: the machine's memory, or the control group's limit. */
+uint64_t memory_available_bytes(void);
+/* The next verdict after `was`. max_bytes 0: never. */
+bool memory_is_short(bool was, uint64_t used_bytes, uint64_t max_bytes);
+
+#endif
