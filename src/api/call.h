@@ -39,7 +39,7 @@ struct events;
 /* The header fields that we read, found in one walk. */
 struct call_head {
     struct span content_type, idempotency_key, correlation_id, traceparent, tracestate;
-    struct span authorization, origin, host;
+    struct span authorization, origin, host, if_match;
     bool has_options; /* some Sluice-* field stands there */
 };
 
@@ -51,6 +51,8 @@ struct call_query {
     uint64_t after;
     enum message_state filter; /* 0: all */
     enum call_view view;
+    bool keep_body;
+    struct span reason; /* of a discard */
 };
 
 struct call_block {

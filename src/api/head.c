@@ -33,6 +33,7 @@ static struct span *field_of(struct call_head *h, struct span name) {
     } known[] = {
         {"host", 4, offsetof(struct call_head, host)},
         {"origin", 6, offsetof(struct call_head, origin)},
+        {"if-match", 8, offsetof(struct call_head, if_match)},
         {"tracestate", 10, offsetof(struct call_head, tracestate)},
         {"traceparent", 11, offsetof(struct call_head, traceparent)},
         {"content-type", 12, offsetof(struct call_head, content_type)},
@@ -169,6 +170,11 @@ static bool read_view(struct call_query *q, struct span value) {
     return false;
 }
 
+static bool read_keep(struct call_query *q, struct span value) {
+    q->keep_body = span_is(value, "keep");
+    return q->keep_body;
+}
+
 static const struct {
     const char *name;
     unsigned needs; /* of enum route_query */
@@ -180,6 +186,7 @@ static const struct {
      "page_token: expected the nextPageToken of the page before"},
     {"filter", QUERY_FILTER, read_filter,
      "filter: expected one of ready, delayed, in-flight, dead, blocked"},
+    {"body", QUERY_KEEP, read_keep, "body: expected keep"},
     {"view", QUERY_VIEW, read_view, "view: expected one of basic, full, body"},
 };
 
@@ -199,12 +206,25 @@ static bool gather_match(struct call *c, const struct query_parameter *p) {
     return json_object_set_new(c->tree, name, text) == 0;
 }
 
+static bool take_reason(struct call *c, struct span value) {
+    uint8_t *copy = value.size >= 1 && value.size <= 256 ? call_alloc(c, value.size) : NULL;
+    if (copy == NULL) {
+        return false;
+    }
+    memcpy(copy, value.data, value.size);
+    c->query.reason = span_of(copy, value.size);
+    return true;
+}
+
 /* NULL: fine; else what is wrong. */
 static const char *read_parameter(struct call *c, const struct query_parameter *p) {
     for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++) {
         if ((c->route->query & parameters[i].needs) != 0 && span_is(p->name, parameters[i].name)) {
             return parameters[i].read(&c->query, p->value) ? NULL : parameters[i].expects;
         }
+    }
+    if ((c->route->query & QUERY_REASON) != 0 && span_is(p->name, "reason")) {
+        return take_reason(c, p->value) ? NULL : "reason: expected 1 to 256 bytes";
     }
     return gather_match(c, p) ? NULL : "unknown query parameter";
 }

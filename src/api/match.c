@@ -6,10 +6,6 @@
 #include "base/amqp_table.h"
 #include "base/error.h"
 
-#define PROPERTIES_TYPE     0x8000u
-#define PROPERTIES_ENCODING 0x4000u
-#define PROPERTIES_HEADERS  0x2000u
-
 void matcher_init(struct matcher *m, const struct message_filter *filter) {
     m->filter = filter;
     if (json_pointer_parse(filter->pointer, &m->pointer) != 0) {
@@ -44,22 +40,6 @@ static bool lines_have(struct span lines, const struct message_filter *f) {
         lines = span_of(lines.data + size, lines.size - size);
     }
     return false;
-}
-
-/* The table of header fields stands behind content type and encoding. */
-static struct span table_of(struct span properties) {
-    struct reader r;
-    reader_init(&r, properties);
-    uint16_t flags = (uint16_t)(reader_u8(&r) << 8);
-    flags = (uint16_t)(flags | reader_u8(&r));
-    for (unsigned flag = PROPERTIES_TYPE; flag >= PROPERTIES_ENCODING; flag >>= 1) {
-        if (flags & flag) {
-            (void)reader_take(&r, reader_u8(&r));
-        }
-    }
-    struct span none = span_of(NULL, 0);
-    struct span table = flags & PROPERTIES_HEADERS ? amqp_table_get(&r) : none;
-    return r.failed ? none : table;
 }
 
 static bool field_is(const struct amqp_field *f, struct span value) {
@@ -116,7 +96,7 @@ bool matcher_takes(const struct matcher *m, const struct stored_message *stored)
     const struct message_filter *f = m->filter;
     struct span body = stored->envelope.body;
     if (f->header.size > 0 && !lines_have(stored->envelope.headers, f) &&
-        !table_has(table_of(stored->properties), f)) {
+        !table_has(stored_message_table(stored), f)) {
         return false;
     }
     if (f->contains.size > 0 && (body.size == 0 || memmem(body.data, body.size, f->contains.data,

@@ -1,6 +1,7 @@
 /*
  * What waits in a queue: listed and read without consuming, deleted, sent again.
  */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "api/filter.h"
@@ -13,8 +14,7 @@
 
 #define REDRIVE_STEP 1000u
 
-/* The id of the path, into the request. False: answered. */
-static bool take_id(struct call *c, size_t capture) {
+bool message_take_id(struct call *c, size_t capture) {
     c->request.r.name = call_capture(c, 0);
     if (receipt_parse(call_capture(c, capture), &c->request.r.id) != 0) {
         call_problem(c, PROBLEM_NOT_FOUND, "an id is 'r' and 16 hexadecimal digits");
@@ -107,6 +107,9 @@ static void optional_span(struct json_out *out, const char *key, struct span val
 
 static void write_stored(const struct stored_message *m, struct json_out *out) {
     const struct envelope *e = &m->envelope;
+    if (m->version > 0) {
+        info_u64(out, "version", m->version);
+    }
     info_time(out, "scheduleTime", m->schedule_ns);
     optional_span(out, "contentType", e->content_type);
     optional_span(out, "orderingKey", e->ordering_key);
@@ -175,6 +178,16 @@ static void write_history(struct span told, struct json_out *out) {
     }
 }
 
+void message_etag(const struct message_info *m, uint16_t version, char out[ETAG_BYTES]) {
+    snprintf(out, ETAG_BYTES, "\"%u-%s-%u\"", version, message_state_name(m->state), m->attempts);
+}
+
+static void send_etag(struct call *c, const struct stored_message *stored) {
+    char text[ETAG_BYTES];
+    message_etag(&c->request.r.out.message, stored->version, text);
+    call_header(c, "ETag", span_text(text));
+}
+
 static void send_message(struct call *c, const struct stored_message *stored) {
     struct json_out out = call_json_begin(c);
     out_open(&out, '{');
@@ -182,6 +195,7 @@ static void send_message(struct call *c, const struct stored_message *stored) {
     info_write_message(&c->request.r.out.message, &out);
     write_history(buffer_span(&c->request.r.out_bytes), &out);
     if (stored != NULL) {
+        send_etag(c, stored);
         write_stored(stored, &out);
     }
     out_close(&out, '}');
@@ -209,6 +223,7 @@ static void send_body(struct call *c, const struct stored_message *stored) {
         memcpy(text, type.data, type.size);
         text[type.size] = '\0';
     }
+    send_etag(c, stored);
     call_header(c, "X-Content-Type-Options", span_text("nosniff"));
     call_header(c, "Content-Security-Policy", span_text("sandbox; default-src 'none'"));
     call_text(c, 200, text, stored->envelope.body);
@@ -242,7 +257,7 @@ static void got(struct call *c) {
 
 void message_get(struct call *c) {
     c->request.r.kind = REQUEST_MESSAGE_GET;
-    if (take_id(c, 1)) {
+    if (message_take_id(c, 1)) {
         call_submit(c, got);
     }
 }
@@ -255,7 +270,8 @@ static void deleted(struct call *c) {
 
 void message_delete(struct call *c) {
     c->request.r.kind = REQUEST_MESSAGE_DELETE;
-    if (take_id(c, 1)) {
+    c->request.r.in.note = c->query.reason;
+    if (message_take_id(c, 1)) {
         call_submit(c, deleted);
     }
 }
@@ -306,7 +322,7 @@ void queue_redrive(struct call *c) {
 
 void message_redrive(struct call *c) {
     c->request.r.kind = REQUEST_QUEUE_REDRIVE;
-    if (take_id(c, 1)) {
+    if (message_take_id(c, 1)) {
         c->request.r.in.redrive.id = c->request.r.id;
         c->request.r.in.redrive.max = 1;
         call_submit(c, stepped);

@@ -63,6 +63,9 @@ static const struct {
                                ",\"headers\":" TEXT ",\"body\":{},\"bodyBase64\":" TEXT,
             MESSAGE_REQUIRED)},
     {"MessageList", LIST("messages", "Message")},
+    {"Edited", OBJECT("\"id\":" RECEIPT ",\"version\":" NUMBER, "\"id\",\"version\"")},
+    {"MoveInput", OBJECT("\"to\":" TEXT, "\"to\"")},
+    {"Moved", OBJECT("\"id\":" RECEIPT ",\"queue\":" TEXT, "\"id\",\"queue\"")},
     {"ReservationInput", OBJECT("\"member\":{\"type\":\"string\",\"minLength\":1},"
                                 "\"purchase\":{\"type\":\"string\",\"minLength\":1},\"hold\":" TEXT,
                                 "")},
@@ -191,6 +194,15 @@ static void write_parameters(const struct route *r, struct json_out *out) {
     if ((r->query & QUERY_MATCH) != 0) {
         write_match_parameters(out);
     }
+    if ((r->query & QUERY_KEEP) != 0) {
+        write_parameter("body", "query", "{\"enum\":[\"keep\"]}",
+                        "The body stays; only header fields that are given are changed.", out);
+        write_parameter("If-Match", "header", TEXT,
+                        "ETag of the message when it was looked at; else 412.", out);
+    }
+    if ((r->query & QUERY_REASON) != 0) {
+        write_parameter("reason", "query", TEXT, "Why; kept in the audit.", out);
+    }
     if (r->handle == queue_publish) {
         write_publish_headers(out);
     }
@@ -216,7 +228,7 @@ static void write_responses(const struct route *r, struct json_out *out) {
     }
     out_close(out, '}');
     bool publishes = r->handle == queue_publish;
-    if (r->method == HTTP_PUT_ || publishes) {
+    if ((r->method == HTTP_PUT_ && r->action == ACTION_DEFINE) || publishes) {
         out_key(out, publishes ? "200" : "201");
         out_open(out, '{');
         info_text(out, "description", publishes ? "A duplicate: nothing was queued" : "Created");

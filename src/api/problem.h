@@ -36,6 +36,8 @@
     X(SOLD_OUT, "sold-out", 410, "Everything is taken",                                            \
       "Nothing is left; units may come back when others are released.")                            \
     X(CLOSED, "closed", 410, "The campaign is over", "Nothing: it does not open again by itself.") \
+    X(CHANGED, "changed", 412, "It is not as it was when you looked",                              \
+      "Read it again, and decide again.")                                                          \
     X(TOO_LARGE, "too-large", 413, "The body is larger than allowed", "Send a smaller body.")      \
     X(URI_TOO_LONG, "uri-too-long", 414, "The request line is longer than allowed",                \
       "Use shorter names or fewer parameters.")                                                    \

@@ -177,7 +177,7 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
                : NULL;
 }
 
-static bool read_options(struct call *c, struct publish *p) {
+bool publish_options(struct call *c, struct publish *p) {
     size_t count;
     const struct http_header *headers = http_headers(c->x, &count);
     for (size_t i = 0; c->head.has_options && i < count; i++) {
@@ -225,7 +225,7 @@ void queue_publish(struct call *c) {
     r->kind = REQUEST_QUEUE_PUBLISH;
     r->name = p->queue = call_capture(c, 0);
     call_envelope(c, &p->envelope);
-    if (read_options(c, p)) {
+    if (publish_options(c, p)) {
         call_submit(c, published);
     }
 }

@@ -13,8 +13,10 @@ enum route_query {
     QUERY_PAGE = 1,
     QUERY_FILTER = 2,
     QUERY_VIEW = 4,
-    QUERY_OWN = 8,   /* the handler reads it */
-    QUERY_MATCH = 16 /* members of filter.h, gathered in call.tree */
+    QUERY_OWN = 8,    /* the handler reads it */
+    QUERY_MATCH = 16, /* members of filter.h, gathered in call.tree */
+    QUERY_KEEP = 32,  /* body=keep */
+    QUERY_REASON = 64
 };
 
 struct route {
@@ -51,6 +53,15 @@ void messages_list(struct call *c);
 void message_get(struct call *c);
 void message_delete(struct call *c);
 void message_redrive(struct call *c);
+void message_edit(struct call *c);
+void message_transfer(struct call *c);
+/* The Sluice-* fields of a publish. False: answered. */
+MUST_CHECK bool publish_options(struct call *c, struct publish *p);
+/* How a message is told from an edited one. */
+#define ETAG_BYTES 48u
+void message_etag(const struct message_info *m, uint16_t version, char out[ETAG_BYTES]);
+/* The id of the path, into the request. False: answered. */
+MUST_CHECK bool message_take_id(struct call *c, size_t capture);
 
 void reservation_post(struct call *c);
 void reservation_get(struct call *c);

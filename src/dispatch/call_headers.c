@@ -76,7 +76,12 @@ void call_own_headers(struct call *c, bool structured) {
     char id[18], attempt[12], scheduled[40];
     receipt_format(c->start.message, id);
     /* Receipts count from 1 in each data folder; whoever is called must not take one for another's. */
-    snprintf(c->key, sizeof c->key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
+    int size =
+        snprintf(c->key, sizeof c->key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
+    if (c->stored.version >
+        0) { /* what a receiver remembers of the one before is no answer to this */
+        snprintf(c->key + size, sizeof c->key - (size_t)size, "-%u", c->stored.version);
+    }
     snprintf(attempt, sizeof attempt, "%" PRIu32, c->start.attempt);
     header_list_suppress(l, "Expect"); /* no round trip of 100-continue before a large body */
     if (structured) {

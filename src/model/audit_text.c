@@ -29,6 +29,8 @@ static const struct {
     {REQUEST_QUEUE_PURGE, "purge", "queues", "purged"},
     {REQUEST_QUEUE_REDRIVE, "redrive", "queues", "redriven"},
     {REQUEST_MESSAGE_DELETE, "delete", "queues", "deleted"},
+    {REQUEST_MESSAGE_EDIT, "edit", "queues", "edited"},
+    {REQUEST_MESSAGE_TRANSFER, "move", "queues", "moved"},
     {REQUEST_STOCK_DEFINE, "define", "stocks", NULL},
     {REQUEST_STOCK_DELETE, "delete", "stocks", "deleted"},
     {REQUEST_CAMPAIGN_DEFINE, "define", "campaigns", NULL},
@@ -128,7 +130,8 @@ static int put_resource(struct buffer *out, const char *plural, const struct req
         return put_amqp_resource(out, plural, r);
     }
     int size = snprintf(text, sizeof text, "%s/%.*s", plural, SPAN_ARG(r->name));
-    if (redriven || r->kind == REQUEST_MESSAGE_DELETE) {
+    if (redriven || r->kind == REQUEST_MESSAGE_DELETE || r->kind == REQUEST_MESSAGE_EDIT ||
+        r->kind == REQUEST_MESSAGE_TRANSFER) {
         receipt_format(redriven ? r->in.redrive.id : r->id, id);
         size += snprintf(text + size, sizeof text - (size_t)size, "/messages/%s", id);
     }
@@ -181,8 +184,13 @@ static int put_result(struct buffer *out, const char *result, const struct reque
     if (rc == 0 && (r->kind == REQUEST_QUEUE_PURGE || r->kind == REQUEST_QUEUE_REDRIVE)) {
         rc = buffer_printf(out, ",\"count\":%" PRIu64, r->count);
     }
-    if (rc == 0 && r->kind == REQUEST_AUDIT_NOTE) {
-        rc = put_text(out, "detail", r->in.note);
+    bool noted =
+        r->kind == REQUEST_AUDIT_NOTE || (r->kind == REQUEST_MESSAGE_DELETE && r->in.note.size > 0);
+    if (rc == 0 && noted) {
+        rc = put_text(out, r->kind == REQUEST_AUDIT_NOTE ? "detail" : "reason", r->in.note);
+    }
+    if (rc == 0 && r->kind == REQUEST_MESSAGE_TRANSFER) {
+        rc = put_text(out, "to", r->in.transfer.to);
     }
     return rc;
 }

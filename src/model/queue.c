@@ -267,7 +267,7 @@ static enum refusal decide_list(const struct model *m, struct decision *d, struc
 
 /* ---- publishing ---- */
 
-static enum refusal check_envelope(struct request *r, const struct envelope *e) {
+enum refusal queue_check_envelope(struct request *r, const struct envelope *e) {
     if (e->ordering_key.size > KEY_MAX_BYTES) {
         return request_invalid(r, "/orderingKey", "at most 255 bytes");
     }
@@ -330,7 +330,7 @@ enum refusal queue_check_publish(const struct model *m, const struct decision *d
     if (p->priority > q->def.max_priority) {
         return request_invalid(r, "/priority", "above the queue's maxPriority");
     }
-    refusal = check_envelope(r, &p->envelope);
+    refusal = queue_check_envelope(r, &p->envelope);
     if (refusal == REFUSAL_NONE) {
         refusal = check_room(m, d, r, q, p);
     }
@@ -462,6 +462,10 @@ static enum refusal queue_decide(const struct model *m, struct decision *d, stru
         return queue_decide_delete(m, d, r);
     case REQUEST_MESSAGE_MOVE:
         return queue_decide_move(m, d, r);
+    case REQUEST_MESSAGE_EDIT:
+        return queue_decide_edit(m, d, r);
+    case REQUEST_MESSAGE_TRANSFER:
+        return queue_decide_transfer(m, d, r);
     case REQUEST_AMQP_QUEUE_DECLARE:
         return queue_decide_amqp_declare(m, d, r);
     case REQUEST_AMQP_QUEUE_DELETE:

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "model/campaign.h"
 #include "model/fact.h"
+#include "model/history.h"
 #include "model/queue_fanout.h"
 #include "model/queue_tenant.h"
 #include "model/session.h"
@@ -166,18 +167,16 @@ static int apply_message_deleted(struct model *m, const struct applied *w, uint3
 }
 
 /* As if it had just arrived: its attempts are counted anew. */
-static int apply_redriven(struct model *m, uint32_t slot, uint64_t expires_ns) {
-    struct message *g = message_at(m->queues, slot);
+static int apply_redriven(struct model *m, const struct applied *w, uint32_t slot,
+                          uint64_t expires_ns) {
+    const struct message *g = message_at(m->queues, slot);
     if (g->state != MESSAGE_DEAD) {
         return E_CORRUPT;
     }
-    g->attempts = 0;
-    g->dead_reason = DEAD_NONE;
-    if (g->times != 0) {
-        times_at(m->queues, g->times)->first_attempt_ns = 0;
-        times_at(m->queues, g->times)->by_deadline = false;
-    }
-    int rc = message_set_times(m, slot, 0, expires_ns);
+    message_renew(m, slot);
+    struct history_entry e = {.kind = HISTORY_REDRIVEN, .time_ns = w->time_ns};
+    int rc = history_note(m, g->id, &e);
+    rc = rc != 0 ? rc : message_set_times(m, slot, 0, expires_ns);
     return rc != 0 ? rc : message_arrive(m, slot, PLACE_TAIL);
 }
 
@@ -202,7 +201,7 @@ static int apply_to_message(struct model *m, const struct applied *w, uint16_t k
     case FACT_MESSAGE_DELETED:
         return apply_message_deleted(m, w, slot);
     default:
-        return apply_redriven(m, slot, expires_ns);
+        return apply_redriven(m, w, slot, expires_ns);
     }
 }
 
@@ -238,6 +237,10 @@ int queue_apply(struct model *m, const struct applied *where, uint16_t kind, uin
         return apply_put(m, where, reader_take(payload, payload->left));
     case FACT_MESSAGE_MOVED:
         return apply_moved(m, where, reader_take(payload, payload->left));
+    case FACT_MESSAGE_EDITED:
+        return queue_apply_edited(m, where, reader_take(payload, payload->left));
+    case FACT_MESSAGE_TRANSFERRED:
+        return queue_apply_transferred(m, where, payload);
     case FACT_MESSAGE_FANOUT:
         return queue_apply_fanout(m, where, payload);
     case FACT_MESSAGE_DEAD_LETTERED:

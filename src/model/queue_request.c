@@ -123,7 +123,7 @@ static void emit_redriven(struct decision *d, uint64_t id, uint64_t expires_ns) 
 }
 
 /* Its unit was given back when it died: the campaign says whether there is one again. */
-static enum refusal redrive_one(const struct model *m, struct decision *d, const struct queue *q,
+enum refusal queue_emit_redrive(const struct model *m, struct decision *d, const struct queue *q,
                                 uint32_t slot) {
     const struct message *g = message_at(m->queues, slot);
     if (g->tie != 0) {
@@ -153,7 +153,7 @@ static enum refusal redrive_all(const struct model *m, struct decision *d, struc
     uint64_t last_left = stands ? r->in.redrive.after : 0; /* stays dead: a place to go on from */
     for (uint32_t seen = 0; slot != 0 && seen < max; seen++) {
         const struct message *g = message_at(s, slot);
-        bool done = redrive_one(m, d, q, slot) == REFUSAL_NONE;
+        bool done = queue_emit_redrive(m, d, q, slot) == REFUSAL_NONE;
         r->count += done;
         last_left = done ? last_left : g->id;
         slot = g->next;
@@ -174,7 +174,7 @@ enum refusal queue_decide_redrive(const struct model *m, struct decision *d, str
     if (message_at(m->queues, slot)->state != MESSAGE_DEAD) {
         return request_refuse(r, REFUSAL_CONFLICT, "the message is not dead");
     }
-    enum refusal refusal = redrive_one(m, d, q, slot);
+    enum refusal refusal = queue_emit_redrive(m, d, q, slot);
     r->count = refusal == REFUSAL_NONE;
     return refusal;
 }

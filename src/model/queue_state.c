@@ -573,6 +573,78 @@ int message_end(struct model *m, const struct applied *w, uint32_t slot, enum me
     return 0;
 }
 
+/* ---- changes by people ---- */
+
+void message_renew(struct model *m, uint32_t slot) {
+    struct message *g = message_at(m->queues, slot);
+    g->attempts = 0;
+    g->dead_reason = DEAD_NONE;
+    if (g->times != 0) {
+        times_at(m->queues, g->times)->first_attempt_ns = 0;
+        times_at(m->queues, g->times)->by_deadline = false;
+    }
+}
+
+/* The body stands elsewhere, and is another; an origin leads to the one before no more. */
+int message_set_body(struct model *m, uint32_t slot, uint64_t address, uint64_t payload_bytes,
+                     uint64_t body_bytes) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    int rc = message_set_address(m, slot, 0);
+    if (g->state != MESSAGE_DEAD) {
+        q->bytes += body_bytes - g->body_bytes;
+    }
+    if (g->state == MESSAGE_READY) {
+        q->ready_bytes += body_bytes - g->body_bytes;
+    }
+    g->body_bytes = (uint32_t)body_bytes;
+    g->extra_bytes = (payload_bytes - body_bytes) & EXTRA_BYTES_MAX;
+    if (message_origin(m->queues, g).size >= sizeof g->id) {
+        memset(tie_at(m->queues, g->tie)->origin, 0, sizeof g->id);
+    }
+    rc = rc != 0 ? rc : message_set_address(m, slot, address);
+    queue_ready_changed(m, q);
+    return rc;
+}
+
+int message_set_priority(struct model *m, uint32_t slot, uint8_t priority) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    if (g->priority == priority || g->state != MESSAGE_READY) {
+        g->priority = priority;
+        return 0;
+    }
+    state_leave(m, q, slot);
+    g->priority = priority;
+    int rc = state_enter(m, q, slot, MESSAGE_READY, PLACE_BY_AGE);
+    queue_ready_changed(m, q);
+    return rc;
+}
+
+/* As if it had just arrived there; what was delayed stays so until its time. */
+int message_rehouse(struct model *m, uint32_t slot, struct queue *to, uint8_t priority,
+                    uint64_t expires_ns, uint64_t key) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *from = queue_at(m->queues, g->queue);
+    uint64_t due_ns = g->state == MESSAGE_DELAYED ? times_at(m->queues, g->times)->due_ns : 0;
+    state_leave(m, from, slot);
+    int rc = timer_update(m, slot);
+    rc = rc != 0 ? rc : key_yield(m, slot);
+    key_part(m, slot);
+    queue_ready_changed(m, from);
+    g->queue = to->index;
+    g->priority = priority;
+    to->published++;
+    message_renew(m, slot);
+    rc = rc != 0 || key == 0 ? rc : key_join(m, slot, key);
+    rc = rc != 0 ? rc : message_set_times(m, slot, due_ns, expires_ns);
+    if (rc != 0) {
+        return rc;
+    }
+    return due_ns != 0 ? message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL)
+                       : message_arrive(m, slot, PLACE_TAIL);
+}
+
 /* ---- mutators for the apply of attempts ---- */
 
 static int message_expect(struct model *m, uint64_t id, enum message_state state,

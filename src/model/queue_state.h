@@ -16,7 +16,7 @@
  *
  * Files: queue_table.c queues and destinations they push to; queue_state.c lists, moves, ends;
  * queue_key.c ordering keys; queue_tenant.c tenants; queue_read.c what others read; queue_list.c and queue_filter.c lists of
- * messages; queue_apply.c facts; queue.c and queue_request.c decide; queue_snapshot.c save, load; queue_check.c invariants.
+ * messages; queue_apply.c facts; queue.c, queue_request.c and queue_change.c decide; queue_snapshot.c save, load; queue_check.c invariants.
  */
 #ifndef SLUICE_MODEL_QUEUE_STATE_H
 #define SLUICE_MODEL_QUEUE_STATE_H
@@ -318,6 +318,14 @@ MUST_CHECK int message_deliver(struct model *m, const struct applied *w, uint32_
 MUST_CHECK int message_requeue(struct model *m, uint32_t slot, bool counts);
 /* Out of a snapshot: what the queue has in flight is this consumer's. E_CORRUPT. */
 MUST_CHECK int message_load_held(struct model *m, uint32_t slot, uint32_t consumer);
+/* For the apply of what people change; see queue_change.c. Its attempts count anew. */
+void message_renew(struct model *m, uint32_t slot);
+MUST_CHECK int message_set_body(struct model *m, uint32_t slot, uint64_t address,
+                                uint64_t payload_bytes, uint64_t body_bytes);
+MUST_CHECK int message_set_priority(struct model *m, uint32_t slot, uint8_t priority);
+MUST_CHECK int message_rehouse(struct model *m, uint32_t slot, struct queue *to, uint8_t priority,
+                               uint64_t expires_ns, uint64_t key);
+
 /* ---- the same for a message out of a snapshot ---- */
 
 MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
@@ -391,10 +399,30 @@ void queue_emit_purge(const struct model *m, struct decision *d, struct request 
                       const struct queue *q, unsigned mask, uint32_t max);
 /* When a message put at start_ns ends; 0: never. */
 uint64_t queue_end_of_life(const struct queue *q, uint64_t start_ns, uint64_t ttl_ns);
-/* For one more of so many bytes. */
+/* For one more of so many bytes; for so many of so many bytes together. */
 bool queue_has_room(const struct queue *q, uint64_t body_bytes);
+bool queue_has_room_for(const struct queue *q, uint64_t messages, uint64_t body_bytes);
+/* INVALID: too long. */
+enum refusal queue_check_envelope(struct request *r, const struct envelope *e);
 /* Its name, or what of it fits into a payload. */
 struct span queue_stored_name(const struct queue *q);
+
+/* ---- queue_change.c ---- */
+
+enum refusal queue_decide_edit(const struct model *m, struct decision *d, struct request *r);
+enum refusal queue_decide_transfer(const struct model *m, struct decision *d, struct request *r);
+int queue_apply_edited(struct model *m, const struct applied *w, struct span payload);
+int queue_apply_transferred(struct model *m, const struct applied *w, struct reader *in);
+bool message_is_as_seen(const struct message *g, const struct message_seen *seen);
+/* The queue that messages of `from` may be moved to. REFERENCE, INVALID, CONFLICT, about "/to". */
+enum refusal queue_find_target(const struct model *m, struct request *r, struct span name,
+                               const struct queue *from, const struct queue **ret);
+/* Of a message that is not under way, with room for it made sure of. Refused: its unit is gone. */
+enum refusal queue_emit_transfer(const struct model *m, struct decision *d, uint32_t slot,
+                                 const struct queue *to, const struct stored_message *stored);
+/* The same for sending it again; it must be dead. */
+enum refusal queue_emit_redrive(const struct model *m, struct decision *d, const struct queue *q,
+                                uint32_t slot);
 
 /* ---- queue_amqp.c ---- */
 

@@ -278,6 +278,10 @@ bool queue_is_too_long(const struct queue *q) {
 
 /* An AMQP queue counts what is ready; another one all that is not dead. */
 bool queue_has_room(const struct queue *q, uint64_t body_bytes) {
+    return queue_has_room_for(q, 1, body_bytes);
+}
+
+bool queue_has_room_for(const struct queue *q, uint64_t messages, uint64_t body_bytes) {
     uint64_t waiting = q->counts[MESSAGE_READY] + q->counts[MESSAGE_BLOCKED];
     uint64_t bytes = q->ready_bytes;
     if (!q->def.amqp) {
@@ -286,7 +290,7 @@ bool queue_has_room(const struct queue *q, uint64_t body_bytes) {
         bytes = q->bytes;
     }
     uint64_t max_bytes = at_most(q->def.max_bytes);
-    return (q->def.max_messages == 0 || waiting < at_most(q->def.max_messages)) &&
+    return (q->def.max_messages == 0 || waiting + messages <= at_most(q->def.max_messages)) &&
            (q->def.max_bytes == 0 || (bytes <= max_bytes && body_bytes <= max_bytes - bytes));
 }
 

@@ -30,6 +30,8 @@
     X(MESSAGE_GET, 0x0110)                                                                         \
     X(MESSAGE_DELETE, 0x0111)                                                                      \
     X(MESSAGE_MOVE, 0x0112) /* compaction, from the engine only */                                 \
+    X(MESSAGE_EDIT, 0x0113)                                                                        \
+    X(MESSAGE_TRANSFER, 0x0114) /* to another queue */                                             \
     X(AMQP_QUEUE_DECLARE, 0x0120)                                                                  \
     X(AMQP_QUEUE_DELETE, 0x0121)                                                                   \
     X(AMQP_QUEUE_PURGE, 0x0122)                                                                    \
@@ -403,7 +405,15 @@ struct define {
     bool ret_unchanged;
 };
 
+/* How a message was found by whoever wants to change it; when it is another by now: STALE. */
+struct message_seen {
+    uint64_t address;
+    uint32_t attempts;
+    enum message_state state;
+};
+
 struct message_filter;
+struct stored_message;
 
 struct request {
     enum request_kind kind;
@@ -438,7 +448,7 @@ struct request {
         } transaction;
         struct attempt_finish finish;
         struct confirm confirm; /* of `id` */
-        struct span note;
+        struct span note; /* AUDIT_NOTE: what happened; MESSAGE_DELETE: why, for the audit */
         struct endpoint_checked checked;
         struct span endpoint; /* ENDPOINT_EJECT, ENDPOINT_RETURN: its name */
         struct {
@@ -457,6 +467,16 @@ struct request {
             struct span *payloads; /* borrows: each the PUT payload as read from the log */
             uint32_t count;
         } move;
+        struct {
+            struct message_seen seen;
+            const struct stored_message
+                *content; /* borrows: as it is to be; its id does not count */
+        } edit;
+        struct {
+            struct message_seen seen;
+            const struct stored_message *stored; /* borrows: as it is */
+            struct span to;
+        } transfer;
         struct exchange_publish amqp_publish;
         struct exchange_transaction amqp_transaction;
         struct queue_declare queue_declare;
@@ -557,6 +577,10 @@ struct stored_message {
     /* As AMQP published it; properties are empty (not even flags) when it came another way. */
     struct span exchange, routing_key, properties;
 };
+/* The entries of AMQP's table of header fields; empty: there is none. */
+struct span stored_message_table(const struct stored_message *m);
+/* The value of a header field, of AMQP's (a text, else as encoded) or of those sent along. Empty: it is not there. */
+struct span stored_message_header(const struct stored_message *m, struct span name);
 /* Finds message `id` among the facts of a record. E_NOT_FOUND, E_CORRUPT. */
 MUST_CHECK int stored_message_find(struct span facts, uint64_t id, struct stored_message *ret);
 

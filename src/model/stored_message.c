@@ -4,6 +4,7 @@
 #include <endian.h>
 #include <strings.h>
 
+#include "base/amqp_table.h"
 #include "base/error.h"
 #include "model/fact.h"
 
@@ -240,6 +241,57 @@ int message_payload_decode(struct span payload, struct message_payload *ret) {
     return 0;
 }
 
+/* ---- header fields ---- */
+
+#define PROPERTIES_TYPE     0x8000u
+#define PROPERTIES_ENCODING 0x4000u
+#define PROPERTIES_HEADERS  0x2000u
+
+/* The table stands behind content type and encoding. */
+struct span stored_message_table(const struct stored_message *m) {
+    struct reader r;
+    reader_init(&r, m->properties);
+    unsigned flags = (unsigned)reader_u8(&r) << 8;
+    flags |= reader_u8(&r);
+    for (unsigned flag = PROPERTIES_TYPE; flag >= PROPERTIES_ENCODING; flag >>= 1) {
+        if (flags & flag) {
+            (void)reader_take(&r, reader_u8(&r));
+        }
+    }
+    struct span none = span_of(NULL, 0);
+    struct span table = flags & PROPERTIES_HEADERS ? amqp_table_get(&r) : none;
+    return r.failed ? none : table;
+}
+
+static struct span line_value(struct span lines, struct span name) {
+    while (lines.size > 0) {
+        const uint8_t *end = memchr(lines.data, '\n', lines.size);
+        size_t size = end != NULL ? (size_t)(end - lines.data) : lines.size;
+        if (size > name.size && lines.data[name.size] == ':' &&
+            strncasecmp((const char *)lines.data, (const char *)name.data, name.size) == 0) {
+            size_t at = name.size + 1;
+            while (at < size && lines.data[at] == ' ') {
+                at++;
+            }
+            return span_of(lines.data + at, size - at);
+        }
+        size += end != NULL;
+        lines = span_of(lines.data + size, lines.size - size);
+    }
+    return span_of(NULL, 0);
+}
+
+struct span stored_message_header(const struct stored_message *m, struct span name) {
+    struct span entries = stored_message_table(m), text;
+    struct amqp_field f;
+    while (amqp_table_next(&entries, &f)) {
+        if (span_equal(f.name, name)) {
+            return amqp_field_text(&f, &text) ? text : f.encoded;
+        }
+    }
+    return line_value(m->envelope.headers, name);
+}
+
 /* Facts that carry a body have its payload at their end. */
 static bool payload_of_fact(uint16_t kind, struct span *payload) {
     struct reader r;
@@ -247,6 +299,7 @@ static bool payload_of_fact(uint16_t kind, struct span *payload) {
     switch (kind) {
     case FACT_MESSAGE_PUT:
     case FACT_MESSAGE_MOVED:
+    case FACT_MESSAGE_EDITED:
         return true;
     case FACT_MESSAGE_FANOUT:
     case FACT_MESSAGE_RELOCATED:
