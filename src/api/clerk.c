@@ -1,10 +1,16 @@
 #include "api/clerk.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
+#include "api/job_runner.h"
 #include "api/search.h"
+#include "base/clock.h"
 #include "base/error.h"
+
+#define WAIT_MAX_NS (3600 * NS_PER_SECOND)
 
 struct clerk {
     struct engine *engine; /* borrows */
@@ -13,7 +19,7 @@ struct clerk {
     pthread_cond_t wake;
     struct engine_request *first, *last; /* link: searches that wait */
     uint32_t waiting;
-    bool stopping;
+    bool stopping, woken;
 };
 
 static struct engine_request *take(struct clerk *k) {
@@ -38,19 +44,39 @@ static void refuse_all(struct clerk *k) {
     }
 }
 
+/* Until there is something to do, or `ns` have passed. */
+static void wait(struct clerk *k, uint64_t ns) {
+    uint64_t until_ns = clock_monotonic_ns() + (ns < WAIT_MAX_NS ? ns : WAIT_MAX_NS);
+    struct timespec until = {.tv_sec = (time_t)(until_ns / NS_PER_SECOND),
+                             .tv_nsec = (long)(until_ns % NS_PER_SECOND)};
+    int error = ns == 0 ? ETIMEDOUT : 0;
+    while (error == 0 && !k->stopping && !k->woken && k->first == NULL) {
+        error = ns == UINT64_MAX ? pthread_cond_wait(&k->wake, &k->lock)
+                                 : pthread_cond_timedwait(&k->wake, &k->lock, &until);
+    }
+}
+
+void clerk_wake(struct clerk *k) {
+    pthread_mutex_lock(&k->lock);
+    k->woken = true;
+    pthread_cond_signal(&k->wake);
+    pthread_mutex_unlock(&k->lock);
+}
+
 static void *run(void *argument) {
     struct clerk *k = argument;
     pthread_mutex_lock(&k->lock);
     while (!k->stopping) {
         struct engine_request *q = take(k);
-        if (q == NULL) {
-            pthread_cond_wait(&k->wake, &k->lock);
-            continue;
-        }
+        k->woken = false;
         pthread_mutex_unlock(&k->lock);
-        search_run(k->engine, &q->r);
-        answer(q);
+        if (q != NULL) {
+            search_run(k->engine, &q->r);
+            answer(q);
+        }
+        uint64_t wait_ns = job_runner_turn(k->engine);
         pthread_mutex_lock(&k->lock);
+        wait(k, wait_ns);
     }
     refuse_all(k);
     pthread_mutex_unlock(&k->lock);
@@ -64,7 +90,11 @@ int clerk_create(struct engine *engine, struct clerk **ret) {
     }
     k->engine = engine;
     pthread_mutex_init(&k->lock, NULL);
-    pthread_cond_init(&k->wake, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&k->wake, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     if (pthread_create(&k->thread, NULL, run, k) != 0) {
         pthread_cond_destroy(&k->wake);
         pthread_mutex_destroy(&k->lock);

@@ -1,8 +1,8 @@
 /*
- * api/clerk.h - one thread for what is long and in no hurry: searches through queues.
+ * api/clerk.h - one thread for what is long and in no hurry: searches through queues, and jobs.
  *
  * Promise: neither an I/O loop nor the engine waits for it. Searches are done one after the other, in the order in which they
- *          came; CLERK_WAITING_MAX may wait. What it takes it answers, also when it is stopped meanwhile.
+ *          came; CLERK_WAITING_MAX may wait; between two of them a job makes one step. What it takes it answers, also when it is stopped meanwhile.
  */
 #ifndef SLUICE_API_CLERK_H
 #define SLUICE_API_CLERK_H
@@ -22,5 +22,8 @@ void clerk_free(struct clerk *k);
 
 /* A QUEUE_MESSAGES with a filter; delivered to its port from the clerk's thread. E_BUSY, E_CLOSED. */
 MUST_CHECK int clerk_search(struct clerk *k, struct engine_request *q);
+
+/* A job was started. Any thread. */
+void clerk_wake(struct clerk *k);
 
 #endif

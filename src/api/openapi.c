@@ -66,6 +66,20 @@ static const struct {
     {"Edited", OBJECT("\"id\":" RECEIPT ",\"version\":" NUMBER, "\"id\",\"version\"")},
     {"MoveInput", OBJECT("\"to\":" TEXT, "\"to\"")},
     {"Moved", OBJECT("\"id\":" RECEIPT ",\"queue\":" TEXT, "\"id\",\"queue\"")},
+    {"JobInput",
+     OBJECT(
+         "\"action\":{\"enum\":[\"redrive\",\"move\",\"discard\"]},\"filter\":{\"type\":\"object\"}"
+         ",\"to\":" TEXT ",\"perSecond\":{\"type\":\"number\",\"exclusiveMinimum\":0}"
+         ",\"reason\":" TEXT,
+         "\"action\"")},
+    {"Job", OBJECT("\"id\":" TEXT ",\"action\":" TEXT ",\"status\":" TEXT ",\"total\":" NUMBER
+                   ",\"searched\":" NUMBER ",\"done\":" NUMBER ",\"failed\":" NUMBER
+                   ",\"beganAt\":" TIME ",\"endedAt\":" TIME ",\"filter\":{\"type\":\"object\"}"
+                   ",\"to\":" TEXT ",\"reason\":" TEXT ",\"startedBy\":" TEXT
+                   ",\"perSecond\":{\"type\":\"number\"}",
+                   "\"id\",\"action\",\"status\",\"done\"")},
+    {"JobList", LIST("jobs", "Job")},
+    {"JobCancelled", OBJECT("\"id\":" TEXT ",\"done\":" NUMBER, "\"id\",\"done\"")},
     {"ReservationInput", OBJECT("\"member\":{\"type\":\"string\",\"minLength\":1},"
                                 "\"purchase\":{\"type\":\"string\",\"minLength\":1},\"hold\":" TEXT,
                                 "")},

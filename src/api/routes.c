@@ -50,6 +50,15 @@ const struct route api_routes[] = {
     {POST, "/v1/queues/{queue}/messages/{message}:redrive", ACTION_OPERATE, BODY_NONE, 0,
      message_redrive, "redriveMessage", "Send a dead letter again", 200, NULL, "Redriven"},
 
+    {POST, "/v1/queues/{queue}/jobs", ACTION_OPERATE, BODY_JSON, 0, job_start, "startJob",
+     "Redrive, move or discard many messages at a pace", 202, "JobInput", "Job"},
+    {GET, "/v1/queues/{queue}/jobs", ACTION_LOOK, BODY_NONE, QUERY_PAGE, job_list, "listJobs",
+     "Jobs that run or ran, the latest first", 200, NULL, "JobList"},
+    {GET, "/v1/queues/{queue}/jobs/{job}", ACTION_LOOK, BODY_NONE, 0, job_get, "getJob",
+     "How far a job is", 200, NULL, "Job"},
+    {POST, "/v1/queues/{queue}/jobs/{job}:cancel", ACTION_OPERATE, BODY_NONE, 0, job_cancel,
+     "cancelJob", "End a job; what it did stays done", 200, NULL, "JobCancelled"},
+
     DEFINITION("stocks", "stock", "Stock", "Stock"),
     {POST, "/v1/stocks/{stock}/reservations", ACTION_SUBMIT, BODY_JSON, 0, reservation_post,
      "reserve", "Take a unit", 201, "ReservationInput", "Reservation"},

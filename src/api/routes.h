@@ -63,6 +63,11 @@ void message_etag(const struct message_info *m, uint16_t version, char out[ETAG_
 /* The id of the path, into the request. False: answered. */
 MUST_CHECK bool message_take_id(struct call *c, size_t capture);
 
+void job_start(struct call *c);
+void job_list(struct call *c);
+void job_get(struct call *c);
+void job_cancel(struct call *c);
+
 void reservation_post(struct call *c);
 void reservation_get(struct call *c);
 void reservation_delete(struct call *c);

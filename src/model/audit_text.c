@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/audit.h"
+#include "model/job.h"
 
 #define DEFINITION_MAX_BYTES ((size_t)4 << 20)
 
@@ -31,6 +32,9 @@ static const struct {
     {REQUEST_MESSAGE_DELETE, "delete", "queues", "deleted"},
     {REQUEST_MESSAGE_EDIT, "edit", "queues", "edited"},
     {REQUEST_MESSAGE_TRANSFER, "move", "queues", "moved"},
+    {REQUEST_JOB_START, "start", "queues", "started"},
+    {REQUEST_JOB_CANCEL, "cancel", "queues", "cancelled"},
+    {REQUEST_JOB_STEP, "finish", "queues", "finished"}, /* the last one */
     {REQUEST_STOCK_DEFINE, "define", "stocks", NULL},
     {REQUEST_STOCK_DELETE, "delete", "stocks", "deleted"},
     {REQUEST_CAMPAIGN_DEFINE, "define", "campaigns", NULL},
@@ -126,7 +130,8 @@ static int put_resource(struct buffer *out, const char *plural, const struct req
     char text[2 * NAME_MAX_BYTES + 64], id[18];
     bool endpoint = r->kind == REQUEST_ENDPOINT_EJECT || r->kind == REQUEST_ENDPOINT_RETURN;
     bool redriven = r->kind == REQUEST_QUEUE_REDRIVE && r->in.redrive.id != 0;
-    if (r->kind >> 8 >= MODULE_EXCHANGE || r->vhost.size > 0) {
+    bool job = r->kind >> 8 == MODULE_JOB;
+    if (!job && (r->kind >> 8 >= MODULE_EXCHANGE || r->vhost.size > 0)) {
         return put_amqp_resource(out, plural, r);
     }
     int size = snprintf(text, sizeof text, "%s/%.*s", plural, SPAN_ARG(r->name));
@@ -134,6 +139,10 @@ static int put_resource(struct buffer *out, const char *plural, const struct req
         r->kind == REQUEST_MESSAGE_TRANSFER) {
         receipt_format(redriven ? r->in.redrive.id : r->id, id);
         size += snprintf(text + size, sizeof text - (size_t)size, "/messages/%s", id);
+    }
+    if (job) {
+        receipt_format(r->id, id);
+        size += snprintf(text + size, sizeof text - (size_t)size, "/jobs/j%s", id + 1);
     }
     if (endpoint) {
         int more = snprintf(text + size, sizeof text - (size_t)size, "/endpoints/%.*s",
@@ -176,12 +185,28 @@ static int put_definition(struct buffer *out, const struct request *r) {
     return rc;
 }
 
+static struct span at_most(struct span text, size_t size) {
+    return span_of(text.data, text.size < size ? text.size : size);
+}
+
+/* What, which, why; a text that is long is cut. */
+static int put_job(struct buffer *out, const struct job_start *j) {
+    int rc = put_text(out, "what", span_text(job_action_name(j->action)));
+    rc = rc != 0 ? rc : put_text(out, "filter", at_most(j->filter, 512));
+    rc = rc != 0 || j->to.size == 0 ? rc : put_text(out, "to", at_most(j->to, 256));
+    return rc != 0 || j->reason.size == 0 ? rc : put_text(out, "reason", at_most(j->reason, 512));
+}
+
 static int put_result(struct buffer *out, const char *result, const struct request *r) {
     if (result == NULL) {
         return put_definition(out, r);
     }
     int rc = put_text(out, "result", span_text(result));
-    if (rc == 0 && (r->kind == REQUEST_QUEUE_PURGE || r->kind == REQUEST_QUEUE_REDRIVE)) {
+    if (rc == 0 && r->kind == REQUEST_JOB_START) {
+        return put_job(out, &r->in.job_start);
+    }
+    if (rc == 0 && (r->kind == REQUEST_QUEUE_PURGE || r->kind == REQUEST_QUEUE_REDRIVE ||
+                    r->kind == REQUEST_JOB_CANCEL || r->kind == REQUEST_JOB_STEP)) {
         rc = buffer_printf(out, ",\"count\":%" PRIu64, r->count);
     }
     bool noted =

@@ -65,6 +65,9 @@
     X(USER_DELETED, 0x0a02, 1)                                                                     \
     X(PERMISSION_DEFINED, 0x0a03, 1)                                                               \
     X(PERMISSION_DELETED, 0x0a04, 1)                                                               \
+    X(JOB_STARTED, 0x0d01, 1)                                                                      \
+    X(JOB_STEPPED, 0x0d02, 1)                                                                      \
+    X(JOB_ENDED, 0x0d03, 1)                                                                        \
     X(SESSION_CLOSED, 0x0b02, 1)                                                                   \
     X(CONSUMER_ADDED, 0x0b03, 1)                                                                   \
     X(CONSUMER_CANCELLED, 0x0b04, 1)                                                               \

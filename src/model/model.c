@@ -15,6 +15,7 @@
 #include "model/exchange.h"
 #include "model/fact.h"
 #include "model/history.h"
+#include "model/job.h"
 #include "model/queue.h"
 #include "model/receipt.h"
 #include "model/session.h"
@@ -109,6 +110,7 @@ static int model_create_parts(struct model *m) {
     rc = rc != 0 ? rc : exchanges_create(m, &m->exchanges);
     rc = rc != 0 ? rc : users_create(m, &m->users);
     rc = rc != 0 ? rc : histories_create(m, &m->histories);
+    rc = rc != 0 ? rc : jobs_create(m, &m->jobs);
     return rc != 0 ? rc : audits_create(&m->audits);
 }
 
@@ -138,6 +140,7 @@ void model_free(struct model *m) {
     }
     audits_free(m->audits);
     histories_free(m->histories);
+    jobs_free(m->jobs);
     receipts_free(m->receipts);
     destinations_free(m->destinations);
     dedups_free(m->dedups);

@@ -21,6 +21,7 @@
 #include "model/destination.h"
 #include "model/exchange.h"
 #include "model/history.h"
+#include "model/job.h"
 #include "model/queue.h"
 #include "model/receipt.h"
 #include "model/session.h"
@@ -44,6 +45,7 @@ const struct module *const modules[MODULE_COUNT] = {
     [MODULE_USER] = &user_module,
     [MODULE_SESSION] = &session_module,
     [MODULE_HISTORY] = &history_module,
+    [MODULE_JOB] = &job_module,
 };
 
 static inline void decision_keep(struct decision *d, int rc) {

@@ -38,6 +38,7 @@ enum module_id {
     MODULE_USER = 10,    /* users and what they may do */
     MODULE_SESSION = 11, /* AMQP connections and their consumers */
     MODULE_HISTORY = 12, /* what happened to messages */
+    MODULE_JOB = 13,     /* what is done to many of them */
     MODULE_COUNT
 };
 

@@ -2,8 +2,7 @@
  * model/queue_filter.h - which messages of a queue are meant: all that is set must hold.
  *
  * The upper part is asked of the messages in memory, by whoever walks the lists. The lower part is about what
- * is stored, which the model does not have: whoever reads bodies asks for it (api/match.h). An encoded filter
- * stands in the fact of a job.
+ * is stored, which the model does not have: whoever reads bodies asks for it (api/match.h).
  */
 #ifndef SLUICE_MODEL_QUEUE_FILTER_H
 #define SLUICE_MODEL_QUEUE_FILTER_H
@@ -29,9 +28,5 @@ struct message_filter {
 
 /* Does it ask for something that is only in the log? */
 bool message_filter_needs_body(const struct message_filter *f);
-
-/* E_NOMEM, E_LIMIT. decode: spans borrow the bytes. E_CORRUPT. */
-MUST_CHECK int message_filter_encode(const struct message_filter *f, struct buffer *out);
-MUST_CHECK int message_filter_decode(struct reader *in, struct message_filter *ret);
 
 #endif

@@ -137,6 +137,30 @@ static bool page_take_section(struct page *p, const struct queue *q, unsigned st
     }
 }
 
+/* ---- walking and taking out ---- */
+
+uint64_t queue_cursor_at(const struct model *m, uint32_t slot) {
+    const struct message *g = message_at(m->queues, slot);
+    return g->prev != 0 ? cursor_make(message_at(m->queues, g->prev))
+                        : cursor_of((enum message_state)g->state, g->priority, 0);
+}
+
+uint64_t queue_cursor_before(const struct model *m, const struct queue *q, uint64_t cursor,
+                             const uint32_t *leaving, uint32_t count) {
+    uint32_t slot = message_find(m->queues, cursor & CURSOR_ID_MASK);
+    while (slot != 0 && message_at(m->queues, slot)->queue == q->index) {
+        while (count > 0 && leaving[count - 1] != slot) {
+            count--; /* it stands behind, in a section of its own or behind the cursor */
+        }
+        if (count == 0) {
+            break;
+        }
+        cursor = queue_cursor_at(m, slot);
+        slot = message_at(m->queues, slot)->prev;
+    }
+    return cursor;
+}
+
 /* ---- the next page ---- */
 
 /* Where to go on in a level of which the last message seen has left. False: too far. */

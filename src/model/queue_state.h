@@ -382,6 +382,17 @@ uint64_t queue_filter_hash(const struct message_filter *f, uint32_t queue);
 bool queue_filter_takes(const struct model *m, const struct message_filter *f, uint64_t hash,
                         const struct message *g);
 
+/* ---- queue_list.c: cursors of whoever takes messages out of a list that it walks through ---- */
+
+/* The place of this message. */
+uint64_t queue_cursor_at(const struct model *m, uint32_t slot);
+/*
+ * The last place up to `cursor` that stays when `leaving` leave, which stand in the order of the list: all in front of
+ * it was looked at. In the worst case the beginning of the section.
+ */
+uint64_t queue_cursor_before(const struct model *m, const struct queue *q, uint64_t cursor,
+                             const uint32_t *leaving, uint32_t count);
+
 /* ---- queue.c, queue_list.c, queue_request.c: decide ---- */
 
 /* MESSAGE_DUE, MESSAGE_EXPIRED, MESSAGE_DELETED. */

@@ -92,6 +92,12 @@
     X(PERMISSION_DELETE, 0x0a05)                                                                   \
     X(PERMISSION_LIST, 0x0a06)                                                                     \
     X(ACCESS_GET, 0x0a07) /* a user, and what it may do in a vhost */                              \
+    X(JOB_START, 0x0d01)                                                                           \
+    X(JOB_CANCEL, 0x0d02)                                                                          \
+    X(JOB_GET, 0x0d03)                                                                             \
+    X(JOB_LIST, 0x0d04)                                                                            \
+    X(JOB_NEXT, 0x0d05) /* from whoever runs them: which is due? */                                \
+    X(JOB_STEP, 0x0d06) /* the same */                                                             \
     X(CONSUME, 0x0b01)                                                                             \
     X(CONSUMER_CANCEL, 0x0b02)                                                                     \
     X(CONSUMER_CREDIT, 0x0b03)                                                                     \
@@ -412,8 +418,61 @@ struct message_seen {
     enum message_state state;
 };
 
+/* The PUT and MOVED facts carry this; dispatch and the API read it back from a record. */
+struct stored_message {
+    uint64_t id;
+    uint64_t accepted_ns;
+    struct span queue; /* name at the time */
+    uint64_t schedule_ns, expires_ns;
+    uint8_t priority;
+    struct envelope envelope;
+    uint16_t version;    /* how often it was edited */
+    struct span payload; /* the whole fact payload, as MESSAGE_MOVE wants it */
+    /* As AMQP published it; properties are empty (not even flags) when it came another way. */
+    struct span exchange, routing_key, properties;
+};
+/* Something done to many messages, one after the other: job.h. */
+enum job_action { JOB_REDRIVE = 1, JOB_MOVE = 2, JOB_DISCARD = 3 };
+enum job_status { JOB_RUNNING = 1, JOB_DONE = 2, JOB_CANCELLED = 3, JOB_FAILED = 4 };
+
+struct job_info {
+    uint64_t id;
+    enum job_action action;
+    enum job_status status;
+    enum message_state state; /* of the messages that are meant */
+    uint32_t steps;
+    uint64_t began_ns, ended_ns; /* 0: it has not */
+    uint64_t interval_ns;        /* between two messages; 0: as fast as it goes */
+    uint64_t next_ns;            /* not before */
+    uint64_t total;              /* messages in that state when it began */
+    uint64_t visited, done, failed;
+    uint64_t cursor; /* in.list.after */
+};
+
+struct job_start {
+    enum job_action action;
+    enum message_state state;
+    struct span to;
+    uint64_t interval_ns;
+    struct span filter; /* JSON, as it was said; the model does not read it */
+    struct span reason;
+};
+
+struct job_item {
+    uint64_t id;
+    struct stored_message stored; /* MOVE: what its key is made from; the body is not looked at */
+};
+
+struct job_step {
+    uint32_t step;                /* job_info.steps: no step is done twice */
+    const struct job_item *items; /* borrows; in the order of the list */
+    uint32_t count;
+    uint64_t visited; /* messages looked at */
+    uint64_t cursor;  /* behind the last of them */
+    bool end;         /* there are no more */
+};
+
 struct message_filter;
-struct stored_message;
 
 struct request {
     enum request_kind kind;
@@ -477,6 +536,8 @@ struct request {
             const struct stored_message *stored; /* borrows: as it is */
             struct span to;
         } transfer;
+        struct job_start job_start;
+        struct job_step job_step;
         struct exchange_publish amqp_publish;
         struct exchange_transaction amqp_transaction;
         struct queue_declare queue_declare;
@@ -516,6 +577,7 @@ struct request {
         struct receipt_info receipt;
         struct audit_state audit;
         struct queue_declared declared;
+        struct job_info job; /* JOB_START */
         struct delivery
             delivery; /* BASIC_GET; kind 0: the queue is empty. `origin` is the asker's */
     } out;
@@ -524,6 +586,8 @@ struct request {
      * `count` bytes). LIST of resources: per item the definition, u32-length-prefixed, then the
      * *_info struct's bytes (length-prefixed). QUEUE_MESSAGES: message_info structs. CAMPAIGN_ENTRIES:
      * per entry entry_info, then the member key, both length-prefixed. STALE of ENTER: the member pointer.
+     * JOB_GET, JOB_LIST, JOB_NEXT: per job job_info, then with a u32 length before them all its texts, each with one:
+     * queue, queue to move to, filter, reason, actor. JOB_NEXT: `next` is in how long it may go on.
      * AUDIT_LIST: per entry its hash (32), then the text, length-prefixed.
      * RECEIPT_GET: the name of the campaign that was entered, if any.
      * AMQP_QUEUE_DECLARE: the queue's name. Lists of AMQP (not in pages; `vhost` empty: of all): items, each
@@ -564,19 +628,6 @@ uint32_t request_list_max(const struct request *r);
 void receipt_format(uint64_t id, char out[18]);
 MUST_CHECK int receipt_parse(struct span text, uint64_t *ret_id);
 
-/* The PUT and MOVED facts carry this; dispatch and the API read it back from a record. */
-struct stored_message {
-    uint64_t id;
-    uint64_t accepted_ns;
-    struct span queue; /* name at the time */
-    uint64_t schedule_ns, expires_ns;
-    uint8_t priority;
-    struct envelope envelope;
-    uint16_t version;    /* how often it was edited */
-    struct span payload; /* the whole fact payload, as MESSAGE_MOVE wants it */
-    /* As AMQP published it; properties are empty (not even flags) when it came another way. */
-    struct span exchange, routing_key, properties;
-};
 /* The entries of AMQP's table of header fields; empty: there is none. */
 struct span stored_message_table(const struct stored_message *m);
 /* The value of a header field, of AMQP's (a text, else as encoded) or of those sent along. Empty: it is not there. */

@@ -23,6 +23,7 @@ struct users;
 struct sessions;
 struct audits;
 struct histories;
+struct jobs;
 
 /* Module in the high byte, as everywhere. `ref` of the heap entry is a slot of that module. */
 enum timer_kind {
@@ -49,6 +50,7 @@ struct model {
     uint64_t applied_ns;               /* time of the record that is being applied */
     struct audits *audits;             /* owns */
     struct histories *histories;       /* owns */
+    struct jobs *jobs;                 /* owns */
     bool fact_told;                    /* the fact that is being applied goes into histories */
     uint32_t section_version;          /* while a module loads: of the section it reads; else 0 */
 };

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "model/queue.h"
 #include "twin.h"
+#include "worker.h"
 
 #define STEPS_DEFAULT 20000u
 #define LIVE_MAX      600u /* beyond it only what removes is chosen: the twin is slow */
@@ -91,8 +92,9 @@ static void define_all(void) {
 
 /* ---- steps ---- */
 
+static const char *const keys[TWIN_KEYS] = {"", "a", "b", "c", "d"};
+
 static void step_publish(void) {
-    static const char *const keys[TWIN_KEYS] = {"", "a", "b", "c", "d"};
     struct twin_message t = {.queue = (uint32_t)pick(TWIN_QUEUES),
                              .key = (uint32_t)pick(TWIN_KEYS),
                              .priority = (uint8_t)pick(TWIN_LEVELS)};
@@ -113,6 +115,7 @@ static void step_publish(void) {
         uint64_t ttl =
             q->ttl_ns == 0 || (p->ttl_ns != 0 && p->ttl_ns < q->ttl_ns) ? p->ttl_ns : q->ttl_ns;
         t.id = r.receipt.id;
+        t.body_bytes = (uint32_t)p->envelope.body.size;
         t.due_ns = p->schedule_ns;
         t.expires_ns = ttl != 0 ? w.now_ns + ttl : 0;
         twin_put(&twin, &t, w.now_ns);
@@ -230,6 +233,83 @@ static void step_redrive_one(void) {
     request_release(&r);
 }
 
+/* ---- by people ---- */
+
+static struct message_seen seen(const struct twin_message *t) {
+    struct message_info m = get(t->id);
+    return (struct message_seen){m.address, m.attempts, m.state};
+}
+
+static void step_edit(void) {
+    const struct twin_message *t = any_message();
+    if (t == NULL) {
+        return;
+    }
+    struct stored_message content = {.priority = (uint8_t)pick(TWIN_LEVELS), .version = 1};
+    content.envelope.ordering_key = span_text(keys[t->key]);
+    content.envelope.body = span_of("quite another body", pick(18));
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_EDIT);
+    r.id = t->id;
+    r.in.edit.seen = seen(t);
+    r.in.edit.content = &content;
+    bool busy = t->state == MESSAGE_IN_FLIGHT;
+    enum refusal refusal = ask(&r, t->queue);
+    assert(refusal == (busy ? REFUSAL_CONFLICT : REFUSAL_NONE));
+    if (!busy) {
+        twin_edit(&twin, t->id, (uint32_t)content.envelope.body.size, content.priority);
+    }
+    request_release(&r);
+}
+
+static void step_move(void) {
+    const struct twin_message *t = any_message();
+    uint32_t to = (uint32_t)pick(TWIN_QUEUES);
+    if (t == NULL || to == t->queue) {
+        return;
+    }
+    struct stored_message stored = {.envelope.ordering_key = span_text(keys[t->key])};
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_TRANSFER);
+    r.id = t->id;
+    r.in.transfer.seen = seen(t);
+    r.in.transfer.stored = &stored;
+    r.in.transfer.to = span_text(names[to]);
+    const struct twin_queue *q = &twin.queues[to];
+    bool busy = t->state == MESSAGE_IN_FLIGHT;
+    bool full = q->max_messages != 0 && twin_waiting(&twin, to) >= q->max_messages;
+    enum refusal refusal = ask(&r, t->queue);
+    assert(refusal == (busy ? REFUSAL_CONFLICT : full ? REFUSAL_QUEUE_FULL : REFUSAL_NONE));
+    if (refusal == REFUSAL_NONE) {
+        twin_move(&twin, t->id, to, w.now_ns);
+    }
+    request_release(&r);
+}
+
+/* All of its steps at once, and of the dead only: then it does what somebody would do by hand, one after the other. */
+static void step_job(void) {
+    uint32_t queue = (uint32_t)pick(2), max = 1 + (uint32_t)pick(5);
+    struct worker_job job = {.queue = names[queue], .state = MESSAGE_DEAD};
+    struct twin_list dead = twin.queues[queue].dead;
+    uint64_t id;
+    job.action = pick(2) == 0 ? JOB_REDRIVE : JOB_DISCARD;
+    enum refusal refusal = worker_start(&w, job, &id);
+    assert(refusal == REFUSAL_NONE);
+    w.now_ns++;
+    while (worker_step(&w, NULL, max, &refusal)) {
+        assert(refusal == REFUSAL_NONE);
+    }
+    for (uint32_t i = 0; i < dead.count; i++) {
+        if (job.action == JOB_REDRIVE) {
+            twin_redrive(&twin, dead.ids[i], w.now_ns);
+        } else {
+            twin_delete(&twin, dead.ids[i]);
+        }
+    }
+    struct job_info info = worker_look(&w, names[queue], id);
+    assert(info.status == JOB_DONE && info.done == dead.count && info.total == dead.count);
+}
+
 /* With a time to live all would end at one time, in an order that nobody promises. */
 static void step_redrive_many(void) {
     uint32_t queue = (uint32_t)pick(TWIN_QUEUES);
@@ -330,6 +410,7 @@ static void compare_messages(void) {
         struct message_info info = get(t->id);
         assert(info.state == t->state && info.priority == t->priority);
         assert(info.attempts == t->attempts && info.expires_ns == t->expires_ns);
+        assert(info.body_bytes == t->body_bytes);
         assert(info.due_ns == (t->state == MESSAGE_DELAYED ? t->due_ns : 0));
         assert(t->state != MESSAGE_DEAD || info.dead_reason == t->reason);
     }
@@ -392,14 +473,22 @@ static void step(void) {
         step_start();
     } else if (choice < 84) {
         step_finish();
-    } else if (choice < 88) {
+    } else if (choice < 86) {
         step_delete();
+    } else if (choice < 87) {
+        step_edit();
+    } else if (choice < 88) {
+        step_move();
     } else if (choice < 91) {
         step_redrive_one();
     } else if (choice < 94) {
         step_redrive_many();
     } else if (choice < 95) {
-        step_purge();
+        if (pick(3) == 0) {
+            step_purge();
+        } else {
+            step_job();
+        }
     } else if (choice < 97) {
         step_pause();
     } else {

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define BY_AGE_STEPS 16u
+#define BY_AGE_STEPS 256u
 
 static void list_insert(struct twin_list *l, uint32_t at, uint64_t id) {
     assert(l->count < TWIN_MESSAGES);
@@ -185,6 +185,35 @@ void twin_redrive(struct twin *t, uint64_t id, uint64_t now_ns) {
     m->reason = DEAD_NONE;
     m->expires_ns = ttl_ns != 0 ? now_ns + ttl_ns : 0;
     arrive(t, m, false);
+}
+
+void twin_edit(struct twin *t, uint64_t id, uint32_t body_bytes, uint8_t priority) {
+    struct twin_message *m = twin_find(t, id);
+    bool again = m->state == MESSAGE_READY && m->priority != priority;
+    m->body_bytes = body_bytes;
+    if (again) {
+        leave(t, m);
+    }
+    m->priority = priority;
+    if (again) {
+        make_ready(t, m, true);
+    }
+}
+
+void twin_move(struct twin *t, uint64_t id, uint32_t queue, uint64_t now_ns) {
+    struct twin_message *m = twin_find(t, id);
+    bool delayed = m->state == MESSAGE_DELAYED;
+    leave(t, m);
+    yield(t, m);
+    m->queue = queue;
+    m->attempts = 0;
+    m->reason = DEAD_NONE;
+    m->expires_ns = queue_of(t, m)->ttl_ns != 0 ? now_ns + queue_of(t, m)->ttl_ns : 0;
+    if (delayed) {
+        delay(t, m, m->due_ns);
+    } else {
+        arrive(t, m, false);
+    }
 }
 
 static uint32_t note_list(uint64_t *ids, uint32_t count, const struct twin_list *l) {

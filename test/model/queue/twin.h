@@ -17,6 +17,7 @@ struct twin_message {
     uint32_t queue, key, attempts;
     enum message_state state;
     uint8_t priority;
+    uint32_t body_bytes;
     uint64_t due_ns, expires_ns;
     enum dead_reason reason;
 };
@@ -53,6 +54,9 @@ void twin_retry(struct twin *t, uint64_t id, uint64_t due_ns, uint64_t now_ns);
 void twin_bury(struct twin *t, uint64_t id, enum dead_reason reason);
 void twin_delete(struct twin *t, uint64_t id);
 void twin_redrive(struct twin *t, uint64_t id, uint64_t now_ns);
+/* By people; it must not be in flight. */
+void twin_edit(struct twin *t, uint64_t id, uint32_t body_bytes, uint8_t priority);
+void twin_move(struct twin *t, uint64_t id, uint32_t queue, uint64_t now_ns);
 /* state 0: all but in flight. Returns how many went. */
 uint32_t twin_purge(struct twin *t, uint32_t queue, enum message_state state);
 void twin_trim_dead(struct twin *t, uint32_t queue);

@@ -113,42 +113,11 @@ static void test_bounded_work(void **state) {
     assert_int_equal(walk(0, 999, NULL), 3 * LIST_VISITS_MAX + 1);
 }
 
-static void test_encoded(void **state) {
-    struct message_filter f = {.reason = DEAD_EXPIRED,
-                               .status = 422,
-                               .error = ATTEMPT_TLS,
-                               .attempts_min = 7,
-                               .accepted_from_ns = 1,
-                               .changed_to_ns = 2,
-                               .ordering_key = span_text("k"),
-                               .header = span_text("h"),
-                               .pointer = span_text(""),
-                               .contains = span_text("c")};
-    struct buffer out;
-    struct reader in;
-    struct message_filter g;
-    buffer_init(&out, 4096);
-    assert_int_equal(message_filter_encode(&f, &out), 0);
-    reader_init(&in, buffer_span(&out));
-    assert_int_equal(message_filter_decode(&in, &g), 0);
-    assert_true(reader_done(&in) && g.reason == f.reason && g.status == 422 && g.error == f.error);
-    assert_true(g.attempts_min == 7 && g.accepted_from_ns == 1 && g.changed_to_ns == 2);
-    assert_true(span_is(g.ordering_key, "k") && span_is(g.header, "h") && span_is(g.contains, "c"));
-    assert_true(g.pointer.data != NULL && g.equals.data == NULL && g.header_value.data == NULL);
-    assert_true(message_filter_needs_body(&g));
-    for (size_t size = 0; size < out.size; size++) {
-        reader_init(&in, span_of(out.data, size));
-        assert_int_not_equal(message_filter_decode(&in, &g), 0);
-    }
-    buffer_release(&out);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_in_flight_at_consumers, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_filters, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_bounded_work, mail_setup, mail_teardown),
-        cmocka_unit_test(test_encoded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,224 @@
+#include "api/job_runner.h"
+
+#include <stdlib.h>
+
+#include "api/filter.h"
+#include "api/json_tree.h"
+#include "api/match.h"
+#include "api/search.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "model/job.h"
+#include "model/queue.h"
+
+#define AGAIN_NS      (NS_PER_SECOND / 10) /* the engine is busy */
+#define FULL_AGAIN_NS NS_PER_SECOND        /* the other queue, or the disk, is full */
+#define KEYS_MAX      ((size_t)1 << 20)    /* of what a step keeps of stored messages */
+
+struct turn {
+    struct engine *engine; /* borrows */
+    struct request job;    /* JOB_NEXT as answered */
+    struct job_info info;
+    struct span queue, to, actor; /* borrow job.out_bytes */
+    struct filter filter;
+    struct matcher matcher;
+    struct job_item items[JOB_BATCH_MAX];
+    uint32_t count;
+    struct buffer body, keys;
+};
+
+/* Errors of engine_call, as a time to wait. 0: none. */
+static uint64_t ask(struct turn *t, struct request *r) {
+    return engine_call(t->engine, r) == 0 ? 0 : AGAIN_NS;
+}
+
+/* ---- what is to be done ---- */
+
+static int read_filter(struct turn *t, struct span text) {
+    struct field_errors *errors = calloc(1, sizeof *errors);
+    struct field_reader reader = {.errors = errors};
+    char reason[JSON_REASON_BYTES];
+    json_t *tree = NULL;
+    int error = errors == NULL ? E_NOMEM : json_tree_read(text, reason, &tree);
+    if (error == 0) {
+        error = filter_read(&t->filter, tree, &reader);
+    }
+    json_decref(tree);
+    free(errors);
+    return error;
+}
+
+/* False: there is no job, or it cannot be read. */
+static bool read_job(struct turn *t) {
+    struct reader in;
+    reader_init(&in, buffer_span(&t->job.out_bytes));
+    struct span info = reader_take(&in, sizeof t->info);
+    (void)reader_u32(&in); /* of all texts */
+    t->queue = reader_bytes(&in);
+    t->to = reader_bytes(&in);
+    struct span filter = reader_bytes(&in);
+    (void)reader_bytes(&in); /* reason */
+    t->actor = reader_bytes(&in);
+    if (t->job.count == 0 || in.failed) {
+        return false;
+    }
+    memcpy(&t->info, info.data, sizeof t->info);
+    if (read_filter(t, filter) != 0) {
+        return false;
+    }
+    struct message_filter *m = &t->filter.match;
+    uint64_t until_ns = t->info.began_ns + 1; /* what happened since is not meant */
+    m->changed_to_ns =
+        m->changed_to_ns == 0 || until_ns < m->changed_to_ns ? until_ns : m->changed_to_ns;
+    matcher_init(&t->matcher, m);
+    return true;
+}
+
+static uint32_t batch(const struct job_info *i) {
+    uint64_t most = i->interval_ns == 0 ? JOB_BATCH_MAX : JOB_BURST_NS / i->interval_ns;
+    return most == 0 ? 1 : most < JOB_BATCH_MAX ? (uint32_t)most : JOB_BATCH_MAX;
+}
+
+/* ---- which messages ---- */
+
+static int keep(struct buffer *keys, struct span *text) {
+    size_t at = keys->size;
+    int error = buffer_append_span(keys, *text);
+    *text = span_of((const uint8_t *)(uintptr_t)at, text->size); /* a place, until all are there */
+    return error;
+}
+
+static void place(const struct buffer *keys, struct span *text) {
+    *text = span_of(text->size > 0 ? keys->data + (uintptr_t)text->data : NULL, text->size);
+}
+
+static struct span *key_text(struct stored_message *s, unsigned i) {
+    struct span *const texts[] = {&s->envelope.ordering_key, &s->envelope.headers, &s->routing_key,
+                                  &s->properties};
+    return i < ARRAY_LENGTH(texts) ? texts[i] : NULL;
+}
+
+/* What a key may be made of, without the body. */
+static int keep_keys(struct turn *t, const struct stored_message *from, struct stored_message *to) {
+    *to = (struct stored_message){.envelope = {.ordering_key = from->envelope.ordering_key,
+                                               .headers = from->envelope.headers},
+                                  .routing_key = from->routing_key,
+                                  .properties = from->properties};
+    int error = 0;
+    for (unsigned i = 0; error == 0 && key_text(to, i) != NULL; i++) {
+        error = keep(&t->keys, key_text(to, i));
+    }
+    return error;
+}
+
+/* False: no room for what is kept of it. One whose body cannot be read is left where it is. */
+static bool take(struct turn *t, const struct message_info *m) {
+    struct job_item item = {.id = m->id};
+    bool reads = message_filter_needs_body(&t->filter.match);
+    if (reads || t->info.action == JOB_MOVE) {
+        struct stored_message stored;
+        if (search_read(t->engine, m, t->queue, &t->body, &stored) != 0 ||
+            (reads && !matcher_takes(&t->matcher, &stored))) {
+            return true;
+        }
+        if (keep_keys(t, &stored, &item.stored) != 0) {
+            return false;
+        }
+    }
+    t->items[t->count++] = item;
+    return true;
+}
+
+/* Fills the step from a page of the list. */
+static void take_page(struct turn *t, const struct request *list, struct job_step *step) {
+    step->cursor = list->next;
+    step->end = list->next == 0;
+    for (uint64_t i = 0; i < list->count; i++) {
+        struct message_info m;
+        memcpy(&m, list->out_bytes.data + i * sizeof m, sizeof m);
+        if (!take(t, &m)) {
+            break;
+        }
+        bool full = t->keys.size > KEYS_MAX / 2 && i + 1 < list->count;
+        if (full) {
+            step->cursor = queue_list_cursor(&m);
+            step->end = false;
+            break;
+        }
+    }
+    for (uint32_t i = 0; i < t->count; i++) {
+        for (unsigned k = 0; key_text(&t->items[i].stored, k) != NULL; k++) {
+            place(&t->keys, key_text(&t->items[i].stored, k));
+        }
+    }
+}
+
+/* ---- a step ---- */
+
+static uint64_t submit(struct turn *t, const struct job_step *step) {
+    struct request r;
+    request_init(&r, REQUEST_JOB_STEP);
+    r.name = t->queue;
+    r.id = t->info.id;
+    r.actor = step->end ? t->actor : r.actor; /* whose job it was: its end stands in the audit */
+    r.address = step->end ? span_text("job") : r.address;
+    r.in.job_step = *step;
+    r.in.job_step.items = t->items;
+    r.in.job_step.count = t->count;
+    uint64_t wait_ns = ask(t, &r);
+    if (wait_ns == 0 && r.refusal != REFUSAL_NONE) {
+        wait_ns = r.refusal == REFUSAL_QUEUE_FULL || r.refusal == REFUSAL_DISK_FULL ||
+                          r.refusal == REFUSAL_LIMIT
+                      ? FULL_AGAIN_NS
+                      : AGAIN_NS;
+    }
+    request_release(&r);
+    return wait_ns;
+}
+
+static uint64_t do_step(struct turn *t) {
+    struct job_step step = {.step = t->info.steps};
+    struct request list;
+    request_init(&list, REQUEST_QUEUE_MESSAGES);
+    list.name = t->queue;
+    list.in.list.state = t->info.state;
+    list.in.list.after = t->info.cursor;
+    list.in.list.max = batch(&t->info);
+    list.in.list.filter = &t->filter.match;
+    uint64_t wait_ns = ask(t, &list);
+    if (wait_ns == 0) {
+        if (list.refusal == REFUSAL_NONE) {
+            take_page(t, &list, &step);
+        } else {
+            step.end = list.refusal == REFUSAL_NOT_FOUND; /* else from the beginning */
+        }
+        step.visited = list.visited;
+        wait_ns = submit(t, &step);
+    }
+    request_release(&list);
+    return wait_ns;
+}
+
+uint64_t job_runner_turn(struct engine *e) {
+    struct turn *t = calloc(1, sizeof *t);
+    if (t == NULL) {
+        return AGAIN_NS;
+    }
+    t->engine = e;
+    buffer_init(&t->body, RECORD_MAX_BYTES * 2u);
+    buffer_init(&t->keys, KEYS_MAX);
+    request_init(&t->job, REQUEST_JOB_NEXT);
+    uint64_t wait_ns = ask(t, &t->job);
+    if (wait_ns == 0) {
+        wait_ns = t->job.count == 0 ? UINT64_MAX : t->job.next;
+        if (wait_ns == 0) {
+            wait_ns = read_job(t) ? do_step(t) : FULL_AGAIN_NS;
+        }
+    }
+    filter_release(&t->filter);
+    buffer_release(&t->body);
+    buffer_release(&t->keys);
+    request_release(&t->job);
+    free(t);
+    return wait_ns;
+}
