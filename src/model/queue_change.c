@@ -17,6 +17,7 @@
 #include "model/fact.h"
 #include "model/history.h"
 #include "model/queue_state.h"
+#include "model/queue_tenant.h"
 #include "model/session.h"
 
 /* ---- which ---- */
@@ -167,7 +168,10 @@ enum refusal queue_emit_transfer(const struct model *m, struct decision *d, uint
                                  const struct queue *to, const struct stored_message *stored) {
     enum refusal refusal = take_unit_again(m, d, slot);
     if (refusal == REFUSAL_NONE) {
-        emit_transferred(d, message_at(m->queues, slot), to, key_in(to, stored));
+        const struct message *g = message_at(m->queues, slot);
+        struct span tenant = stored_message_header(stored, span_text(to->def.tenant_header));
+        emit_transferred(d, g, to, key_in(to, stored));
+        tenant_emit(m, d, to, g->id, tenant_hash(to, tenant));
     }
     return refusal;
 }

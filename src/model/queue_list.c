@@ -141,8 +141,10 @@ static bool page_take_section(struct page *p, const struct queue *q, unsigned st
 
 uint64_t queue_cursor_at(const struct model *m, uint32_t slot) {
     const struct message *g = message_at(m->queues, slot);
-    return g->prev != 0 ? cursor_make(message_at(m->queues, g->prev))
-                        : cursor_of((enum message_state)g->state, g->priority, 0);
+    if (g->prev != 0) {
+        return cursor_make(message_at(m->queues, g->prev));
+    }
+    return g->state == MESSAGE_READY ? 0 : cursor_of((enum message_state)g->state, 0, 0);
 }
 
 uint64_t queue_cursor_before(const struct model *m, const struct queue *q, uint64_t cursor,

@@ -631,6 +631,10 @@ int message_rehouse(struct model *m, uint32_t slot, struct queue *to, uint8_t pr
     int rc = timer_update(m, slot);
     rc = rc != 0 ? rc : key_yield(m, slot);
     key_part(m, slot);
+    if (g->tie != 0) {
+        tenant_part(m, slot);
+        tie_at(m->queues, g->tie)->tenant = 0;
+    }
     queue_ready_changed(m, from);
     g->queue = to->index;
     g->priority = priority;

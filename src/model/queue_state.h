@@ -384,7 +384,7 @@ bool queue_filter_takes(const struct model *m, const struct message_filter *f, u
 
 /* ---- queue_list.c: cursors of whoever takes messages out of a list that it walks through ---- */
 
-/* The place of this message. */
+/* The place in front of this message; 0: the beginning of all. */
 uint64_t queue_cursor_at(const struct model *m, uint32_t slot);
 /*
  * The last place up to `cursor` that stays when `leaving` leave, which stand in the order of the list: all in front of

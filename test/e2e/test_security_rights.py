@@ -11,7 +11,8 @@ ACTIONS = {
     **{f"{verb}{kind}": action for kind in ("Queue", "Stock", "Campaign", "Destination")
        for verb, action in (("create", "define"), ("put", "define"), ("get", "look"), ("delete", "remove"))},
     **{f"list{kind}s": "look" for kind in ("Queue", "Stock", "Campaign", "Destination")},
-    **{name: "operate" for name in ("pauseQueue", "resumeQueue", "purgeQueue", "redriveQueue", "redriveMessage",
+    **{name: "operate" for name in ("editMessage", "moveMessage", "startJob", "cancelJob",
+                                    "pauseQueue", "resumeQueue", "purgeQueue", "redriveQueue", "redriveMessage",
                                     "pauseDestination", "resumeDestination", "openBreaker", "closeBreaker",
                                     "failOver", "returnDestination", "ejectEndpoint", "returnEndpoint")},
     **{name: "submit" for name in ("publishMessage", "reserve", "release", "confirm", "enter", "transact",
@@ -20,7 +21,7 @@ ACTIONS = {
     **{name: "follow" for name in ("getReservation", "getEntry", "getReceipt")},
     **{name: "oversee" for name in ("watch", "metrics")},
     **{name: "open" for name in ("health", "ready", "openapi", "problem", "console", "asset", "callBack")},
-    "deleteMessage": "take", "noop": "ping", "listAudit": "audit",
+    "listJobs": "look", "getJob": "look", "deleteMessage": "take", "noop": "ping", "listAudit": "audit",
 }
 # The management API (docs/amqp-management.md): the same, by the actions of its own.
 MANAGED = {

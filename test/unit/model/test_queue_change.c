@@ -170,6 +170,30 @@ static void test_room_in_the_other_queue(void **state) {
     assert_int_equal(mail_get(b).state, MESSAGE_READY);
 }
 
+/* Whose turn it is is the other queue's business. */
+static void test_move_between_tenants(void **state) {
+    struct queue_def def = mail_def("q", "");
+    assert_int_equal(def_set_text(&def.tenant_header, span_text("X-Tenant")), 0);
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    mail_queue("other");
+    uint64_t id = mail_put((struct letter){.queue = "other"});
+    struct stored_message content = stored("", "", 0);
+    content.envelope.headers = span_text("X-Tenant: a\n");
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_TRANSFER);
+    r.name = span_text("other");
+    r.id = id;
+    r.in.transfer.seen = seen(id);
+    r.in.transfer.stored = &content;
+    r.in.transfer.to = span_text("q");
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&r);
+    assert_int_equal(mail_info("q").tenants, 1);
+    assert_int_equal(move(id, "other"), REFUSAL_NONE);
+    assert_int_equal(mail_info("q").tenants, 0);
+    assert_int_equal(mail_get(id).state, MESSAGE_READY);
+}
+
 static void test_story(void **state) {
     mail_queue("q");
     mail_queue("other");
@@ -205,6 +229,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_move, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_move_with_a_key, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_room_in_the_other_queue, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_move_between_tenants, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_story, mail_setup, mail_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
