@@ -195,7 +195,10 @@ static void send_message(struct call *c, const struct stored_message *stored) {
     info_write_message(&c->request.r.out.message, &out);
     write_history(buffer_span(&c->request.r.out_bytes), &out);
     if (stored != NULL) {
+        char etag[ETAG_BYTES];
         send_etag(c, stored);
+        message_etag(&c->request.r.out.message, stored->version, etag);
+        info_text(&out, "etag", etag);
         write_stored(stored, &out);
     }
     out_close(&out, '}');

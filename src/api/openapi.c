@@ -57,7 +57,7 @@ static const struct {
     {"Message",
      OBJECT(MESSAGE_PROPERTIES ",\"queue\":" TEXT ",\"scheduleTime\":" TIME
                                ",\"history\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
-                               ",\"historyForgotten\":" NUMBER ",\"contentType\":" TEXT
+                               ",\"historyForgotten\":" NUMBER ",\"etag\":" TEXT ",\"version\":" NUMBER ",\"contentType\":" TEXT
                                ",\"orderingKey\":" TEXT ",\"traceparent\":" TEXT
                                ",\"tracestate\":" TEXT ",\"correlationId\":" TEXT
                                ",\"headers\":" TEXT ",\"body\":{},\"bodyBase64\":" TEXT,

@@ -24,6 +24,7 @@ void client_init(struct client *c, const struct client *given) {
         c->url = DEFAULT_URL;
     c->token = given_or_set(given->token, "SLUICE_TOKEN");
     c->ca = given_or_set(given->ca, "SLUICE_CA_FILE");
+    c->headers = given->headers;
 }
 
 static size_t keep(char *data, size_t size, size_t count, void *arg) {
@@ -84,7 +85,10 @@ static int error_of_status(long status) {
 
 static struct curl_slist *make_headers(const struct client *c) {
     char line[1024];
-    struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
+    static const char *const json[] = {"Content-Type: application/json", NULL};
+    struct curl_slist *headers = NULL;
+    for (const char *const *at = c->headers != NULL ? c->headers : json; *at != NULL; at++)
+        headers = curl_slist_append(headers, *at);
     if (c->token == NULL)
         return headers;
     snprintf(line, sizeof(line), "Authorization: Bearer %s", c->token);

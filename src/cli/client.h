@@ -17,6 +17,8 @@ struct client {
     const char *token; /* borrows: bearer token, NULL without */
     const char *
         ca; /* borrows: file of the authorities that vouch for the server, PEM; NULL: the system's */
+    const char *const
+        *headers; /* borrows: lines besides, NULL at the end; NULL: the body is JSON */
 };
 
 /* What is NULL in `given` comes from SLUICE_URL, SLUICE_TOKEN, SLUICE_CA_FILE, else from the server's default. */

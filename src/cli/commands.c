@@ -8,10 +8,11 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "cli/queue_tool.h"
+#include "cli/table.h"
 
 #define PATH_BYTES     2048
 #define BODY_MAX_BYTES (16u << 20) /* the most that a server takes */
-#define COLUMNS_MAX    12
 #define PAGES_MAX      1000
 
 struct command {
@@ -54,8 +55,6 @@ static const struct command commands[] = {
     {"queue", "resume", "NAME", "POST", "/v1/queues/{}:resume", NULL, NULL, "go on"},
     {"queue", "purge", "NAME", "POST", "/v1/queues/{}:purge", NULL, NULL,
      "drop everything but what is under way"},
-    {"queue", "redrive", "NAME", "POST", "/v1/queues/{}:redrive", NULL, NULL,
-     "send the dead letters again"},
     {"stock", "list", "", "GET", "/v1/stocks", NULL, STOCK_COLUMNS, "all stocks"},
     {"stock", "show", "NAME", "GET", "/v1/stocks/{}", NULL, NULL, "definition and counters"},
     {"stock", "define", "NAME FILE", "PUT", "/v1/stocks/{}", "@", NULL, "create or replace"},
@@ -96,6 +95,9 @@ void commands_help(FILE *out) {
         snprintf(line, sizeof(line), "%s %s %s", k->noun, k->verb != NULL ? k->verb : "",
                  k->arguments);
         fprintf(out, "  %-34s %s\n", line, k->help);
+        bool last = i + 1 == ARRAY_LENGTH(commands) || strcmp(k->noun, k[1].noun) != 0;
+        if (last && strcmp(k->noun, "queue") == 0)
+            queue_tool_help(out);
     }
 }
 
@@ -164,73 +166,6 @@ static char *read_body(const char *name) {
     return text;
 }
 
-/* ---- tables ---- */
-
-static const json_t *at_path(const json_t *item, const char *path) {
-    char copy[128];
-    snprintf(copy, sizeof(copy), "%s", path);
-    char *rest = NULL;
-    for (char *word = strtok_r(copy, ".", &rest); word != NULL; word = strtok_r(NULL, ".", &rest))
-        item = json_object_get(item, word);
-    return item;
-}
-
-static void cell_text(const json_t *value, char *out, size_t size) {
-    if (json_is_string(value))
-        snprintf(out, size, "%s", json_string_value(value));
-    else if (json_is_integer(value))
-        snprintf(out, size, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value))
-        snprintf(out, size, "%g", json_real_value(value));
-    else if (json_is_boolean(value))
-        snprintf(out, size, "%s", json_is_true(value) ? "yes" : "no");
-    else
-        snprintf(out, size, "-");
-}
-
-struct table {
-    char spec[512];
-    const char *titles[COLUMNS_MAX];
-    const char *paths[COLUMNS_MAX];
-    size_t count;
-};
-
-static void table_init(struct table *t, const char *columns) {
-    snprintf(t->spec, sizeof(t->spec), "%s", columns);
-    t->count = 0;
-    char *rest = NULL;
-    for (char *word = strtok_r(t->spec, " ", &rest); word != NULL && t->count < COLUMNS_MAX;
-         word = strtok_r(NULL, " ", &rest)) {
-        char *equals = strchr(word, '=');
-        *equals = '\0';
-        t->titles[t->count] = word;
-        t->paths[t->count++] = equals + 1;
-    }
-}
-
-static void table_print(const struct table *t, const json_t *items, bool with_titles) {
-    int widths[COLUMNS_MAX];
-    char text[256];
-    size_t index;
-    const json_t *item;
-    for (size_t c = 0; c < t->count; c++) {
-        widths[c] = (int)strlen(t->titles[c]);
-        json_array_foreach(items, index, item) {
-            cell_text(at_path(item, t->paths[c]), text, sizeof(text));
-            if ((int)strlen(text) > widths[c])
-                widths[c] = (int)strlen(text);
-        }
-    }
-    for (size_t c = 0; with_titles && c < t->count; c++)
-        printf("%-*s%s", widths[c], t->titles[c], c + 1 == t->count ? "\n" : "  ");
-    json_array_foreach(items, index, item) {
-        for (size_t c = 0; c < t->count; c++) {
-            cell_text(at_path(item, t->paths[c]), text, sizeof(text));
-            printf("%-*s%s", widths[c], text, c + 1 == t->count ? "\n" : "  ");
-        }
-    }
-}
-
 /* A list answer has one array among its members. */
 static const json_t *list_of(json_t *answer) {
     const char *key;
@@ -286,6 +221,8 @@ static int run_call(const struct client *c, const struct command *k, const char 
 }
 
 int commands_run(const struct client *c, int argc, char **argv, bool as_json) {
+    if (argc > 1 && strcmp(argv[0], "queue") == 0 && queue_tool_knows(argv[1]))
+        return queue_tool_run(c, argc - 1, argv + 1, as_json);
     const struct command *k = find(argc, argv);
     if (k == NULL) {
         fprintf(stderr, "sluice: unknown command `%s %s`; `sluice help` lists them\n", argv[0],

@@ -1,0 +1,146 @@
+"""Tools for messages that wait or failed, through the program and its command line: search, edit, move, jobs; kill -9 in between."""
+import json
+import threading
+import time
+
+import pytest
+from support.server import run
+from support.wait import until
+
+MENDED = b'"country": "AT"'
+
+
+def cli(server, *words, expect=0):
+    done = run("--url", f"http://127.0.0.1:{server.port}", *words)
+    assert done.returncode == expect, (words, done.stdout, done.stderr)
+    return done
+
+
+def stats(client, queue="mail"):
+    return client.queue(queue)["stats"]
+
+
+def define(client, provider, **queue):
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True)
+    client.define("queues", "mail", destination="far", **queue)
+
+
+def test_a_dead_letter_from_search_to_success(server, client, make_provider, tmp_path):
+    provider = make_provider(lambda seen, times: 200 if MENDED in seen.body else 422)
+    define(client, provider)
+    receipts = {n: client.publish("mail", {"order": n, "country": None}).json["receipt"] for n in range(5)}
+    until(lambda: stats(client)["dead"] == 5, 10, "dead letters")
+    found = cli(server, "queue", "search", "mail", "--state", "dead", "--status", "422", "--since", "1h",
+                "--pointer", "/order", "--equals", "3").stdout
+    assert receipts[3] in found and not any(receipts[n] in found for n in (0, 1, 2, 4)), found
+    assert cli(server, "queue", "search", "mail", "--status", "500").stdout == ""
+    message = json.loads(cli(server, "queue", "message", "mail", receipts[3]).stdout)
+    assert message["body"] == {"order": 3, "country": None}
+    attempt, death = message["history"]
+    assert (attempt["what"], attempt["destination"], attempt["status"], attempt["verdict"]) == ("attempt", "far", 422, "failed")
+    assert (death["what"], death["reason"]) == ("died", "refused")
+
+    body = tmp_path / "body"
+    body.write_bytes(b'{"order": 3, ' + MENDED + b"}")
+    cli(server, "queue", "edit", "mail", receipts[3], body, "--if-match", message["etag"])
+    stale = cli(server, "queue", "edit", "mail", receipts[3], body, "--if-match", message["etag"], expect=1)
+    assert "not as it was when you looked" in stale.stderr
+    cli(server, "queue", "redrive", "mail", receipts[3])
+    until(lambda: len(provider.effects) == 1, 10, "the mended one")
+    sent = list(provider.effects.values())[0]
+    assert sent.receipt == receipts[3] and sent.headers["Content-Type"] == "application/json"
+    refused = [seen.key for seen in provider.seen if seen.receipt == receipts[3]][0]
+    assert sent.key == refused + "-1", "what is remembered of the first body must not answer for the second"
+    until(lambda: client.get(f"/v1/receipts/{receipts[3]}").json["state"] == "done", 10, "its receipt")
+    assert stats(client)["dead"] == 4
+
+
+def test_many_moved_and_discarded_by_what_they_say(server, client, make_provider):
+    provider = make_provider(lambda seen, times: 422)
+    define(client, provider)
+    client.define("queues", "later")
+    for n in range(40):
+        client.publish("mail", {"n": n, "kind": "old" if n % 4 == 0 else "new"})
+    until(lambda: stats(client)["dead"] == 40, 10, "dead letters")
+    cli(server, "queue", "move", "mail", "later", "--pointer", "/kind", "--equals", "old")
+    assert (stats(client)["dead"], stats(client, "later")["ready"]) == (30, 10)
+    moved = client.get("/v1/queues/later/messages").json["messages"]
+    history = client.get(f"/v1/queues/later/messages/{moved[0]['id']}").json["history"]
+    assert (history[-1]["what"], history[-1]["from"]) == ("moved", "mail")
+    assert "--why is needed" in cli(server, "queue", "discard", "mail", "--contains", "new", expect=2).stderr
+    cli(server, "queue", "discard", "mail", "--contains", "new", "--why", "a test of the other side")
+    assert stats(client)["dead"] == 0 and stats(client, "later")["ready"] == 10
+    entries = [e["entry"] for e in client.get("/v1/audit").json["entries"]]
+    finished, started = entries[0], entries[1]
+    assert (finished["action"], finished["count"]) == ("finish", 30)
+    assert (started["what"], started["reason"]) == ("discard", "a test of the other side")
+    jobs = cli(server, "queue", "jobs", "mail").stdout.splitlines()
+    assert len(jobs) == 3 and "discard" in jobs[1] and "move" in jobs[2]
+
+
+def test_a_paced_redrive_goes_on_after_kills(server, client, make_provider):
+    """Nothing is lost, nothing redriven twice, and the pace holds over each restart."""
+    accepting = threading.Event()
+    provider = make_provider(lambda seen, times: 200 if accepting.is_set() else 422)
+    define(client, provider)
+    receipts = {client.publish("mail", {"n": n}).json["receipt"] for n in range(300)}
+    until(lambda: stats(client)["dead"] == 300, 20, "dead letters")
+    accepting.set()
+    provider.seen.clear()
+    job = cli(server, "queue", "redrive", "mail", "--status", "422", "--rate", "100", "--detach").stdout.strip()
+    path = f"/v1/queues/mail/jobs/{job}"
+    for kill in range(4):
+        time.sleep(0.45)
+        server.kill()
+        server.start()
+        state = client.get(path).json
+        assert state["done"] < 300 or kill == 3, state
+    until(lambda: client.get(path).json["status"] == "done", 30, "the end of the job")
+    until(lambda: stats(client)["completed"] >= 300 or len(provider.effects) == 300, 20, "all of them")
+    state = client.get(path).json
+    assert (state["done"], state["failed"], state["total"]) == (300, 0, 300)
+    assert {seen.receipt for seen in provider.effects.values()} == receipts
+    until(lambda: stats(client)["dead"] == 0 and stats(client)["ready"] == 0, 10, "nothing left")
+    # 100 a second, and what one step may have at once; what was under way when it was killed is sent again
+    first_time = {}
+    for seen in provider.seen:
+        first_time.setdefault(seen.key, seen.at_ns)
+    times = sorted(first_time.values())
+    most = max(sum(1 for t in times if start <= t < start + 1e9) for start in times)
+    assert most <= 135, most
+
+
+def test_a_cancelled_job_stops(server, client, make_provider):
+    provider = make_provider(lambda seen, times: 422)
+    define(client, provider)
+    for n in range(20):
+        client.publish("mail", {"n": n})
+    until(lambda: stats(client)["dead"] == 20, 10, "dead letters")
+    job = client.post("/v1/queues/mail/jobs", {"action": "discard", "perSecond": 5, "reason": "x"})
+    assert job.status == 202 and job.headers["Location"].endswith(job.json["id"])
+    until(lambda: client.get(job.headers["Location"]).json["done"] >= 2, 10, "some")
+    cli(server, "queue", "cancel", "mail", job.json["id"])
+    dead = stats(client)["dead"]
+    time.sleep(0.5)
+    assert stats(client)["dead"] == dead > 10
+    assert client.get(job.headers["Location"]).json["status"] == "cancelled"
+
+
+@pytest.mark.parametrize("body", [
+    {"action": "fly"}, {"action": "move"}, {"action": "discard"}, {"action": "redrive", "to": "mail"}, {},
+    {"action": "redrive", "perSecond": 0}, {"action": "redrive", "filter": {"state": "ready"}},
+    {"action": "redrive", "filter": {"stat": "dead"}}, {"action": "move", "to": "mail"},
+    {"action": "discard", "reason": "x", "filter": {"state": "in-flight"}}])
+def test_what_is_no_job(client, body):
+    client.define("queues", "mail")
+    reply = client.post("/v1/queues/mail/jobs", body)
+    assert reply.status == 400, reply
+
+
+def test_usage(server):
+    assert "usage: sluice queue search NAME" in cli(server, "queue", "search", expect=2).stderr
+    assert "--since" in cli(server, "queue", "search", "mail", "--since", "soon", expect=2).stderr
+    assert "needs no filter" in cli(server, "queue", "redrive", "mail", "r0000000000000001", "--status", "1", expect=2).stderr
+    assert "--rate" in cli(server, "queue", "redrive", "mail", "--rate", "fast", expect=2).stderr
+    assert "There is no such resource" in cli(server, "queue", "search", "none", expect=1).stderr
+    assert "queue redrive NAME [ID | which]" in cli(server, "help").stdout
