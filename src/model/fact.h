@@ -24,8 +24,8 @@
     X(MESSAGE_DEAD_LETTERED, 0x0117, 1) /* out of its queue and, the same body, into others */     \
     X(MESSAGE_RELOCATED, 0x0118, 1)     /* MOVED, for a body that several share */                 \
     X(MESSAGE_TENANT, 0x0130, 1)                                                                   \
-    X(MESSAGE_EDITED, 0x0120, 1)        /* another body under the same id */                       \
-    X(MESSAGE_TRANSFERRED, 0x0121, 1)   /* to another queue */                                     \
+    X(MESSAGE_EDITED, 0x0120, 1)      /* another body under the same id */                         \
+    X(MESSAGE_TRANSFERRED, 0x0121, 1) /* to another queue */                                       \
     X(IDS_RESERVED, 0x0119, 1)                                                                     \
     X(STOCK_DEFINED, 0x0201, 1)                                                                    \
     X(STOCK_DELETED, 0x0202, 1)                                                                    \

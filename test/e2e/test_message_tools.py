@@ -1,10 +1,14 @@
 """Tools for messages that wait or failed, through the program and its command line: search, edit, move, jobs; kill -9 in between."""
 import json
+import os
+import pathlib
+import re
+import subprocess
 import threading
 import time
 
 import pytest
-from support.server import run
+from support.server import BINARY, run
 from support.wait import until
 
 MENDED = b'"country": "AT"'
@@ -144,3 +148,38 @@ def test_usage(server):
     assert "--rate" in cli(server, "queue", "redrive", "mail", "--rate", "fast", expect=2).stderr
     assert "There is no such resource" in cli(server, "queue", "search", "none", expect=1).stderr
     assert "queue redrive NAME [ID | which]" in cli(server, "help").stdout
+
+
+def test_the_guide_says_the_truth(server, client, make_provider, tmp_path):
+    """Every command of docs/guide/dead-letters.md, in its order, on a queue as it describes."""
+    guide = (pathlib.Path(__file__).resolve().parents[2] / "docs/guide/dead-letters.md").read_text()
+    accepting = threading.Event()
+    statuses = {0: 422, 1: 503, 2: 503}
+    provider = make_provider(lambda seen, times: 200 if accepting.is_set() else statuses.get(seen.json.get("n", 0) % 3, 422))
+    define(client, provider, retryConfig={"maxAttempts": 1})
+    client.define("queues", "later", paused=True)
+    receipts = [client.publish("mail", {"n": n, "order": 17, "country": "AT"}).json["receipt"] for n in range(12)]
+    until(lambda: stats(client)["dead"] == 12, 10, "dead letters")
+    (tmp_path / "mended.json").write_text('{"n": 0, "mended": true}')
+    environment = {**os.environ, "SLUICE_URL": f"http://127.0.0.1:{server.port}",
+                   "PATH": f"{pathlib.Path(BINARY).parent}:{os.environ['PATH']}"}
+    blocks = re.findall(r"```sh\n(.*?)```", guide, re.S)
+    assert len(blocks) == 5
+    said = []
+    for number, block in enumerate(blocks):
+        accepting.set() if number == 1 else accepting.clear()
+        if number > 1:  # what was redriven is done: another one dies
+            dead = client.publish("mail", {"n": 0, "kind": "old" if number == 3 else "new", "test": 1}).json["receipt"]
+            client.publish("mail", {"n": 0, "kind": "old", "is": "a test"})
+            until(lambda: stats(client)["ready"] + stats(client)["inFlight"] == 0, 10, "deaths")
+        for line in block.splitlines():
+            line = line.replace("localhost:8080", f"127.0.0.1:{server.port}")
+            line = line.replace("r000000000000a440", receipts[0] if number < 2 else dead)
+            done = subprocess.run(["bash", "-c", line], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, (line, done.stdout, done.stderr)
+            said.append(done.stdout)
+            time.sleep(0.3 if "redrive" in line else 0)
+    assert said[1].count("\n") == 13 and said[2].count("422") == 4 and said[3].count("\n") == 13
+    assert {seen.receipt for seen in provider.effects.values()} == set(receipts)
+    assert any(b"mended" in seen.body and seen.key.endswith("-2") for seen in provider.seen), "edited twice"
+    assert stats(client, "later")["ready"] == 2 and '"sent by a test"' in said[-1]
