@@ -182,4 +182,4 @@ def test_the_guide_says_the_truth(server, client, make_provider, tmp_path):
     assert said[1].count("\n") == 13 and said[2].count("422") == 4 and said[3].count("\n") == 13
     assert {seen.receipt for seen in provider.effects.values()} == set(receipts)
     assert any(b"mended" in seen.body and seen.key.endswith("-2") for seen in provider.seen), "edited twice"
-    assert stats(client, "later")["ready"] == 2 and '"sent by a test"' in said[-1]
+    assert stats(client, "later")["ready"] == 3 and '"sent by a test"' in said[-1]
