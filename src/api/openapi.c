@@ -54,14 +54,14 @@ static const struct {
                             "\"note\":{\"type\":\"string\",\"maxLength\":255}",
                             "\"outcome\"")},
     {"Confirmed", OBJECT("\"receipt\":" RECEIPT ",\"outcome\":" TEXT, "\"receipt\",\"outcome\"")},
-    {"Message",
-     OBJECT(MESSAGE_PROPERTIES ",\"queue\":" TEXT ",\"scheduleTime\":" TIME
-                               ",\"history\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
-                               ",\"historyForgotten\":" NUMBER ",\"etag\":" TEXT ",\"version\":" NUMBER ",\"contentType\":" TEXT
-                               ",\"orderingKey\":" TEXT ",\"traceparent\":" TEXT
-                               ",\"tracestate\":" TEXT ",\"correlationId\":" TEXT
-                               ",\"headers\":" TEXT ",\"body\":{},\"bodyBase64\":" TEXT,
-            MESSAGE_REQUIRED)},
+    {"Message", OBJECT(MESSAGE_PROPERTIES
+                       ",\"queue\":" TEXT ",\"scheduleTime\":" TIME
+                       ",\"history\":{\"type\":\"array\",\"items\":{\"type\":\"object\"}}"
+                       ",\"historyForgotten\":" NUMBER ",\"etag\":" TEXT ",\"version\":" NUMBER
+                       ",\"contentType\":" TEXT ",\"orderingKey\":" TEXT ",\"traceparent\":" TEXT
+                       ",\"tracestate\":" TEXT ",\"correlationId\":" TEXT ",\"headers\":" TEXT
+                       ",\"body\":{},\"bodyBase64\":" TEXT,
+                       MESSAGE_REQUIRED)},
     {"MessageList", LIST("messages", "Message")},
     {"Edited", OBJECT("\"id\":" RECEIPT ",\"version\":" NUMBER, "\"id\",\"version\"")},
     {"MoveInput", OBJECT("\"to\":" TEXT, "\"to\"")},

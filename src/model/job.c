@@ -87,9 +87,10 @@ static struct span job_text(const struct job *j, unsigned which) {
 
 static enum refusal check_start(const struct model *m, struct request *r, const struct queue *q) {
     const struct job_start *in = &r->in.job_start;
-    bool states_fit = in->action == JOB_REDRIVE ? in->state == MESSAGE_DEAD
-                                                : in->state != 0 && in->state < STATES_LIVE &&
-                                                      in->state != MESSAGE_IN_FLIGHT;
+    const unsigned waiting = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DELAYED) |
+                             STATE_BIT(MESSAGE_BLOCKED) | STATE_BIT(MESSAGE_DEAD);
+    unsigned may = in->action == JOB_REDRIVE ? STATE_BIT(MESSAGE_DEAD) : waiting;
+    bool states_fit = in->state < STATES_LIVE && (may & STATE_BIT(in->state)) != 0;
     if (m->jobs->running >= JOBS_RUNNING_MAX) {
         return request_refuse(r, REFUSAL_LIMIT, "64 jobs are running: wait for one, or cancel it");
     }

@@ -22,6 +22,11 @@
 
 /* ---- which ---- */
 
+/* In flight, or at a destination that will tell what became of it. */
+static bool is_under_way(const struct message *g) {
+    return g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_CONFIRMING;
+}
+
 /* The message of the request, in its queue, and not under way. */
 static enum refusal change_target(const struct model *m, struct request *r, uint32_t *ret_slot) {
     struct queues *s = m->queues;
@@ -29,9 +34,9 @@ static enum refusal change_target(const struct model *m, struct request *r, uint
     if (slot == 0 || queue_find(m, r->name) != message_at(s, slot)->queue) {
         return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such message in the queue");
     }
-    if (message_at(s, slot)->state == MESSAGE_IN_FLIGHT) {
+    if (is_under_way(message_at(s, slot))) {
         return request_refuse(r, REFUSAL_CONFLICT,
-                              "the message is in flight: its attempt must end first");
+                              "the message is under way: its attempt must end first");
     }
     *ret_slot = slot;
     return REFUSAL_NONE;
@@ -101,7 +106,7 @@ int queue_apply_edited(struct model *m, const struct applied *w, struct span pay
     struct message_payload p;
     int rc = message_payload_decode(payload, &p);
     uint32_t slot = rc == 0 ? message_find(m->queues, p.stored.id) : 0;
-    if (slot == 0 || message_at(m->queues, slot)->state == MESSAGE_IN_FLIGHT ||
+    if (slot == 0 || is_under_way(message_at(m->queues, slot)) ||
         message_at(m->queues, slot)->queue != p.queue) {
         return rc != 0 ? rc : E_CORRUPT;
     }
@@ -207,7 +212,7 @@ int queue_apply_transferred(struct model *m, const struct applied *w, struct rea
     }
     struct message *g = message_at(m->queues, slot);
     struct history_entry e = {.kind = HISTORY_MOVED, .time_ns = w->time_ns, .queue = g->queue};
-    if (g->state == MESSAGE_IN_FLIGHT || g->queue == to->index) {
+    if (is_under_way(g) || g->queue == to->index) {
         return E_CORRUPT;
     }
     dedup_message_ended(m, g->id); /* a unique key holds in the queue where it was published */
