@@ -72,8 +72,27 @@ static void freed_cells_return_last_first_and_zeroed(void **state) {
     slab_release(&s);
 }
 
+static void test_given_back_is_reusable(void **state) {
+    struct slab s;
+    uint32_t slots[10];
+    slab_init(&s, 64, 1000);
+    assert_int_equal(slab_reusable_bytes(&s), 0);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(slab_take(&s, &slots[i]), 0);
+    }
+    assert_int_equal(slab_reusable_bytes(&s), 0);
+    for (unsigned i = 0; i < 4; i++) {
+        slab_give(&s, slots[i]);
+    }
+    assert_int_equal(slab_reusable_bytes(&s), 4 * 64);
+    assert_int_equal(slab_take(&s, &slots[0]), 0);
+    assert_int_equal(slab_reusable_bytes(&s), 3 * 64);
+    slab_release(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_given_back_is_reusable),
         cmocka_unit_test(slots_start_at_one_and_never_move),
         cmocka_unit_test(stops_at_its_limit),
         cmocka_unit_test(freed_cells_return_last_first_and_zeroed),
