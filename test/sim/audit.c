@@ -112,6 +112,13 @@ static uint32_t letter_behind(struct sim *s, const struct message_info *info, bo
     return read;
 }
 
+/* Of a letter that is alive: taken, or cancelled by a client. One that was given back may have another number. */
+static void see_ticket(struct unit *u) {
+    if (u->may & UNIT_NONE)
+        u->number = 0;
+    u->may &= UNIT_FINAL | UNIT_CANCELLED;
+}
+
 static void look_at_message(struct sim *s, const struct message_info *info, unsigned queue) {
     uint32_t tag =
         letter_behind(s, info, info->id / 64 % BODY_SAMPLE == s->letters->audit % BODY_SAMPLE);
@@ -136,8 +143,8 @@ static void look_at_message(struct sim *s, const struct message_info *info, unsi
     letter_set(s, l, now);
     if (l->unit != 0 && now == MAY_DEAD)
         unit_letter_died(s, tag);
-    else if (l->unit != 0 && !l->tied) /* a ticket: taken, or cancelled by a client */
-        unit_at(s, l->unit)->may &= UNIT_FINAL | UNIT_CANCELLED;
+    else if (l->unit != 0 && !l->tied)
+        see_ticket(unit_at(s, l->unit));
 }
 
 static void look_at_queue(struct sim *s, struct audit *a, unsigned queue) {
