@@ -209,9 +209,11 @@ static void collect(struct amqp_crossing *x) {
 
 /*
  * Rights were changed somewhere: they are asked for again. What comes in the meantime, a flush at most after a
- * loop has noticed, is decided as before.
+ * loop has noticed, is decided as before. With nobody there the engine is not asked: the loop outlives it.
  */
 static void refresh_access(struct amqp_bridge *b) {
+    if (list_empty(&b->access))
+        return;
     uint64_t generation = engine_access_generation(b->engine);
     if (generation == b->access_generation)
         return;

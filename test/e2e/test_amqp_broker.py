@@ -7,7 +7,7 @@ import pika
 import pytest
 from pika.exceptions import (ChannelClosedByBroker, ConnectionClosedByBroker, NackError, ProbableAccessDeniedError,
                              ProbableAuthenticationError, UnroutableError)
-from support.server import Server, free_port
+from support.server import SLOW, Server, free_port
 
 
 @pytest.fixture(name="server", scope="module")
@@ -408,7 +408,7 @@ def test_a_consumer_that_does_not_read_costs_little_and_holds_up_nobody(server, 
     before = server.resident_bytes()
     for _ in range(1500):
         put(channel, "slow", body)
-    assert server.resident_bytes() - before < 48 << 20
+    assert server.resident_bytes() - before < (48 << 20) * SLOW  # sanitizers keep what was freed
     name = queue(channel)
     put(channel, name, b"others")
     assert get(channel, name)[2] == b"others"

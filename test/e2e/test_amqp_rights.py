@@ -1,7 +1,6 @@
 """Users made over the management API: who gets in, what they may do, and that a change reaches open connections."""
 import base64
 import json
-import statistics
 import time
 import urllib.request
 
@@ -90,15 +89,13 @@ def test_patterns_and_their_change(broker):
 def test_a_name_that_nobody_has_takes_as_long_as_a_wrong_password(broker):
     """Else time would tell who there is."""
     def seconds(user):
-        took = []
-        for _ in range(5):
-            began = time.monotonic()
-            with pytest.raises(ProbableAuthenticationError):
-                broker.connect(user, "wrong")
-            took.append(time.monotonic() - began)
-        return statistics.median(took)
-    known, unknown = seconds("ann"), seconds("nobody")
-    assert 0.6 < unknown / known < 1.7, f"{unknown:.3f} s for a name that nobody has, {known:.3f} s for one that there is"
+        began = time.monotonic()
+        with pytest.raises(ProbableAuthenticationError):
+            broker.connect(user, "wrong")
+        return time.monotonic() - began
+    # In turns, and the least of each: what else the machine does makes both longer only.
+    known, unknown = map(min, zip(*((seconds("ann"), seconds("nobody")) for _ in range(8))))
+    assert 0.5 < unknown / known < 2, f"{unknown:.3f} s for a name that nobody has, {known:.3f} s for one that there is"
 
 
 def test_guest_is_nobody_where_tokens_are_needed(tmp_path):
