@@ -132,6 +132,36 @@ static void test_no_step_twice(void **state) {
     request_release(&r);
 }
 
+/* Whoever asks for a step may name what he likes: what was touched since the job began is left alone. */
+static void test_step_names_what_was_touched(void **state) {
+    dead_letters("q", 1);
+    uint64_t id = start((struct worker_job){.action = JOB_REDRIVE});
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_MESSAGES);
+    r.name = span_text("q");
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    struct message_info m;
+    memcpy(&m, r.out_bytes.data, sizeof m);
+    request_release(&r);
+    mail.now_ns++;
+    struct stored_message content = {.version = 1, .envelope.body = span_text("mended")};
+    request_init(&r, REQUEST_MESSAGE_EDIT);
+    r.name = span_text("q");
+    r.id = m.id;
+    r.in.edit.seen = (struct message_seen){m.address, m.attempts, m.state};
+    r.in.edit.content = &content;
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&r);
+    struct job_item item = {.id = m.id};
+    request_init(&r, REQUEST_JOB_STEP);
+    r.id = id;
+    r.in.job_step = (struct job_step){.items = &item, .count = 1, .end = true};
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&r);
+    assert_int_equal(mail_get(m.id).state, MESSAGE_DEAD);
+    assert_int_equal(worker_look(&mail, "q", id).done, 0);
+}
+
 static void test_cancel(void **state) {
     dead_letters("q", 5);
     uint64_t id = start((struct worker_job){.action = JOB_REDRIVE});
@@ -236,6 +266,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_pace, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_filter_and_cursor, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_no_step_twice, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_step_names_what_was_touched, mail_setup,
+                                        mail_teardown),
         cmocka_unit_test_setup_teardown(test_cancel, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_move_into_a_full_queue, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_its_queue_goes, mail_setup, mail_teardown),
