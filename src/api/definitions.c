@@ -87,6 +87,10 @@ static bool secret_or_empty(struct span text) {
     return text.size == 0 || (text.size >= 16 && text.size <= 255);
 }
 
+static bool pointer_or_empty(struct span text) {
+    return text.size == 0 || pointer_valid(text);
+}
+
 static bool tenant_valid(struct span text) {
     return text.size >= 1 && text.size <= KEY_MAX_BYTES;
 }
@@ -461,6 +465,42 @@ static const struct field tls_fields[] = {
      .expects = "an absolute path, or an empty text", .about = "PEM file with its key."},
     FIELD_END};
 
+static const char *const batch_format_words[] = {"jsonArray", "ndjson", NULL};
+static const char *const batch_token_words[] = {"request", "message", NULL};
+static const char *const batch_match_words[] = {"index", "id", NULL};
+
+static const struct field result_fields[] = {
+    {"split", FIELD_BOOL, FIELD_AT(struct batch_def, has_results),
+     .about = "The answer has a result for each message. Else all share its status."},
+    {"pointer", FIELD_TEXT, FIELD_AT(struct batch_def, results), .valid = pointer_or_empty,
+     .expects = "a JSON pointer, or an empty text",
+     .about = "JSON pointer to the list of results in the answer. Empty: the answer is the list."},
+    {"by", FIELD_WORD, FIELD_AT(struct batch_def, match), .words = batch_match_words,
+     .about = "index: in the order of the messages; id: by what stands in both."},
+    {"id", FIELD_TEXT, FIELD_AT(struct batch_def, result_id), .valid = pointer_or_empty,
+     .expects = "a JSON pointer", .about = "Where the id stands in a result."},
+    {"messageId", FIELD_TEXT, FIELD_AT(struct batch_def, item_id), .valid = pointer_or_empty,
+     .expects = "a JSON pointer", .about = "Where it stands in the body of the message."},
+    {"status", FIELD_TEXT, FIELD_AT(struct batch_def, result_status), .valid = pointer_or_empty,
+     .expects = "a JSON pointer",
+     .about = "Where a result has its status, a number like one of HTTP. Empty: it is the result."},
+    FIELD_END};
+
+static const struct field batch_fields[] = {
+    {"maxMessages", FIELD_INTEGER, FIELD_AT(struct batch_def, max_messages),
+     .max = BATCH_MESSAGES_MAX, .about = "Most messages in one request. 0: one, as it is."},
+    {"maxBytes", FIELD_INTEGER, FIELD_AT(struct batch_def, max_bytes), .min = 1, .max = 16u << 20,
+     .about = "Most bytes of bodies in one request; a larger one goes alone."},
+    {"maxWait", FIELD_DURATION, FIELD_AT(struct batch_def, wait_ns), .max = 3600 * NS_PER_SECOND,
+     .about = "Age of the next message at which it leaves with fewer."},
+    {"format", FIELD_WORD, FIELD_AT(struct batch_def, format), .words = batch_format_words,
+     .about = "How the bodies, each of them JSON, stand in the request."},
+    {"tokenPer", FIELD_WORD, FIELD_AT(struct batch_def, token), .words = batch_token_words,
+     .about = "What rateLimits, the breaker and the retry budget count."},
+    {"results", FIELD_OBJECT, .offset = 0, .size = sizeof(struct batch_def),
+     .members = result_fields},
+    FIELD_END};
+
 static const char *const confirm_words[] = {"retry", "dead", NULL};
 
 static const struct field confirm_fields[] = {
@@ -509,6 +549,7 @@ static const struct field destination_fields[] = {
     {"healthCheck", FIELD_OBJECT, FIELD_AT(struct destination_def, check), .members = check_fields},
     {"failover", FIELD_OBJECT, FIELD_AT(struct destination_def, failover),
      .members = failover_fields},
+    {"batch", FIELD_OBJECT, FIELD_AT(struct destination_def, batch), .members = batch_fields},
     {"confirmation", FIELD_OBJECT, FIELD_AT(struct destination_def, confirm),
      .members = confirm_fields},
     {"bodyFormat", FIELD_WORD, FIELD_AT(struct destination_def, making.format),

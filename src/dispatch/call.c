@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "dispatch/address.h"
+#include "dispatch/batch.h"
 #include "dispatch/making.h"
 #include "model/destination.h"
 
@@ -59,6 +60,9 @@ static size_t on_response_bytes(char *bytes, size_t one, size_t size, void *cont
     memcpy(c->excerpt + c->excerpt_bytes, bytes, kept);
     c->excerpt_bytes += kept;
     c->received_bytes += size;
+    if (c->batch != NULL && buffer_append(&c->batch->answer, bytes, size) != 0) {
+        return 0;
+    }
     if (c->received_bytes > c->response_max_bytes) {
         c->cut = true;
         return 0; /* ends the transfer and its connection */
@@ -166,6 +170,7 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
 }
 
 void call_free(struct call *c) {
+    batch_free(c->batch);
     if (c->easy != NULL) {
         curl_easy_cleanup(c->easy);
     }
@@ -187,6 +192,8 @@ static struct call *call_take(struct dispatch *d, struct target *t) {
 
 static void call_keep(struct call *c) {
     struct target *t = c->target;
+    batch_free(c->batch);
+    c->batch = NULL;
     if (t->idle_count >= IDLE_CALLS_MAX || t->refs == 1) {
         call_free(c);
     } else {
@@ -207,15 +214,15 @@ static void call_keep(struct call *c) {
 /* ---- the way out ---- */
 
 /* Where the body is by now. E_NOT_FOUND: where it was, or nowhere. */
-static int ask_address(struct dispatch *d, struct call *c) {
+static int ask_address(struct dispatch *d, struct attempt_start *start) {
     struct request r;
     request_init(&r, REQUEST_MESSAGE_GET);
-    r.id = c->start.message;
+    r.id = start->message;
     int rc = engine_call(d->engine, &r);
     bool moved = rc == 0 && r.refusal == REFUSAL_NONE && r.out.message.address != 0 &&
-                 r.out.message.address != c->start.address;
+                 r.out.message.address != start->address;
     if (moved) {
-        c->start.address = r.out.message.address;
+        start->address = r.out.message.address;
     }
     request_release(&r);
     return moved ? 0 : rc != 0 ? rc : E_NOT_FOUND;
@@ -225,14 +232,13 @@ static int ask_address(struct dispatch *d, struct call *c) {
  * Compaction may have moved the body after the start was decided; its old place may even hold something else
  * by now. So before a body is called lost, the engine is asked where it is.
  */
-static int read_body(struct dispatch *d, struct call *c) {
-    buffer_clear(&c->record);
-    int rc =
-        engine_read_message(d->engine, c->start.message, c->start.address, &c->record, &c->stored);
-    if ((rc == E_NOT_FOUND || rc == E_CORRUPT) && ask_address(d, c) == 0) {
-        buffer_clear(&c->record);
-        rc = engine_read_message(d->engine, c->start.message, c->start.address, &c->record,
-                                 &c->stored);
+int call_read_body(struct dispatch *d, struct attempt_start *start, struct buffer *record,
+                   struct stored_message *ret) {
+    buffer_clear(record);
+    int rc = engine_read_message(d->engine, start->message, start->address, record, ret);
+    if ((rc == E_NOT_FOUND || rc == E_CORRUPT) && ask_address(d, start) == 0) {
+        buffer_clear(record);
+        rc = engine_read_message(d->engine, start->message, start->address, record, ret);
     }
     return rc;
 }
@@ -276,11 +282,16 @@ static void count_end(struct dispatch *d, const struct attempt_finish *f) {
     }
 }
 
+/* Stays as it is while the call is under way. */
+static size_t weight_of(const struct call *c) {
+    return c->batch != NULL ? c->made.size : c->record.size;
+}
+
 static void leave_under_way(struct call *c) {
     struct dispatch *d = c->owner;
     list_remove(&c->node);
     d->under_way_count--;
-    d->under_way_bytes -= c->record.size;
+    d->under_way_bytes -= weight_of(c);
 }
 
 /* It never left. */
@@ -290,6 +301,37 @@ static void end_unsent(struct dispatch *d, struct report *r, const struct attemp
     struct attempt_finish f = {.error = (uint8_t)error, .retriable = !final, .excerpt = excerpt};
     count_end(d, &f);
     report_end(&d->reports, r, start, &f);
+    batch_end_joined(d, start, &f);
+}
+
+static void end_call_unsent(struct call *c, enum attempt_error error) {
+    struct span excerpt = span_of(c->excerpt, c->excerpt_bytes);
+    if (c->batch == NULL) {
+        end_unsent(c->owner, c->report, &c->start, error, excerpt);
+        return;
+    }
+    bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
+    struct attempt_finish f = {.error = (uint8_t)error, .retriable = !final, .excerpt = excerpt};
+    count_end(c->owner, &f);
+    batch_end(c, &f);
+}
+
+/* False: it has ended, nothing of it can be sent. */
+static bool begin_batch(struct call *c) {
+    c->batch = batch_create(c->owner, &c->start, c->report);
+    if (c->batch == NULL) {
+        end_unsent(c->owner, c->report, &c->start, ATTEMPT_UNKNOWN, span_of(NULL, 0));
+        return false;
+    }
+    c->start.items = NULL;
+    c->start.item_count = 0;
+    if (c->target->def.batch.max_messages <=
+        1) { /* defined otherwise meanwhile: one by one, then */
+        batch_end(c, &(struct attempt_finish){.error = ATTEMPT_UNKNOWN, .retriable = true});
+        return false;
+    }
+    buffer_clear(&c->record);
+    return batch_make(c) > 0;
 }
 
 /* Makes the request and hands it to curl. */
@@ -307,7 +349,7 @@ static enum attempt_error send_call(struct call *c) {
 }
 
 static enum attempt_error prepare(struct dispatch *d, struct call *c) {
-    int rc = read_body(d, c);
+    int rc = c->batch != NULL ? 0 : call_read_body(d, &c->start, &c->record, &c->stored);
     if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
         return ATTEMPT_BODY_LOST;
     }
@@ -341,15 +383,20 @@ void call_launch(struct dispatch *d, struct target *t, struct report *r,
         return;
     }
     call_begin(c, r, start);
+    bool several = t->def.batch.max_messages > 1 || start->item_count > 0;
+    if (several && !begin_batch(c)) {
+        call_keep(c);
+        return;
+    }
     enum attempt_error error = prepare(d, c);
     if (error != ATTEMPT_OK) {
-        end_unsent(d, r, start, error, span_of(c->excerpt, c->excerpt_bytes));
+        end_call_unsent(c, error);
         call_keep(c);
         return;
     }
     list_append(&d->under_way, &c->node);
     d->under_way_count++;
-    d->under_way_bytes += c->record.size;
+    d->under_way_bytes += weight_of(c);
 }
 
 void call_token_known(struct target *t) {
@@ -369,7 +416,7 @@ void call_token_known(struct target *t) {
             memcpy(c->excerpt, t->token.why, c->excerpt_bytes);
         }
         if (error != ATTEMPT_OK) {
-            end_unsent(d, c->report, &c->start, error, span_of(c->excerpt, c->excerpt_bytes));
+            end_call_unsent(c, error);
             leave_under_way(c);
             call_keep(c);
         }
@@ -443,7 +490,11 @@ void call_done(struct call *c, CURLcode result) {
         f.retriable = true;
     }
     count_end(d, &f);
-    report_end(&d->reports, c->report, &c->start, &f);
+    if (c->batch != NULL) {
+        batch_end(c, &f);
+    } else {
+        report_end(&d->reports, c->report, &c->start, &f);
+    }
     leave_under_way(c);
     call_keep(c);
 }
@@ -454,7 +505,11 @@ void call_abandon(struct call *c) {
     if (!c->awaits_token) {
         transport_remove(&d->transport, c->easy);
     }
-    report_give_back(&d->reports, c->report);
+    if (c->batch != NULL) {
+        batch_abandon(c);
+    } else {
+        report_give_back(&d->reports, c->report);
+    }
     leave_under_way(c);
     atomic_fetch_add(&d->abandoned, 1);
     call_free(c);

@@ -70,7 +70,22 @@ static void add_callback(struct call *c, const char *id) {
     header_list_add_text(&c->headers, "Sluice-Confirmation", path);
 }
 
+/* Its messages have nothing in common that a header could say. */
+static void batch_headers(struct call *c) {
+    struct header_list *l = &c->headers;
+    header_list_suppress(l, "Expect");
+    header_list_add_text(l, "Content-Type",
+                         c->target->def.batch.format == BATCH_NDJSON ? "application/x-ndjson"
+                                                                     : "application/json");
+    header_list_add_text(l, "Idempotency-Key", c->key);
+    header_list_add_text(l, "Sluice-Queue", c->start.queue);
+}
+
 void call_own_headers(struct call *c, bool structured) {
+    if (c->batch != NULL) {
+        batch_headers(c);
+        return;
+    }
     struct header_list *l = &c->headers;
     const struct envelope *e = &c->stored.envelope;
     char id[18], attempt[12], scheduled[40];

@@ -7,7 +7,7 @@
  * so all ends of a turn reach the engine as one chain, and a place that became free is filled in the
  * same turn. A start that cannot be launched now stays in line: its time-out begins when it leaves.
  */
-#include "dispatch/internal.h"
+#include "dispatch/batch.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -99,7 +99,10 @@ void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size
     uint64_t lost = 0;
     pthread_mutex_lock(&d->lock);
     for (size_t i = 0; i < count; i++) {
-        lost += d->stop_wanted || !starts_put(&d->inbox, &starts[i]);
+        if (d->stop_wanted || !starts_put(&d->inbox, &starts[i])) {
+            lost += 1 + starts[i].item_count;
+            free(starts[i].items);
+        }
     }
     if (d->running) {
         uv_async_send(&d->wake);
@@ -155,6 +158,7 @@ static void launch_first(struct dispatch *d, struct report *r) {
     struct attempt_finish f = {.error = ATTEMPT_UNKNOWN, .retriable = true};
     atomic_fetch_add(&d->failed, 1);
     report_end(&d->reports, r, &start, &f);
+    batch_end_joined(d, &start, &f);
 }
 
 static bool has_room(const struct dispatch *d) {
@@ -193,10 +197,13 @@ static void tick_in(struct dispatch *d, uint64_t ms) {
 static void abandon_waiting(struct dispatch *d) {
     atomic_fetch_add(&d->abandoned, d->waiting.count);
     while (d->waiting.count > 0) {
+        free(d->waiting.items[d->waiting.first].items);
         starts_drop_first(&d->waiting);
     }
     atomic_fetch_add(&d->abandoned, d->early.turns.count);
     while (d->early.turns.count > 0) {
+        struct attempt_start *start = slab_at(&d->early.cells, heap_first(&d->early.turns)->ref);
+        free(start->items);
         early_drop_first(&d->early);
     }
 }

@@ -70,6 +70,7 @@ bool reports_pending(const struct reports *p);
 /* ---- target.c: definitions of destinations ---- */
 
 struct call;
+struct batch;
 
 struct target {
     struct dispatch *owner; /* borrows */
@@ -109,6 +110,7 @@ struct call {
     struct target *target; /* owns a reference while under way */
     CURL *easy;            /* owns */
     struct report *report; /* owns while under way */
+    struct batch *batch;   /* owns; NULL: only its own message */
     struct attempt_start start;
     uint64_t began_ns; /* monotonic */
     struct buffer record;
@@ -133,6 +135,9 @@ struct call {
 /* Takes over report and the reference; the call is under way, or has ended at once (then it is reported). */
 void call_launch(struct dispatch *d, struct target *t, struct report *r,
                  const struct attempt_start *start);
+/* The message of `start` into `record`, wherever it stands by now. E_NOT_FOUND, E_CORRUPT, E_NOMEM. */
+MUST_CHECK int call_read_body(struct dispatch *d, struct attempt_start *start,
+                              struct buffer *record, struct stored_message *ret);
 /* The transfer is over. */
 void call_done(struct call *c, CURLcode result);
 /* What every handle towards a destination must never do. */

@@ -112,14 +112,7 @@ static int text_of_value(struct call *c, const json_t *value, struct span *ret) 
     return 0;
 }
 
-/* The body is read once an attempt, and only when a place asks for it. */
-static int body_value(struct call *c, struct span pointer, struct span *ret) {
-    struct span body = c->stored.envelope.body;
-    if (c->json == NULL) {
-        c->json =
-            json_loadb((const char *)body.data, body.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
-    }
-    const json_t *value = c->json;
+const json_t *making_at_pointer(const json_t *value, struct span pointer) {
     const char *at = (const char *)pointer.data, *end = at + pointer.size;
     while (value != NULL && at < end) {
         const char *next = memchr(at + 1, '/', (size_t)(end - at - 1));
@@ -127,6 +120,17 @@ static int body_value(struct call *c, struct span pointer, struct span *ret) {
         value = step(value, at + 1, (size_t)(next - at - 1));
         at = next;
     }
+    return value;
+}
+
+/* The body is read once an attempt, and only when a place asks for it. */
+static int body_value(struct call *c, struct span pointer, struct span *ret) {
+    struct span body = c->stored.envelope.body;
+    if (c->json == NULL) {
+        c->json =
+            json_loadb((const char *)body.data, body.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    }
+    const json_t *value = making_at_pointer(c->json, pointer);
     return value == NULL ? E_NOT_FOUND : text_of_value(c, value, ret);
 }
 
@@ -282,7 +286,7 @@ enum attempt_error making_make(struct call *c) {
     if (url == NULL) {
         return ATTEMPT_UNKNOWN; /* defined away since it was chosen: another is, next time */
     }
-    c->body = c->stored.envelope.body;
+    c->body = c->batch != NULL ? buffer_span(&c->made) : c->stored.envelope.body;
     header_list_clear(&c->headers);
     call_own_headers(c, m->format == FORMAT_EVENT_STRUCTURED);
     int rc = set_url(c, url);
@@ -298,6 +302,8 @@ enum attempt_error making_make(struct call *c) {
         header_list_add_text(&c->headers, "Authorization", c->target->token.value);
     }
     sign_request(&c->headers, m->signing_keys, c->key, clock_real_ns() / NS_PER_SECOND, c->body);
-    call_message_headers(c);
+    if (c->batch == NULL) {
+        call_message_headers(c);
+    }
     return c->headers.failed == 0 ? ATTEMPT_OK : ATTEMPT_PROTOCOL;
 }

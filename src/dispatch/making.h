@@ -14,4 +14,7 @@ void making_look(struct target *t);
 /* Sets URL, method, headers and body of the call's handle. ATTEMPT_OK, or why it cannot be. */
 enum attempt_error making_make(struct call *c);
 
+/* NULL: nothing stands there, or `value` is NULL. "": the value itself. */
+const json_t *making_at_pointer(const json_t *value, struct span pointer);
+
 #endif

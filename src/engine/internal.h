@@ -173,6 +173,8 @@ void held_release(struct held *h);
 void replies_hold(struct engine *e, struct engine_request *first, struct engine_request *last);
 MUST_CHECK int replies_hold_start(struct engine *e, const struct attempt_start *start,
                                   uint64_t wait_position);
+/* It goes with the start of its lead. E_NOMEM. */
+MUST_CHECK int replies_join_start(struct engine *e, const struct attempt_start *start);
 /* Takes it over. */
 void replies_hold_batch(struct engine *e, struct delivery_batch *b);
 void replies_release(struct engine *e, uint64_t durable_position);

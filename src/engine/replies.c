@@ -38,6 +38,10 @@ int held_init(struct held *h) {
 void held_release(struct held *h) {
     if (h->starts == NULL)
         return;
+    for (; h->starts_count > 0; h->starts_count--) {
+        free(h->starts[h->starts_first].start.items);
+        h->starts_first = (h->starts_first + 1) % h->starts_capacity;
+    }
     free(h->starts);
     delivery_batch_free(h->batches);
     pthread_mutex_destroy(&h->lock);
@@ -226,6 +230,38 @@ int replies_hold_start(struct engine *e, const struct attempt_start *start,
     if (error == 0) {
         uint32_t at = (h->starts_first + h->starts_count++) % h->starts_capacity;
         h->starts[at] = (struct held_start){.wait_position = wait_position, .start = *start};
+    }
+    pthread_mutex_unlock(&h->lock);
+    return error;
+}
+
+/* Room for one more grows by doubling, from the powers of two. */
+static int add_item(struct attempt_start *lead, const struct attempt_start *start) {
+    uint32_t n = lead->item_count;
+    if ((n & (n - 1)) == 0) {
+        struct attempt_item *items =
+            realloc(lead->items, (n == 0 ? 1 : 2 * (size_t)n) * sizeof *items);
+        if (items == NULL) {
+            return E_NOMEM;
+        }
+        lead->items = items;
+    }
+    lead->items[lead->item_count++] = (struct attempt_item){
+        .message = start->message, .address = start->address, .attempt = start->attempt};
+    return 0;
+}
+
+/* The one that it joins was held by the same record, so it is still there. */
+int replies_join_start(struct engine *e, const struct attempt_start *start) {
+    struct held *h = &e->held;
+    int error = E_NOT_FOUND;
+    pthread_mutex_lock(&h->lock);
+    for (uint32_t n = h->starts_count; n > 0 && error == E_NOT_FOUND; n--) {
+        struct attempt_start *lead =
+            &h->starts[(h->starts_first + n - 1) % h->starts_capacity].start;
+        if (lead->message == start->lead) {
+            error = add_item(lead, start);
+        }
     }
     pthread_mutex_unlock(&h->lock);
     return error;

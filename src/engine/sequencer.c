@@ -326,7 +326,8 @@ static bool next_start(struct engine *e, struct decision *d) {
     if (start.message == 0)
         return true; /* a retry was put off: nothing to send */
     start.decided_ns = e->timekeeper.monotonic_ns;
-    int error = replies_hold_start(e, &start, d->position);
+    int error = start.lead != 0 ? replies_join_start(e, &start)
+                                : replies_hold_start(e, &start, d->position);
     if (error != 0)
         d->failed = true;
     return true;

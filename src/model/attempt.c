@@ -19,6 +19,7 @@
  *       12     4  attempt, from 1            2     1  error (enum attempt_error)
  *       16     4  endpoint id, 0: none       3     1  flags; 1: closes the destination, 2: pauses it
  *       20     4  home: the queue's own      4     8  message
+ *    v3 24     8  lead: the message whose request it shares, 0: none; 32  1  1: its token, too
  *                                           12     4  attempt
  *                                           16     2  status, 0: no response
  *                                           18     4  duration in us, at most 2^32-1
@@ -177,13 +178,15 @@ static void emit_deferred(struct decision *d, const struct destination *t,
 
 static void emit_started(struct decision *d, const struct destination *t,
                          const struct destination *home, const struct message_view *v,
-                         uint32_t endpoint) {
-    size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 2);
+                         uint32_t endpoint, uint64_t lead, bool shares_token) {
+    size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 3);
     decision_put_u32(d, t->index);
     decision_put_u64(d, v->id);
     decision_put_u32(d, v->attempts + 1);
     decision_put_u32(d, endpoint);
     decision_put_u32(d, home->index);
+    decision_put_u64(d, lead);
+    decision_put_u8(d, shares_token);
     decision_end(d, begun);
 }
 
@@ -202,12 +205,40 @@ static void decide_to(const struct model *m, struct decision *d, const struct de
         endpoint = balance_choose(&t->endpoints, &t->def.balance, key, d->now_ns, d->random);
         assert(endpoint != 0); /* P5: the gate saw one that is in */
     }
-    emit_started(d, t, home, v, endpoint);
+    emit_started(d, t, home, v, endpoint, 0, false);
     describe_start(m, t, v, endpoint, ret_start);
+}
+
+/* One more message in the request that was decided last, in this very record. */
+static bool decide_join(const struct model *m, struct decision *d,
+                        struct attempt_start *ret_start) {
+    const struct batch_open *b = &m->destinations->batch;
+    const struct destination *t =
+        b->position == d->position && b->left > 0 ? destination_at(m, b->destination) : NULL;
+    const struct destination *home = t == NULL ? NULL : destination_at(m, b->home);
+    struct message_view v;
+    if (home == NULL || !queue_peek(m, b->queue, &v) || v.body_bytes > b->left_bytes) {
+        return false;
+    }
+    bool shares = t->def.batch.token == BATCH_TOKEN_REQUEST;
+    uint64_t ahead_ns;
+    bool gated = !shares && (destination_wait_ns(t, d->now_ns) != 0 ||
+                             destination_turn_ns(m, t, b->queue, d->now_ns, &ahead_ns) != 0 ||
+                             pace_wait_ns(queue_pace_view(m, b->queue), d->now_ns) != 0);
+    if (gated || (is_retry(&v) && !budget_allows(&t->budget, &t->def.budget, d->now_ns))) {
+        return false;
+    }
+    emit_started(d, t, home, &v, b->endpoint, b->lead, shares);
+    describe_start(m, t, &v, b->endpoint, ret_start);
+    ret_start->lead = b->lead;
+    return true;
 }
 
 bool destination_decide_start(const struct model *m, struct decision *d,
                               struct attempt_start *ret_start) {
+    if (decide_join(m, d, ret_start)) {
+        return true;
+    }
     const struct list *active = &m->destinations->active;
     for (struct list_node *n = list_first(active); n != NULL; n = list_next(active, n)) {
         const struct destination *home = CONTAINER_OF(n, struct destination, active);
@@ -242,6 +273,8 @@ static int read_started(struct reader *in, uint16_t version, struct attempt *ret
     ret->attempt = reader_u32(in);
     ret->endpoint = version >= 2 ? reader_u32(in) : 0;
     ret->home = version >= 2 ? reader_u32(in) : 0;
+    ret->lead = version >= 3 ? reader_u64(in) : 0;
+    ret->shares_token = version >= 3 && reader_u8(in) == 1;
     return reader_done(in) ? 0 : E_CORRUPT;
 }
 
@@ -264,6 +297,30 @@ static void take_tokens(struct model *m, struct destination *t, struct destinati
     balance_started(&t->endpoints, &t->def.balance, a->endpoint, destination_key(m, t, v), now_ns);
 }
 
+/* Only the request that was started just before, by the same record. */
+static bool may_share(const struct model *m, const struct attempt *a, uint32_t queue) {
+    const struct batch_open *b = &m->destinations->batch;
+    return a->lead != 0 && b->lead == a->lead && b->left > 0 && b->queue == queue &&
+           b->destination == a->destination && attempt_find(m->destinations, a->lead) != NULL;
+}
+
+static void note_batch(struct destinations *s, const struct destination *t, uint64_t position,
+                       const struct attempt *a, const struct message_view *v) {
+    struct batch_open *b = &s->batch;
+    if (a->lead == 0) {
+        *b = (struct batch_open){.position = position,
+                                 .lead = a->message,
+                                 .destination = a->destination,
+                                 .home = a->home,
+                                 .queue = v->queue,
+                                 .endpoint = a->endpoint,
+                                 .left = t->def.batch.max_messages,
+                                 .left_bytes = t->def.batch.max_bytes};
+    }
+    b->left -= b->left > 0;
+    b->left_bytes -= v->body_bytes < b->left_bytes ? v->body_bytes : b->left_bytes;
+}
+
 int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
                           struct reader *in) {
     struct attempt values;
@@ -271,15 +328,23 @@ int attempt_apply_started(struct model *m, const struct applied *w, uint16_t ver
     struct destination *t = destination_at(m, values.destination);
     struct destination *home = values.home != 0 ? destination_at(m, values.home) : t;
     struct message_view view;
-    if (rc != 0 || t == NULL || home == NULL || !queue_message_view(m, values.message, &view) ||
-        limits_wait_ns(&t->limits, w->time_ns) != 0 ||
-        pace_wait_ns(queue_pace_view(m, view.queue), w->time_ns) != 0 ||
-        breaker_wait_ns(&t->breaker, w->time_ns) != 0) {
+    if (rc != 0 || t == NULL || home == NULL || !queue_message_view(m, values.message, &view)) {
+        return E_CORRUPT;
+    }
+    if (values.shares_token ? !may_share(m, &values, view.queue)
+                            : limits_wait_ns(&t->limits, w->time_ns) != 0 ||
+                                  pace_wait_ns(queue_pace_view(m, view.queue), w->time_ns) != 0 ||
+                                  breaker_wait_ns(&t->breaker, w->time_ns) != 0) {
         return E_CORRUPT;
     }
     values.started_ns = w->time_ns;
     values.timeout_ns = timeout_of(m, t, view.queue);
-    take_tokens(m, t, home, &view, &values);
+    if (values.shares_token) {
+        t->started++;
+    } else {
+        take_tokens(m, t, home, &view, &values);
+    }
+    note_batch(m->destinations, t, w->position, &values, &view);
     rc = attempt_add(m->destinations, &values);
     if (rc == 0) {
         rc = queue_message_take(m, w, values.message, values.attempt);
@@ -463,7 +528,9 @@ static void emit_end(const struct model *m, struct decision *d, const struct att
     if (ends && (v->tie.campaign != 0 || v->tie.stock != 0)) {
         campaign_emit_settlement(m, d, f->message, &v->tie, f->verdict == VERDICT_DONE);
     }
-    decide_return(m, d, a, f);
+    if (!a->shares_token) {
+        decide_return(m, d, a, f);
+    }
     if (ends) {
         tell_outcome(m, d, v, in, f);
     }
@@ -644,18 +711,20 @@ int attempt_apply_finished(struct model *m, const struct applied *w, struct read
     }
     uint64_t end_ns = f.verdict == VERDICT_UNKNOWN ? f.at_ns : w->time_ns;
     struct message_view view;
-    if (is_in_flight(m, f.message, &view)) {
+    if (!a->shares_token && is_in_flight(m, f.message, &view)) {
         if (queue_pace_view(m, view.queue)->in_flight == 0) {
             return E_CORRUPT; /* of a snapshot that counted it out */
         }
         pace_end(queue_pace(m, view.queue), end_ns);
         destination_ready_ended(m, view.queue, w->time_ns);
     }
-    if (a->home != 0) {
+    if (a->home != 0 && !a->shares_token) {
         ramp_end(&t->ramp, end_ns); /* of unknown outcome: it may be under way until then */
         learn(t, destination_at(m, a->home), a, &f, w->time_ns);
     }
-    limits_end(&t->limits, end_ns);
+    if (!a->shares_token) {
+        limits_end(&t->limits, end_ns);
+    }
     apply_effects(t, &f);
     rc = is_in_flight(m, f.message, &view) ? tell_history(m, w, a, &f) : 0;
     enum confirm_outcome confirmed = (enum confirm_outcome)a->confirmed;

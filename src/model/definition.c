@@ -258,6 +258,17 @@ static const struct field destination_fields[] = {
     ENUM_SINCE(2, destination_def, confirm.at_deadline, CONFIRM_DEADLINE_DEAD),
     BOOL_SINCE(2, destination_def, confirm.holds_place),
     TEXT_SINCE(2, destination_def, confirm.secret, ""),
+    U32_SINCE(2, destination_def, batch.max_messages),
+    U32_SINCE(2, destination_def, batch.max_bytes),
+    U64_SINCE(2, destination_def, batch.wait_ns),
+    ENUM_SINCE(2, destination_def, batch.format, BATCH_NDJSON),
+    ENUM_SINCE(2, destination_def, batch.token, BATCH_TOKEN_MESSAGE),
+    BOOL_SINCE(2, destination_def, batch.has_results),
+    TEXT_SINCE(2, destination_def, batch.results, ""),
+    ENUM_SINCE(2, destination_def, batch.match, BATCH_BY_ID),
+    TEXT_SINCE(2, destination_def, batch.result_id, "/id"),
+    TEXT_SINCE(2, destination_def, batch.item_id, "/id"),
+    TEXT_SINCE(2, destination_def, batch.result_status, "/status"),
 };
 static const struct table destination_table = TABLE(2, destination_fields);
 
@@ -574,6 +585,7 @@ int destination_def_init(struct destination_def *d) {
                     .eject_ns = 30 * NS_PER_SECOND,
                     .eject_max_percent = 50},
         .confirm = {.deadline_ns = 600 * NS_PER_SECOND},
+        .batch = {.max_bytes = 1u << 20, .wait_ns = 10 * NS_PER_MS},
         .check = {.interval_ns = 10 * NS_PER_SECOND,
                   .timeout_ns = 2 * NS_PER_SECOND,
                   .rise = 2,

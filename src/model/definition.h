@@ -210,6 +210,24 @@ struct confirm_def {
     char *secret;     /* of the signed callback; empty: there is none */
 };
 
+/* Several messages of a queue in one request: see docs/guide/queues.md. */
+#define BATCH_MESSAGES_MAX 200u
+enum batch_format { BATCH_JSON_ARRAY = 0, BATCH_NDJSON = 1 };
+enum batch_token { BATCH_TOKEN_REQUEST = 0, BATCH_TOKEN_MESSAGE = 1 };
+enum batch_match { BATCH_BY_INDEX = 0, BATCH_BY_ID = 1 };
+struct batch_def {
+    uint32_t max_messages; /* 0: none */
+    uint32_t max_bytes;    /* 1 MiB of bodies */
+    uint64_t wait_ns;      /* 10 ms: how old the next message is when it leaves with fewer */
+    enum batch_format format;
+    enum batch_token token;
+    bool has_results; /* else all share the answer's status */
+    char *results;    /* JSON pointer to the list of results in the answer */
+    enum batch_match match;
+    char *result_id, *item_id; /* pointers into a result and into a message's body */
+    char *result_status;       /* into a result */
+};
+
 struct destination_def {
     char *name;
     char *url;     /* http:// or https://; empty with endpoints; may have places behind the host */
@@ -234,6 +252,7 @@ struct destination_def {
     struct failover_def failover;
     struct making_def making;
     struct confirm_def confirm;
+    struct batch_def batch;
 };
 
 /* One item of a list, at *item, which is zeroed. E_NOMEM. */

@@ -593,5 +593,5 @@ const struct module destination_module = {
     .load = destination_load,
     .check = destination_check,
     .memory_bytes = memory_bytes,
-    .section_version = 3,
+    .section_version = 4,
 };

@@ -183,15 +183,27 @@ void destination_ready_ended(struct model *m, uint32_t queue, uint64_t now_ns) {
     }
 }
 
+/* A request for several waits until it is full, or the message that leaves next has waited enough. */
+static uint64_t batch_wait_ns(const struct model *m, const struct destination *t,
+                              const struct message_view *next, uint64_t now_ns) {
+    const struct batch_def *b = &t->def.batch;
+    if (b->max_messages <= 1 || queue_ready_count(m, next->queue) >= b->max_messages ||
+        queue_ready_bytes(m, next->queue) >= b->max_bytes) {
+        return 0;
+    }
+    uint64_t at_ns = next->accepted_ns_hint + b->wait_ns;
+    return at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
 /* 0: `queue` can send now, its next message in ret_view. Else ns to wait, UINT64_MAX: for something else. */
-static uint64_t queue_wait_ns(const struct model *m, uint32_t queue, uint64_t now_ns,
-                              struct message_view *ret_view) {
+static uint64_t queue_wait_ns(const struct model *m, const struct destination *t, uint32_t queue,
+                              uint64_t now_ns, struct message_view *ret_view) {
     const struct pace *pace = queue_pace_view(m, queue);
     uint64_t wait_ns = pace != NULL ? pace_wait_ns(pace, now_ns) : 0;
     if (wait_ns != 0) {
         return wait_ns;
     }
-    return queue_peek(m, queue, ret_view) ? 0 : UINT64_MAX;
+    return queue_peek(m, queue, ret_view) ? batch_wait_ns(m, t, ret_view, now_ns) : UINT64_MAX;
 }
 
 /* Parked queues whose time has come, the first one that can send. */
@@ -208,7 +220,7 @@ static uint32_t pick_parked(const struct model *m, const struct destination *t, 
     for (uint32_t i = 1; i <= t->parked.count; i++) {
         const struct heap_entry *e = &t->parked.entries[i];
         uint64_t wait_ns =
-            e->due_ns > now_ns ? e->due_ns - now_ns : queue_wait_ns(m, e->ref, now_ns, ret_view);
+            e->due_ns > now_ns ? e->due_ns - now_ns : queue_wait_ns(m, t, e->ref, now_ns, ret_view);
         if (wait_ns == 0) {
             return e->ref;
         }
@@ -221,13 +233,14 @@ static uint32_t pick_parked(const struct model *m, const struct destination *t, 
 
 struct asked {
     const struct model *m;
+    const struct destination *t;
     uint64_t now_ns, next_ns;
     struct message_view *view;
 };
 
 static bool can_send(void *arg, uint32_t queue) {
     struct asked *a = arg;
-    uint64_t wait_ns = queue_wait_ns(a->m, queue, a->now_ns, a->view);
+    uint64_t wait_ns = queue_wait_ns(a->m, a->t, queue, a->now_ns, a->view);
     if (wait_ns != 0 && wait_ns != UINT64_MAX && a->now_ns + wait_ns < a->next_ns) {
         a->next_ns = a->now_ns + wait_ns;
     }
@@ -237,7 +250,7 @@ static bool can_send(void *arg, uint32_t queue) {
 /* Parked queues whose time has come join the lanes at the next turn; they are asked if nobody there can send. */
 uint32_t destination_pick(const struct model *m, const struct destination *t, uint64_t now_ns,
                           struct message_view *ret_view, uint64_t *ret_next_ns) {
-    struct asked a = {m, now_ns, UINT64_MAX, ret_view};
+    struct asked a = {m, t, now_ns, UINT64_MAX, ret_view};
     uint32_t slot = lanes_pick(&t->lanes, can_send, &a);
     uint32_t queue = slot != 0 ? m->destinations->lanes[slot].ref : 0;
     if (queue == 0) {

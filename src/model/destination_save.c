@@ -13,7 +13,7 @@
  *      u32 attempts under way, for each, oldest first:
  *          u64 message, u32 attempt, u32 destination, u64 started, u64 timeout
  *          version 2: u32 home, u32 endpoint, u32 breaker probe, u32 failover probe
- *          version 3: u8 holds its place while it is confirming, u8 what was told before its end, key: the note
+ *          version 3: (since 4: u64 lead, u8 shares its token), u8 holds its place while it is confirming, u8 what was told before its end, key: the note
  *      version 3: the same of those that have ended and whose message is confirming
  *
  * The rings of ready queues are not saved: load tells the queues that their destination is there, and they
@@ -78,6 +78,8 @@ static void save_attempt(struct saver *s, const struct attempt *a) {
     save_u32(s, a->endpoint);
     save_u32(s, a->breaker_probe);
     save_u32(s, a->failover_probe);
+    save_u64(s, a->lead);
+    save_u8(s, a->shares_token);
     save_u8(s, a->holds_place);
     save_u8(s, a->confirmed);
     save_key(s, key_text_span(&a->note));
@@ -197,6 +199,10 @@ static int load_attempts(struct model *m, struct reader *in, bool confirming) {
             a.failover_probe = reader_u32(in);
         }
         if (m->section_version >= 3) {
+            if (m->section_version >= 4) {
+                a.lead = reader_u64(in);
+                a.shares_token = reader_u8(in) == 1;
+            }
             a.holds_place = reader_u8(in) == 1;
             a.confirmed = reader_u8(in);
             note = reader_key(in);
@@ -206,18 +212,28 @@ static int load_attempts(struct model *m, struct reader *in, bool confirming) {
     return rc;
 }
 
+static uint32_t count_sharing(const struct destinations *all) {
+    uint32_t count = 0;
+    for (struct list_node *n = list_first(&all->started); n != NULL;
+         n = list_next(&all->started, n)) {
+        count += CONTAINER_OF(n, struct attempt, node)->shares_token;
+    }
+    return count;
+}
+
 static uint32_t count_attempts(const struct destinations *all, uint32_t destination) {
     uint32_t count = 0;
     for (struct list_node *n = list_first(&all->started); n != NULL;
          n = list_next(&all->started, n)) {
-        count += CONTAINER_OF(n, struct attempt, node)->destination == destination;
+        const struct attempt *a = CONTAINER_OF(n, struct attempt, node);
+        count += a->destination == destination && !a->shares_token;
     }
     return count;
 }
 
 /* P2: what the limits count is under way. Few destinations have anything under way. */
 static bool attempts_fit(const struct destinations *all) {
-    uint64_t in_flight = 0;
+    uint64_t in_flight = count_sharing(all);
     for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
         const struct destination *t = roster_at(&all->roster, i);
         uint32_t here = limits_in_flight(&t->limits);
@@ -269,7 +285,7 @@ static uint32_t count_held(const struct model *m) {
 void destination_check(const struct model *m) {
     const struct destinations *all = m->destinations;
     roster_check(&all->roster);
-    uint32_t in_flight = count_held(m);
+    uint32_t in_flight = count_held(m) + count_sharing(all);
     for (uint32_t i = roster_after(&all->roster, 0); i != 0; i = roster_after(&all->roster, i)) {
         const struct destination *t = destination_at(m, i);
         assert(t->index == i && strcmp(t->name, t->def.name) == 0);

@@ -68,6 +68,15 @@ struct ready_node {
     enum ready_place place;
 };
 
+/* A request that more messages may join, as long as the record is the same. */
+struct batch_open {
+    uint64_t position; /* of that record */
+    uint64_t lead;     /* message */
+    uint32_t destination, home, queue, endpoint;
+    uint32_t left;       /* messages */
+    uint64_t left_bytes; /* of bodies */
+};
+
 /* Stands in the log. */
 enum verdict {
     VERDICT_DONE = 1,
@@ -90,6 +99,8 @@ struct attempt {
     uint32_t endpoint;    /* id, 0: none */
     uint32_t breaker_probe; /* what breaker_end and failover_end are to get back */
     uint32_t failover_probe;
+    uint64_t lead;        /* message with which it shares its request; 0: it has its own */
+    bool shares_token;    /* that one's token is its own */
     bool confirming;      /* it has ended */
     bool holds_place;     /* and counts as under way for the concurrency */
     uint8_t confirmed;    /* enum confirm_outcome that was told before its end */
@@ -105,9 +116,10 @@ struct destinations {
     struct lane *lanes;       /* owns; as many, by the same slot */
     uint32_t ready_slots;
     struct slab attempt_cells;
-    struct map attempts;    /* by message */
-    struct list started;    /* struct attempt, oldest first */
-    struct list confirming; /* the same, those that have ended and are not settled */
+    struct map attempts;     /* by message */
+    struct batch_open batch; /* of the record that is being applied; no part of a snapshot */
+    struct list started;     /* struct attempt, oldest first */
+    struct list confirming;  /* the same, those that have ended and are not settled */
 };
 
 static inline struct destination *destination_at(const struct model *m, uint32_t index) {

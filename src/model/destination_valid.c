@@ -311,6 +311,24 @@ static const char *guards_problem(const struct destination_def *def, const char 
     return NULL;
 }
 
+/* Templates and events are about one message. */
+static const char *batch_problem(const struct destination_def *def, const char **ret_pointer) {
+    *ret_pointer = "/batch/maxMessages";
+    if (def->batch.max_messages > BATCH_MESSAGES_MAX) {
+        return "may be at most 200";
+    }
+    *ret_pointer = "/batch";
+    bool places = template_has_places(def->url) || template_has_places(def->method) ||
+                  template_has_places(def->headers);
+    for (uint32_t i = 0; i < def->endpoints.count; i++) {
+        places = places || template_has_places(def->endpoints.items[i].url);
+    }
+    if (def->batch.max_messages > 1 && (places || def->making.format != FORMAT_AS_RECEIVED)) {
+        return "goes with neither places in url, method or headers nor bodyFormat";
+    }
+    return NULL;
+}
+
 const char *destination_def_problem(const struct destination_def *def, const char **ret_pointer) {
     const char *problem;
     *ret_pointer = "/name";
@@ -340,7 +358,8 @@ const char *destination_def_problem(const struct destination_def *def, const cha
     if (def->max_response_bytes > RESPONSE_MAX) {
         return "may be at most 64 MiB";
     }
-    if ((problem = making_problem(def, ret_pointer)) != NULL) {
+    if ((problem = batch_problem(def, ret_pointer)) != NULL ||
+        (problem = making_problem(def, ret_pointer)) != NULL) {
         return problem;
     }
     if ((problem = times_problem(def, ret_pointer)) != NULL) {

@@ -76,6 +76,8 @@ uint32_t queue_count_naming(const struct model *m, const char *destination);
 uint64_t queue_reusable_bytes(const struct model *m);
 /* Messages that are ready now, for the numbers of a destination. */
 uint64_t queue_ready_count(const struct model *m, uint32_t queue);
+/* Of their bodies. */
+uint64_t queue_ready_bytes(const struct model *m, uint32_t queue);
 /* The queue's own pace, to be asked and told beside the destination's. */
 struct pace *queue_pace(struct model *m, uint32_t queue);
 /* It is the only one that names its destination, without tenants, and what is ready is of one priority. */

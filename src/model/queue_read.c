@@ -140,6 +140,11 @@ uint32_t queue_storied_count(const struct model *m) {
     return m->queues->storied;
 }
 
+uint64_t queue_ready_bytes(const struct model *m, uint32_t queue) {
+    const struct queue *q = queue_at(m->queues, queue);
+    return q == NULL ? 0 : q->ready_bytes;
+}
+
 uint64_t queue_ready_count(const struct model *m, uint32_t queue) {
     const struct queue *q = queue_at(m->queues, queue);
     return q == NULL ? 0 : q->counts[MESSAGE_READY];

@@ -261,6 +261,12 @@ const char *attempt_error_name(enum attempt_error e);
  * Everything that dispatch needs to make one attempt; made by model_decide_start. message 0: something else
  * was decided (a retry was put off), and nothing is to be sent.
  */
+/* One more message in the request of another one's attempt. */
+struct attempt_item {
+    uint64_t message, address;
+    uint32_t attempt;
+};
+
 struct attempt_start {
     uint64_t message;
     uint64_t address;            /* where its body is */
@@ -273,6 +279,9 @@ struct attempt_start {
     uint64_t scheduled_ns;
     uint64_t ahead_ns;   /* so long after the decision is its turn: it must not leave before */
     uint64_t decided_ns; /* monotonic; the engine's */
+    uint64_t lead; /* not 0: it joins the request of this message, which was decided before it */
+    struct attempt_item *items; /* owned by whoever has the start: those that joined; NULL: none */
+    uint32_t item_count;
     char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 

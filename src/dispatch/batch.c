@@ -1,0 +1,249 @@
+#include "dispatch/batch.h"
+
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "dispatch/making.h"
+#include "model/destination.h"
+
+struct batch *batch_create(struct dispatch *d, const struct attempt_start *start,
+                           struct report *first) {
+    struct batch *b = calloc(1, sizeof *b);
+    uint32_t count = 1 + start->item_count;
+    if (b == NULL || (b->items = calloc(count, sizeof *b->items)) == NULL) {
+        free(b);
+        return NULL;
+    }
+    buffer_init(&b->answer, RECORD_MAX_BYTES);
+    b->count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct batch_item *item = &b->items[i];
+        buffer_init(&item->record, RECORD_MAX_BYTES);
+        item->start = *start;
+        item->start.items = NULL;
+        item->start.item_count = 0;
+        if (i > 0) {
+            item->start.message = start->items[i - 1].message;
+            item->start.address = start->items[i - 1].address;
+            item->start.attempt = start->items[i - 1].attempt;
+        }
+        item->report = i == 0 ? first : report_take(&d->reports);
+        if (item->report == NULL) {
+            atomic_fetch_add(&d->abandoned,
+                             1); /* no memory: of unknown outcome at the next start */
+        }
+    }
+    free(start->items);
+    return b;
+}
+
+void batch_free(struct batch *b) {
+    if (b == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < b->count; i++) {
+        buffer_release(&b->items[i].record);
+    }
+    buffer_release(&b->answer);
+    free(b->items);
+    free(b);
+}
+
+void batch_end_joined(struct dispatch *d, const struct attempt_start *start,
+                      const struct attempt_finish *f) {
+    for (uint32_t i = 0; i < start->item_count; i++) {
+        struct report *r = report_take(&d->reports);
+        struct attempt_start own = *start;
+        own.message = start->items[i].message;
+        own.attempt = start->items[i].attempt;
+        if (r == NULL) {
+            atomic_fetch_add(&d->abandoned, 1);
+        } else {
+            report_end(&d->reports, r, &own, f);
+        }
+    }
+    free(start->items);
+}
+
+static void end_item(struct call *c, struct batch_item *item, const struct attempt_finish *f) {
+    struct attempt_finish own = *f;
+    own.ordering_key = item->stored.envelope.ordering_key;
+    own.correlation_id = item->stored.envelope.correlation_id;
+    own.retry = item->stored.envelope.retry;
+    report_end(&c->owner->reports, item->report, &item->start, &own);
+    item->report = NULL;
+}
+
+/* ---- the way out ---- */
+
+static enum attempt_error read_item(struct call *c, struct batch_item *item, const char **why) {
+    int rc = call_read_body(c->owner, &item->start, &item->record, &item->stored);
+    if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
+        return ATTEMPT_BODY_LOST;
+    }
+    if (rc != 0) {
+        return ATTEMPT_UNKNOWN;
+    }
+    struct span body = item->stored.envelope.body;
+    json_t *json = json_loadb((const char *)body.data, body.size, JSON_DECODE_ANY, NULL);
+    if (json == NULL) {
+        *why = "the body is no JSON, so it cannot stand in a batch";
+        return ATTEMPT_NOT_MADE;
+    }
+    json_decref(json);
+    return ATTEMPT_OK;
+}
+
+/* Line ends between its tokens become blanks: inside of texts JSON has none. */
+static int put_body(struct buffer *out, struct span body, bool in_line) {
+    int rc = buffer_append(out, body.data, body.size);
+    for (size_t i = out->size - body.size; rc == 0 && in_line && i < out->size; i++) {
+        uint8_t *at = out->data + i;
+        *at = *at == '\n' || *at == '\r' ? ' ' : *at;
+    }
+    return rc;
+}
+
+static int put_item(struct call *c, const struct batch_item *item, uint32_t n) {
+    bool lines = c->target->def.batch.format == BATCH_NDJSON;
+    int rc = lines ? 0 : buffer_append_text(&c->made, n == 0 ? "[" : ",");
+    rc = rc != 0 ? rc : put_body(&c->made, item->stored.envelope.body, lines);
+    return rc != 0 || !lines ? rc : buffer_append_text(&c->made, "\n");
+}
+
+static void make_key(struct call *c, uint64_t folder) {
+    crypto_generichash_state state;
+    uint8_t print[16];
+    crypto_generichash_init(&state, NULL, 0, sizeof print);
+    crypto_generichash_update(&state, (const uint8_t *)&folder, sizeof folder);
+    for (uint32_t i = 0; i < c->batch->count; i++) {
+        const struct batch_item *item = &c->batch->items[i];
+        if (item->report != NULL) {
+            crypto_generichash_update(&state, (const uint8_t *)&item->start.message, 8);
+        }
+    }
+    crypto_generichash_final(&state, print, sizeof print);
+    c->key[0] = 'b';
+    sodium_bin2hex(c->key + 1, sizeof c->key - 1, print, sizeof print);
+}
+
+uint32_t batch_make(struct call *c) {
+    uint32_t n = 0;
+    int rc = 0;
+    buffer_clear(&c->made);
+    for (uint32_t i = 0; i < c->batch->count; i++) {
+        struct batch_item *item = &c->batch->items[i];
+        const char *why = "";
+        enum attempt_error error = item->report == NULL ? ATTEMPT_OK : read_item(c, item, &why);
+        if (item->report != NULL && error == ATTEMPT_OK) {
+            rc = rc != 0 ? rc : put_item(c, item, n++);
+        } else if (item->report != NULL) {
+            bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
+            end_item(c, item,
+                     &(struct attempt_finish){
+                         .error = (uint8_t)error, .retriable = !final, .excerpt = span_text(why)});
+        }
+    }
+    if (n > 0 && c->target->def.batch.format == BATCH_JSON_ARRAY) {
+        rc = rc != 0 ? rc : buffer_append_text(&c->made, "]");
+    }
+    if (rc != 0) {
+        batch_end(c, &(struct attempt_finish){.error = ATTEMPT_UNKNOWN, .retriable = true});
+        return 0;
+    }
+    make_key(c, engine_folder_id(c->owner->engine));
+    return n;
+}
+
+/* ---- the way back ---- */
+
+static const json_t *at_pointer(const json_t *value, const char *pointer) {
+    return making_at_pointer(value, span_text(pointer));
+}
+
+static bool same_id(const json_t *a, const json_t *b) {
+    if (json_is_integer(a) && json_is_string(b)) {
+        char digits[24];
+        snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT, json_integer_value(a));
+        return strcmp(digits, json_string_value(b)) == 0;
+    }
+    return a != NULL && b != NULL && json_equal(a, b);
+}
+
+static const json_t *result_by_id(const struct batch_def *def, const json_t *list,
+                                  const struct batch_item *item) {
+    struct span body = item->stored.envelope.body;
+    json_t *own = json_loadb((const char *)body.data, body.size, JSON_DECODE_ANY, NULL);
+    const json_t *id = at_pointer(own, def->item_id), *found = NULL;
+    for (size_t i = 0; id != NULL && found == NULL && i < json_array_size(list); i++) {
+        const json_t *result = json_array_get(list, i), *its = at_pointer(result, def->result_id);
+        found = same_id(its, id) || same_id(id, its) ? result : NULL;
+    }
+    json_decref(own);
+    return found;
+}
+
+/* What the far side says of this one. None: it may have been done or not, so it is asked again. */
+static void judge_item(struct call *c, struct batch_item *item, const json_t *result,
+                       const struct attempt_finish *f) {
+    const struct destination_def *def = &c->target->def;
+    const json_t *status = at_pointer(result, def->batch.result_status);
+    char *text = result == NULL ? NULL : json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY);
+    struct attempt_finish own = *f;
+    json_int_t value = json_integer_value(status);
+    own.excerpt = span_text(text != NULL ? text : "the answer has no result for it");
+    if (!json_is_integer(status) || value < 100 || value > 599) {
+        own.error = ATTEMPT_PROTOCOL;
+        own.success = false;
+        own.retriable = true;
+    } else {
+        own.status = (uint16_t)value;
+        own.success = value >= 200 && value <= 299;
+        own.retriable = status_list_has(def->retry_statuses, own.status);
+    }
+    end_item(c, item, &own);
+    free(text);
+}
+
+static void split(struct call *c, const struct attempt_finish *f) {
+    const struct batch_def *def = &c->target->def.batch;
+    struct batch *b = c->batch;
+    json_t *answer = json_loadb((const char *)b->answer.data, b->answer.size, 0, NULL);
+    const json_t *list = at_pointer(answer, def->results);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < b->count; i++) {
+        struct batch_item *item = &b->items[i];
+        if (item->report == NULL) {
+            continue;
+        }
+        const json_t *result =
+            def->match == BATCH_BY_INDEX ? json_array_get(list, n) : result_by_id(def, list, item);
+        judge_item(c, item, result, f);
+        n++;
+    }
+    json_decref(answer);
+}
+
+void batch_end(struct call *c, const struct attempt_finish *f) {
+    if (f->error == ATTEMPT_OK && f->success && c->target->def.batch.has_results) {
+        split(c, f);
+        return;
+    }
+    for (uint32_t i = 0; i < c->batch->count; i++) {
+        if (c->batch->items[i].report != NULL) {
+            end_item(c, &c->batch->items[i], f);
+        }
+    }
+}
+
+void batch_abandon(struct call *c) {
+    for (uint32_t i = 0; i < c->batch->count; i++) {
+        struct batch_item *item = &c->batch->items[i];
+        if (item->report != NULL) {
+            report_give_back(&c->owner->reports, item->report);
+            item->report = NULL;
+        }
+    }
+}
