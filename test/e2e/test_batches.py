@@ -63,7 +63,8 @@ SPLIT = {"split": True, "pointer": "/results"}
 def test_a_burst_goes_in_few_requests(client):
     provider = Arrays()
     try:
-        far(client, provider, {"maxMessages": 10, "maxWait": "10s", "results": SPLIT})
+        far(client, provider, {"maxMessages": 10, "maxWait": "10s", "results": SPLIT},
+            rateLimits={"maxConcurrentDispatches": 1})  # else their order on the way is anybody's
         client.post("/v1/queues/q:pause")
         for n in range(30):
             publish(client, n)
