@@ -516,7 +516,7 @@ struct request {
         } transaction;
         struct attempt_finish finish;
         struct confirm confirm; /* of `id` */
-        struct span note; /* AUDIT_NOTE: what happened; MESSAGE_DELETE: why, for the audit */
+        struct span note;       /* AUDIT_NOTE: what happened; MESSAGE_DELETE: why, for the audit */
         struct endpoint_checked checked;
         struct span endpoint; /* ENDPOINT_EJECT, ENDPOINT_RETURN: its name */
         struct {
