@@ -149,14 +149,14 @@ class RealRabbit(Broker):
 def pytest_configure(config):
     config.addinivalue_line("markers", "section(name): the chapter a rule belongs to")
     config.addinivalue_line("markers", "ours: RabbitMQ has nothing like it")
-    config.addinivalue_line("markers", "short(reason): we fall short of it")
+    config.addinivalue_line("markers", "falls_short(reason): we fall short of it")
     config.addinivalue_line("markers", "differs(reason): RabbitMQ does it another way")
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
         differs = item.get_closest_marker("differs")
-        short = item.get_closest_marker("short")
+        short = item.get_closest_marker("falls_short")
         if KIND == "sluice" and short:
             item.add_marker(pytest.mark.xfail(reason=short.args[0], strict=True))
         if KIND == "rabbitmq" and item.get_closest_marker("ours"):

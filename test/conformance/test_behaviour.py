@@ -387,7 +387,7 @@ def test_dead_letters_of_cc(peer):
     assert "BCC" not in properties.headers
 
 
-@pytest.mark.short("a dead letter is routed by its first key only")
+@pytest.mark.falls_short("a dead letter is routed by its first key only")
 def test_dead_letters_are_routed_by_cc(peer):
     """a dead letter that keeps its keys is routed by those of CC too"""
     first, second = peer.queue(), peer.queue()
@@ -408,7 +408,7 @@ def test_dead_letters_with_new_key_lose_cc(peer):
     assert "CC" not in deaths(peer, grave)[0].headers
 
 
-@pytest.mark.short("a dead letter is routed by its keys, not by its headers: it is lost")
+@pytest.mark.falls_short("a dead letter is routed by its keys, not by its headers: it is lost")
 def test_headers_exchange_takes_dead_letters(peer):
     """a headers exchange as dead-letter exchange matches on the message's headers"""
     grave = peer.queue()
