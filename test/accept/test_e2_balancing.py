@@ -29,7 +29,7 @@ class Service:
         before = [len(machine.seen) for machine in self.machines]
         for n in range(count):
             options = {"ordering_key": key(n)} if key(n) is not None else {}
-            assert self.client.publish("work", {"job": n, "key": key(n)}, **options).status == 202
+            assert self.client.publish("jobs", {"job": n, "key": key(n)}, **options).status == 202
         self.published += count
         until(lambda: sum(len(machine.effects) for machine in self.machines) == self.published, 10, "all")
         return [len(machine.seen) - seen for machine, seen in zip(self.machines, before)]

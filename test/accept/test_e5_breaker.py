@@ -19,7 +19,7 @@ def run(make_example, provider, **more):
 
 def publish(client, count):
     for n in range(count):
-        assert client.publish("work", {"job": n}).status == 202
+        assert client.publish("jobs", {"job": n}).status == 202
 
 
 def breaker(client):
@@ -32,7 +32,7 @@ def at_state(client, state):
 
 
 def settled(client, count):
-    stats = client.queue("work")["stats"]
+    stats = client.queue("jobs")["stats"]
     return stats["completed"] + stats["dead"] == count
 
 
@@ -55,10 +55,10 @@ def test_by_failure_rate_through_all_states(make_example, make_provider):
     at_state(client, "closed")
     until(lambda: len(provider.effects) == 30, 15, "all of them")
     print(f"\nE5: opened after {by_failures} failures, probed after {half_open:.2f} s, failed probes doubled that to {second:.2f} s, "
-          f"closed by good ones; 30 of 30 sent, {client.queue('work')['stats']['dead']} dead")
+          f"closed by good ones; 30 of 30 sent, {client.queue('jobs')['stats']['dead']} dead")
     assert 10 <= by_failures <= 10 + 4, "the minimum, and what was under way"
     assert 0.3 <= half_open <= 0.8 and 0.7 <= second <= 1.3
-    assert client.queue("work")["stats"]["dead"] == 0
+    assert client.queue("jobs")["stats"]["dead"] == 0
 
 
 def test_by_slow_calls(make_example, make_provider):
@@ -72,7 +72,7 @@ def test_by_slow_calls(make_example, make_provider):
     until(lambda: len(provider.effects) == 30, 10, "all")
     print(f"\nE5: opened by slow calls after {sent} good answers of 150 ms: {shown}")
     assert sent <= 10 + 4
-    assert client.queue("work")["stats"]["attempts"] == 30, "each was good: slow is no reason to send again"
+    assert client.queue("jobs")["stats"]["attempts"] == 30, "each was good: slow is no reason to send again"
 
 
 def test_attempts_are_capped_and_spaced_and_conditional(make_example, make_provider):
@@ -97,7 +97,7 @@ def test_attempts_are_capped_and_spaced_and_conditional(make_example, make_provi
         assert max(each) <= 0.1 * 2 ** n + 0.06, "not beyond the bound"
         assert max(each) - min(each) >= 0.03 * 2 ** n, "full jitter spreads them"
     assert sum(waits[2]) > 1.5 * sum(waits[0]), "growing"
-    dead = client.get("/v1/queues/work/messages?filter=dead&page_size=100").json["messages"]
+    dead = client.get("/v1/queues/jobs/messages?filter=dead&page_size=100").json["messages"]
     shown = collections.Counter((one["deadReason"], one["lastStatus"], one["attempts"]) for one in dead)
     print(f"E5 dead letters: {dict(shown)}")
     assert shown == {("exhausted", 503, 4): 20, ("refused", 422, 1): 20}
@@ -110,7 +110,7 @@ def test_each_attempt_has_its_time_and_the_bulkhead_its_size(make_example, make_
     until(lambda: settled(client, 8), 10, "the end of all")
     times = sorted(seen.at_ns / 1e9 for seen in provider.seen)
     spacing = [times[n + 4] - times[n] for n in range(len(times) - 4)]
-    dead = client.get("/v1/queues/work/messages?filter=dead").json["messages"]
+    dead = client.get("/v1/queues/jobs/messages?filter=dead").json["messages"]
     print(f"\nE5: {len(times)} attempts of at most 400 ms each, four at a time: a fifth after {min(spacing) * 1e3:.0f} ms at the earliest")
     assert [(one["deadReason"], one["lastError"], one["attempts"]) for one in dead] == [("exhausted", "timeout", 2)] * 8
     assert len(times) == 16 and min(spacing) >= 0.35, "never a fifth before one had its time"
