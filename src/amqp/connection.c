@@ -167,6 +167,12 @@ static void send_close(struct amqp_connection *c, enum amqp_code code, uint32_t 
     amqp_send(c, 0, &m);
 }
 
+/* The client hangs up: one that sees the end of the stream beside its close-ok may take it for a failure. */
+static void await_hang_up(struct amqp_connection *c) {
+    c->state = AMQP_CLOSING;
+    c->since_ms = c->host->now_ms(c->context);
+}
+
 void amqp_fail(struct amqp_connection *c, enum amqp_code code, uint32_t method, const char *format,
                ...) {
     if (c->state >= AMQP_LEAVING)
@@ -181,10 +187,8 @@ void amqp_fail(struct amqp_connection *c, enum amqp_code code, uint32_t method, 
         c->state >= AMQP_AWAITS_TUNE_OK || (c->state == AMQP_AWAITS_LOGIN && c->can_fail_login);
     if (understood)
         send_close(c, code, method, span_text(text));
-    if (c->state < AMQP_LEAVING) {
-        c->state = AMQP_CLOSING;
-        c->since_ms = c->host->now_ms(c->context);
-    }
+    if (c->state < AMQP_LEAVING)
+        await_hang_up(c);
     give_up(c);
     if (!understood)
         end(c);
@@ -252,7 +256,7 @@ static void own_answer(struct amqp_connection *c, struct amqp_op *op) {
         amqp_handshake_answered(c, op);
     } else if (op->kind == AMQP_OP_CLOSE && c->state == AMQP_LEAVING) {
         amqp_send(c, 0, &(struct amqp_method){.id = AMQP_CONNECTION_CLOSE_OK});
-        end(c);
+        await_hang_up(c);
     } else if (op->code != 0) {
         amqp_fail(c, op->code, 0, "%s", op->text != NULL ? op->text : "");
     }
@@ -364,11 +368,14 @@ void amqp_connection_tick(struct amqp_connection *c) {
 
 /* ---- channel 0 ---- */
 
+/* Again, too: threads of one client may close it side by side. */
 static void client_closes(struct amqp_connection *c) {
+    if (c->state == AMQP_LEAVING)
+        return;
     if (c->state == AMQP_CLOSING || !c->session) {
         amqp_send(c, 0, &(struct amqp_method){.id = AMQP_CONNECTION_CLOSE_OK});
-        end(c);
-        give_up(c);
+        if (c->state != AMQP_CLOSING)
+            end(c);
         return;
     }
     c->state = AMQP_LEAVING;

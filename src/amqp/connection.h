@@ -11,7 +11,7 @@
  *      └── another protocol: ours is named, and the end ──────────     waits for ok   ┘
  *
  *          In CLOSING all but close and close-ok is ignored. The client's own close is answered when
- *          what it held has been given back durably.
+ *          what it held has been given back durably, and then it is the client that hangs up, or its time is over.
  */
 #ifndef SLUICE_AMQP_CONNECTION_H
 #define SLUICE_AMQP_CONNECTION_H
@@ -31,7 +31,7 @@ struct amqp_limits {
     uint32_t transaction_ops;      /* 65536 publishes and settlements of a tx; above it 506 */
     uint32_t consumers;            /* 65536 of a connection; above it 530 */
     uint32_t handshake_timeout_ms; /* 10000 */
-    uint32_t close_timeout_ms;     /* 15000 for close-ok */
+    uint32_t close_timeout_ms;     /* 15000 for close-ok, and for hanging up after it */
 };
 void amqp_limits_default(struct amqp_limits *l);
 

@@ -78,6 +78,14 @@ static void close_is_answered_when_all_is_given_back(void **state) {
     struct amqp_op *publish = rig_take(&r, 0, AMQP_OP_PUBLISH);
     rig_answer(&r, rig_take(&r, 0, AMQP_OP_CLOSE));
     rig_expect(&r, 0, AMQP_CONNECTION_CLOSE_OK);
+    rig_method(&r, 0, &(struct amqp_method){.id = AMQP_CONNECTION_CLOSE});
+    rig_expect(&r, 0, AMQP_CONNECTION_CLOSE_OK); /* for a thread of the client that closed it too */
+    assert_false(r.ended);                       /* the client hangs up ... */
+    r.now_ms = amqp_connection_due_ms(r.connection) - 1;
+    amqp_connection_tick(r.connection);
+    assert_false(r.ended);
+    r.now_ms++;
+    amqp_connection_tick(r.connection); /* ... or has had its time */
     assert_true(r.ended && !r.unused);
     rig_answer(&r, publish);
     assert_true(r.unused);
