@@ -110,47 +110,40 @@ static int keep_text(struct call *c, const char *text, struct span *ret) {
     return 0;
 }
 
+/* The texts of an operation: where they are read to, and where they go. */
+#define TEXT(from, to)                                                                             \
+    { offsetof(struct operation_input, from), offsetof(struct operation, to) }
+static const struct {
+    size_t from, to;
+} texts[] = {
+    TEXT(stock, reserve.stock),
+    TEXT(member, reserve.member),
+    TEXT(purchase, reserve.purchase),
+    TEXT(queue, enqueue.queue),
+    TEXT(content_type, enqueue.envelope.content_type),
+    TEXT(ordering_key, enqueue.envelope.ordering_key),
+    TEXT(unique_key, enqueue.unique_key),
+    TEXT(key, dedup_key),
+    TEXT(compensate_stock, compensate_stock),
+    TEXT(compensate_purchase, compensate_purchase),
+};
+#undef TEXT
+
+static char *input_text(const struct operation_input *in, size_t i) {
+    return *(char *const *)((const char *)in + texts[i].from);
+}
+
 static int keep_texts(struct call *c, const struct operation_input *in, struct operation *op) {
-    struct span *to[] = {&op->reserve.stock,
-                         &op->reserve.member,
-                         &op->reserve.purchase,
-                         &op->enqueue.queue,
-                         &op->enqueue.envelope.content_type,
-                         &op->enqueue.envelope.ordering_key,
-                         &op->enqueue.unique_key,
-                         &op->dedup_key,
-                         &op->compensate_stock,
-                         &op->compensate_purchase};
-    char *const from[] = {in->stock,
-                          in->member,
-                          in->purchase,
-                          in->queue,
-                          in->content_type,
-                          in->ordering_key,
-                          in->unique_key,
-                          in->key,
-                          in->compensate_stock,
-                          in->compensate_purchase};
     int error = 0;
-    for (size_t i = 0; i < ARRAY_LENGTH(to) && error == 0; i++) {
-        error = keep_text(c, from[i], to[i]);
+    for (size_t i = 0; i < ARRAY_LENGTH(texts) && error == 0; i++) {
+        error = keep_text(c, input_text(in, i), (struct span *)((char *)op + texts[i].to));
     }
     return error;
 }
 
 static void input_release(struct operation_input *in) {
-    char *texts[] = {in->stock,
-                     in->member,
-                     in->purchase,
-                     in->queue,
-                     in->content_type,
-                     in->ordering_key,
-                     in->unique_key,
-                     in->key,
-                     in->compensate_stock,
-                     in->compensate_purchase};
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++) {
-        free(texts[i]);
+        free(input_text(in, i));
     }
 }
 

@@ -153,6 +153,22 @@ static int check_header(struct recovery *r, const char *name, uint64_t first_pos
                           r->log->directory, name, wrong);
 }
 
+/* Into the table; NULL: no memory, and the file is closed. */
+static struct segment *add_segment(struct recovery *r, int file, const char *name,
+                                   const struct segment_header *h) {
+    struct log *log = r->log;
+    struct segment *s = segment_create(h, file, name);
+    if (s == NULL || segment_table_add(&log->segments, s) != 0) {
+        log->files->close(log->files->context, file);
+        free(s);
+        return NULL;
+    }
+    s->named = true;
+    log->folder_id = h->folder_id;
+    log->open_files++;
+    return s;
+}
+
 /* Opened, its header checked, in the table; E_CORRUPT when salvage could set it aside. */
 static int take_segment(struct recovery *r, uint64_t first_position, const char *name) {
     struct log *log = r->log;
@@ -173,18 +189,13 @@ static int take_segment(struct recovery *r, uint64_t first_position, const char 
         log->files->close(log->files->context, file);
         return rc;
     }
-    struct segment *s = segment_create(&h, file, name);
-    if (s == NULL || segment_table_add(&log->segments, s) != 0) {
-        log->files->close(log->files->context, file);
-        free(s);
+    struct segment *s = add_segment(r, file, name, &h);
+    if (s == NULL) {
         return no_memory(r);
     }
-    s->named = true;
     s->capacity = size;
     s->durable_end = s->end = size;
-    log->folder_id = h.folder_id;
     log->last_time_ns = h.created_ns > log->last_time_ns ? h.created_ns : log->last_time_ns;
-    log->open_files++;
     return 0;
 }
 
@@ -494,18 +505,13 @@ static int create_first_segment(struct recovery *r) {
         log->files->close(log->files->context, file);
         return rc;
     }
-    struct segment *s = segment_create(&h, file, name);
-    if (s == NULL || segment_table_add(&log->segments, s) != 0) {
-        log->files->close(log->files->context, file);
-        free(s);
+    struct segment *s = add_segment(r, file, name, &h);
+    if (s == NULL) {
         return no_memory(r);
     }
-    s->named = true;
     s->capacity = log->options.segment_bytes;
     s->durable_end = s->end = SEGMENT_HEADER_BYTES;
-    log->folder_id = h.folder_id;
     log->current = s;
-    log->open_files++;
     return 0;
 }
 

@@ -33,23 +33,12 @@ enum refusal push_define_more(struct world *w, const char *name, struct pace_def
 
 enum refusal push_define_queue(struct world *w, const char *name, const char *destination,
                                struct pace_def own, const struct retry_def *retry) {
-    struct queue_def def;
-    int rc = queue_def_init(&def);
-    rc = rc != 0 ? rc : def_set_text(&def.name, span_text(name));
-    rc = rc != 0 ? rc : def_set_text(&def.destination, span_text(destination));
-    assert(rc == 0);
+    struct queue_def def = world_queue_def(name, destination);
     def.pace = own;
     if (retry != NULL) {
         def.retry = *retry;
     }
-    struct request r;
-    request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text(name);
-    r.in.define.queue = &def;
-    enum refusal refusal = world_ask(w, &r);
-    request_release(&r);
-    queue_def_release(&def);
-    return refusal;
+    return world_define(w, &def);
 }
 
 enum refusal push_ask_name(struct world *w, enum request_kind kind, const char *name) {

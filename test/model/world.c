@@ -181,18 +181,28 @@ enum refusal world_define_stock(struct world *w, const char *name, uint64_t tota
     return refusal;
 }
 
-enum refusal world_define_queue(struct world *w, const char *name, uint64_t max_messages) {
+struct queue_def world_queue_def(const char *name, const char *destination) {
     struct queue_def def;
     int rc = queue_def_init(&def);
     rc = rc != 0 ? rc : def_set_text(&def.name, span_text(name));
+    rc = rc != 0 ? rc : def_set_text(&def.destination, span_text(destination));
     assert(rc == 0);
-    def.max_messages = max_messages;
+    return def;
+}
+
+enum refusal world_define(struct world *w, struct queue_def *def) {
     struct request r;
     request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text(name);
-    r.in.define.queue = &def;
+    r.name = span_text(def->name);
+    r.in.define.queue = def;
     enum refusal refusal = world_ask(w, &r);
     request_release(&r);
-    queue_def_release(&def);
+    queue_def_release(def);
     return refusal;
+}
+
+enum refusal world_define_queue(struct world *w, const char *name, uint64_t max_messages) {
+    struct queue_def def = world_queue_def(name, "");
+    def.max_messages = max_messages;
+    return world_define(w, &def);
 }

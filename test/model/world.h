@@ -45,5 +45,9 @@ void world_reload(struct world *w);
 enum refusal world_define_stock(struct world *w, const char *name, uint64_t total,
                                 uint64_t per_member, uint64_t hold_ns);
 enum refusal world_define_queue(struct world *w, const char *name, uint64_t max_messages);
+/* With the defaults; destination may be "". */
+struct queue_def world_queue_def(const char *name, const char *destination);
+/* Releases def. */
+enum refusal world_define(struct world *w, struct queue_def *def);
 
 #endif

@@ -21,23 +21,11 @@ int mail_teardown(void **state) {
 }
 
 struct queue_def mail_def(const char *name, const char *destination) {
-    struct queue_def def;
-    int rc = queue_def_init(&def);
-    rc = rc != 0 ? rc : def_set_text(&def.name, span_text(name));
-    rc = rc != 0 ? rc : def_set_text(&def.destination, span_text(destination));
-    assert(rc == 0);
-    return def;
+    return world_queue_def(name, destination);
 }
 
 enum refusal mail_define(struct queue_def *def) {
-    struct request r;
-    request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text(def->name);
-    r.in.define.queue = def;
-    enum refusal refusal = world_ask(&mail, &r);
-    request_release(&r);
-    queue_def_release(def);
-    return refusal;
+    return world_define(&mail, def);
 }
 
 void mail_queue(const char *name) {

@@ -276,20 +276,10 @@ static void pausing_and_turning_queues(void **state) {
 
 static enum refusal define_lane(struct world *w, const char *name, uint32_t weight,
                                 uint32_t percent) {
-    struct queue_def def;
-    assert_int_equal(queue_def_init(&def), 0);
-    assert_int_equal(def_set_text(&def.name, span_text(name)), 0);
-    assert_int_equal(def_set_text(&def.destination, span_text("out")), 0);
+    struct queue_def def = world_queue_def(name, "out");
     def.weight = weight;
     def.guaranteed_percent = percent;
-    struct request r;
-    request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text(name);
-    r.in.define.queue = &def;
-    enum refusal refusal = world_ask(w, &r);
-    request_release(&r);
-    queue_def_release(&def);
-    return refusal;
+    return world_define(w, &def);
 }
 
 static void shares_are_as_defined(void **state) {

@@ -15,21 +15,11 @@
 
 static enum refusal define(struct world *w, const char *name, const char *destination,
                            const char *on_success, const char *on_failure) {
-    struct queue_def def;
-    assert_int_equal(queue_def_init(&def), 0);
-    assert_int_equal(def_set_text(&def.name, span_text(name)), 0);
-    assert_int_equal(def_set_text(&def.destination, span_text(destination)), 0);
+    struct queue_def def = world_queue_def(name, destination);
     assert_int_equal(def_set_text(&def.on_success.queue, span_text(on_success)), 0);
     assert_int_equal(def_set_text(&def.on_failure.queue, span_text(on_failure)), 0);
     def.retry.max_attempts = 1;
-    struct request r;
-    request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text(name);
-    r.in.define.queue = &def;
-    enum refusal refusal = world_ask(w, &r);
-    request_release(&r);
-    queue_def_release(&def);
-    return refusal;
+    return world_define(w, &def);
 }
 
 static void begin(struct world *w) {
