@@ -214,6 +214,11 @@ MUST_CHECK int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t 
 MUST_CHECK int snapshot_load_module(const char *directory, const struct file_ops *files,
                                     unsigned module, struct model *m, uint64_t *ret_position);
 
+/* ---- restore.c ---- */
+/* Log, snapshot, replay; fills what the recovery tells of them. */
+MUST_CHECK int restore_engine(struct engine *e, struct engine_recovery *recovery,
+                              char error_text[512]);
+
 /* ---- keeper.c ---- */
 MUST_CHECK int keeper_start(struct engine *e);
 void keeper_stop(struct engine *e);

@@ -1,0 +1,144 @@
+/*
+ * How an engine comes to its state: the log is opened, the newest snapshot loaded, and every record behind it
+ * applied. What does not fit together is refused with what to do; nothing is guessed.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "engine/internal.h"
+
+static int open_log(struct engine *e, struct log_recovery *recovery, char error_text[512]) {
+    struct log_options options = {
+        .directory = e->directory,
+        .files = e->files,
+        .segment_bytes = e->options.segment_bytes,
+        .min_free_bytes = e->options.min_free_bytes,
+        .prepared_bytes = e->options.prepared_bytes,
+        .salvage = e->options.salvage,
+        .trust_sealed = true,
+        .no_thread = e->options.manual,
+        .context = e,
+        .on_durable = replies_on_durable,
+        .on_failed = replies_on_failed,
+    };
+    int error = log_open(&options, recovery, error_text, &e->log);
+    if (error != 0)
+        return error;
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/snapshot", e->directory);
+    int made = e->files->make_directory(e->files->context, path, 0700);
+    /* Flushed also when it was there: whoever made it may have ended before its own flush. */
+    if (made >= 0 || made == -EEXIST)
+        made = e->files->flush_directory(e->files->context, e->directory);
+    if (made >= 0)
+        return 0;
+    snprintf(error_text, 512, "%.400s: %s", path, strerror(-made));
+    return E_IO;
+}
+
+static int replay_record(struct engine *e, const struct record *r, uint64_t address,
+                         char error_text[512]) {
+    if (r->position != e->last_position + 1) {
+        snprintf(error_text, 512,
+                 "the log goes on at position %" PRIu64 " but %" PRIu64
+                 " is needed next: segments are missing; run `sluice log verify`",
+                 r->position, e->last_position + 1);
+        return E_CORRUPT;
+    }
+    struct applied where = {.time_ns = r->time_ns, .position = r->position, .address = address};
+    int error = model_apply(e->model, &where, r->facts);
+    if (error != 0)
+        snprintf(error_text, 512, "record %" PRIu64 " cannot be applied: %s%s", r->position,
+                 error == E_VERSION ? "it was written by a newer version of sluice"
+                                    : "its facts make no sense",
+                 error == E_VERSION ? "" : "; run `sluice log verify`");
+    e->last_position = r->position;
+    e->keeper.replayed_bytes += r->size_bytes;
+    return error;
+}
+
+static void cannot_replay(struct engine *e, char error_text[512]) {
+    char damage[512];
+    if (checker_describe(e, e->last_position + 1, damage))
+        snprintf(error_text, 512, "%.400s; run `sluice log verify`; `--salvage` gives it up",
+                 damage);
+    else
+        snprintf(error_text, 512,
+                 "the log cannot be read behind position %" PRIu64 ": run `sluice log verify`",
+                 e->last_position);
+}
+
+static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
+    struct log_cursor *cursor;
+    int error = log_cursor_open(e->log, e->last_position + 1, &cursor);
+    if (error != 0)
+        return error;
+    *ret_count = 0;
+    struct record record;
+    uint64_t address;
+    while ((error = log_cursor_next(cursor, &record, &address)) == 0) {
+        error = replay_record(e, &record, address, error_text);
+        if (error != 0)
+            break;
+        ++*ret_count;
+    }
+    log_cursor_close(cursor);
+    if (error == E_END)
+        return 0;
+    if (error_text[0] == '\0')
+        cannot_replay(e, error_text);
+    return error;
+}
+
+/* A snapshot that knows more than the log: the log lost what had been acknowledged. */
+static int check_end(struct engine *e, const struct log_recovery *log, char error_text[512]) {
+    if (e->last_position + 1 == log->next_position)
+        return 0;
+    snprintf(error_text, 512,
+             "the log ends before position %" PRIu64 " but a snapshot or record says that %" PRIu64
+             " was written: its end is missing; restore it, or remove the newer snapshots to "
+             "accept the loss",
+             log->next_position, e->last_position);
+    return E_CORRUPT;
+}
+
+int restore_engine(struct engine *e, struct engine_recovery *recovery, char error_text[512]) {
+    uint64_t snapshot_ns, started_ns = clock_monotonic_ns();
+    int error = open_log(e, &recovery->log, error_text);
+    if (error != 0)
+        return error;
+    uint64_t begun_ns = clock_monotonic_ns();
+    recovery->log_ns = begun_ns - started_ns;
+    error = snapshot_load(e, &recovery->snapshot_position, &snapshot_ns, error_text);
+    if (error != 0)
+        return error;
+    e->last_position = recovery->snapshot_position;
+    uint64_t loaded_ns = clock_monotonic_ns();
+    recovery->snapshot_ns = loaded_ns - begun_ns;
+    if (e->last_position + 1 < log_next_position(e->log))
+        error = replay(e, &recovery->replayed_records, error_text);
+    recovery->replay_ns = clock_monotonic_ns() - loaded_ns;
+    if (error == 0)
+        error = check_end(e, &recovery->log, error_text);
+    if (error != 0)
+        return error;
+    uint64_t last_ns =
+        recovery->log.last_time_ns > snapshot_ns ? recovery->log.last_time_ns : snapshot_ns;
+    uint64_t real_ns =
+        e->options.real_ns != NULL ? e->options.real_ns(e->options.context) : clock_real_ns();
+    timekeeper_init(&e->timekeeper, last_ns, real_ns, engine_monotonic_ns(e));
+    snapshot_prune(e, recovery->snapshot_position, e->keeper.kept_positions);
+    e->keeper.snapshot_bytes = snapshot_bytes(e, recovery->snapshot_position);
+    e->stats.snapshot_position = e->checker.up_to = recovery->snapshot_position;
+    e->recovering = true;
+    error = sequencer_recover(e, &recovery->unknown_attempts);
+    if (error != 0)
+        snprintf(error_text, 512, "attempts that were under way could not be recorded: %s",
+                 error_name(error));
+    else if (e->options.paranoid)
+        model_check(e->model);
+    return error;
+}
