@@ -24,12 +24,16 @@ def answer(seen, times):
     return 503 if fate == "stumbles" and times == 0 else 200
 
 
-def define_all(client, url, opens_at):
-    client.define("destinations", "sms", url=url, allowPrivateAddresses=True, timeout="5s",
+def define_all(client, url):
+    client.define("destinations", "sms", url=url, allowPrivateAddresses=True, timeout="60s",
                   rateLimits={"maxDispatchesPerSecond": LIMIT, "mode": "strict", "maxConcurrentDispatches": 32})
     client.define("queues", "vouchers", destination="sms",
                   retryConfig={"minBackoff": "0.1s", "maxBackoff": "0.5s", "maxAttempts": 20})
     client.define("stocks", "vouchers", total=VOUCHERS, onSale=True)
+
+
+def open_in(client, **when):
+    opens_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(**when)
     client.define("campaigns", "giveaway", stock="vouchers", queue="vouchers", memberPointer="/member",
                   safetyStock=SAFETY, opensAt=opens_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                   onFailure="release")
@@ -89,11 +93,12 @@ def test_giveaway(make_server, make_provider):
     provider = make_provider(answer, delay=0.01)
     server = make_server().start()
     client = server.client
-    opens_at = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=1)
-    define_all(client, provider.url, opens_at)
+    define_all(client, provider.url)
+    open_in(client, hours=1)
 
     early = client.enter("giveaway", "member-0")
     assert (early.status, early.problem) == (425, "not-open-yet") and "Retry-After" in early.headers
+    open_in(client, seconds=0.5)
 
     crowd = Crowd(client)
     first_wave = list(range(MEMBERS // 2)) * 2  # everybody presses twice

@@ -1,10 +1,9 @@
 """C1, an AMQP broker: each kind of exchange, durable messages with confirms, redelivery, priority, delay, time to live and dead
 letters, by a client library as it is, over a kill -9."""
-import time
-
 import pika
 import pytest
 from support.server import Server, free_port
+from support.wait import until
 
 MESSAGES = 2000
 
@@ -20,12 +19,12 @@ def broker(tmp_path):
 
 
 def open_channel(broker):
-    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=10)).channel()
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=60)).channel()
 
 
 def take(channel, queue, count):
     found = []
-    for method, properties, body in channel.consume(queue, inactivity_timeout=5):
+    for method, properties, body in channel.consume(queue, inactivity_timeout=60):
         assert method is not None, f"{queue}: {len(found)} of {count}"
         channel.basic_ack(method.delivery_tag)
         found.append((method, properties, body))
@@ -62,11 +61,11 @@ def test_priority_delay_life_and_death(broker):
     channel.queue_declare("dead", durable=True)
     channel.queue_declare("work", durable=True, arguments={
         "x-max-priority": 9, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead", "x-queue-type": "classic"})
-    channel.basic_publish("", "work", b"late", pika.BasicProperties(headers={"x-delay": 4000}, priority=9))
+    channel.basic_publish("", "work", b"late", pika.BasicProperties(headers={"x-delay": 8000}, priority=9))
     channel.basic_publish("", "work", b"short", pika.BasicProperties(expiration="50", priority=0))
     for priority in (1, 5, 9, 5):
         channel.basic_publish("", "work", b"p%d" % priority, pika.BasicProperties(priority=priority))
-    time.sleep(0.3)
+    until(lambda: channel.queue_declare("dead", passive=True).method.message_count == 1, what="the end of a short life")
     ready = [channel.basic_get("work") for _ in range(4)]
     assert [body for _, _, body in ready] == [b"p9", b"p5", b"p5", b"p1"]
     assert channel.basic_get("work")[0] is None  # one is dead, one is not due

@@ -21,7 +21,7 @@ def broker(tmp_path):
 
 
 def open_channel(broker):
-    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=10)).channel()
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=60)).channel()
 
 
 def subscribe(channel):
@@ -41,7 +41,7 @@ def publish(channel, numbers, exchange="changes", key="", batch=None):
 
 def read(channel, queue, count):
     numbers = []
-    for method, _, body in channel.consume(queue, inactivity_timeout=5):
+    for method, _, body in channel.consume(queue, inactivity_timeout=60):
         assert method is not None, f"{queue}: {len(numbers)} of {count}"
         numbers.append(json.loads(body)["number"])
         if len(numbers) == count:
@@ -98,6 +98,6 @@ def test_recent_changes_without_a_consumer(broker):
     request = urllib.request.Request(
         f"http://127.0.0.1:{broker.port}/api/queues/%2F/sub-0/get", method="POST",
         data=json.dumps({"count": 3, "ackmode": "ack_requeue_true", "encoding": "auto"}).encode())
-    with urllib.request.urlopen(request, timeout=10) as reply:
+    with urllib.request.urlopen(request, timeout=60) as reply:
         assert [json.loads(m["payload"])["number"] for m in json.loads(reply.read())] == [0, 1, 2]
     assert depth(channel, "sub-0") == BATCH

@@ -5,8 +5,8 @@ from support.example import redefine
 from support.wait import until
 
 COUNT = 240
-QUICK = {"ejectAfterErrors: 5 ": "ejectAfterErrors: 3 ", "ejectFor: 30s": "ejectFor: 0.8s", "interval: 5s": "interval: 0.1s",
-         "timeout: 1s": "timeout: 0.1s", "minBackoff: 100ms": "minBackoff: 10ms", "maxBackoff: 10s": "maxBackoff: 50ms"}
+QUICK = {"ejectAfterErrors: 5 ": "ejectAfterErrors: 3 ", "ejectFor: 30s": "ejectFor: 1h", "interval: 5s": "interval: 1s",
+         "timeout: 10s": "timeout: 60s", "minBackoff: 100ms": "minBackoff: 10ms", "maxBackoff: 10s": "maxBackoff: 50ms"}
 
 
 class Service:
@@ -55,8 +55,8 @@ def test_shares_that_are_exact(make_example, make_provider):
 @pytest.mark.parametrize("policy, most", [("dynamicWeighted", 0.20), ("leastConnections", 0.20),
                                           ("leastResponseTime", 0.10), ("powerOfTwo", 0.30)])
 def test_a_slow_machine_gets_less(make_example, make_provider, policy, most):
-    """c takes 50 ms, the others 2 ms. Its even share would be a quarter by weight, a third without."""
-    service = Service(make_example, make_provider, slow_s=0.05)
+    """c takes 500 ms, the others 2 ms. Its even share would be a quarter by weight, a third without."""
+    service = Service(make_example, make_provider, slow_s=0.5)
     service.balance(policy=policy)
     service.send(40)  # to learn from
     shares = service.send(COUNT)
@@ -92,6 +92,11 @@ def test_ejection_health_check_and_return(make_example, make_provider):
     service.bad.add("b")
     ejecting = service.send(60)
     assert service.states()[1] == "e" and ejecting[1] <= 3 + 8, "three in a row, and what was under way"
+    service.balance(ejectFor="200ms")
+    assert service.client.post("/v1/destinations/service/endpoints/b:return").status == 200
+    seen = len(service.machines[1].seen)
+    service.send(30)
+    assert len(service.machines[1].seen) >= seen + 3, "ejected once more"
     service.bad.clear()
     until(lambda: service.states() == "iii", 5, "its return")
     service.machines[2].health = 500

@@ -8,6 +8,7 @@ from rig import checker, judge
 from rig.amqp_loads import OnceLoad
 from rig.history import History
 from rig.loads import KeyLoad, Pressure, StockLoad
+from support.wait import until
 
 
 def history_of(*operations):
@@ -129,9 +130,10 @@ def test_one_order_across_kills(chaos, make_hurt, small_log):
     loads = [stock, KeyLoad(stock.history), OnceLoad(stock.history)]
     for load in loads:
         load.define(server.client)
-    for _ in chaos.rounds(3):
+    for number in chaos.rounds(3):
         with Pressure(server, loads, chaos.rng, callers=12):
             time.sleep(0.1 + chaos.rng.random())
+            until(lambda: sum(load.answered for load in loads) > 200 * (number + 1), what="answers")
             server.kill()
         stock.history.server_died()
         chaos.figures["kills"] += 1

@@ -55,7 +55,7 @@ def run(disk, script):
     environment = dict(os.environ, ROOT=str(disk.root), **disk.environment(random.Random(1), flush_us=0))
     program = "import os\nos.chdir('/')\nROOT = os.environ['ROOT']\n" + script
     return subprocess.run([sys.executable, "-S", "-c", program], env=environment, start_new_session=True,
-                          capture_output=True, text=True, timeout=20)
+                          capture_output=True, text=True, timeout=120)
 
 
 WRITE = """

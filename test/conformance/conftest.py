@@ -45,7 +45,7 @@ class Broker:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.server.port}/api/{path}", json.dumps(fields).encode(), method="PUT",
             headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
-        urllib.request.urlopen(request, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
     def define(self, user, vhost="%2F", configure=".*", write=".*", read=".*"):
         """A user of one vhost with the password "secret"."""

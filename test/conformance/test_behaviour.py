@@ -7,7 +7,7 @@ from pika.spec import Basic, Channel, Confirm, Connection, Exchange, Queue, Tx
 pytestmark = pytest.mark.section("Behaviour")
 
 
-def wait(condition, timeout=5):
+def wait(condition, timeout=60):
     end = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < end
@@ -226,7 +226,7 @@ def test_cancel(peer):
     peer.put(name, b"2")
     assert peer.quiet()
     peer.send(1, Basic.Ack(delivered))
-    assert peer.count(name) == 1
+    wait(lambda: peer.count(name) == 1)
     peer.call(Basic.Cancel(consumer_tag="never"))
 
 
@@ -359,9 +359,10 @@ def test_dead_letter_keeps_its_key(peer):
 
 def test_cycle_without_rejection(peer):
     """a cycle of dead letters without a rejection in it is dropped"""
-    name = peer.queue("conf.cycle", message_ttl=30, dead_letter_exchange="", dead_letter_routing_key="conf.cycle")
-    peer.put(name, b"x")
-    time.sleep(0.3)
+    name = peer.confirming().queue("conf.cycle", message_ttl=30, dead_letter_exchange="", dead_letter_routing_key="conf.cycle")
+    peer.sure(name, b"x")
+    wait(lambda: peer.count(name) == 0)
+    time.sleep(0.1)
     assert peer.count(name) == 0
 
 
@@ -432,17 +433,17 @@ def test_missing_dead_letter_exchange(peer):
 
 def test_smaller_ttl_wins(peer):
     """of the queue's and the message's time to live the smaller wins"""
-    name = peer.queue(message_ttl=100)
-    peer.put(name, b"x", expiration="60000")
-    time.sleep(0.3)
-    assert peer.count(name) == 0
+    for of_queue, own in ((100, "600000"), (600000, "100")):
+        name = peer.confirming().queue(message_ttl=of_queue)
+        peer.sure(name, b"x", expiration=own)
+        wait(lambda: peer.count(name) == 0)
 
 
 def test_no_time_to_live(peer):
     """expiration 0: gone unless a consumer takes it at once"""
     name = peer.queue()
     peer.put(name, b"x", expiration="0")
-    time.sleep(0.05)
+    wait(lambda: peer.count(name) == 0)
     assert peer.get(name, timeout=0) is None
     peer.consume(name)
     peer.put(name, b"y", expiration="0")
@@ -452,9 +453,16 @@ def test_no_time_to_live(peer):
 def test_queue_expires(peer):
     """x-expires: an unused queue goes"""
     peer.call(Queue.Declare(queue="conf.expires", arguments={"x-expires": 100}))
-    time.sleep(0.5)
-    peer.send(1, Queue.Declare(queue="conf.expires", passive=True))
-    peer.channel_closed(404)
+
+    def gone():
+        time.sleep(0.3)  # asking is using
+        peer.send(1, Queue.Declare(queue="conf.expires", passive=True))
+        if isinstance(peer.expect((Queue.DeclareOk, Channel.Close)), Queue.DeclareOk):
+            return False
+        peer.send(1, Channel.CloseOk(), Channel.Open())
+        peer.expect(Channel.OpenOk)
+        return True
+    wait(gone)
 
 
 def test_length_in_bytes(peer):

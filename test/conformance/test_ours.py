@@ -21,7 +21,7 @@ def test_delay_on_any_queue(peer):
     name, begun = peer.queue(), time.monotonic()
     peer.put(name, b"later", headers={"x-delay": 300})
     peer.put(name, b"now")
-    assert peer.bodies(name, 2) == [b"now", b"later"] and 0.28 < time.monotonic() - begun < 3
+    assert peer.bodies(name, 2) == [b"now", b"later"] and time.monotonic() - begun > 0.28
 
 
 def test_delayed_exchange(peer):
@@ -61,7 +61,7 @@ def test_pace(peer, another):
                 seen += 1
             except TimeoutError:
                 pass
-    assert 0.35 < time.monotonic() - begun < 3
+    assert time.monotonic() - begun > 0.35
 
 
 def test_deduplication(peer):
@@ -104,7 +104,7 @@ def test_restart(broker, connect):
     broker.server.start()
     peer = connect().open().confirming()
     peer.sure("conf.durable", b"again", delivery_mode=2, message_id="1")
-    got = [peer.get("conf.durable", timeout=1) for _ in range(3)]
+    got = [peer.get("conf.durable", timeout=wait) for wait in (60, 60, 0.5)]
     assert [g and g[2] for g in got] == [b"1", b"2", None]
     assert got[0][0].redelivered and got[0][1].headers["x-delivery-count"] == 1
     peer.call(Queue.Delete(queue="conf.durable"))

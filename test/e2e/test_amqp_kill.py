@@ -1,5 +1,6 @@
 """kill -9 again and again under publishers and consumers: the ledger is kept outside of the server."""
 import threading
+import time
 
 import pika
 from pika.exceptions import AMQPError
@@ -18,7 +19,7 @@ class Ledger:
 
 
 def connect(port):
-    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, socket_timeout=5))
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, socket_timeout=60))
 
 
 def produce(port, ledger):
@@ -77,11 +78,14 @@ def test_nothing_confirmed_is_lost_and_nothing_acknowledged_comes_back(tmp_path)
     server.start()
     with connect(port) as connection:
         connection.channel().queue_declare("ledger", durable=True)
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         threads = [threading.Thread(target=guarded, args=(work,)) for work in (produce, consume)]
         for thread in threads:
             thread.start()
-        threads[0].join(0.4)
+        end = time.monotonic() + 60
+        while (len(ledger.confirmed), len(ledger.acked)) < (20 * (number + 1), 2 * (number + 1)) and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(0.2)
         server.kill()
         for thread in threads:
             thread.join()

@@ -1,7 +1,6 @@
 """Users made over the management API: who gets in, what they may do, and that a change reaches open connections."""
 import base64
 import json
-import time
 import urllib.request
 
 import pika
@@ -22,7 +21,7 @@ class Broker(Server):
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/api/{path}", json.dumps(fields).encode(), method="PUT",
             headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             assert answer.status in (201, 204)
 
     def connect(self, user="ann", password="secret"):
@@ -80,20 +79,18 @@ def test_patterns_and_their_change(broker):
         refused(connection, lambda c: c.queue_bind("own.q", "amq.fanout"))
         refused(connection, in_a_transaction("amq.fanout"), confirms=False)
         broker.put("permissions/%2F/ann", configure="", write="", read="^own\\.")
-        time.sleep(0.1)
         refused(connection, lambda c: c.basic_publish("", "own.q", b"x"))
         refused(connection, lambda c: c.queue_delete("own.q"))
         assert connection.channel().queue_declare("own.q", passive=True).method.message_count == 0
 
 
 def test_a_name_that_nobody_has_takes_as_long_as_a_wrong_password(broker):
-    """Else time would tell who there is."""
+    """Else time would tell who there is. What is computed, since how long that takes depends on who else computes."""
     def seconds(user):
-        began = time.monotonic()
+        before = broker.cpu_s()
         with pytest.raises(ProbableAuthenticationError):
             broker.connect(user, "wrong")
-        return time.monotonic() - began
-    # In turns, and the least of each: what else the machine does makes both longer only.
+        return broker.cpu_s() - before
     known, unknown = map(min, zip(*((seconds("ann"), seconds("nobody")) for _ in range(8))))
     assert 0.5 < unknown / known < 2, f"{unknown:.3f} s for a name that nobody has, {known:.3f} s for one that there is"
 

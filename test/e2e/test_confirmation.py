@@ -10,7 +10,7 @@ SECRET = "sixteen bytes or more"
 
 
 def far(client, provider, **confirmation):
-    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, timeout="5s",
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, timeout="60s",
                   confirmation={"statuses": "202", "deadline": "1h", "secret": SECRET, **confirmation})
     client.define("queues", "told")
     client.define("queues", "undo")
@@ -74,7 +74,7 @@ def test_a_callback_before_the_answer_is_kept(make_server, make_provider):
     answered = threading.Event()
 
     def answer(seen, times):
-        answered.wait(10)
+        answered.wait(60)
         return 202
 
     provider = make_provider(answer=answer)

@@ -3,7 +3,7 @@
 
 def test_a_deadline_is_refused_when_it_cannot_be_met(client, make_provider):
     client.define("destinations", "far", url=make_provider().url, allowPrivateAddresses=True,
-                  rateLimits={"maxDispatchesPerSecond": 1})
+                  rateLimits=[{"maxDispatches": 1, "per": "30s"}])
     client.define("queues", "mail", destination="far")
     replies = [client.publish("mail", {"n": n}) for n in range(20)]
     late = client.publish("mail", {}, dispatch_deadline="5s")

@@ -98,14 +98,14 @@ def test_delay_priority_and_time_to_live(client, make_provider):
     define(client, provider, queue={"paused": True}, rateLimits={"maxConcurrentDispatches": 1})
     client.publish("mail", {"n": "low"}, priority=1)
     client.publish("mail", {"n": "high"}, priority=9)
+    published = time.monotonic()
     client.publish("mail", {"n": "late"}, delay="1s")
     client.publish("mail", {"n": "gone"}, ttl="0.1s")
-    published = time.monotonic()
     until(lambda: stats(client)["dead"] == 1, 10, "the end of a short life")
     client.post("/v1/queues/mail:resume")
     until(lambda: len(provider.effects) == 3, 10, "the other three")
     assert [seen.json["n"] for seen in provider.seen] == ["high", "low", "late"]
-    assert time.monotonic() - published >= 0.9
+    assert provider.seen[2].at_ns / 1e9 - published >= 0.99
 
 
 def test_pause_and_purge(client, make_provider):
@@ -137,12 +137,12 @@ def test_unknown_outcome_after_a_kill_is_sent_again(server, make_provider):
 
     def answer(seen, times):
         if times == 0:
-            release.wait(5)
+            release.wait(60)
         return 200
 
     provider = make_provider(answer)
     client = server.client
-    define(client, provider, timeout="1s")
+    define(client, provider, timeout="60s")
     client.publish("mail", {"n": 1})
     until(lambda: provider.seen, 10, "the first attempt")
     server.kill()

@@ -1,6 +1,7 @@
 """A destination's guards, with the real program: several limits, breaker, endpoints and their checks, failover, 410."""
 import time
 
+from support.example import redefine
 from support.wait import until
 
 
@@ -17,6 +18,11 @@ def publish(client, count, first=0):
         assert client.publish("mail", {"n": n}).status == 202
 
 
+def balance(client, **balancing):
+    shown = client.get("/v1/destinations/far").json
+    redefine(client, "destinations", "far", balancing={**shown["balancing"], **balancing})
+
+
 def stats(client, name="far"):
     return client.get(f"/v1/destinations/{name}").json["stats"]
 
@@ -31,7 +37,7 @@ def test_two_limits_hold_at_once(client, make_provider):
                                              {"maxConcurrentDispatches": 8}])
     publish(client, 120)
     until(lambda: len(provider.seen) == 80, 15, "what the hour allows")
-    time.sleep(1)
+    time.sleep(0.5)
     assert len(provider.seen) == 80
     assert provider.most_in_any(1.0) <= 50
     limits = stats(client)["limits"]
@@ -44,17 +50,16 @@ def test_two_limits_hold_at_once(client, make_provider):
 
 
 def test_a_limit_that_changes_takes_effect_at_once_and_without_a_burst(client, make_provider):
+    """At the first limit the rest would take a quarter of an hour; with all at once that was saved up by then it would take no time."""
     provider = make_provider()
-    define(client, provider, {}, rateLimits={"maxDispatchesPerSecond": 5})
+    define(client, provider, {}, rateLimits=[{"maxDispatches": 1, "per": "2s"}])
     publish(client, 400)
-    time.sleep(0.5)
+    until(lambda: len(provider.seen) >= 1, what="what the first limit allows")
     changed = time.monotonic_ns()
     define(client, provider, rateLimits={"maxDispatchesPerSecond": 200})
-    until(lambda: len([s for s in provider.seen if s.at_ns > changed]) >= 10, 0.4, "the new rate")
-    first = min(s.at_ns for s in provider.seen if s.at_ns > changed)
-    assert first - changed <= 200e6, "5/s would allow one within 200 ms anyway"
-    until(lambda: len(provider.seen) >= 300, 10, "the rest")
-    assert provider.most_in_any(0.5) <= 100 + 12, "100 in half a second, and the few that a slow Python saw late"
+    until(lambda: len(provider.seen) == 400, what="all at the new rate")
+    times = sorted(seen.at_ns - changed for seen in provider.seen if seen.at_ns > changed)
+    assert all(at >= (n - 8) * 5e6 for n, at in enumerate(times)), "none before its turn at the new rate"
 
 
 def test_breaker_opens_loses_nothing_and_closes(server, make_provider):
@@ -105,7 +110,7 @@ def test_endpoints_by_weight_ejection_and_return(client, make_provider):
     a, b, c = make_provider(), make_provider(lambda seen, times: 503 if bad else 200), make_provider()
     define(client, None, QUICK, retryBudget={"percent": 100}, rateLimits={"maxConcurrentDispatches": 4},
            endpoints=[{"name": "a", "url": a.url, "weight": 3}, {"name": "b", "url": b.url}, {"name": "c", "url": c.url}],
-           balancing={"policy": "weighted", "ejectAfterErrors": 3, "ejectFor": "1s"})
+           balancing={"policy": "weighted", "ejectAfterErrors": 3, "ejectFor": "1h"})
     publish(client, 100)
     until(lambda: sum(len(p.effects) for p in (a, b, c)) == 100, 10, "all")
     assert (len(a.seen), len(b.seen), len(c.seen)) == (60, 20, 20)
@@ -115,13 +120,18 @@ def test_endpoints_by_weight_ejection_and_return(client, make_provider):
     states = {e["name"]: e["state"] for e in stats(client)["endpoints"]}
     assert states == {"a": "in", "b": "ejected", "c": "in"}, states
     assert len(b.seen) <= 20 + 6, "three in a row, and what was under way"
+    balance(client, ejectFor="200ms")
+    assert client.post("/v1/destinations/far/endpoints/b:return").status == 200
+    before = len(b.seen)
+    publish(client, 30, 160)
+    until(lambda: sum(len(p.effects) for p in (a, b, c)) == 190 and len(b.seen) >= before + 3, 10, "ejected once more")
     bad.clear()
-    until(lambda: stats(client)["endpoints"][1]["state"] == "in", 5, "its return")
+    until(lambda: stats(client)["endpoints"][1]["state"] == "in", 5, "its return by itself")
     assert client.post("/v1/destinations/far/endpoints/a:eject").status == 200
-    before = len(a.seen)
-    publish(client, 20, 160)
-    until(lambda: sum(len(p.effects) for p in (a, b, c)) == 180, 10, "all, without a")
-    assert len(a.seen) == before and len(b.seen) >= 30
+    before, before_b = len(a.seen), len(b.effects)
+    publish(client, 20, 190)
+    until(lambda: sum(len(p.effects) for p in (a, b, c)) == 210, 10, "all, without a")
+    assert len(a.seen) == before and len(b.effects) >= before_b + 5
     assert client.post("/v1/destinations/far/endpoints/a:return").status == 200
     assert client.post("/v1/destinations/far/endpoints/nobody:return").status == 404
 
@@ -130,7 +140,7 @@ def test_health_checks(client, make_provider):
     a, b = make_provider(), make_provider()
     b.health = 500
     define(client, None, {}, endpoints=[{"name": "a", "url": a.url}, {"name": "b", "url": b.url}],
-           healthCheck={"path": "/health", "interval": "0.1s", "timeout": "0.1s", "fall": 2, "rise": 2})
+           healthCheck={"path": "/health", "interval": "1s", "timeout": "1s", "fall": 2, "rise": 2})
     until(lambda: stats(client)["endpoints"][1]["state"] == "down", 5, "b down")
     publish(client, 20)
     until(lambda: len(a.effects) == 20, 5, "all at a")
@@ -161,16 +171,18 @@ def test_failover_to_the_second_provider_and_back(client, make_provider):
     client.define("queues", "alerts")
     define(client, second, name="spare")
     define(client, first, QUICK, retryBudget={"percent": 100}, rateLimits={"maxDispatchesPerSecond": 100},
-           failover={"destination": "spare", "queue": "alerts", "failures": 10, "within": "5s", "evaluateEvery": "0.2s",
+           failover={"destination": "spare", "queue": "alerts", "failures": 10, "within": "60s", "evaluateEvery": "0.2s",
                      "pending": "0.4s", "returnAfter": "1s", "probes": 2})
     publish(client, 100)
     until(lambda: stats(client)["health"] == "critical", 10, "critical")
     until(lambda: len(second.effects) == 100, 10, "all by the second")
     well.append(True)
-    time.sleep(1.2)
-    publish(client, 30, 100)
-    until(lambda: stats(client)["health"] == "healthy", 10, "the return")
-    until(lambda: len(first.effects) + len(second.effects) == 130, 10, "all")
+    count = 100
+    while stats(client)["health"] != "healthy":  # probes are messages, once the time has come
+        publish(client, 1, count)
+        count += 1
+        time.sleep(0.02)
+    until(lambda: len(first.effects) + len(second.effects) == count, 10, "all")
     assert first.effects
     told = []
     for m in client.get("/v1/queues/alerts/messages").json["messages"]:
@@ -195,10 +207,11 @@ def test_retries_are_kept_within_their_budget(client, make_provider):
     provider = make_provider(lambda seen, times: 500 if seen.json["n"] % 2 else 200)
     define(client, provider, QUICK, rateLimits={"maxDispatchesPerSecond": 400},
            retryBudget={"percent": 20, "minPerSecond": 1, "window": "2s"})
+    begun = time.monotonic()
     publish(client, 600)
     until(lambda: len(provider.effects) == 300, 20, "all that can succeed")
-    first = len(provider.counts)
+    first, took = len(provider.counts), time.monotonic() - begun
     again = len(provider.seen) - first
-    assert again <= 0.25 * len(provider.seen) + 4, (first, again)
+    assert again <= 0.25 * len(provider.seen) + 4 + took, (first, again, took)
     assert stats(client)["deferredRetries"] > 0
     assert client.queue("mail")["stats"]["dead"] == 0, "what waits is not lost"

@@ -8,6 +8,7 @@ import urllib.request
 
 import pika
 import pytest
+from support import pika_queue
 from support.rabbit import PROGRAM, Rabbit
 from support.server import BINARY, Server, free_port, run
 
@@ -36,7 +37,7 @@ def sluice(tmp_path):
 
 
 def connect(port, vhost="/"):
-    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, vhost, socket_timeout=10))
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", port, vhost, socket_timeout=60))
 
 
 def command(rabbit, sluice, *arguments, vhost=""):
@@ -55,12 +56,7 @@ def rows(text):
 def drain(port, queue, vhost="/"):
     """All that stands in a queue, in order, gone afterwards."""
     connection = connect(port, vhost)
-    channel = connection.channel()
-    found = []
-    for method, properties, body in channel.consume(queue, auto_ack=True, inactivity_timeout=0.5):
-        if method is None:
-            break
-        found.append((method, properties, body))
+    found = pika_queue.drain(connection, queue)
     connection.close()
     return found
 
@@ -178,7 +174,7 @@ def test_only_administrators_import(sluice):
                            (f"permissions/%2F/{name}", {"configure": ".*", "write": ".*", "read": ".*"})):
             request = urllib.request.Request(f"http://127.0.0.1:{sluice.port}/api/{path}", method="PUT",
                                              data=json.dumps(body).encode())
-            urllib.request.urlopen(request, timeout=10).close()
+            urllib.request.urlopen(request, timeout=60).close()
     for name, may in (("ann", True), ("bob", False)):
         channel = pika.BlockingConnection(pika.ConnectionParameters(
             "127.0.0.1", sluice.amqp, credentials=pika.PlainCredentials(name, "p"))).channel()

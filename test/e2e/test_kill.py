@@ -131,7 +131,7 @@ def test_kill_in_a_loop(make_server):
     client.define("campaigns", "first", stock="entries", memberPointer="/member")
 
     end, kills = time.monotonic() + SECONDS, 0
-    while time.monotonic() < end:
+    while time.monotonic() < end or kills < 3:
         stopped = threading.Event()
         callers = [Caller(f"{kills}.{n}", client, ledger, stopped) for n in range(CALLERS)]
         for caller in callers:
@@ -140,11 +140,11 @@ def test_kill_in_a_loop(make_server):
         server.kill()
         stopped.set()
         for caller in callers:
-            caller.join(20)
+            caller.join(60)
             assert caller.fault is None, repr(caller.fault)
         kills += 1
         server.start()
         check_nothing_else(client, ledger, *check(client, ledger))
     print(f"{kills} kills, {ledger.count()} answers kept, {len(ledger.unknown)} never heard")
-    assert kills >= 3 and ledger.count() > 100
+    assert ledger.count() > 100
     assert server.stop() == 0

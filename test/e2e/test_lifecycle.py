@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 from support import server as program
 from support.wait import until
@@ -185,7 +184,7 @@ def test_top_shows_the_server_without_a_terminal(server):
         assert top.stdout.readline().strip()
     finally:
         top.send_signal(signal.SIGINT)
-        assert top.wait(10) == 0
+        assert top.wait(60) == 0
 
 
 def test_restart_is_quick_with_a_backlog(server):
@@ -194,7 +193,6 @@ def test_restart_is_quick_with_a_backlog(server):
     for n in range(500):
         assert client.publish("mail", {"n": n}).status == 202
     server.kill()
-    started = time.monotonic()
     server.start()
-    assert time.monotonic() - started < 5 * program.SLOW
+    assert server.cpu_s() < 2 * program.SLOW, "bench/restart.c measures how quick; this is many times that"
     assert client.queue("mail")["stats"]["ready"] == 500

@@ -237,7 +237,7 @@ def test_killed_at_any_moment(make_server):
     server = make_server({"log": {"segmentBytes": 65536, "snapshotEveryBytes": 1 << 20}})
     answered, names = [], iter(range(1_000_000))
     chance = random.Random(7)
-    for _ in range(8):
+    for number in range(8):
         server.start()
         stop = threading.Event()
 
@@ -256,6 +256,7 @@ def test_killed_at_any_moment(make_server):
         for worker in workers:
             worker.start()
         time.sleep(chance.uniform(0.02, 0.6))
+        until(lambda: len(answered) > 7 * (number + 1), what="some answers")
         server.kill()
         stop.set()
         for worker in workers:

@@ -4,7 +4,6 @@ import re
 import select
 import socket
 import ssl
-import statistics
 import subprocess
 import threading
 import time
@@ -16,7 +15,7 @@ from support.tokens import Tokens
 from support.wait import until
 
 
-def exchange(port, *pieces, timeout=5, pause=0.0):
+def exchange(port, *pieces, timeout=60, pause=0.0):
     """Sends pieces one after the other; all that came back until the server closed or fell silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -144,8 +143,8 @@ def test_connections_of_one_address(protocol, refusal, greet, make_server):
         server.configure({"listeners": [*server.config["listeners"],
                                         {"host": "127.0.0.1", "port": port, "protocol": protocol}]})
     server.start().client.close()
-    opened = [socket.create_connection(("127.0.0.1", port), timeout=5) for _ in range(60)]
-    waiting, refused, patience = list(opened), 0, 10
+    opened = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(60)]
+    waiting, refused, patience = list(opened), 0, 60
     while True:
         ready = select.select(waiting, [], [], patience)[0]
         if not ready:
@@ -153,7 +152,7 @@ def test_connections_of_one_address(protocol, refusal, greet, make_server):
         for connection in ready:
             refused += connection.recv(1000)[:12] == refusal
             waiting.remove(connection)
-        patience = 0.3 if refused >= 40 else 10  # then nobody else may be refused
+        patience = 0.3 if refused >= 40 else 60  # then nobody else may be refused
     assert refused in (40, 41), refused  # the one that asked for readiness may still be counted
     other = socket.socket()
     other.bind(("127.0.0.2", 0))  # another address of this machine
@@ -163,7 +162,7 @@ def test_connections_of_one_address(protocol, refusal, greet, make_server):
         connection.close()
 
     def room_again():
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
             return greet(connection)
     until(room_again, 5, "room again")
 
@@ -174,17 +173,21 @@ def test_requests_of_one_client(make_server):
     server = make_server({"tokens": tokens.entries, "limits": {"requestsPerSecond": 2, "requestsBurst": 6}}).start()
     first, second = tokens.client(server, "first"), tokens.client(server, "second")
     stranger, forger = Client(server.port), Client(server.port, token="slc_00000000_" + "A" * 43)
-    replies = [first.get("/v1/queues") for _ in range(12)]
-    let_in = [reply for reply in replies if reply.status == 200]
-    assert 6 <= len(let_in) <= 8, [reply.status for reply in replies]  # some time has passed
+    begun, replies = time.monotonic(), [first.get("/v1/queues")]
+    while replies[-1].status == 200:
+        replies.append(first.get("/v1/queues"))
+    let_in = replies[:-1]
+    assert 6 <= len(let_in) <= 7 + 2 * (time.monotonic() - begun), len(let_in)
     assert let_in[0].headers["RateLimit-Policy"] == '"client";q=6;w=3'
     assert let_in[0].headers["RateLimit"] == '"client";r=5;t=1'
     refused = replies[-1]
     assert refused.status == 429 and refused.problem == "rate-limited" and refused.headers["Retry-After"] == "1"
     assert re.fullmatch('"client";r=0;t=[23]', refused.headers["RateLimit"])
     assert second.get("/v1/queues").status == 200, "another token, another client"
-    assert [forger.get("/v1/queues").status for _ in range(20)].count(429) >= 10, "what is no token counts by address"
-    assert stranger.get("/v1/queues").status == 429
+    begun = time.monotonic()
+    statuses = [one.get("/v1/queues").status for one in (forger, stranger) * 10]
+    assert statuses.count(401) <= 7 + 2 * (time.monotonic() - begun), "what is no token counts by address"
+    assert set(statuses) == {401, 429}
     assert {stranger.get(path).status for path in ("/healthz", "/readyz", "/openapi.json") for _ in range(10)} == {200}
     until(lambda: stranger.get("/v1/queues").status == 401, 5, "another request by and by")
     metrics = second.get("/metrics").body.decode()
@@ -199,7 +202,7 @@ def test_bodies_of_many_are_bounded(make_server):
     head = POST + b"Content-Length: 1048576\r\n\r\n"
     senders = []
     for _ in range(60):
-        connection = socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
         connection.setblocking(False)
         try:
             connection.send(head + b"x" * 900_000)
@@ -214,13 +217,11 @@ def test_bodies_of_many_are_bounded(make_server):
 
     def answers():
         try:
-            return Client(server.port, timeout=1).get("/healthz").status == 200
+            return Client(server.port, timeout=5).get("/healthz").status == 200
         except OSError:
             return False
 
-    begun = time.monotonic()
     until(answers, 15, "an answer while the slow ones hold on")
-    assert time.monotonic() - begun < 10
     for connection in senders:
         connection.close()
 
@@ -255,8 +256,8 @@ def test_a_flood_of_wrong_tokens_is_only_refused(make_server):
 
 def test_guessing_a_token_takes_the_same_time(make_server):
     """
-    A structural promise (one hash and one comparison whatever comes, auth.c) with a look at the clock: wrong in
-    the first character of the secret, in the last, in the id. Medians of interleaved runs lie within 20 %.
+    A structural promise (one hash and one comparison whatever comes, auth.c) with a look at what is computed: wrong
+    in the first character of the secret, in the last, in the id. The least of interleaved runs lies within 20 %.
     """
     tokens = Tokens().add("ops", "admin")
     server = make_server({"tokens": tokens.entries})
@@ -269,17 +270,18 @@ def test_guessing_a_token_takes_the_same_time(make_server):
 
     heads = {name: b"GET /v1/noop HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer " + wrong_at(place).encode()
              + b"\r\n\r\n" for name, place in (("first", 13), ("last", len(right) - 2), ("id", 5))}
-    times = {name: [] for name in heads}
+    spent_s = {name: [] for name in heads}
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for _ in range(1500):
+        for _ in range(20):
             for name, head in heads.items():
-                begun = time.perf_counter_ns()
-                connection.sendall(head)
-                assert connection.recv(65536).startswith(b"HTTP/1.1 4")
-                times[name].append(time.perf_counter_ns() - begun)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    assert max(medians.values()) < 1.2 * min(medians.values()), medians
+                before = server.cpu_s()
+                for _ in range(75):
+                    connection.sendall(head)
+                    assert connection.recv(65536).startswith(b"HTTP/1.1 4")
+                spent_s[name].append(server.cpu_s() - before)
+    least_s = {name: min(values) for name, values in spent_s.items()}
+    assert max(least_s.values()) < 1.2 * min(least_s.values()), least_s
 
 
 # ---- TLS ----
@@ -303,7 +305,7 @@ def secure(tmp_path_factory):
 def handshake(port, *options):
     """With a client that would do anything; its exit code and words."""
     result = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{port}", *options], input=b"",
-                            capture_output=True, timeout=20, check=False)
+                            capture_output=True, timeout=120, check=False)
     return result.returncode, result.stdout.decode(errors="replace")
 
 
@@ -334,7 +336,7 @@ def test_no_renegotiation_and_no_compression(secure):
     said = handshake(secure.port, "-tls1_2")[1]
     assert "Compression: NONE" in said
     result = subprocess.run(["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{secure.port}"], input=b"R\n",
-                            capture_output=True, timeout=20, check=False)
+                            capture_output=True, timeout=120, check=False)
     assert b"no renegotiation" in result.stderr or b"handshake failure" in result.stderr or result.returncode != 0, \
         result.stderr
 

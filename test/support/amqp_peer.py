@@ -12,7 +12,7 @@ class Peer:
     """A client that does exactly what it is told."""
 
     def __init__(self, port, tls=None):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls is not None:
             self.socket = tls.wrap_socket(self.socket, server_hostname="localhost")
@@ -123,7 +123,7 @@ class Peer:
         self.put(name, body, **options)
         return self.expect((spec.Basic.Ack, spec.Basic.Nack))
 
-    def get(self, name, no_ack=True, timeout=5, channel=1):
+    def get(self, name, no_ack=True, timeout=30, channel=1):
         """(method, properties, body) of the next message; None when none comes in time."""
         end = time.monotonic() + timeout
         while True:

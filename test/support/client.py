@@ -27,7 +27,7 @@ class Reply:
 
 
 class Client:
-    def __init__(self, port, token=None, tls=None, timeout=15):
+    def __init__(self, port, token=None, tls=None, timeout=60):
         self.port, self.token, self.tls, self.timeout = port, token, tls, timeout
         self.local = threading.local()
 
@@ -112,7 +112,7 @@ class Client:
         return self.get(f"/v1/queues/{name}").json
 
 
-def send_raw(port, data, timeout=5):
+def send_raw(port, data, timeout=30):
     """Sends bytes as they are; what came back until the server closed or fell silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(data)

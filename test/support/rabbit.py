@@ -40,12 +40,12 @@ class Rabbit:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/whoami", headers={
             "Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
         try:
-            with urllib.request.urlopen(request, timeout=5) as reply:
+            with urllib.request.urlopen(request, timeout=30) as reply:
                 return reply.status == 200
         except (OSError, urllib.error.HTTPError):
             return False
 
-    def start(self, timeout=90):
+    def start(self, timeout=240):
         with open(self.folder / "output", "wb") as output:
             self.process = subprocess.Popen([str(PROGRAM / "sbin/rabbitmq-server")], env=self.environment, stdout=output,
                                             stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
@@ -59,14 +59,14 @@ class Rabbit:
     def control(self, *arguments):
         """rabbitmqctl, as the node's own environment has it."""
         return subprocess.run([str(PROGRAM / "sbin/rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], *arguments],
-                              env=self.environment, capture_output=True, text=True, check=True, timeout=60).stdout
+                              env=self.environment, capture_output=True, text=True, check=True, timeout=240).stdout
 
     def manage(self, method, path, body=None):
         """A call of its management API, as guest; the decoded answer."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{path}", method=method,
                                          data=None if body is None else json.dumps(body).encode(),
                                          headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
-        with urllib.request.urlopen(request, timeout=30) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             text = reply.read()
         return json.loads(text) if text else None
 

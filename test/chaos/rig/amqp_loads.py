@@ -39,7 +39,7 @@ class AmqpCaller:
     def connect(self):
         self.epoch = self.server.starts
         self.connection = pika.BlockingConnection(pika.ConnectionParameters(
-            "127.0.0.1", self.server.amqp_port, socket_timeout=5, heartbeat=0, blocked_connection_timeout=60))
+            "127.0.0.1", self.server.amqp_port, socket_timeout=60, heartbeat=0, blocked_connection_timeout=60))
         self.publishing = self.connection.channel()
         self.publishing.confirm_delivery()
         self.opened()

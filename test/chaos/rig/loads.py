@@ -36,7 +36,7 @@ class Unanswered(Exception):
 class HttpCaller:
     def __init__(self, load, server, seed):
         self.load, self.rng = load, random.Random(seed)
-        self.client = Client(server.port, timeout=20)
+        self.client = Client(server.port, timeout=60)
 
     def ask(self, call, *arguments, **options):
         """The reply; Unanswered when none came, None when it was refused for now."""
@@ -507,7 +507,7 @@ class Pressure(threading.Thread):
     def halt(self, raises=True):
         self.stopped.set()
         for thread in self.threads:
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive(), "a caller hangs"
         if raises and self.fault is not None:
             raise self.fault

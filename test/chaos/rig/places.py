@@ -18,7 +18,7 @@ NO_LOG_FLUSH = 2       # not even the journal's own buffer
 
 def quiet(*command):
     return subprocess.run([str(c) for c in command], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          check=False, timeout=60)
+                          check=False, timeout=120)
 
 
 class Tmpfs:
