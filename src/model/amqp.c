@@ -4,17 +4,22 @@
  * Origin of a message (its bytes stand in facts, in memory and in snapshots alike):
  *   offset  size  what
  *        0     8  stored id: by which the body is found in its record; 0: the message's own
- *        8     2  number of deaths
+ *        8     2  number of deaths; with 0x8000: what routes it follows them; 0x4000, in facts only: without its headers
  *       10   1+.  exchange that it was last published to   (u8 length, bytes)
  *        .   1+.  routing key of that
  *        .     .  deaths, the latest first:
  *                    reason (1; with 128: the first death), time (8), count (8), queue, exchange, routing key
  *                    (each u8 length, bytes)
+ *   with 0x8000:
+ *        .     2  number of its further keys, those of CC and BCC, then those (u8 length, bytes)
+ *        .     .  to the end: its headers, entries of a table
  */
 #include "model/amqp.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
+#include "base/amqp_table.h"
 #include "model/put.h"
 #include "model/request.h"
 
@@ -100,28 +105,101 @@ bool amqp_origin_next(struct span *deaths, struct amqp_death *ret) {
     return true;
 }
 
+bool amqp_origin_next_key(struct span *keys, struct span *ret) {
+    struct reader in;
+    reader_init(&in, *keys);
+    struct span key = reader_key(&in);
+    if (in.failed) {
+        return false;
+    }
+    *keys = span_of(in.next, in.left);
+    *ret = key;
+    return true;
+}
+
+static int read_deaths(struct span *rest, struct amqp_origin *o) {
+    const uint8_t *begin = rest->data;
+    struct amqp_death death;
+    for (uint32_t i = 0; i < o->death_count; i++) {
+        if (!amqp_origin_next(rest, &death)) {
+            return E_CORRUPT;
+        }
+    }
+    o->deaths = span_of(begin, (size_t)(rest->data - begin));
+    return 0;
+}
+
+static int read_routing(struct span rest, struct amqp_origin *o) {
+    struct reader in;
+    reader_init(&in, rest);
+    uint16_t count = reader_u16(&in);
+    rest = span_of(in.next, in.left);
+    const uint8_t *begin = rest.data;
+    struct span key;
+    for (uint32_t i = 0; i < count; i++) {
+        if (in.failed || !amqp_origin_next_key(&rest, &key)) {
+            return E_CORRUPT;
+        }
+    }
+    o->keys = span_of(begin, (size_t)(rest.data - begin));
+    o->headers = rest;
+    return in.failed || !amqp_table_valid(rest) ? E_CORRUPT : 0;
+}
+
 int amqp_origin_read(struct span bytes, struct amqp_origin *ret) {
     struct reader in;
     reader_init(&in, bytes);
     struct amqp_origin o = {.stored_id = reader_u64(&in)};
-    o.death_count = reader_u16(&in);
+    uint16_t deaths = reader_u16(&in);
+    o.death_count = deaths & ORIGIN_DEATHS;
     o.exchange = reader_key(&in);
     o.routing_key = reader_key(&in);
-    if (in.failed) {
-        return E_CORRUPT;
+    struct span rest = span_of(in.next, in.left);
+    int rc = in.failed ? E_CORRUPT : read_deaths(&rest, &o);
+    if (rc == 0 && (deaths & ORIGIN_ROUTED)) {
+        rc = read_routing(rest, &o);
+    } else if (rc == 0 && rest.size > 0) {
+        rc = E_CORRUPT;
     }
-    o.deaths = span_of(in.next, in.left);
-    struct span rest = o.deaths;
-    struct amqp_death death;
-    for (uint32_t i = 0; i < o.death_count; i++) {
-        if (!amqp_origin_next(&rest, &death)) {
-            return E_CORRUPT;
-        }
+    if (rc == 0) {
+        *ret = o;
     }
-    if (rest.size > 0) {
-        return E_CORRUPT;
+    return rc;
+}
+
+uint8_t *amqp_origin_complete(struct span origin, struct span headers, uint32_t *ret_size) {
+    bool borrows =
+        origin.size > ORIGIN_FLAGS_AT && (origin.data[ORIGIN_FLAGS_AT] & (ORIGIN_BORROWS >> 8));
+    size_t more = borrows ? headers.size : 0;
+    uint8_t *copy = origin.size <= ORIGIN_FLAGS_AT ? NULL : malloc(origin.size + more);
+    if (copy == NULL) {
+        return NULL;
     }
-    *ret = o;
+    memcpy(copy, origin.data, origin.size);
+    if (more > 0) {
+        memcpy(copy + origin.size, headers.data, more);
+    }
+    copy[ORIGIN_FLAGS_AT] &= (uint8_t) ~(ORIGIN_BORROWS >> 8);
+    *ret_size = (uint32_t)(origin.size + more);
+    return copy;
+}
+
+int amqp_origin_told(struct span origin, uint8_t **ret, uint32_t *ret_size) {
+    struct amqp_origin o = {.death_count = 0};
+    *ret = NULL;
+    *ret_size = 0;
+    if (origin.size == 0 || amqp_origin_read(origin, &o) != 0 || o.death_count == 0) {
+        return 0;
+    }
+    size_t size = (size_t)(o.deaths.data + o.deaths.size - origin.data);
+    uint8_t *copy = malloc(size);
+    if (copy == NULL) {
+        return E_NOMEM;
+    }
+    memcpy(copy, origin.data, size);
+    copy[ORIGIN_FLAGS_AT] &= (uint8_t) ~(ORIGIN_ROUTED >> 8);
+    *ret = copy;
+    *ret_size = (uint32_t)size;
     return 0;
 }
 

@@ -139,11 +139,24 @@ struct amqp_origin {
     uint64_t stored_id; /* 0: its own */
     struct span exchange, routing_key;
     uint32_t death_count;
-    struct span deaths; /* encoded: amqp_origin_next */
+    struct span deaths;  /* encoded: amqp_origin_next */
+    struct span keys;    /* encoded: amqp_origin_next_key; those of CC and BCC */
+    struct span headers; /* entries of its table, kept to route it when it dies; empty: not kept */
 };
+/* In the number of deaths: see amqp.c. */
+#define ORIGIN_ROUTED 0x8000u /* behind the deaths stands what else routes it */
+#define ORIGIN_BORROWS                                                                             \
+    0x4000u /* only in facts: its headers are those of the body or of what died */
+#define ORIGIN_DEATHS   0x3fffu
+#define ORIGIN_FLAGS_AT 9u /* offset of the byte with both */
 /* Spans borrow `bytes`. E_CORRUPT. */
 MUST_CHECK int amqp_origin_read(struct span bytes, struct amqp_origin *ret);
 bool amqp_origin_next(struct span *deaths, struct amqp_death *ret);
+bool amqp_origin_next_key(struct span *keys, struct span *ret);
+/* A copy to be freed, with `headers` in their place if the origin of a fact borrows them. NULL: no memory, or no origin. */
+uint8_t *amqp_origin_complete(struct span origin, struct span headers, uint32_t *ret_size);
+/* A copy to be freed of what a connection tells of it: where it has been. Size 0 and NULL: nothing. E_NOMEM. */
+MUST_CHECK int amqp_origin_told(struct span origin, uint8_t **ret, uint32_t *ret_size);
 /* "rejected", "expired", "maxlen", "delivery_limit". */
 const char *amqp_reason_name(unsigned reason);
 

@@ -1,5 +1,5 @@
 /*
- * Publishing: routed, looked at queue by queue, one body for all of them. And what dies: routed again.
+ * Publishing: routed, looked at queue by queue, one body for all of them.
  *
  * A queue that takes the message gets a target in MESSAGE_FANOUT. One that is full and refuses makes the publish
  * refused (basic.nack) for all that it reached the others, as RabbitMQ has it; one that has seen the message's
@@ -15,8 +15,6 @@
 #include "model/queue_fanout.h"
 #include "model/queue_tenant.h"
 #include "model/unique.h"
-
-#define DEATHS_MAX 64u
 
 /* ---- what a queue makes of a message ---- */
 
@@ -44,23 +42,6 @@ static bool refuses(const struct queue *q, const struct amqp_message *in) {
     return !queue_has_room(q, in->body.size);
 }
 
-/* What a message must remember of how it was published: its dead-letter exchange routes by that. */
-static struct span origin_for(struct exchanges *s, const struct queue *q,
-                              const struct amqp_message *in) {
-    char vhost[VHOST_MAX_BYTES + 1];
-    if (!q->def.has_dead_letter_exchange || q->def.has_dead_letter_key ||
-        span_equal(amqp_queue_split(span_text(q->def.name), vhost), in->routing_key)) {
-        return span_of(NULL, 0);
-    }
-    struct saver out = {.chunk = &s->origin};
-    buffer_clear(&s->origin);
-    save_u64(&out, 0);
-    save_u16(&out, 0);
-    save_key(&out, in->exchange);
-    save_key(&out, in->routing_key);
-    return out.rc == 0 ? buffer_span(&s->origin) : span_of(NULL, 0);
-}
-
 static struct fan_target target_for(const struct model *m, const struct decision *d,
                                     const struct queue *q, const struct amqp_message *in) {
     uint64_t start_ns =
@@ -72,7 +53,7 @@ static struct fan_target target_for(const struct model *m, const struct decision
         .expires_ns = queue_end_of_life(q, start_ns, ttl_ns),
         .key_hash = ordering_hash(q, in),
         .priority = in->priority < q->def.max_priority ? in->priority : q->def.max_priority,
-        .origin = origin_for(m->exchanges, q, in),
+        .origin = exchange_origin(m->exchanges, q, in),
     };
 }
 
@@ -170,15 +151,14 @@ static uint64_t tenant_of_amqp(const struct queue *q, const struct amqp_message 
                                                                   : 0;
 }
 
-static struct message_payload payload_of(const struct taking *t, uint64_t id) {
-    const struct amqp_message *in = &t->p->message;
-    const struct queue *first = queue_at(t->m->queues, t->queues[0]);
+struct message_payload exchange_payload(const struct decision *d, const struct amqp_message *in,
+                                        const struct queue *first, uint32_t copies, uint64_t id) {
     return (struct message_payload){
         .queue = first->index,
         .amqp = true,
-        .copies = (uint16_t)(t->count < UINT16_MAX ? t->count : UINT16_MAX),
+        .copies = (uint16_t)(copies < UINT16_MAX ? copies : UINT16_MAX),
         .stored = {.id = id,
-                   .accepted_ns = t->d->now_ns,
+                   .accepted_ns = d->now_ns,
                    .queue = queue_stored_name(first),
                    .priority = in->priority,
                    .exchange = in->exchange,
@@ -204,7 +184,8 @@ static void emit_fanout(struct taking *t) {
             target_for(t->m, d, queue_at(t->m->queues, t->queues[i]), &t->p->message);
         fan_out_target(&f, &target);
     }
-    struct message_payload payload = payload_of(t, id);
+    struct message_payload payload =
+        exchange_payload(d, &t->p->message, queue_at(t->m->queues, t->queues[0]), t->count, id);
     fan_out_end(&f, &payload);
     for (uint32_t i = 0; i < t->count; i++) {
         const struct queue *q = queue_at(t->m->queues, t->queues[i]);
@@ -270,8 +251,6 @@ static enum refusal route_publish(struct taking *t) {
     return refusal;
 }
 
-static void emit_refused_death(struct taking *t);
-
 static enum refusal publish_one(struct taking *t) {
     t->p->routed = 0;
     t->p->refused = false;
@@ -288,7 +267,7 @@ static enum refusal publish_one(struct taking *t) {
     choose(t);
     emit_fanout(t);
     if (t->refused != 0) {
-        emit_refused_death(t);
+        exchange_emit_refused(t->m, t->d, queue_at(t->m->queues, t->refused), &t->p->message);
     }
     return REFUSAL_NONE;
 }
@@ -318,195 +297,4 @@ enum refusal exchange_decide_transaction(const struct model *m, struct decision 
     }
     (void)session_emit_settles(m, d, r->session, &in->settles);
     return REFUSAL_NONE;
-}
-
-/* ---- deaths ---- */
-
-struct death {
-    const struct model *m;
-    struct decision *d;
-    const struct queue *q;
-    char vhost[VHOST_MAX_BYTES + 1];
-    struct span queue_name;    /* as AMQP knows it */
-    struct span exchange, key; /* it goes to */
-    uint8_t reason;
-    struct amqp_origin old;
-    struct amqp_death deaths[DEATHS_MAX]; /* the new list */
-    uint32_t count;
-    const uint32_t *targets;
-    uint32_t target_count;
-};
-
-static bool is_rejection(uint8_t reason) {
-    return reason == DEAD_REJECTED || reason == DEAD_REFUSED;
-}
-
-/* The same queue and reason again: counted, and first in the list now. */
-static void list_deaths(struct death *x, uint64_t stored_id, struct span origin) {
-    struct amqp_death now = {.reason = x->reason,
-                             .first = true,
-                             .queue = x->queue_name,
-                             .time_ns = x->d->now_ns,
-                             .count = 1};
-    if (origin.size == 0 || amqp_origin_read(origin, &x->old) != 0) {
-        x->old = (struct amqp_origin){.stored_id = 0};
-    }
-    x->old.stored_id = x->old.stored_id != 0 ? x->old.stored_id : stored_id;
-    now.first = x->old.death_count == 0;
-    now.exchange = x->old.exchange;
-    now.routing_key = x->old.routing_key;
-    x->count = 1;
-    struct amqp_death d;
-    struct span rest = x->old.deaths;
-    while (x->count < DEATHS_MAX && amqp_origin_next(&rest, &d)) {
-        if (d.reason == now.reason && span_equal(d.queue, now.queue)) {
-            now.count = d.count + 1;
-            now.first = d.first;
-            now.exchange = d.exchange;
-            now.routing_key = d.routing_key;
-        } else {
-            x->deaths[x->count++] = d;
-        }
-    }
-    x->deaths[0] = now;
-}
-
-static struct span encode_origin(const struct death *x) {
-    struct buffer *b = &x->m->exchanges->origin;
-    struct saver out = {.chunk = b};
-    buffer_clear(b);
-    save_u64(&out, x->old.stored_id);
-    save_u16(&out, (uint16_t)x->count);
-    save_key(&out, x->exchange);
-    save_key(&out, x->key);
-    for (uint32_t i = 0; i < x->count; i++) {
-        const struct amqp_death *d = &x->deaths[i];
-        save_u8(&out, (uint8_t)(d->reason | (d->first ? 0x80 : 0)));
-        save_u64(&out, d->time_ns);
-        save_u64(&out, d->count);
-        save_key(&out, d->queue);
-        save_key(&out, d->exchange);
-        save_key(&out, d->routing_key);
-    }
-    x->d->failed |= out.rc != 0;
-    return out.rc == 0 ? buffer_span(b) : span_of(NULL, 0);
-}
-
-/* It was there before, and nobody rejected it since: it would go round for ever. */
-static bool is_cycle(const struct death *x, struct span target) {
-    for (uint32_t i = 0; i < x->count && !is_rejection(x->deaths[i].reason); i++) {
-        if (span_equal(x->deaths[i].queue, target)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void route_death(struct death *x) {
-    struct route_request route = {
-        .vhost = span_text(x->vhost), .exchange = x->exchange, .keys = &x->key, .key_count = 1};
-    x->target_count = 0;
-    if (exchange_route(x->m, &route, &x->targets, &x->target_count) != REFUSAL_NONE) {
-        x->target_count = 0; /* no such exchange: RabbitMQ drops it too */
-        return;
-    }
-    uint32_t kept = 0, *targets = x->m->exchanges->queues;
-    for (uint32_t i = 0; i < x->target_count; i++) {
-        const struct queue *q = queue_at(x->m->queues, targets[i]);
-        char vhost[VHOST_MAX_BYTES + 1];
-        if (!is_cycle(x, amqp_queue_split(span_text(q->def.name), vhost)) &&
-            (q->def.overflow == OVERFLOW_DROP_HEAD || queue_has_room(q, 0))) {
-            targets[kept++] = targets[i];
-        }
-    }
-    x->target_count = kept;
-}
-
-static void death_init(struct death *x, const struct model *m, struct decision *d,
-                       const struct queue *q, enum dead_reason reason) {
-    x->m = m;
-    x->d = d;
-    x->q = q;
-    x->reason = (uint8_t)reason;
-    x->queue_name = amqp_queue_split(span_text(q->def.name), x->vhost);
-    x->exchange = span_text(q->def.dead_letter_exchange);
-}
-
-static struct fan_target death_target_for(const struct death *x, uint32_t index, uint8_t priority) {
-    const struct queue *q = queue_at(x->m->queues, index);
-    return (struct fan_target){
-        .queue = index,
-        .expires_ns = queue_end_of_life(q, x->d->now_ns, 0),
-        .key_hash = q->def.ordering == KEY_OF_ROUTING_KEY ? key_hash(index, x->key) : 0,
-        .priority = priority < q->def.max_priority ? priority : q->def.max_priority,
-    };
-}
-
-static void emit_death(const struct model *m, struct decision *d, uint32_t slot, struct death *x,
-                       bool gone) {
-    const struct message *g = message_at(m->queues, slot);
-    struct fan_out f;
-    death_begin(&f, d, g->id, (enum dead_reason)x->reason, gone,
-                gone && x->target_count > 0 ? encode_origin(x) : span_of(NULL, 0));
-    for (uint32_t i = 0; i < x->target_count; i++) {
-        struct fan_target t = death_target_for(x, x->targets[i], (uint8_t)g->priority);
-        t.id = decision_id(d);
-        death_target(&f, &t);
-    }
-    death_end(&f);
-    queue_emit_settlement(m, d, slot);
-}
-
-bool exchange_emit_death(const struct model *m, struct decision *d, uint32_t slot,
-                         enum dead_reason reason) {
-    const struct message *g = message_at(m->queues, slot);
-    const struct queue *q = queue_at(m->queues, g->queue);
-    struct death x;
-    death_init(&x, m, d, q, reason);
-    x.target_count = 0;
-    if (q->def.has_dead_letter_exchange) {
-        list_deaths(&x, g->id, message_origin(m->queues, g));
-        bool published = message_origin(m->queues, g).size > 0;
-        x.key = q->def.has_dead_letter_key ? span_text(q->def.dead_letter_key)
-                : published                ? x.old.routing_key
-                                           : x.queue_name;
-        route_death(&x);
-        if (x.target_count > 0 && !decision_has_ids(d, x.target_count)) {
-            return false;
-        }
-    }
-    emit_death(m, d, slot, &x, q->def.has_dead_letter_exchange);
-    return true;
-}
-
-/* The queue refuses what is published and has it dead-lettered: a message of its own, with the body again. */
-static void emit_refused_death(struct taking *t) {
-    struct death x;
-    const struct queue *q = queue_at(t->m->queues, t->refused);
-    if (!q->def.has_dead_letter_exchange) {
-        return;
-    }
-    death_init(&x, t->m, t->d, q, DEAD_MAXLEN);
-    list_deaths(&x, 0, span_of(NULL, 0));
-    x.key =
-        q->def.has_dead_letter_key ? span_text(q->def.dead_letter_key) : t->p->message.routing_key;
-    route_death(&x);
-    if (x.target_count == 0 || !decision_has_ids(t->d, x.target_count)) {
-        return;
-    }
-    t->queues = t->m->exchanges->queues;
-    t->count = x.target_count;
-    uint64_t id = decision_id(t->d);
-    struct fan_out f;
-    fan_out_begin(&f, t->d);
-    for (uint32_t i = 0; i < x.target_count; i++) {
-        struct fan_target target = death_target_for(&x, x.targets[i], t->p->message.priority);
-        target.origin = encode_origin(&x);
-        fan_out_target(&f, &target);
-        if (i > 0) {
-            (void)decision_id(t->d);
-        }
-    }
-    struct message_payload payload = payload_of(t, id);
-    fan_out_end(&f, &payload);
 }

@@ -25,7 +25,8 @@
 
 #define EXCHANGE_NAME_MAX_BYTES QUEUE_NAME_MAX_BYTES
 #define HASH_WEIGHT_MAX         1000u
-#define ORIGIN_MAX_BYTES        (64u << 10)
+#define ORIGIN_MAX_BYTES        (256u << 10) /* without the headers: 64 deaths, 256 keys */
+#define DEAD_HEADERS_MAX_BYTES  (1u << 20)
 
 struct vhost {
     uint32_t index;
@@ -77,12 +78,14 @@ struct exchanges {
     struct map by_key;     /* direct: first of a key */
     struct map by_word;    /* trie nodes */
     struct hash_key hash;
+    uint32_t headers_users; /* headers exchanges that were declared, and bindings of any such */
     /* Of the routing under way. */
     uint64_t routings, walks;
-    struct buffer origin; /* of a message that dies */
-    struct buffer text;   /* key and arguments of a binding */
-    struct buffer seen;   /* struct seen_id: deduplication ids of the record under way */
-    uint32_t *queues;     /* owns */
+    struct buffer origin;  /* of a message that dies */
+    struct buffer headers; /* of it, as a headers exchange sees them */
+    struct buffer text;    /* key and arguments of a binding */
+    struct buffer seen;    /* struct seen_id: deduplication ids of the record under way */
+    uint32_t *queues;      /* owns */
     uint32_t queue_count, queue_capacity;
     uint32_t *pending; /* owns: exchanges to be asked */
     uint32_t pending_count, pending_capacity;
@@ -144,6 +147,18 @@ bool headers_match(const struct bound *b, struct span headers);
 enum refusal exchange_decide_publish(const struct model *m, struct decision *d, struct request *r);
 enum refusal exchange_decide_transaction(const struct model *m, struct decision *d,
                                          struct request *r);
+/* What is stored of it: with `copies` ids from this one, the first in this queue. */
+struct message_payload exchange_payload(const struct decision *d, const struct amqp_message *in,
+                                        const struct queue *first, uint32_t copies, uint64_t id);
+
+/* ---- exchange_death.c ---- */
+
+/* What a message must remember of how it was published: its dead-letter exchange routes by that. Until the next call. */
+struct span exchange_origin(struct exchanges *s, const struct queue *q,
+                            const struct amqp_message *in);
+/* The queue refuses what is published and has it dead-lettered: a message of its own, with the body again. */
+void exchange_emit_refused(const struct model *m, struct decision *d, const struct queue *q,
+                           const struct amqp_message *in);
 
 /* ---- exchange_snapshot.c ---- */
 

@@ -126,6 +126,7 @@ int exchanges_create(struct model *m, struct exchanges **ret) {
     s->m = m;
     s->hash = m->hash;
     buffer_init(&s->origin, ORIGIN_MAX_BYTES);
+    buffer_init(&s->headers, DEAD_HEADERS_MAX_BYTES);
     buffer_init(&s->text, UINT8_MAX + UINT16_MAX);
     buffer_init(&s->seen, IDS_MAX * sizeof(struct seen_id));
     slab_init(&s->bindings, sizeof(struct bound), UINT32_MAX - 1);
@@ -190,6 +191,7 @@ void exchanges_free(struct exchanges *s) {
     slab_release(&s->bindings);
     slab_release(&s->nodes);
     buffer_release(&s->origin);
+    buffer_release(&s->headers);
     buffer_release(&s->seen);
     buffer_release(&s->text);
     free(s->queues);
@@ -200,6 +202,7 @@ void exchanges_free(struct exchanges *s) {
 int exchanges_clear(struct exchanges *s) {
     assert(s->bindings.live == 0 && s->nodes.live == 0);
     free_contents(s);
+    s->headers_users = 0;
     int rc = roster_init(&s->vhosts, s->hash);
     rc = rc != 0 ? rc : roster_init(&s->exchanges, s->hash);
     return rc != 0 ? rc : roster_init(&s->policies, s->hash);
@@ -209,6 +212,11 @@ int exchanges_clear(struct exchanges *s) {
 
 static int copy_text(char **ret, struct span text) {
     return text.size == 0 ? 0 : def_set_text(ret, text);
+}
+
+/* The built-in ones are there for everybody: they count by their bindings. */
+static bool counts_as_headers_user(const struct exchange *x) {
+    return x->type == EXCHANGE_HEADERS && !x->builtin;
 }
 
 int exchange_make(struct model *m, uint32_t index, const struct exchange *values, struct span full,
@@ -232,8 +240,10 @@ int exchange_make(struct model *m, uint32_t index, const struct exchange *values
                           : roster_put(&m->exchanges->exchanges, index, x, x->full);
     if (rc != 0) {
         exchange_free(x);
+        return rc;
     }
-    return rc;
+    m->exchanges->headers_users += counts_as_headers_user(x);
+    return 0;
 }
 
 void exchange_remove(struct model *m, uint32_t index) {
@@ -246,6 +256,7 @@ void exchange_remove(struct model *m, uint32_t index) {
     while (x->to.first != 0) {
         binding_remove(m, x->to.first);
     }
+    s->headers_users -= counts_as_headers_user(x);
     roster_remove(&s->exchanges, index);
     exchange_free(x);
 }
@@ -336,6 +347,7 @@ int binding_add(struct model *m, const struct bound *values) {
     }
     chain_insert(CHAIN(s, of_source), &x->from, 0, slot);
     chain_insert(CHAIN(s, of_destination), to, 0, slot);
+    s->headers_users += x->type == EXCHANGE_HEADERS;
     return 0;
 }
 
@@ -353,6 +365,7 @@ void binding_remove(struct model *m, uint32_t slot) {
     chain_remove(CHAIN(s, of_destination), destination_list(m, b), slot);
     free(b->text);
     slab_give(&s->bindings, slot);
+    s->headers_users -= x->type == EXCHANGE_HEADERS;
     if (x->auto_delete && x->from.count == 0) {
         exchange_remove(m, x->index);
     }

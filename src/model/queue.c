@@ -536,5 +536,5 @@ const struct module queue_module = {
     .load = queue_load,
     .check = queue_check,
     .memory_bytes = queue_memory_bytes,
-    .section_version = 4,
+    .section_version = 5,
 };

@@ -242,7 +242,7 @@ int queue_apply(struct model *m, const struct applied *where, uint16_t kind, uin
     case FACT_MESSAGE_TRANSFERRED:
         return queue_apply_transferred(m, where, payload);
     case FACT_MESSAGE_FANOUT:
-        return queue_apply_fanout(m, where, payload);
+        return queue_apply_fanout(m, where, version, payload);
     case FACT_MESSAGE_DEAD_LETTERED:
         return queue_apply_dead_lettered(m, where, payload);
     case FACT_MESSAGE_RELOCATED:

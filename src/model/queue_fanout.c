@@ -1,6 +1,5 @@
 #include "model/queue_fanout.h"
 
-#include <assert.h>
 
 #include "base/error.h"
 #include "model/fact.h"
@@ -21,21 +20,19 @@ static void length_end(struct fan_out *f) {
 
 void fan_out_begin(struct fan_out *f, struct decision *d) {
     f->d = d;
-    f->begun = decision_begin(d, FACT_MESSAGE_FANOUT, 1);
+    f->begun = decision_begin(d, FACT_MESSAGE_FANOUT, 2);
     f->length_at = d->facts->size;
     decision_put_u32(d, 0);
 }
 
 void fan_out_target(struct fan_out *f, const struct fan_target *t) {
     struct decision *d = f->d;
-    assert(t->origin.size <= UINT16_MAX);
     decision_put_u32(d, t->queue);
     decision_put_u64(d, t->due_ns);
     decision_put_u64(d, t->expires_ns);
     decision_put_u64(d, t->key_hash);
     decision_put_u8(d, t->priority);
-    decision_put_u16(d, (uint16_t)t->origin.size);
-    decision_put_span(d, t->origin);
+    decision_put_bytes(d, t->origin);
 }
 
 void fan_out_end(struct fan_out *f, const struct message_payload *p) {
@@ -47,7 +44,7 @@ void fan_out_end(struct fan_out *f, const struct message_payload *p) {
 void death_begin(struct fan_out *f, struct decision *d, uint64_t id, enum dead_reason reason,
                  bool gone, struct span origin) {
     f->d = d;
-    f->begun = decision_begin(d, FACT_MESSAGE_DEAD_LETTERED, 1);
+    f->begun = decision_begin(d, FACT_MESSAGE_DEAD_LETTERED, 2);
     decision_put_u64(d, id);
     decision_put_u8(d, (uint8_t)reason);
     decision_put_u8(d, gone ? FLAG_GONE : 0);
@@ -72,6 +69,7 @@ void death_end(struct fan_out *f) {
 struct body_ref {
     uint64_t address, accepted_ns;
     uint32_t body_bytes, extra_bytes;
+    struct span headers; /* that origins may borrow */
 };
 
 static int make_message(struct model *m, const struct applied *w, const struct fan_target *t,
@@ -90,7 +88,7 @@ static int make_message(struct model *m, const struct applied *w, const struct f
     g->extra_bytes = body->extra_bytes & EXTRA_BYTES_MAX;
     g->quiet = 1;
     rc = message_set_address(m, slot, body->address);
-    rc = rc != 0 ? rc : message_set_origin(m, slot, t->origin);
+    rc = rc != 0 ? rc : message_set_origin(m, slot, t->origin, body->headers);
     rc = rc != 0 || t->key_hash == 0 ? rc : key_join(m, slot, t->key_hash);
     uint64_t due = t->due_ns > w->time_ns ? t->due_ns : 0;
     rc = rc != 0 ? rc : message_set_times(m, slot, due, t->expires_ns);
@@ -102,7 +100,8 @@ static int make_message(struct model *m, const struct applied *w, const struct f
                     : message_arrive(m, slot, PLACE_TAIL);
 }
 
-int queue_apply_fanout(struct model *m, const struct applied *w, struct reader *in) {
+int queue_apply_fanout(struct model *m, const struct applied *w, uint16_t version,
+                       struct reader *in) {
     struct span entries = reader_bytes(in);
     struct span payload = reader_take(in, in->left);
     struct message_payload p;
@@ -115,6 +114,7 @@ int queue_apply_fanout(struct model *m, const struct applied *w, struct reader *
         .accepted_ns = p.stored.accepted_ns,
         .body_bytes = (uint32_t)p.stored.envelope.body.size,
         .extra_bytes = (uint32_t)(payload.size - p.stored.envelope.body.size),
+        .headers = stored_message_table(&p.stored),
     };
     struct reader r;
     reader_init(&r, entries);
@@ -124,7 +124,7 @@ int queue_apply_fanout(struct model *m, const struct applied *w, struct reader *
         t.expires_ns = reader_u64(&r);
         t.key_hash = reader_u64(&r);
         t.priority = reader_u8(&r);
-        t.origin = reader_take(&r, reader_u16(&r));
+        t.origin = version == 1 ? reader_take(&r, reader_u16(&r)) : reader_bytes(&r);
         rc = r.failed ? E_CORRUPT : make_message(m, w, &t, &body);
     }
     return rc;
@@ -160,6 +160,11 @@ int queue_apply_dead_lettered(struct model *m, const struct applied *w, struct r
                             .accepted_ns = g->accepted_ns,
                             .body_bytes = g->body_bytes,
                             .extra_bytes = g->extra_bytes};
+    struct amqp_origin old;
+    struct span was = message_origin(m->queues, g);
+    if (was.size > 0 && amqp_origin_read(was, &old) == 0) {
+        body.headers = old.headers;
+    }
     int rc = 0;
     while (rc == 0 && in->left > 0) {
         struct fan_target t = {.queue = reader_u32(in), .origin = origin};

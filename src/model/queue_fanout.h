@@ -4,13 +4,14 @@
  * MESSAGE_FANOUT
  *        0    4  length of the entries
  *        4    .  per queue: queue index (4), due ns or 0 (8), expires ns or 0 (8), hash of its ordering key or 0 (8),
- *                priority (1), origin (u16 length, bytes: model/amqp.c)
+ *                priority (1), origin (u32 length, u16 in version 1, bytes: model/amqp.c; its headers may be those of the body)
  *        .    .  the payload as of MESSAGE_PUT; the messages have consecutive ids from its own on
  * MESSAGE_DEAD_LETTERED
  *        0    8  message
  *        8    1  reason (enum dead_reason)
  *        9    1  flags; 1: it is gone, else its queue decides whether to keep it as dead
- *       10    4  origin of those that take its place (u32 length, bytes), then
+ *       10    4  origin of those that take its place (u32 length, bytes; since version 2 its headers may be those of this
+ *                message), then
  *        .    .  per queue: queue index (4), id (8), expires (8), hash of its ordering key (8), priority (1)
  * MESSAGE_RELOCATED
  *        0    4  length of the ids, then 8 bytes each: whose body stands in this record from now on
@@ -45,7 +46,8 @@ void death_begin(struct fan_out *f, struct decision *d, uint64_t id, enum dead_r
 void death_target(struct fan_out *f, const struct fan_target *t);
 void death_end(struct fan_out *f);
 
-int queue_apply_fanout(struct model *m, const struct applied *w, struct reader *in);
+int queue_apply_fanout(struct model *m, const struct applied *w, uint16_t version,
+                       struct reader *in);
 int queue_apply_dead_lettered(struct model *m, const struct applied *w, struct reader *in);
 int queue_apply_relocated(struct model *m, const struct applied *w, struct reader *in);
 

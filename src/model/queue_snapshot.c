@@ -24,7 +24,7 @@
  *        .     8  with flag 2: campaign (4), stock (4)
  *        .   1+.  with flag 32: the purchase (u8 length, bytes); else it is the message's receipt text
  *        .     8  with flag 4: hash of the key
- *        .   4+.  with flag 64: origin (u32 length, bytes: model/amqp.c)
+ *        .   4+.  with flag 64: origin (u32 length, bytes: model/amqp.c; with what routes it since version 5)
  *        .     8  with a tenant: its hash
  *
  * Lists are written in their order and are read back by appending, so equal states give equal bytes.
@@ -227,7 +227,7 @@ static int load_optional(struct model *m, uint32_t slot, struct reader *in, uint
         struct amqp_origin read;
         rc = in->failed || amqp_origin_read(origin, &read) != 0
                  ? E_CORRUPT
-                 : message_set_origin(m, slot, origin);
+                 : message_set_origin(m, slot, origin, span_of(NULL, 0));
     }
     if (rc == 0 && has_tenant) {
         rc = tenant_join(m, slot, reader_u64(in));

@@ -502,22 +502,35 @@ int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant) {
     return state_enter(m, q, slot, state, PLACE_TAIL);
 }
 
-int message_set_origin(struct model *m, uint32_t slot, struct span origin) {
+int message_set_origin(struct model *m, uint32_t slot, struct span origin, struct span headers) {
     if (origin.size == 0) {
         return 0;
     }
     struct queues *s = m->queues;
     struct message *g = message_at(s, slot);
-    uint8_t *copy = malloc(origin.size);
+    uint32_t size;
+    uint8_t *copy = amqp_origin_complete(origin, headers, &size);
     if (copy == NULL || message_need_tie(s, g) != 0) {
         free(copy);
         return E_NOMEM;
     }
-    memcpy(copy, origin.data, origin.size);
     struct message_tie *tie = tie_at(s, g->tie);
+    free(tie->origin);
     tie->origin = copy;
-    tie->origin_size = (uint32_t)origin.size;
+    tie->origin_size = size;
     return 0;
+}
+
+int message_renew_headers(struct model *m, uint32_t slot, struct span headers) {
+    const struct message *g = message_at(m->queues, slot);
+    struct span old = message_origin(m->queues, g);
+    struct amqp_origin o;
+    if (old.size == 0 || amqp_origin_read(old, &o) != 0 || o.headers.size == 0) {
+        return 0;
+    }
+    uint8_t *bytes = tie_at(m->queues, g->tie)->origin;
+    bytes[ORIGIN_FLAGS_AT] |= ORIGIN_BORROWS >> 8;
+    return message_set_origin(m, slot, span_of(bytes, old.size - o.headers.size), headers);
 }
 
 void message_forget_tie(struct model *m, uint32_t slot) {

@@ -190,7 +190,6 @@ static void emit_delivered(struct decision *d, uint64_t message, uint64_t sessio
 static void describe_delivery(const struct model *m, struct decision *d, uint32_t slot,
                               struct delivery *ret) {
     const struct message *g = message_at(m->queues, slot);
-    struct span origin = message_origin(m->queues, g);
     *ret = (struct delivery){.kind = DELIVERY_MESSAGE,
                              .redelivered = g->attempts > 0,
                              .message = g->id,
@@ -198,15 +197,8 @@ static void describe_delivery(const struct model *m, struct decision *d, uint32_
                              .address = g->address,
                              .body_bytes = g->body_bytes,
                              .delivery_count = g->attempts};
-    if (origin.size > 0) {
-        ret->origin = malloc(origin.size);
-        if (ret->origin == NULL) {
-            d->failed = true;
-            return;
-        }
-        memcpy(ret->origin, origin.data, origin.size);
-        ret->origin_size = (uint32_t)origin.size;
-    }
+    d->failed |=
+        amqp_origin_told(message_origin(m->queues, g), &ret->origin, &ret->origin_size) != 0;
 }
 
 static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r) {

@@ -1,7 +1,7 @@
 """One broker for all rules: the program, or with SLUICE_CONFORMANCE=rabbitmq a real RabbitMQ.
 
 A rule is a test whose first line says it. `section` puts it into a chapter of docs/amqp-conformance.md; `ours` marks what
-RabbitMQ does not have; `differs` what it does another way, with the reason; `short` what we do not do. All of these fail
+RabbitMQ does not have; `differs` what it does another way, with the reason; `falls_short` what we do not do. All of these fail
 when they are not true any more.
 """
 import base64
@@ -173,9 +173,9 @@ def written_down(request, record_property):
         return
     record_property("section", section.args[0])
     record_property("rule", rule_of(request.node))
-    for marker in ("differs", "short"):
+    for marker, name in (("differs", "differs"), ("falls_short", "short")):
         if request.node.get_closest_marker(marker):
-            record_property(marker, request.node.get_closest_marker(marker).args[0])
+            record_property(name, request.node.get_closest_marker(marker).args[0])
 
 
 @pytest.fixture(scope="session")

@@ -439,3 +439,32 @@ def test_tls(tmp_path):
             assert get(channel, name)[2] == body
     finally:
         server.stop()
+
+
+def test_dead_letters_are_routed_by_headers_after_a_kill(make_server):
+    """What was published before the end is routed by its headers and keys after the start."""
+    server = make_server()
+    server.amqp_port = free_port()
+    server.configure({"listeners": [*server.config["listeners"],
+                                    {"host": "127.0.0.1", "port": server.amqp_port, "protocol": "amqp"}]})
+    server.start()
+    where = pika.ConnectionParameters("127.0.0.1", server.amqp_port)
+    channel = pika.BlockingConnection(where).channel()
+    channel.confirm_delivery()
+    for name, arguments in (("grave", {}), ("copies", {}), ("first", {"x-dead-letter-exchange": "amq.headers"}),
+                            ("second", {"x-dead-letter-exchange": "amq.direct"})):
+        channel.queue_declare(name, durable=True, arguments=arguments)
+    channel.queue_bind("grave", "amq.headers", "", {"x-match": "all", "kind": "bill"})
+    channel.queue_bind("copies", "amq.direct", "other")
+    for name in ("first", "second"):
+        for kind in ("note", "bill"):
+            put(channel, name, kind.encode(), delivery_mode=2, headers={"kind": kind, "CC": ["other"] * (kind == "bill")})
+    server.kill()
+    server.start()
+    channel = pika.BlockingConnection(where).channel()
+    for name in ("first", "second"):
+        for _ in range(2):
+            channel.basic_reject(channel.basic_get(name)[0].delivery_tag, requeue=False)
+    assert get(channel, "grave")[2] == b"bill" and get(channel, "copies")[2] == b"bill"
+    assert get(channel, "grave", timeout=0.1) is None and get(channel, "copies", timeout=0.1) is None
+    server.stop()

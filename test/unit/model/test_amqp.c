@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -78,10 +79,48 @@ static void test_texts(void **state) {
     assert_string_equal(exchange_type_name(EXCHANGE_TOPIC, true), "x-delayed-message");
 }
 
+/* What a fact leaves out is filled in; what a connection is told has neither keys nor headers. */
+static void test_origin_with_routing(void **state) {
+    struct buffer b;
+    struct amqp_origin o;
+    struct span key;
+    uint32_t size;
+    buffer_init(&b, 4096);
+    assert_int_equal(buffer_put_u64(&b, 99), 0);
+    assert_int_equal(buffer_put_u16(&b, 1 | ORIGIN_ROUTED | ORIGIN_BORROWS), 0);
+    assert_int_equal(put_key(&b, span_text("dlx")), 0);
+    assert_int_equal(put_key(&b, span_text("dead")), 0);
+    put_death(&b, DEAD_REJECTED, "one");
+    size_t told_size = b.size;
+    assert_int_equal(buffer_put_u16(&b, 2), 0);
+    assert_int_equal(put_key(&b, span_text("second")), 0);
+    assert_int_equal(put_key(&b, span_text("")), 0);
+    uint8_t *whole = amqp_origin_complete(buffer_span(&b), span_of("\1at\1", 4), &size);
+    assert_int_equal(amqp_origin_read(span_of(whole, size), &o), 0);
+    assert_true(span_is(o.headers, "\1at\1") && o.death_count == 1);
+    assert_true(amqp_origin_next_key(&o.keys, &key) && span_is(key, "second"));
+    assert_true(amqp_origin_next_key(&o.keys, &key) && key.size == 0);
+    assert_false(amqp_origin_next_key(&o.keys, &key));
+    uint8_t *told;
+    uint32_t told_bytes;
+    assert_int_equal(amqp_origin_told(span_of(whole, size), &told, &told_bytes), 0);
+    assert_int_equal(told_bytes, told_size);
+    assert_int_equal(amqp_origin_read(span_of(told, told_bytes), &o), 0);
+    assert_true(o.death_count == 1 && o.keys.size == 0 && o.headers.size == 0);
+    for (uint32_t cut = size; cut-- > 0;) { /* without headers it is whole again */
+        assert_int_equal(amqp_origin_read(span_of(whole, cut), &o),
+                         cut == size - 4 ? 0 : E_CORRUPT);
+    }
+    free(told);
+    free(whole);
+    buffer_release(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_origin),
+        cmocka_unit_test(test_origin_with_routing),
         cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

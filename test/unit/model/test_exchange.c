@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
+#include "model/queue_state.h"
 #include "rabbit.h"
 
 static struct world w;
@@ -253,6 +254,135 @@ static void test_expired_goes_to_its_exchange(void **state) {
     assert_true(d.origin_size > 0 && d.stored_id != d.message && !d.redelivered);
 }
 
+/* ---- what routes a dead letter ---- */
+
+/* With the header table where the connection leaves it: in the properties. */
+static struct span kind_headers(const char *kind, uint8_t properties[256]) {
+    begin();
+    amqp_put_text(&t, "kind", span_text(kind));
+    struct span headers = end();
+    properties[0] = 0x20;
+    properties[1] = 0;
+    memcpy(properties + 2, table.data, headers.size + 4);
+    return headers;
+}
+
+static int publish_kind(const char *queue, const char *kind, struct span *keys, uint32_t count) {
+    uint8_t properties[256];
+    struct span headers = kind_headers(kind, properties);
+    struct amqp_message m = {.routing_key = span_text(queue),
+                             .headers = headers,
+                             .properties = span_of(properties, headers.size + 6),
+                             .keys = keys,
+                             .key_count = count};
+    return rabbit_publish_message(&w, &m);
+}
+
+static void headers_grave(const char *exchange, const char *name) {
+    queue(name, none);
+    begin();
+    amqp_put_text(&t, "kind", span_text("bill"));
+    assert_int_equal(rabbit_bind(&w, exchange, name, "", end()), REFUSAL_NONE);
+}
+
+static void reject(const char *name) {
+    struct delivery d = rabbit_get(&w, 1, name);
+    assert_int_equal(d.kind, DELIVERY_MESSAGE);
+    rabbit_settle(&w, 1, d.message, SETTLE_REJECT);
+}
+
+static uint32_t ties(void) {
+    return w.model->queues->ties.live;
+}
+
+/* Both hops, the second from a snapshot and from the log: teardown compares the two once more. */
+static void test_headers_route_the_dead(void **state) {
+    headers_grave("amq.headers", "grave");
+    mortal("second", "amq.headers", "k", 0, 0);
+    mortal("first", "", "second", 0, 0);
+    assert_int_equal(publish_kind("first", "bill", NULL, 0), 1);
+    assert_int_equal(publish_kind("first", "note", NULL, 0), 1);
+    world_reload(&w);
+    reject("first");
+    reject("first");
+    world_check_replay(&w);
+    world_reload(&w);
+    struct delivery d = rabbit_get(&w, 1, "second");
+    assert_true(d.origin_size > 0 && d.origin_size < 60); /* it tells of deaths, not of headers */
+    rabbit_settle(&w, 1, d.message, SETTLE_REJECT);
+    reject("second");
+    assert_int_equal(rabbit_ready(&w, "grave"), 1);
+    d = rabbit_get(&w, 1, "grave");
+    assert_int_equal(d.kind, DELIVERY_MESSAGE);
+}
+
+/* Who edits the headers of a message says where it goes when it dies. */
+static void test_edited_headers_route(void **state) {
+    headers_grave("amq.headers", "grave");
+    mortal("q", "amq.headers", NULL, 1000, 0);
+    assert_int_equal(publish_kind("q", "note", NULL, 0), 1);
+    struct delivery d = rabbit_get(&w, 1, "q");
+    rabbit_settle(&w, 1, d.message, SETTLE_RETURN);
+    uint8_t properties[256];
+    struct span headers = kind_headers("bill", properties);
+    struct stored_message content = {.version = 1,
+                                     .routing_key = span_text("q"),
+                                     .properties = span_of(properties, headers.size + 6),
+                                     .envelope = {.body = span_text("x")}};
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_EDIT);
+    r.name = span_text("q");
+    r.id = d.message;
+    r.in.edit.seen = (struct message_seen){d.address, 0, MESSAGE_READY};
+    r.in.edit.content = &content;
+    assert_int_equal(world_ask(&w, &r), REFUSAL_NONE);
+    request_release(&r);
+    w.now_ns += 2 * NS_PER_SECOND;
+    world_run_timers(&w);
+    assert_int_equal(rabbit_ready(&w, "grave"), 1);
+}
+
+/* What nobody can look at is not kept; nor is a first delivery told of what is. */
+static void test_no_more_is_kept_than_routes(void **state) {
+    mortal("q", "amq.direct", NULL, 0, 0);
+    assert_int_equal(publish_kind("q", "bill", NULL, 0), 1);
+    assert_int_equal(ties(), 0);
+    headers_grave("amq.match", "grave");
+    assert_int_equal(publish_kind("q", "bill", NULL, 0), 1);
+    assert_int_equal(publish_kind("grave", "bill", NULL, 0), 1); /* no dead-letter exchange */
+    assert_int_equal(ties(), 1);
+    assert_int_equal(rabbit_delete(&w, "grave"), REFUSAL_NONE);
+    assert_int_equal(publish_kind("q", "bill", NULL, 0), 1);
+    assert_int_equal(ties(), 1);
+    assert_int_equal(rabbit_exchange(&w, "mine", "headers", none), REFUSAL_NONE);
+    assert_int_equal(publish_kind("q", "bill", NULL, 0), 1);
+    assert_int_equal(ties(), 2);
+    assert_int_equal(rabbit_get(&w, 1, "q").origin_size + rabbit_get(&w, 1, "q").origin_size, 0);
+    world_reload(&w);
+    assert_int_equal(publish_kind("q", "bill", NULL, 0), 1);
+    assert_int_equal(ties(), 3);
+}
+
+/* The most and the longest keys that there are: the origin fits into its fact. */
+static void test_copies_route_the_dead(void **state) {
+    static char names[AMQP_KEYS_MAX][256];
+    static struct span keys[AMQP_KEYS_MAX];
+    for (uint32_t i = 0; i < AMQP_KEYS_MAX; i++) {
+        memset(names[i], 'k', 255);
+        snprintf(names[i], 8, "%u.", i);
+        names[i][strlen(names[i])] = 'k';
+        keys[i] = span_of(names[i], 255);
+    }
+    mortal("q", "amq.direct", NULL, 0, 0);
+    queue("last", none);
+    char key[256];
+    snprintf(key, sizeof key, "%.255s", names[AMQP_KEYS_MAX - 1]);
+    assert_int_equal(rabbit_bind(&w, "amq.direct", "last", key, none), REFUSAL_NONE);
+    assert_int_equal(publish_kind("q", "bill", keys, AMQP_KEYS_MAX), 1);
+    reject("q");
+    assert_int_equal(rabbit_ready(&w, "last"), 1);
+}
+
 /* A cycle without a rejection ends, one with a rejection goes on and counts. */
 static void test_cycles(void **state) {
     mortal("a", "", "b", 100, 0);
@@ -398,6 +528,10 @@ int main(void) {
         TEST(test_wide_fanout),
         TEST(test_copies),
         TEST(test_expired_goes_to_its_exchange),
+        TEST(test_headers_route_the_dead),
+        TEST(test_no_more_is_kept_than_routes),
+        TEST(test_edited_headers_route),
+        TEST(test_copies_route_the_dead),
         TEST(test_cycles),
         TEST(test_overflow),
         TEST(test_time_to_live_of_a_message),
