@@ -166,8 +166,8 @@ static void put_one_death(struct amqp_table_out *t, const struct amqp_death *d,
     amqp_put_text(t, "exchange", d->first ? stored->exchange : d->exchange);
     amqp_put_text(t, "queue", d->queue);
     amqp_put_text(t, "reason", span_text(amqp_reason_name(d->reason)));
-    put_keys(t, d->first ? stored->routing_key : d->routing_key,
-             d->first ? p->headers : span_of(NULL, 0));
+    struct span key = stored->properties.size == 0 ? stored->queue : stored->routing_key;
+    put_keys(t, d->first ? key : d->routing_key, d->first ? p->headers : span_of(NULL, 0));
     amqp_put_time(t, "time", d->time_ns / NS_PER_SECOND);
     if (d->first && (p->flags & AMQP_HAS_EXPIRATION))
         amqp_put_text(t, "original-expiration", p->expiration);

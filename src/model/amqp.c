@@ -211,6 +211,7 @@ const char *amqp_reason_name(unsigned reason) {
     case DEAD_REFUSED:
         return "rejected";
     case DEAD_EXPIRED:
+    case DEAD_DEADLINE:
         return "expired";
     case DEAD_MAXLEN:
         return "maxlen";

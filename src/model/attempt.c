@@ -42,6 +42,7 @@
 #include "model/balance.h"
 #include "model/campaign.h"
 #include "model/confirm.h"
+#include "model/exchange.h"
 #include "model/history.h"
 #include "model/outcome.h"
 #include "model/receipt.h"
@@ -523,6 +524,9 @@ static void take_confirmation(const struct model *m, struct decision *d, const s
 static void emit_end(const struct model *m, struct decision *d, const struct attempt *a,
                      const struct message_view *v, const struct attempt_finish *in,
                      const struct finished *f) {
+    if (f->verdict == VERDICT_DEAD && !exchange_emit_attempted(m, d, f->message, f->reason)) {
+        return;
+    }
     emit_finished(d, f);
     bool ends = f->verdict == VERDICT_DONE || f->verdict == VERDICT_DEAD;
     if (ends && (v->tie.campaign != 0 || v->tie.stock != 0)) {

@@ -13,6 +13,7 @@
 #include <sodium.h>
 
 #include "model/campaign.h"
+#include "model/exchange.h"
 #include "model/history.h"
 #include "model/outcome.h"
 #include "model/put.h"
@@ -71,6 +72,10 @@ static void emit(struct decision *d, const struct confirmed *c) {
 /* With all that the end of a message brings about. */
 static void emit_settled(const struct model *m, struct decision *d, const struct message_view *v,
                          const struct confirmed *c, const struct confirm *in) {
+    if (c->what.verdict == VERDICT_DEAD &&
+        !exchange_emit_attempted(m, d, c->message, c->what.reason)) {
+        return;
+    }
     emit(d, c);
     if (c->what.verdict == VERDICT_RETRY) {
         return;

@@ -40,6 +40,12 @@ enum refusal exchange_route(const struct model *m, const struct route_request *i
  */
 bool exchange_emit_death(const struct model *m, struct decision *d, uint32_t slot,
                          enum dead_reason reason);
+/*
+ * Emits that a message whose attempts have ended goes into that exchange, if there is one and it leads to a queue;
+ * the caller then emits what ends it. False: too few ids, one more counted, which that may need.
+ */
+bool exchange_emit_attempted(const struct model *m, struct decision *d, uint64_t message,
+                             enum dead_reason reason);
 /* Emits the declaration of a vhost that is not there. */
 void exchange_emit_vhost(struct decision *d, const struct model *m, struct span name);
 /* A non-durable exchange goes after a restart. False: none left. */

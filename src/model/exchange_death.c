@@ -100,8 +100,10 @@ static struct span encode_origin(const struct death *x) {
 
 /* ---- its deaths ---- */
 
+/* Somebody did not want it, or could not take it: not this broker alone sends it round. */
 static bool is_rejection(uint8_t reason) {
-    return reason == DEAD_REJECTED || reason == DEAD_REFUSED;
+    return reason == DEAD_REJECTED || reason == DEAD_REFUSED || reason == DEAD_EXHAUSTED ||
+           reason == DEAD_UNCONFIRMED;
 }
 
 /* The same queue and reason again: counted, and first in the list now. */
@@ -240,18 +242,26 @@ static void read_origin(struct death *x, const struct message *g) {
     x->old.stored_id = x->old.stored_id != 0 ? x->old.stored_id : g->id;
 }
 
-static void emit_death(struct death *x, uint32_t slot, bool gone) {
+static void emit_death(struct death *x, uint32_t slot, enum death_end end) {
     const struct message *g = message_at(x->m->queues, slot);
     struct fan_out f;
-    death_begin(&f, x->d, g->id, (enum dead_reason)x->reason, gone,
-                gone && x->target_count > 0 ? encode_origin(x) : span_of(NULL, 0));
+    death_begin(&f, x->d, g->id, (enum dead_reason)x->reason, end,
+                x->target_count > 0 ? encode_origin(x) : span_of(NULL, 0));
     for (uint32_t i = 0; i < x->target_count; i++) {
         struct fan_target t = target_of(x, x->targets[i], (uint8_t)g->priority);
         t.id = decision_id(x->d);
         death_target(&f, &t);
     }
     death_end(&f);
-    queue_emit_settlement(x->m, x->d, slot);
+}
+
+/* Into `x`: where it goes. False: too few ids for that and `more`. */
+static bool route_message(struct death *x, uint32_t slot, uint32_t more) {
+    read_origin(x, message_at(x->m->queues, slot));
+    list_deaths(x);
+    set_keys(x, x->old.routing_key);
+    route_death(x);
+    return x->target_count == 0 || decision_has_ids(x->d, x->target_count + more);
 }
 
 bool exchange_emit_death(const struct model *m, struct decision *d, uint32_t slot,
@@ -260,16 +270,31 @@ bool exchange_emit_death(const struct model *m, struct decision *d, uint32_t slo
     const struct queue *q = queue_at(m->queues, g->queue);
     struct death x;
     death_init(&x, m, d, q, reason);
-    if (q->def.has_dead_letter_exchange) {
-        read_origin(&x, g);
-        list_deaths(&x);
-        set_keys(&x, x.old.routing_key);
-        route_death(&x);
-        if (x.target_count > 0 && !decision_has_ids(d, x.target_count)) {
-            return false;
-        }
+    if (q->def.has_dead_letter_exchange && !route_message(&x, slot, 0)) {
+        return false;
     }
-    emit_death(&x, slot, q->def.has_dead_letter_exchange);
+    /* What is pushed is not dropped because an exchange is missing: it stays as dead. */
+    bool gone = q->def.has_dead_letter_exchange && (x.target_count > 0 || q->target == 0);
+    emit_death(&x, slot, gone ? DEATH_GONE : DEATH_KEPT);
+    queue_emit_settlement(m, d, slot);
+    return true;
+}
+
+bool exchange_emit_attempted(const struct model *m, struct decision *d, uint64_t message,
+                             enum dead_reason reason) {
+    uint32_t slot = message_find(m->queues, message);
+    const struct queue *q = queue_at(m->queues, message_at(m->queues, slot)->queue);
+    struct death x;
+    if (!q->def.has_dead_letter_exchange) {
+        return true;
+    }
+    death_init(&x, m, d, q, reason);
+    if (!route_message(&x, slot, 1)) {
+        return false;
+    }
+    if (x.target_count > 0) {
+        emit_death(&x, slot, DEATH_ENDS_LATER);
+    }
     return true;
 }
 

@@ -361,11 +361,11 @@ static bool purchase_is_id(uint64_t id, const struct tie *tie) {
 void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
                     const struct publish *p, const struct tie *tie, struct receipt *ret) {
     const struct queue *q = queue_at(m->queues, queue);
-    assert(q != NULL && d->operation < 1u << ID_OPERATION_BITS);
+    assert(q != NULL);
     uint64_t schedule = p->schedule_ns > d->now_ns ? p->schedule_ns : 0;
     struct message_payload payload = {
         .queue = queue,
-        .stored = {.id = id_make(d->position, d->operation++),
+        .stored = {.id = decision_id(d),
                    .accepted_ns = d->now_ns,
                    .queue = queue_stored_name(q),
                    .schedule_ns = schedule,
@@ -477,6 +477,26 @@ static enum refusal queue_decide(const struct model *m, struct decision *d, stru
     }
 }
 
+static void on_end_of_life(const struct model *m, struct decision *d, uint32_t slot) {
+    const struct message *g = message_at(m->queues, slot);
+    bool by_deadline = times_at(m->queues, g->times)->by_deadline;
+    struct outcome o = {.message = g->id,
+                        .queue = g->queue,
+                        .reason = by_deadline ? DEAD_DEADLINE : DEAD_EXPIRED,
+                        .status = message_status(g),
+                        .error = message_error(g),
+                        .attempts = g->attempts};
+    if (queue_at(m->queues, g->queue)->def.has_dead_letter_exchange) {
+        if (!exchange_emit_death(m, d, slot, o.reason) || !decision_has_ids(d, 1)) {
+            return;
+        }
+    } else {
+        message_emit(d, FACT_MESSAGE_EXPIRED, g->id);
+        queue_emit_settlement(m, d, slot);
+    }
+    outcome_emit(m, d, &o);
+}
+
 /* A delayed message whose time to live ends first expires too: message_timer_due chose the earlier. */
 static void queue_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
                            uint32_t ref) {
@@ -491,20 +511,10 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
     }
     const struct message_times *t = times_at(m->queues, g->times);
     bool due = g->state == MESSAGE_DELAYED && (t->expires_ns == 0 || t->due_ns < t->expires_ns);
-    if (!due && queue_at(m->queues, g->queue)->def.has_dead_letter_exchange) {
-        (void)exchange_emit_death(m, d, ref, DEAD_EXPIRED);
-        return;
-    }
-    message_emit(d, due ? FACT_MESSAGE_DUE : FACT_MESSAGE_EXPIRED, g->id);
-    if (!due) {
-        queue_emit_settlement(m, d, ref);
-        outcome_emit(m, d,
-                     &(struct outcome){.message = g->id,
-                                       .queue = g->queue,
-                                       .reason = t->by_deadline ? DEAD_DEADLINE : DEAD_EXPIRED,
-                                       .status = message_status(g),
-                                       .error = message_error(g),
-                                       .attempts = g->attempts});
+    if (due) {
+        message_emit(d, FACT_MESSAGE_DUE, g->id);
+    } else {
+        on_end_of_life(m, d, ref);
     }
 }
 

@@ -56,6 +56,7 @@ static void check_message(struct census *c, uint32_t slot, enum message_state st
     const struct message *g = message_at(s, slot);
     assert(g->state == state && g->queue == c->q->index); /* Q1 */
     assert(message_find(s, g->id) == slot);
+    assert((g->dead_reason != DEAD_NONE) == (state == MESSAGE_DEAD));
     check_timer(c->m, slot);
     check_key_of(s, slot);
     c->messages++;

@@ -1,10 +1,7 @@
 #include "model/queue_fanout.h"
 
-
 #include "base/error.h"
 #include "model/fact.h"
-
-#define FLAG_GONE 1u
 
 /* ---- emit ---- */
 
@@ -42,12 +39,12 @@ void fan_out_end(struct fan_out *f, const struct message_payload *p) {
 }
 
 void death_begin(struct fan_out *f, struct decision *d, uint64_t id, enum dead_reason reason,
-                 bool gone, struct span origin) {
+                 enum death_end end, struct span origin) {
     f->d = d;
     f->begun = decision_begin(d, FACT_MESSAGE_DEAD_LETTERED, 2);
     decision_put_u64(d, id);
     decision_put_u8(d, (uint8_t)reason);
-    decision_put_u8(d, gone ? FLAG_GONE : 0);
+    decision_put_u8(d, (uint8_t)end);
     decision_put_bytes(d, origin);
 }
 
@@ -131,24 +128,28 @@ int queue_apply_fanout(struct model *m, const struct applied *w, uint16_t versio
 }
 
 static int end_dead(struct model *m, const struct applied *w, uint32_t slot,
-                    enum dead_reason reason, bool gone) {
+                    enum dead_reason reason, enum death_end end) {
     struct queue *q = queue_at(m->queues, message_at(m->queues, slot)->queue);
-    if (reason == DEAD_EXPIRED) {
+    if (end == DEATH_ENDS_LATER) {
+        message_at(m->queues, slot)->dead_reason = reason & 15; /* see message_die */
+        return 0;
+    }
+    if (reason == DEAD_EXPIRED || reason == DEAD_DEADLINE) {
         q->expired++;
     } else {
         q->died++;
     }
-    return gone ? message_end(m, w, slot, MESSAGE_DROPPED, reason)
-                : message_die(m, w, slot, reason);
+    return end == DEATH_GONE ? message_end(m, w, slot, MESSAGE_DROPPED, reason)
+                             : message_die(m, w, slot, reason);
 }
 
 /* A message named twice in a list of settles is gone the second time: then nothing happens. */
 int queue_apply_dead_lettered(struct model *m, const struct applied *w, struct reader *in) {
     uint32_t slot = message_find(m->queues, reader_u64(in));
     enum dead_reason reason = (enum dead_reason)reader_u8(in);
-    uint8_t flags = reader_u8(in);
+    enum death_end end = (enum death_end)reader_u8(in);
     struct span origin = reader_bytes(in);
-    if (in->failed) {
+    if (in->failed || end > DEATH_ENDS_LATER) {
         return E_CORRUPT;
     }
     if (slot == 0) {
@@ -174,7 +175,7 @@ int queue_apply_dead_lettered(struct model *m, const struct applied *w, struct r
         t.priority = reader_u8(in);
         rc = in->failed ? E_CORRUPT : make_message(m, w, &t, &body);
     }
-    return rc != 0 ? rc : end_dead(m, w, slot, reason, (flags & FLAG_GONE) != 0);
+    return rc != 0 ? rc : end_dead(m, w, slot, reason, end);
 }
 
 int queue_apply_relocated(struct model *m, const struct applied *w, struct reader *in) {

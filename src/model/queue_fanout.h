@@ -9,7 +9,8 @@
  * MESSAGE_DEAD_LETTERED
  *        0    8  message
  *        8    1  reason (enum dead_reason)
- *        9    1  flags; 1: it is gone, else its queue decides whether to keep it as dead
+ *        9    1  enum death_end; 1: it is gone; 2: another fact of the record ends it, and then it is gone; else its queue decides
+ *                whether to keep it as dead
  *       10    4  origin of those that take its place (u32 length, bytes; since version 2 its headers may be those of this
  *                message), then
  *        .    .  per queue: queue index (4), id (8), expires (8), hash of its ordering key (8), priority (1)
@@ -40,9 +41,16 @@ void fan_out_begin(struct fan_out *f, struct decision *d);
 void fan_out_target(struct fan_out *f, const struct fan_target *t);
 void fan_out_end(struct fan_out *f, const struct message_payload *p);
 
+/* What becomes of the message itself. */
+enum death_end {
+    DEATH_KEPT = 0, /* if its queue keeps its dead */
+    DEATH_GONE = 1,
+    DEATH_ENDS_LATER = 2, /* by the end of its attempt, which is the next fact about it */
+};
+
 /* The same for a death: begin, targets (with id), end. */
 void death_begin(struct fan_out *f, struct decision *d, uint64_t id, enum dead_reason reason,
-                 bool gone, struct span origin);
+                 enum death_end end, struct span origin);
 void death_target(struct fan_out *f, const struct fan_target *t);
 void death_end(struct fan_out *f);
 

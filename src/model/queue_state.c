@@ -330,7 +330,8 @@ int message_arrive(struct model *m, uint32_t slot, enum place place) {
 int message_die(struct model *m, const struct applied *w, uint32_t slot, enum dead_reason reason) {
     struct message *g = message_at(m->queues, slot);
     struct queue *q = queue_at(m->queues, g->queue);
-    if (!q->def.dead_letters) {
+    bool went_on = g->dead_reason != DEAD_NONE; /* DEATH_ENDS_LATER: others have taken its place */
+    if (!q->def.dead_letters || went_on) {
         return message_end(m, w, slot, MESSAGE_DROPPED, reason);
     }
     int rc = message_move(m, slot, MESSAGE_DEAD, PLACE_TAIL);

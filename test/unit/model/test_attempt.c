@@ -14,6 +14,7 @@
 #include "model/stock.h"
 #include "model/retry.h"
 #include "push.h"
+#include "rabbit.h"
 
 static void set_up_with(struct world *w, struct pace_def pace, const struct retry_def *retry) {
     world_init(w, NULL);
@@ -376,8 +377,120 @@ static void without_a_cap_ours_holds(void **state) {
     world_release(&w);
 }
 
+/* "q" as AMQP declared it, with a dead-letter exchange, then made to push by HTTP; its failures are told to "told". */
+static void set_up_lettered(struct world *w, const char *exchange, const char *key) {
+    struct retry_def retry = {
+        .max_attempts = 2, .min_backoff_ns = NS_PER_SECOND, .max_backoff_ns = NS_PER_SECOND};
+    struct buffer table;
+    struct amqp_table_out t;
+    world_init(w, NULL);
+    buffer_init(&table, 4096);
+    amqp_table_begin(&t, &table);
+    amqp_put_text(&t, "x-dead-letter-exchange", span_text(exchange));
+    amqp_put_text(&t, "x-dead-letter-routing-key", span_text(key));
+    struct rabbit_queue q = {.arguments = rabbit_arguments(&table, &t)};
+    assert_int_equal(rabbit_declare(w, "q", q, NULL), REFUSAL_NONE);
+    assert_int_equal(rabbit_declare(w, "grave", (struct rabbit_queue){0}, NULL), REFUSAL_NONE);
+    assert_int_equal(push_define_destination(w, "out", push_pace(0, 1)), REFUSAL_NONE);
+    assert_int_equal(push_define_queue(w, "told", "", push_pace(0, 1), NULL), REFUSAL_NONE);
+    struct queue_def def;
+    assert_int_equal(queue_def_init(&def), 0);
+    assert_int_equal(def_set_text(&def.name, span_text("q")), 0);
+    assert_int_equal(def_set_text(&def.destination, span_text("out")), 0);
+    assert_int_equal(def_set_text(&def.on_failure.queue, span_text("told")), 0);
+    def.retry = retry;
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_DEFINE);
+    r.name = span_text("q");
+    r.in.define.queue = &def;
+    assert_int_equal(world_ask(w, &r), REFUSAL_NONE);
+    request_release(&r);
+    queue_def_release(&def);
+    buffer_release(&table);
+}
+
+static void end_attempt(struct world *w, uint16_t status) {
+    struct attempt_start start;
+    assert_true(push_start(w, &start));
+    push_finish(w, &start, status, 0);
+    w->now_ns += 2 * NS_PER_SECOND;
+    world_run_timers(w);
+}
+
+static void expect_dropped(struct world *w, uint64_t id, enum dead_reason reason) {
+    struct request r;
+    request_init(&r, REQUEST_RECEIPT_GET);
+    r.id = id;
+    assert_int_equal(world_ask(w, &r), REFUSAL_NONE);
+    assert_int_equal(r.out.receipt.state, MESSAGE_DROPPED);
+    assert_int_equal(r.out.receipt.dead_reason, reason);
+    request_release(&r);
+}
+
+/* Refused or out of attempts: in that exchange's queue and no more in its own, once over a restart too. */
+static void the_dead_go_to_their_exchange(void **state) {
+    (void)state;
+    struct world w;
+    set_up_lettered(&w, "", "grave");
+    uint64_t refused = push_publish(&w, "q");
+    end_attempt(&w, 422);
+    uint64_t exhausted = push_publish(&w, "q");
+    end_attempt(&w, 500);
+    assert_int_equal(rabbit_ready(&w, "grave"), 1);
+    end_attempt(&w, 500);
+    world_reload(&w);
+    assert_int_equal(rabbit_ready(&w, "grave"), 2);
+    assert_int_equal(rabbit_ready(&w, "told"), 2);
+    expect_dropped(&w, refused, DEAD_REFUSED);
+    expect_dropped(&w, exhausted, DEAD_EXHAUSTED);
+    assert_true(rabbit_get(&w, 1, "grave").origin_size > 0);
+    assert_int_equal(push_info(&w, "out").failed, 3);
+    tear_down(&w);
+}
+
+/* What was paid for is not lost because an exchange is missing. */
+static void without_a_way_it_stays(void **state) {
+    (void)state;
+    struct world w;
+    set_up_lettered(&w, "", "nobody");
+    uint64_t id = push_publish(&w, "q");
+    end_attempt(&w, 422);
+    assert_int_equal(push_message(&w, id).state, MESSAGE_DEAD);
+    assert_int_equal(rabbit_ready(&w, "told"), 1);
+    tear_down(&w);
+}
+
+/* Over a queue that waits and back: the far side's no is not a cycle of the broker's own. */
+static void it_may_come_back_later(void **state) {
+    (void)state;
+    struct world w;
+    struct buffer table;
+    struct amqp_table_out t;
+    set_up_lettered(&w, "", "later");
+    buffer_init(&table, 4096);
+    amqp_table_begin(&t, &table);
+    amqp_put_text(&t, "x-dead-letter-exchange", span_text(""));
+    amqp_put_text(&t, "x-dead-letter-routing-key", span_text("q"));
+    amqp_put_i32(&t, "x-message-ttl", 1000);
+    struct rabbit_queue later = {.arguments = rabbit_arguments(&table, &t)};
+    assert_int_equal(rabbit_declare(&w, "later", later, NULL), REFUSAL_NONE);
+    (void)push_publish(&w, "q");
+    for (int round = 0; round < 3; round++) {
+        end_attempt(&w, 500);
+        end_attempt(&w, 500);
+    }
+    end_attempt(&w, 200);
+    assert_int_equal(rabbit_ready(&w, "later") + rabbit_ready(&w, "q"), 0);
+    assert_int_equal(push_info(&w, "out").succeeded, 1);
+    buffer_release(&table);
+    tear_down(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_dead_go_to_their_exchange),
+        cmocka_unit_test(without_a_way_it_stays),
+        cmocka_unit_test(it_may_come_back_later),
         cmocka_unit_test(success_ends_the_message),
         cmocka_unit_test(a_retriable_end_comes_again),
         cmocka_unit_test(a_retry_keeps_the_unit),
