@@ -1,10 +1,12 @@
 /*
  * One producer that keeps a window of unconfirmed messages, one consumer that acknowledges each, any broker.
  *
- *      bench-amqp-load PORT TYPE SIZE WINDOW QUEUES SECONDS PREFIX     TYPE: classic, quorum
+ *      bench-amqp-load PORT TYPE SIZE WINDOW QUEUES SECONDS PREFIX [keep | fill]     TYPE: classic, quorum
+ *
+ * `keep`: the queues stay, and what was in them before. `fill`: nobody consumes, and SECONDS is how many messages.
  *
  * librabbitmq says hello and declares; from there on frames are made and read here, many a system call, so that
- * the client costs both brokers' machine as little as it can. Prints one JSON line.
+ * the client costs both brokers' machine as little as it can. Prints one JSON line; times only with a window of 1.
  */
 #include <amqp.h>
 #include <amqp_tcp_socket.h>
@@ -24,23 +26,34 @@
 #define SEND_ROOM  (8u << 20)
 #define FRAME_END  0xce
 #define WINDOW_MAX 65536u
+#define TIMES_MAX  (1u << 20)
 
 struct peer {
     amqp_connection_state_t state;
     int fd;
     uint8_t *in;
     size_t in_size;
-    uint8_t *out;
-    size_t out_size;
+    uint8_t *out; /* sent up to out_from, filled up to out_size */
+    size_t out_from, out_size;
+};
+
+/* The three frames of a publish, which only their queue tells apart. */
+struct template {
+    uint8_t *bytes;
+    size_t size;
 };
 
 struct load {
     const char *type, *prefix;
     unsigned size, window, queues;
+    bool keep, fill;
+    struct template *publishes; /* by queue */
     struct peer producer, consumer;
     uint64_t published, confirmed, delivered, refused;
     uint64_t confirmed_to;            /* all up to it are */
     bool confirmed_early[WINDOW_MAX]; /* by number modulo, those beyond */
+    double sent_s, *times_us;         /* with a window of 1: from publish to confirm */
+    uint32_t time_count;
 };
 
 static void need(bool good, const char *what) {
@@ -141,24 +154,41 @@ static void end(struct peer *p, uint8_t *at) {
     p->out_size = (size_t)(at - p->out);
 }
 
-static void publish(struct load *l) {
-    struct peer *p = &l->producer;
+static void make_publish(struct load *l, unsigned queue, struct template *ret) {
+    struct peer p = {.out = malloc(l->size + 8192)};
     char name[64];
-    queue_name(l, (unsigned)(l->published % l->queues), name);
-    need(p->out_size + l->size + 4096 < SEND_ROOM, "the broker takes nothing");
-    uint8_t *at = begin(p, 1);
+    need(p.out != NULL, "out of memory");
+    queue_name(l, queue, name);
+    uint8_t *at = begin(&p, 1);
     at = put(at, 60 << 16 | 40, 4);
     at = put(at, 0, 3); /* ticket, and the default exchange */
     at = put_text(at, name);
-    end(p, put(at, 0, 1));
-    at = begin(p, 2);
+    end(&p, put(at, 0, 1));
+    at = begin(&p, 2);
     at = put(at, 60u << 16, 4);
     at = put(at, l->size, 8);
     at = put(at, 0x1000, 2);
-    end(p, put(at, 2, 1)); /* persistent */
-    at = begin(p, 3);
+    end(&p, put(at, 2, 1)); /* persistent */
+    at = begin(&p, 3);
     memset(at, 'x', l->size);
-    end(p, at + l->size);
+    end(&p, at + l->size);
+    *ret = (struct template){p.out, p.out_size};
+}
+
+static void make_publishes(struct load *l) {
+    l->publishes = calloc(l->queues, sizeof *l->publishes);
+    l->times_us = calloc(TIMES_MAX, sizeof *l->times_us);
+    need(l->publishes != NULL && l->times_us != NULL, "out of memory");
+    for (unsigned i = 0; i < l->queues; i++)
+        make_publish(l, i, &l->publishes[i]);
+}
+
+static void publish(struct load *l) {
+    struct peer *p = &l->producer;
+    const struct template *t = &l->publishes[l->published % l->queues];
+    need(p->out_size + t->size < SEND_ROOM, "the broker takes nothing");
+    memcpy(p->out + p->out_size, t->bytes, t->size);
+    p->out_size += t->size;
     l->published++;
 }
 
@@ -190,6 +220,8 @@ static void confirm(struct load *l, uint64_t number, bool multiple) {
     }
     while (l->confirmed_early[(l->confirmed_to + 1) % WINDOW_MAX])
         l->confirmed_early[++l->confirmed_to % WINDOW_MAX] = false;
+    if (l->window == 1 && l->time_count < TIMES_MAX)
+        l->times_us[l->time_count++] = (now_s() - l->sent_s) * 1e6;
 }
 
 static void method(struct load *l, struct peer *p, const uint8_t *at) {
@@ -242,52 +274,84 @@ static void exchange_bytes(struct load *l, struct peer *p, short events) {
 }
 
 static void flush(struct peer *p) {
-    if (p->out_size == 0)
+    if (p->out_from == p->out_size)
         return;
-    ssize_t sent = write(p->fd, p->out, p->out_size);
+    ssize_t sent = write(p->fd, p->out + p->out_from, p->out_size - p->out_from);
     need(sent >= 0 || errno == EAGAIN, "the broker went away");
-    if (sent > 0) {
-        memmove(p->out, p->out + sent, p->out_size - (size_t)sent);
-        p->out_size -= (size_t)sent;
+    p->out_from += sent > 0 ? (size_t)sent : 0;
+    if (p->out_from == p->out_size || p->out_from > SEND_ROOM / 2) {
+        memmove(p->out, p->out + p->out_from, p->out_size - p->out_from);
+        p->out_size -= p->out_from;
+        p->out_from = 0;
     }
 }
 
-static void turn(struct load *l, bool publishing) {
-    while (publishing && l->published - l->confirmed < l->window)
+static short wanted(const struct peer *p) {
+    return (short)(POLLIN | (p->out_from < p->out_size ? POLLOUT : 0));
+}
+
+static void turn(struct load *l, uint64_t publish_to) {
+    while (l->published < publish_to && l->published - l->confirmed < l->window) {
+        l->sent_s = l->window == 1 ? now_s() : 0;
         publish(l);
+    }
     flush(&l->producer);
     flush(&l->consumer);
-    struct pollfd fds[] = {
-        {l->producer.fd, (short)(POLLIN | (l->producer.out_size > 0 ? POLLOUT : 0)), 0},
-        {l->consumer.fd, (short)(POLLIN | (l->consumer.out_size > 0 ? POLLOUT : 0)), 0}};
+    struct pollfd fds[] = {{l->producer.fd, wanted(&l->producer), 0},
+                           {l->consumer.fd, wanted(&l->consumer), 0}};
     if (poll(fds, 2, 100) <= 0)
         return;
     exchange_bytes(l, &l->producer, fds[0].revents);
     exchange_bytes(l, &l->consumer, fds[1].revents);
 }
 
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double percentile(struct load *l, double share) {
+    qsort(l->times_us, l->time_count, sizeof *l->times_us, compare);
+    return l->time_count == 0 ? 0 : l->times_us[(size_t)((l->time_count - 1) * share)];
+}
+
+static void report(struct load *l, double confirmed, double delivered) {
+    long long missing = l->fill ? 0 : (long long)(l->published - l->delivered);
+    printf("{\"confirmed\": %.1f, \"delivered\": %.1f, \"refused\": %llu, \"missing\": %lld, "
+           "\"published\": %llu, \"p50\": %.1f, \"p99\": %.1f}\n",
+           confirmed, delivered, (unsigned long long)l->refused, missing < 0 ? 0 : missing,
+           (unsigned long long)l->published, percentile(l, 0.5), percentile(l, 0.99));
+}
+
 static void run(struct load *l, double seconds) {
     double warm = now_s() + seconds / 5;
     while (now_s() < warm)
-        turn(l, true);
+        turn(l, UINT64_MAX);
     uint64_t confirmed = l->confirmed, delivered = l->delivered;
+    l->time_count = 0;
     double begun = now_s();
     while (now_s() < begun + seconds)
-        turn(l, true);
+        turn(l, UINT64_MAX);
     double took = now_s() - begun;
     confirmed = l->confirmed - confirmed;
     delivered = l->delivered - delivered;
     double limit = now_s() + 30;
-    while ((l->delivered < l->published || l->consumer.out_size > 0) && now_s() < limit)
-        turn(l, false);
-    printf("{\"confirmed\": %.1f, \"delivered\": %.1f, \"refused\": %llu, \"missing\": %llu}\n",
-           (double)confirmed / took, (double)delivered / took, (unsigned long long)l->refused,
-           (unsigned long long)(l->published - l->delivered));
+    while ((l->delivered < l->published || wanted(&l->consumer) & POLLOUT) && now_s() < limit)
+        turn(l, 0);
+    report(l, (double)confirmed / took, (double)delivered / took);
+}
+
+static void fill(struct load *l, uint64_t count) {
+    double begun = now_s();
+    while (l->confirmed < count)
+        turn(l, count);
+    report(l, (double)count / (now_s() - begun), 0);
 }
 
 int main(int argc, char **argv) {
-    if (argc != 8) {
-        fprintf(stderr, "usage: bench-amqp-load PORT TYPE SIZE WINDOW QUEUES SECONDS PREFIX\n");
+    if (argc != 8 && argc != 9) {
+        fprintf(stderr, "usage: bench-amqp-load PORT TYPE SIZE WINDOW QUEUES SECONDS PREFIX "
+                        "[keep | fill]\n");
         return 2;
     }
     static struct load l;
@@ -295,7 +359,9 @@ int main(int argc, char **argv) {
                       .size = (unsigned)atoi(argv[3]),
                       .window = (unsigned)atoi(argv[4]),
                       .queues = (unsigned)atoi(argv[5]),
-                      .prefix = argv[7]};
+                      .prefix = argv[7],
+                      .keep = argc == 9,
+                      .fill = argc == 9 && strcmp(argv[8], "fill") == 0};
     need(l.size > 0 && l.size <= 131064 && l.window > 0 && l.window < WINDOW_MAX && l.queues > 0,
          "sizes");
     open_peer(&l.producer, atoi(argv[1]));
@@ -303,8 +369,14 @@ int main(int argc, char **argv) {
     declare(&l);
     fcntl(l.producer.fd, F_SETFL, O_NONBLOCK);
     fcntl(l.consumer.fd, F_SETFL, O_NONBLOCK);
-    consume(&l);
-    run(&l, atof(argv[6]));
-    delete_queues(&l);
+    make_publishes(&l);
+    if (l.fill) {
+        fill(&l, strtoull(argv[6], NULL, 10));
+    } else {
+        consume(&l);
+        run(&l, atof(argv[6]));
+    }
+    if (!l.keep)
+        delete_queues(&l);
     return 0;
 }

@@ -7,30 +7,82 @@
 
 #include "base/error.h"
 
+#define POOL_MAX_BYTES   (2u << 20)
+#define POOLED_MAX_BYTES (64u << 10) /* of one */
+
+/* ---- memory ---- */
+
 struct amqp_op *amqp_op_create(enum amqp_op_kind kind, size_t room_bytes) {
     struct amqp_op *op = malloc(sizeof *op + room_bytes);
     if (op == NULL)
         return NULL;
     memset(op, 0, sizeof *op);
     op->kind = kind;
-    op->room_bytes = room_bytes;
+    op->room_bytes = op->capacity_bytes = room_bytes;
     return op;
 }
 
 struct amqp_op *amqp_op_grow(struct amqp_op *op, size_t room_bytes) {
     assert(room_bytes >= op->room_bytes);
-    struct amqp_op *grown = realloc(op, sizeof *op + room_bytes);
-    if (grown != NULL)
+    struct amqp_op *grown =
+        room_bytes <= op->capacity_bytes ? op : realloc(op, sizeof *op + room_bytes);
+    if (grown != NULL) {
         grown->room_bytes = room_bytes;
+        if (grown->capacity_bytes < room_bytes)
+            grown->capacity_bytes = room_bytes;
+    }
     return grown;
 }
+
+static struct amqp_op *pool_take(struct amqp_op_pool *pool, enum amqp_op_kind kind, size_t bytes) {
+    struct amqp_op *op = pool->first;
+    if (op == NULL || op->capacity_bytes < bytes) {
+        op = amqp_op_create(kind, bytes);
+    } else {
+        size_t capacity_bytes = op->capacity_bytes;
+        pool->first = op->next;
+        pool->bytes -= capacity_bytes;
+        memset(op, 0, sizeof *op);
+        op->kind = kind;
+        op->room_bytes = bytes;
+        op->capacity_bytes = capacity_bytes;
+    }
+    if (op != NULL)
+        op->pool = pool;
+    return op;
+}
+
+static void give_back(struct amqp_op *op) {
+    struct amqp_op_pool *pool = op->pool;
+    if (pool == NULL || op->capacity_bytes > POOLED_MAX_BYTES ||
+        pool->bytes + op->capacity_bytes > POOL_MAX_BYTES) {
+        free(op);
+        return;
+    }
+    pool->bytes += op->capacity_bytes;
+    op->next = pool->first;
+    pool->first = op;
+}
+
+void amqp_op_pool_release(struct amqp_op_pool *pool) {
+    while (pool->first != NULL) {
+        struct amqp_op *op = pool->first;
+        pool->first = op->next;
+        free(op);
+    }
+    pool->bytes = 0;
+}
+
+/* ---- ops ---- */
 
 uint8_t *amqp_op_room(struct amqp_op *op) {
     return (uint8_t *)(op + 1);
 }
 
-struct amqp_op *amqp_op_create_method(enum amqp_op_kind kind, struct span payload) {
-    struct amqp_op *op = amqp_op_create(kind, payload.size);
+struct amqp_op *amqp_op_create_method(struct amqp_op_pool *pool, enum amqp_op_kind kind,
+                                      struct span payload) {
+    struct amqp_op *op =
+        pool != NULL ? pool_take(pool, kind, payload.size) : amqp_op_create(kind, payload.size);
     if (op == NULL)
         return NULL;
     memcpy(amqp_op_room(op), payload.data, payload.size);
@@ -60,7 +112,7 @@ void amqp_op_free(struct amqp_op *op) {
     }
     free(op->text);
     free(op->name);
-    free(op);
+    give_back(op);
 }
 
 int amqp_op_set_name(struct amqp_op *op, struct span name) {

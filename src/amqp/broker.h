@@ -79,7 +79,9 @@ struct amqp_op {
     uint64_t sequence; /* publish: confirm number, 0 without */
     uint64_t bytes;    /* counted against the connection's asked_bytes */
     struct amqp_method method;
-    size_t room_bytes; /* of the memory behind the op, which holds what its spans point to */
+    size_t room_bytes;     /* of the memory behind the op, which holds what its spans point to */
+    size_t capacity_bytes; /* of the same; at least as much */
+    struct amqp_op_pool *pool; /* borrows: where it goes in the end; NULL: it is freed */
 
     /* ---- question ---- */
     union {
@@ -127,13 +129,24 @@ struct amqp_op {
     void (*host_free)(struct amqp_op *op); /* before the op's memory goes; NULL: nothing to do */
 };
 
+/*
+ * Ops of messages that were answered, for those to come: with a body behind them they are larger than what malloc is
+ * quick at. Outlives its ops; one thread; at most 2 MiB.
+ */
+struct amqp_op_pool {
+    struct amqp_op *first; /* owns: a list by `next` */
+    size_t bytes;          /* behind them */
+};
+void amqp_op_pool_release(struct amqp_op_pool *pool);
+
 /* With `room_bytes` behind it. NULL: no memory. */
 struct amqp_op *amqp_op_create(enum amqp_op_kind kind, size_t room_bytes);
 /* More room; what stood there was moved, so spans have to be set again. NULL: `op` is as it was. */
 struct amqp_op *amqp_op_grow(struct amqp_op *op, size_t room_bytes);
 uint8_t *amqp_op_room(struct amqp_op *op);
-/* An op of a method: op->method borrows from the op itself. NULL: no memory. */
-struct amqp_op *amqp_op_create_method(enum amqp_op_kind kind, struct span payload);
+/* An op of a method: op->method borrows from the op itself. `pool` may be NULL. NULL: no memory. */
+struct amqp_op *amqp_op_create_method(struct amqp_op_pool *pool, enum amqp_op_kind kind,
+                                      struct span payload);
 void amqp_op_free(struct amqp_op *op);
 /* E_NOMEM */
 MUST_CHECK int amqp_op_set_name(struct amqp_op *op, struct span name);

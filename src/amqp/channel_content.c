@@ -26,7 +26,7 @@ void amqp_content_drop(struct amqp_channel *ch) {
 
 void amqp_content_begin(struct amqp_channel *ch, struct span payload) {
     struct amqp_connection *c = ch->connection;
-    struct amqp_op *op = amqp_op_create_method(AMQP_OP_PUBLISH, payload);
+    struct amqp_op *op = amqp_op_create_method(c->host->pool, AMQP_OP_PUBLISH, payload);
     if (op == NULL) {
         amqp_fail_nomem(c);
         return;
@@ -194,21 +194,33 @@ static bool body_room(struct amqp_channel *ch, size_t more) {
     return point_into(ch->content, method_bytes, property_bytes) == 0;
 }
 
+static bool append_body(struct amqp_channel *ch, struct span bytes) {
+    if (!body_room(ch, bytes.size))
+        return false;
+    const struct amqp_publish *p = &ch->content->in.publish;
+    size_t before = (size_t)(p->encoded.data + p->encoded.size - amqp_op_room(ch->content));
+    if (bytes.size > 0)
+        memcpy(amqp_op_room(ch->content) + before + ch->body_have, bytes.data, bytes.size);
+    ch->body_have += bytes.size;
+    return true;
+}
+
 static void content_body(struct amqp_channel *ch, struct span payload) {
     if (payload.size > ch->body_size - ch->body_have) {
         amqp_fail(ch->connection, AMQP_UNEXPECTED_FRAME, AMQP_BASIC_PUBLISH,
                   "a body is longer than its header said");
         return;
     }
-    if (!body_room(ch, payload.size))
-        return;
-    const struct amqp_publish *p = &ch->content->in.publish;
-    size_t before = (size_t)(p->encoded.data + p->encoded.size - amqp_op_room(ch->content));
-    if (payload.size > 0)
-        memcpy(amqp_op_room(ch->content) + before + ch->body_have, payload.data, payload.size);
-    ch->body_have += payload.size;
-    if (ch->body_have == ch->body_size)
+    if (append_body(ch, payload) && ch->body_have == ch->body_size)
         complete(ch);
+}
+
+bool amqp_content_part(struct amqp_channel *ch, struct span part, size_t frame_bytes) {
+    bool expected = ch->state == AMQP_CHANNEL_OPEN_ && ch->content != NULL && ch->has_header &&
+                    frame_bytes <= ch->body_size - ch->body_have;
+    if (expected)
+        (void)append_body(ch, part); /* or the connection has failed */
+    return expected;
 }
 
 void amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame) {

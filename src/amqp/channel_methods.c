@@ -68,7 +68,7 @@ struct amqp_op *amqp_channel_op(struct amqp_channel *ch, enum amqp_op_kind kind,
     struct amqp_op *op = NULL;
     if (amqp_method_write(&bytes, ch->number, &expanded) == 0)
         op = amqp_op_create_method(
-            kind, span_of(bytes.data + AMQP_FRAME_HEADER, bytes.size - AMQP_FRAME_OVERHEAD));
+            NULL, kind, span_of(bytes.data + AMQP_FRAME_HEADER, bytes.size - AMQP_FRAME_OVERHEAD));
     buffer_release(&bytes);
     if (op == NULL)
         amqp_fail_nomem(ch->connection);

@@ -8,11 +8,13 @@
 #include "amqp/connection_state.h"
 #include "amqp/handshake.h"
 #include "base/error.h"
+#include "base/wire.h"
 
 #define HEARTBEATS_MISSED     2u
 #define TICK_MIN_MS           500u
 #define FRAME_MAX_BEFORE_TUNE 8192u /* of somebody who has not said who he is */
 #define SETTLED_MAX           4096u /* of one record */
+#define PART_MIN_BYTES        1024u /* of a frame that is not whole: less is kept until there is more */
 
 void amqp_limits_default(struct amqp_limits *l) {
     *l = (struct amqp_limits){
@@ -468,18 +470,58 @@ static void bad_frame(struct amqp_connection *c, int64_t error) {
         amqp_fail(c, AMQP_FRAME_ERROR, 0, "a frame does not end as it should");
 }
 
+/*
+ * A body's frame that is not whole: what is there of it is put where it belongs at once, and not kept and copied
+ * again with all that comes behind it. Its last byte stays, so that what ends the frame is read as a frame.
+ * 0: nothing was taken.
+ */
+static size_t take_part(struct amqp_connection *c, struct span bytes) {
+    size_t header = c->part_left == 0 ? AMQP_FRAME_HEADER : 0;
+    if (c->state != AMQP_RUNNING || bytes.size < header + PART_MIN_BYTES ||
+        (header > 0 && bytes.data[0] != AMQP_FRAME_BODY))
+        return 0;
+    uint16_t number = header > 0 ? wire_load_u16(bytes.data + 1) : c->part_channel;
+    uint32_t left = header > 0 ? wire_load_u32(bytes.data + 3) : c->part_left;
+    size_t have = bytes.size - header;
+    struct span part = span_of(bytes.data + header, have < left ? have : left - 1);
+    struct amqp_channel *ch = channel_of(c, number);
+    if (ch == NULL || !amqp_content_part(ch, part, left))
+        return 0;
+    c->part_channel = number;
+    c->part_left = left - (uint32_t)part.size;
+    return header + part.size;
+}
+
+/* As amqp_frame_read; what is left of one whose beginning was taken is a frame too. */
+static int64_t next_frame(struct amqp_connection *c, struct span bytes, struct amqp_frame *ret) {
+    uint32_t size = c->part_left;
+    if (size == 0)
+        return amqp_frame_read(bytes, c->frame_max, ret);
+    if (bytes.size <= size)
+        return 0;
+    if (bytes.data[size] != AMQP_FRAME_END)
+        return E_INVALID;
+    *ret = (struct amqp_frame){AMQP_FRAME_BODY, c->part_channel, span_of(bytes.data, size)};
+    return (int64_t)size + 1;
+}
+
 static size_t feed_frames(struct amqp_connection *c, struct span bytes) {
     size_t used = 0;
     while (c->state != AMQP_ENDED && !amqp_connection_stalled(c)) {
+        struct span rest = span_of(bytes.data + used, bytes.size - used);
         struct amqp_frame frame;
-        int64_t size =
-            amqp_frame_read(span_of(bytes.data + used, bytes.size - used), c->frame_max, &frame);
+        int64_t size = next_frame(c, rest, &frame);
         if (size < 0) {
             bad_frame(c, size);
             return bytes.size;
         }
-        if (size == 0 || !take_frame(c, &frame))
+        if (size == 0) {
+            used += take_part(c, rest);
             break;
+        }
+        if (!take_frame(c, &frame))
+            break;
+        c->part_left = 0;
         used += (size_t)size;
     }
     return c->state == AMQP_ENDED ? bytes.size : used;

@@ -40,6 +40,7 @@ struct amqp_host {
     struct amqp_limits limits;
     const char *version;               /* borrows: the program's */
     bool external;                     /* EXTERNAL is offered */
+    struct amqp_op_pool *pool;         /* borrows: of messages; NULL: none */
     uint64_t (*now_ms)(void *context); /* monotonic */
     /* Takes the op until amqp_connection_answer. */
     void (*ask)(void *context, struct amqp_op *op);

@@ -116,6 +116,8 @@ struct amqp_connection {
     uint32_t asked;
     uint32_t consumer_count, consumer_numbers;
     uint64_t asked_bytes, assembled_bytes;
+    uint32_t part_left; /* of a body's frame that was taken in part; 0: of none */
+    uint16_t part_channel;
     struct list dirty; /* channels with confirms to send */
     struct list
         gone; /* detached channels: freed between the events, so that no caller loses its own */
@@ -171,6 +173,8 @@ struct amqp_op *amqp_channel_op(struct amqp_channel *ch, enum amqp_op_kind kind,
 /* ---- channel_content.c ---- */
 void amqp_content_begin(struct amqp_channel *ch, struct span payload);
 void amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame);
+/* The beginning of a body's frame of `frame_bytes`, or more of it. False: nothing was taken, it has to come whole. */
+MUST_CHECK bool amqp_content_part(struct amqp_channel *ch, struct span part, size_t frame_bytes);
 void amqp_content_drop(struct amqp_channel *ch);
 
 /* ---- channel_basic.c ---- */

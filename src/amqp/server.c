@@ -23,10 +23,12 @@
 #define CONNECTIONS_DEFAULT 10000u
 #define WRITE_TIMEOUT_MS    30000u
 #define UNSENT_HIGH         (1u << 20)
+#define SEND_BYTES          (48u << 10) /* collected for a client: they leave before the turn ends */
 
 struct amqp_server {
     struct net_loop *loop; /* borrows */
     struct amqp_host host;
+    struct amqp_op_pool pool;
     void (*ask)(void *context, struct amqp_op *op);
     void *context; /* borrows: for ask */
     struct net_listener listener;
@@ -72,6 +74,7 @@ static struct amqp_client *of_stream(struct net_stream *s) {
 /* ---- the end ---- */
 
 static void free_server(struct amqp_server *s) {
+    amqp_op_pool_release(&s->pool);
     free(s->peers);
     free(s);
 }
@@ -331,6 +334,7 @@ static struct amqp_server *new_server(struct net_loop *loop,
     s->host = (struct amqp_host){.limits = options->limits,
                                  .version = options->version,
                                  .external = options->external,
+                                 .pool = &s->pool,
                                  .now_ms = host_now_ms,
                                  .ask = host_ask,
                                  .out = host_out,
@@ -434,9 +438,13 @@ void amqp_server_answer(struct amqp_op *op) {
     amqp_connection_answer(op);
 }
 
+/* In pieces that stay in the cache, and that the client can read while the next is made. */
 void amqp_server_deliver(struct amqp_connection *c, const struct amqp_delivery *d) {
-    mark(of_connection(c));
+    struct amqp_client *k = of_connection(c);
+    mark(k);
     amqp_connection_deliver(c, d);
+    if (net_stream_unsent(&k->stream) >= SEND_BYTES)
+        net_stream_send(&k->stream);
 }
 
 bool amqp_server_reply(struct amqp_connection *c, const struct amqp_reply_address *a,

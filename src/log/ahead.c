@@ -1,15 +1,16 @@
 /*
  * Reading records that stand near one another: a consumer takes what was just published, or works off a backlog
- * in the order in which it came in. One read of the file then serves many records.
+ * in the order in which it came in. What was just published stands in memory still (kept.h); of what does not, one read
+ * of the file serves many records.
  *
  *      file      ...| record | record | record | record | record |... durable_end
- *      window               '--- bytes: at `address`, in one segment ---'
+ *      window               '--- from `address` on, in one segment ---'
  *
  *   A1  the window holds bytes that are durable, or one record that is not yet: either way they never change, also
  *       when their segment is released meanwhile, since a number is never given to another segment;
  *   A2  a read behind the window, at most AHEAD_MAX_BYTES away, begins where it ended and is four times as large as the
  *       one before; any other begins with the record and READ_FIRST_BYTES: who jumps about reads no more than log_read;
- *   A3  each record is checked, as if it had been read by itself.
+ *   A3  each record out of a file is checked, as if it had been read by itself; one in memory is as it was encoded.
  */
 #include <assert.h>
 
@@ -27,16 +28,17 @@ void log_ahead_init(struct log_ahead *a) {
 }
 
 void log_ahead_release(struct log_ahead *a) {
+    kept_drop(a->run);
     buffer_release(&a->bytes);
 }
 
 /* The bytes of the window from this address on; empty when it has none. */
 static struct span from_window(const struct log_ahead *a, uint64_t address) {
-    if (address < a->address || address - a->address >= a->bytes.size) {
+    if (address < a->address || address - a->address >= a->window.size) {
         return span_of(NULL, 0);
     }
     size_t skip = (size_t)(address - a->address);
-    return span_of(a->bytes.data + skip, a->bytes.size - skip);
+    return span_of(a->window.data + skip, a->window.size - skip);
 }
 
 static bool holds(const struct log_ahead *a, uint64_t address) {
@@ -50,12 +52,21 @@ static void forget(struct log_ahead *a) {
         buffer_release(&a->bytes);
     }
     buffer_clear(&a->bytes);
+    a->window = span_of(NULL, 0);
 }
 
 /* A2 */
 static bool is_near(const struct log_ahead *a, uint64_t address) {
-    return a->bytes.size > 0 && log_segment_of(address) == log_segment_of(a->address) &&
-           address >= a->address && address < a->address + a->bytes.size + AHEAD_MAX_BYTES;
+    return a->window.size > 0 && log_segment_of(address) == log_segment_of(a->address) &&
+           address >= a->address && address < a->address + a->window.size + AHEAD_MAX_BYTES;
+}
+
+/* More of the file, behind the window. */
+static int extend(const struct log *log, int file, struct log_ahead *a, uint64_t from,
+                  uint64_t size) {
+    int rc = log_read_file(log, file, from, (size_t)size, &a->bytes);
+    a->window = buffer_span(&a->bytes);
+    return rc;
 }
 
 /* Lock not held; the segment is referenced. From `start` on, a->step behind the record; `end`: of what is durable. */
@@ -68,7 +79,7 @@ static int read_from(const struct log *log, int file, struct log_ahead *a, uint6
     }
     forget(a);
     a->address = start;
-    int rc = log_read_file(log, file, from, (size_t)wanted, &a->bytes);
+    int rc = extend(log, file, a, from, wanted);
     if (rc != 0) {
         return rc;
     }
@@ -76,18 +87,15 @@ static int read_from(const struct log *log, int file, struct log_ahead *a, uint6
     if (length == 0 || length > end - offset) {
         return E_CORRUPT;
     }
-    uint64_t have = from + a->bytes.size;
-    if (offset + length <= have) {
-        return 0;
-    }
-    return log_read_file(log, file, have, (size_t)(offset + length - have), &a->bytes);
+    uint64_t have = from + a->window.size;
+    return offset + length <= have ? 0 : extend(log, file, a, have, offset + length - have);
 }
 
 /* What cannot be read around the record is nothing to the record: then it is read by itself. */
 static int read_window(const struct log *log, int file, struct log_ahead *a, uint64_t address,
                        uint64_t end) {
     if (is_near(a, address)) {
-        uint64_t window_end = a->address + a->bytes.size;
+        uint64_t window_end = a->address + a->window.size;
         a->step = a->step * GROWTH < AHEAD_MAX_BYTES ? a->step * GROWTH : AHEAD_MAX_BYTES;
         if (read_from(log, file, a, address < window_end ? address : window_end, address, end) ==
             0) {
@@ -104,7 +112,9 @@ static int fill(struct log *log, struct segment *s, struct log_ahead *a, uint64_
     if (offset >= s->durable_end) {
         forget(a);
         a->address = address;
-        return log_copy_pending(log, s, offset, &a->bytes);
+        int error = log_copy_pending(log, s, offset, &a->bytes);
+        a->window = buffer_span(&a->bytes);
+        return error;
     }
     int rc = segment_acquire(log, s);
     if (rc != 0) {
@@ -118,8 +128,27 @@ static int fill(struct log *log, struct segment *s, struct log_ahead *a, uint64_
     return rc;
 }
 
+/* Lock held. Whatever it held before it gives back. */
+static bool take_kept(struct log *log, struct log_ahead *a, uint64_t address) {
+    if (a->run != NULL) {
+        forget(a);
+        kept_drop(a->run);
+    }
+    a->run = kept_find(&log->kept, address);
+    if (a->run == NULL) {
+        return false;
+    }
+    a->window = buffer_span(&a->run->bytes);
+    a->address = a->run->address;
+    return true;
+}
+
 static int fetch(struct log *log, struct log_ahead *a, uint64_t address) {
     log_lock(log);
+    if (take_kept(log, a, address)) {
+        log_unlock(log);
+        return 0;
+    }
     struct segment *s = segment_table_find(&log->segments, log_segment_of(address));
     int rc = s != NULL ? fill(log, s, a, address) : E_NOT_FOUND;
     if (s != NULL) {
@@ -144,7 +173,8 @@ int log_read_ahead(struct log *log, struct log_ahead *a, uint64_t address,
     if (rc != 0) {
         return rc;
     }
-    rc = record_decode(from_window(a, address), a->seed, &a->last);
+    struct span in = from_window(a, address);
+    rc = a->run != NULL ? record_view(in, &a->last) : record_decode(in, a->seed, &a->last);
     if (rc != 0) {
         return E_CORRUPT;
     }

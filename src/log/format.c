@@ -141,7 +141,8 @@ static bool facts_are_well_formed(struct span facts, uint16_t count) {
     return rc == E_END && seen == count;
 }
 
-int record_decode(struct span in, uint32_t seed, struct record *ret) {
+/* Neither an end nor torn, as far as its length says. */
+static int check_length(struct span in) {
     if (in.size < sizeof(uint32_t) || load_u32(in.data) == 0) {
         return E_END;
     }
@@ -149,14 +150,27 @@ int record_decode(struct span in, uint32_t seed, struct record *ret) {
     if (length == 0) {
         return E_CORRUPT;
     }
-    if (in.size < length) {
-        return E_TORN;
+    return in.size < length ? E_TORN : 0;
+}
+
+int record_decode(struct span in, uint32_t seed, struct record *ret) {
+    int rc = check_length(in);
+    if (rc != 0) {
+        return rc;
     }
+    uint32_t length = record_length(in);
+    bool good = load_u32(in.data + 4) == record_crc(in.data, length, seed);
+    return good ? record_view(in, ret) : E_CORRUPT;
+}
+
+int record_view(struct span in, struct record *ret) {
+    int rc = check_length(in);
+    if (rc != 0) {
+        return rc;
+    }
+    uint32_t length = record_length(in);
     struct reader r;
-    reader_init(&r, span_of(in.data + sizeof(uint32_t), length - sizeof(uint32_t)));
-    if (reader_u32(&r) != record_crc(in.data, length, seed)) {
-        return E_CORRUPT;
-    }
+    reader_init(&r, span_of(in.data + CRC_COVERS_FROM, length - CRC_COVERS_FROM));
     struct record record = {.size_bytes = length};
     record.position = reader_u64(&r);
     record.time_ns = reader_u64(&r);

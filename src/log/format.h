@@ -99,6 +99,8 @@ MUST_CHECK int record_encode(struct buffer *out, uint32_t seed, const struct rec
  * E_TORN: `in` ends before the record does; E_CORRUPT: length out of range, CRC or fact layout.
  */
 MUST_CHECK int record_decode(struct span in, uint32_t seed, struct record *ret);
+/* The same without its CRC: of bytes that record_encode made in this process. */
+MUST_CHECK int record_view(struct span in, struct record *ret);
 /* Only the length at the start of `in`, unchecked; 0 when there is none or it is out of range. */
 uint32_t record_length(struct span in);
 /* Only the position, unchecked; `in` holds at least RECORD_HEADER_BYTES. */

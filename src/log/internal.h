@@ -22,6 +22,7 @@
 #include <stdatomic.h>
 
 #include "base/buffer.h"
+#include "log/kept.h"
 #include "log/log.h"
 #include "log/segment.h"
 
@@ -94,6 +95,7 @@ struct log {
     struct batch batches[2];
     struct batch *open;    /* takes appends */
     struct batch *writing; /* being flushed, or NULL */
+    struct kept kept;      /* flushed last */
 
     int next_file; /* prepared for the segment after the current one; -1: none */
     char next_name[SEGMENT_NAME_BYTES];

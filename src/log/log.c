@@ -185,6 +185,7 @@ static void log_free(struct log *log) {
     for (int i = 0; i < 2; i++) {
         buffer_release(&log->batches[i].bytes);
     }
+    kept_release(&log->kept);
     segment_table_release(&log->segments, files);
     while (log->released != NULL) {
         struct segment *s = log->released;

@@ -35,6 +35,7 @@
 #include "log/format.h"
 
 struct log;
+struct kept_run;
 
 #define SEGMENT_DEFAULT_BYTES (64u << 20)
 
@@ -124,15 +125,17 @@ MUST_CHECK int log_read(struct log *log, uint64_t address, struct buffer *out,
 
 /*
  * The same for whoever reads records that stand near one another, as consumers do: what lies behind the record is read
- * with it, at most 256 KiB, and the next ones cost no read. Caller-owned; one thread. `ret_record->facts` borrows `a`
+ * with it, at most 256 KiB, and the next ones cost no read. What was flushed last comes from memory. Caller-owned; one thread. `ret_record->facts` borrows `a`
  * until the next call. A record in memory stays readable when its segment is released. Errors as log_read.
  */
 struct log_ahead {
-    struct buffer bytes; /* owns; of the log, from `address` on */
-    uint64_t address;    /* of the first byte */
-    size_t step;         /* of the last read */
-    uint32_t seed;       /* of their segment */
-    bool checked;        /* `last` is the record at `last_address` */
+    struct buffer bytes;  /* owns; what was read of a file */
+    struct kept_run *run; /* refs; NULL: the window is `bytes` */
+    struct span window;   /* of the log, from `address` on */
+    uint64_t address;     /* of the first byte */
+    size_t step;          /* of the last read */
+    uint32_t seed;        /* of their segment */
+    bool checked;         /* `last` is the record at `last_address` */
     uint64_t last_address;
     struct record last;
 };

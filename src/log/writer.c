@@ -294,6 +294,15 @@ static int batch_write(struct log *log, const struct batch *b, struct io_failure
     return 0;
 }
 
+/* One that goes on in another segment is read from the files: it is rare. */
+static void batch_keep(struct log *log, struct batch *b) {
+    const struct extent *e = &b->extents[0];
+    if (b->extent_count == 1) {
+        b->bytes.size = e->record_bytes;
+        kept_add(&log->kept, address_of(e->segment, e->offset), &b->bytes);
+    }
+}
+
 static void batch_clear(struct batch *b) {
     buffer_clear(&b->bytes);
     b->extent_count = 0;
@@ -315,6 +324,7 @@ static void batch_finish(struct log *log, struct batch *b, uint64_t took_ns) {
     log->stats.batches++;
     log->stats.flushes += b->extent_count;
     log->stats.flush_ns_total += took_ns;
+    batch_keep(log, b);
     batch_clear(b);
     log->writing = NULL;
 }

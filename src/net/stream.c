@@ -337,6 +337,11 @@ static void send_out(struct net_stream *s) {
     account(s);
 }
 
+void net_stream_send(struct net_stream *s) {
+    if (s->state == NET_OPEN)
+        send_out(s);
+}
+
 /* ---- finishing ---- */
 
 void net_stream_finish(struct net_stream *s) {

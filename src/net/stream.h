@@ -1,7 +1,7 @@
 /*
  * net/stream.h - one connected peer, plain or TLS: bytes in with backpressure, bytes out once a turn.
  *
- * Promise: what was appended to net_stream_out() during a turn leaves in one write at its end; what
+ * Promise: what was appended to net_stream_out() during a turn leaves in one write at its end, or when net_stream_send says so; what
  *          the kernel does not take is kept and sent later, and a peer that takes nothing of it for
  *          write_timeout_ms is cut off. A paused stream reads nothing. No call here calls back into
  *          the handler before it returns, so a handler may call anything at any time.
@@ -113,6 +113,8 @@ MUST_CHECK int net_stream_accept(struct net_stream *s, struct net_loop *loop,
 struct buffer *net_stream_out(struct net_stream *s);
 /* Bytes that the kernel has not taken yet. */
 size_t net_stream_unsent(const struct net_stream *s);
+/* What was appended so far leaves now, as far as the kernel takes it, and not only at the end of the turn. */
+void net_stream_send(struct net_stream *s);
 
 void net_stream_pause(struct net_stream *s);
 void net_stream_resume(struct net_stream *s);

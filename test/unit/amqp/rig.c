@@ -47,6 +47,7 @@ static void count_up(void *context, uint8_t *bytes, size_t size) {
 void rig_init(struct rig *r) {
     *r = (struct rig){.now_ms = 1000};
     r->host = (struct amqp_host){.version = "0",
+                                 .pool = &r->pool,
                                  .now_ms = now_ms,
                                  .ask = ask,
                                  .out = out,
@@ -69,6 +70,7 @@ void rig_release(struct rig *r) {
     }
     assert_true(amqp_connection_is_unused(r->connection));
     amqp_connection_free(r->connection);
+    amqp_op_pool_release(&r->pool);
     buffer_release(&r->in);
     buffer_release(&r->out);
 }

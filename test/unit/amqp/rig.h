@@ -12,6 +12,7 @@
 struct rig {
     struct amqp_connection *connection;
     struct amqp_host host;
+    struct amqp_op_pool pool;
     struct buffer in, out;
     size_t out_read;
     uint64_t now_ms;

@@ -180,6 +180,91 @@ static void a_lost_client_gives_back_once(void **state) {
     rig_release(&r);
 }
 
+/* ---- bodies ---- */
+
+#define BODY_BYTES 40000u
+
+/* A publish of a body of which each byte is different from its neighbours, and from that of another `salt`. */
+static void write_publish(struct buffer *to, uint8_t *body, uint8_t salt, uint32_t frame_max) {
+    struct amqp_method m = {AMQP_BASIC_PUBLISH,
+                            .as.basic_publish = {.routing_key = span_text("q")}};
+    for (uint32_t i = 0; i < BODY_BYTES; i++)
+        body[i] = (uint8_t)(i * 7 + i / 251 + salt);
+    buffer_init(to, 1u << 20);
+    assert_int_equal(amqp_method_write(to, 1, &m), 0);
+    assert_int_equal(amqp_content_header_write(to, 1, BODY_BYTES, span_of("\0\0", 2)), 0);
+    assert_int_equal(amqp_body_write(to, 1, span_of(body, BODY_BYTES), frame_max), 0);
+}
+
+/* Also of messages whose memory was another's, or is too small. */
+static void a_body_is_the_same_however_it_is_cut(void **state) {
+    (void)state;
+    static uint8_t body[BODY_BYTES];
+    static const uint32_t frames[] = {131072, 8192, 4096};
+    struct rig r;
+    rig_init(&r);
+    rig_open(&r);
+    for (uint32_t cut = 900; cut < BODY_BYTES + 200; cut += cut / 4 + 1) {
+        struct buffer bytes;
+        rig_publish(&r, 1, "q", false, "small");
+        amqp_connection_answer(rig_take(&r, 0, AMQP_OP_PUBLISH));
+        write_publish(&bytes, body, (uint8_t)cut, frames[cut % 3]);
+        for (size_t at = 0; at < bytes.size; at += cut) {
+            assert_int_equal(r.op_count, 0);
+            rig_bytes(&r, span_of(bytes.data + at, bytes.size - at < cut ? bytes.size - at : cut));
+            assert_in_range(r.in.size, 0, 1100); /* what is here of a frame is not kept twice */
+        }
+        struct amqp_op *op = rig_take(&r, 0, AMQP_OP_PUBLISH);
+        assert_true(span_equal(op->in.publish.body, span_of(body, BODY_BYTES)));
+        amqp_connection_answer(op);
+        buffer_release(&bytes);
+    }
+    rig_expect_nothing(&r);
+    rig_release(&r);
+}
+
+static void a_frame_that_came_in_parts_has_to_end_as_it_should(void **state) {
+    (void)state;
+    static uint8_t body[BODY_BYTES];
+    struct rig r;
+    struct buffer bytes;
+    rig_init(&r);
+    rig_open(&r);
+    write_publish(&bytes, body, 0, 131072);
+    bytes.data[bytes.size - 1] = 'x';
+    rig_bytes(&r, span_of(bytes.data, 20000));
+    rig_bytes(&r, span_of(bytes.data + 20000, bytes.size - 20000));
+    assert_int_equal(rig_expect(&r, 0, AMQP_CONNECTION_CLOSE).as.connection_close.reply_code,
+                     AMQP_FRAME_ERROR);
+    buffer_release(&bytes);
+    rig_release(&r);
+}
+
+/* The rest of the frame belongs to nobody, and what comes behind it is read as ever. */
+static void a_channel_that_fails_in_the_middle_of_a_frame_takes_nothing_with_it(void **state) {
+    (void)state;
+    static uint8_t body[BODY_BYTES];
+    struct rig r;
+    struct buffer bytes;
+    rig_init(&r);
+    rig_open(&r);
+    rig_publish(&r, 1, "q", false, "first");
+    write_publish(&bytes, body, 0, 131072);
+    rig_bytes(&r, span_of(bytes.data, 20000));
+    struct amqp_op *op = rig_take(&r, 0, AMQP_OP_PUBLISH);
+    amqp_op_refuse(op, AMQP_NOT_FOUND, "no exchange");
+    rig_answer(&r, op);
+    rig_expect(&r, 1, AMQP_CHANNEL_CLOSE);
+    rig_bytes(&r, span_of(bytes.data + 20000, 5000));
+    rig_bytes(&r, span_of(bytes.data + 25000, bytes.size - 25000));
+    rig_method(&r, 1, &(struct amqp_method){.id = AMQP_CHANNEL_CLOSE_OK});
+    rig_method(&r, 1, &(struct amqp_method){.id = AMQP_CHANNEL_OPEN});
+    rig_expect(&r, 1, AMQP_CHANNEL_OPEN_OK);
+    assert_int_equal(r.op_count, 0);
+    buffer_release(&bytes);
+    rig_release(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unfinished_handshake_ends),
@@ -190,6 +275,9 @@ int main(void) {
         cmocka_unit_test(credit_is_raised_unless_paused),
         cmocka_unit_test(our_end_is_told),
         cmocka_unit_test(a_lost_client_gives_back_once),
+        cmocka_unit_test(a_body_is_the_same_however_it_is_cut),
+        cmocka_unit_test(a_frame_that_came_in_parts_has_to_end_as_it_should),
+        cmocka_unit_test(a_channel_that_fails_in_the_middle_of_a_frame_takes_nothing_with_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "log/kept.h"
+
 #define SEGMENT_1 "data/log/0000000000000001.seg"
 
 struct ahead_fixture {
@@ -51,35 +53,91 @@ static int read_one(struct ahead_fixture *a, uint64_t position) {
     return rc;
 }
 
+/* So many flushes that nothing from before is in memory any more. */
+static void push_out(struct ahead_fixture *a) {
+    fixture_fill(a->f, KEPT_RUNS, 1);
+    a->reads = 0;
+}
+
 static void a_run_of_records_costs_few_reads(void **state) {
     struct ahead_fixture *a = *state;
     for (int i = 0; i < 400; i++)
         fixture_add(a->f, 100);
     assert_int_equal(log_flush(a->f->log), 0);
-    a->reads = 0;
+    push_out(a);
     for (uint64_t p = 1; p <= 400; p++)
         assert_int_equal(read_one(a, p), 0);
     assert_int_equal(a->reads, 3); /* of 4, 16 and 64 KiB */
 }
 
-/* As consumers do: each batch is read when it has become durable. */
-static void what_became_durable_since_is_found_behind_the_window(void **state) {
-    struct ahead_fixture *a = *state;
+/* Reads each batch of ten when `behind` more of them have become durable; how many reads the worst took. */
+static unsigned most_reads_of_a_batch(struct ahead_fixture *a, int behind) {
+    unsigned most = 0;
     uint64_t next = 1;
-    for (int batch = 0; batch < 20; batch++) {
+    for (int batch = 1; batch <= 20 + behind; batch++) {
         for (int i = 0; i < 10; i++)
             fixture_add(a->f, 100);
         assert_int_equal(log_flush(a->f->log), 0);
         a->reads = 0;
-        for (; next <= 10 * (uint64_t)(batch + 1); next++)
+        for (; batch > behind && next <= 10 * (uint64_t)(batch - behind); next++)
             assert_int_equal(read_one(a, next), 0);
-        assert_in_range(a->reads, 1, 1);
+        most = a->reads > most ? a->reads : most;
     }
+    return most;
+}
+
+/* As consumers do that keep up. */
+static void what_just_became_durable_is_read_from_memory(void **state) {
+    assert_int_equal(most_reads_of_a_batch(*state, 0), 0);
+}
+
+static void who_is_late_reads_the_file_behind_the_window(void **state) {
+    assert_int_equal(most_reads_of_a_batch(*state, KEPT_RUNS), 1);
+}
+
+/* The log takes memory back for new batches, but not from under a reader. */
+static void what_is_being_read_stays_as_it_was(void **state) {
+    struct ahead_fixture *a = *state;
+    for (int i = 0; i < 20; i++)
+        fixture_add(a->f, 100);
+    assert_int_equal(log_flush(a->f->log), 0);
+    assert_int_equal(read_one(a, 1), 0);
+    for (unsigned i = 0; i < 4 * KEPT_RUNS; i++) {
+        for (int k = 0; k < 20; k++)
+            fixture_add(a->f, 100);
+        assert_int_equal(log_flush(a->f->log), 0);
+    }
+    a->reads = 0;
+    for (uint64_t p = 1; p <= 20; p++)
+        assert_int_equal(read_one(a, p), 0);
+    assert_int_equal(a->reads, 0);
+    assert_int_equal(read_one(a, 21), 0);
+    assert_in_range(a->reads, 1, 2);
+}
+
+static void a_reader_may_outlive_the_log(void **state) {
+    struct ahead_fixture *a = *state;
+    fixture_fill(a->f, 1, 100);
+    assert_int_equal(read_one(a, 1), 0);
+    fixture_close(a->f);
+    fixture_check_record(&a->ahead.last);
+}
+
+static void a_batch_in_two_segments_is_read_like_any(void **state) {
+    struct ahead_fixture *a = *state;
+    for (int i = 0; i < 40; i++)
+        fixture_add(a->f, 4000);
+    assert_int_equal(log_flush(a->f->log), 0);
+    assert_true(fixture_segments(a->f) > 1);
+    for (uint64_t p = 1; p <= 40; p++)
+        assert_int_equal(read_one(a, p), 0);
+    assert_true(a->reads > 0);
 }
 
 static void who_jumps_about_reads_no_more_than_a_record(void **state) {
     struct ahead_fixture *a = *state;
     fixture_fill(a->f, 200, 4000); /* several segments */
+    push_out(a);
     for (uint64_t p = 200; p >= 1; p -= 1) {
         assert_int_equal(read_one(a, p), 0);
         assert_in_range(a->ahead.bytes.size, 1, 8192 + 4096);
@@ -92,6 +150,7 @@ static void large_records_are_whole_and_their_room_goes(void **state) {
     for (size_t i = 0; i < 7; i++)
         fixture_add(a->f, sizes[i]);
     assert_int_equal(log_flush(a->f->log), 0);
+    push_out(a);
     for (uint64_t p = 1; p <= 7; p++)
         assert_int_equal(read_one(a, p), 0);
     for (uint64_t p = 7; p >= 1; p--)
@@ -114,7 +173,9 @@ static void what_is_not_durable_yet_comes_from_memory(void **state) {
 static void the_same_record_again_costs_nothing(void **state) {
     struct ahead_fixture *a = *state;
     fixture_fill(a->f, 2, 100);
+    push_out(a);
     assert_int_equal(read_one(a, 1), 0);
+    assert_int_equal(a->reads, 1);
     a->reads = 0;
     for (int i = 0; i < 10; i++)
         assert_int_equal(read_one(a, 1), 0);
@@ -124,6 +185,7 @@ static void the_same_record_again_costs_nothing(void **state) {
 static void a_flipped_bit_is_never_delivered(void **state) {
     struct ahead_fixture *a = *state;
     fixture_fill(a->f, 4, 100);
+    push_out(a);
     uint64_t second = a->f->address[2] & UINT32_MAX;
     assert_true(sim_disk_flip(a->f->disk, SEGMENT_1, second + 60, 2)); /* in the body */
     assert_int_equal(read_one(a, 1), 0);
@@ -145,8 +207,8 @@ static void a_read_ahead_that_fails_is_made_good_by_a_small_one(void **state) {
     for (int i = 0; i < 100; i++)
         fixture_add(a->f, 300);
     assert_int_equal(log_flush(a->f->log), 0);
+    push_out(a);
     uint64_t p = 1;
-    a->reads = 0;
     while (a->reads < 2) /* the second is the first one ahead */
         assert_int_equal(read_one(a, p++), 0);
     a->fail_after = a->reads + 1;
@@ -175,7 +237,11 @@ static void of_released_segments_only_what_is_in_memory(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(a_run_of_records_costs_few_reads),
-        TEST(what_became_durable_since_is_found_behind_the_window),
+        TEST(what_just_became_durable_is_read_from_memory),
+        TEST(who_is_late_reads_the_file_behind_the_window),
+        TEST(what_is_being_read_stays_as_it_was),
+        TEST(a_reader_may_outlive_the_log),
+        TEST(a_batch_in_two_segments_is_read_like_any),
         TEST(who_jumps_about_reads_no_more_than_a_record),
         TEST(large_records_are_whole_and_their_room_goes),
         TEST(what_is_not_durable_yet_comes_from_memory),
