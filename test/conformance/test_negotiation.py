@@ -139,8 +139,8 @@ def test_heartbeats(another):
 
 def test_heartbeats_answered(another):
     """a client that sends heartbeats stays"""
-    peer = another(heartbeat=1)
-    end = time.monotonic() + 4
+    peer = another(heartbeat=2)
+    end = time.monotonic() + 5
     while time.monotonic() < end:
         peer.raw(frame.Heartbeat().marshal())
         time.sleep(0.4)

@@ -219,12 +219,12 @@ def test_kill_each_in_the_middle(rabbit, sluice):
         process = subprocess.Popen([BINARY, *command(rabbit, sluice, "--queue", "with-ids", "--queue", "without")],
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if victim is None:
-            output = process.communicate(timeout=120)[0]
+            output = process.communicate(timeout=300)[0]
             break
         time.sleep(0.15 + dice.random() * 0.35)
         kills += process.poll() is None
         {"import": process.kill, "sluice": sluice.kill, "rabbit": rabbit.kill}[victim]()
-        process.communicate(timeout=120)
+        process.communicate(timeout=300)
         if victim == "sluice":
             sluice.start()
         if victim == "rabbit":

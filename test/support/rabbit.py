@@ -53,14 +53,14 @@ class Rabbit:
     def control(self, *arguments):
         """rabbitmqctl, as the node's own environment has it."""
         return subprocess.run([str(PROGRAM / "sbin/rabbitmqctl"), "-n", self.environment["RABBITMQ_NODENAME"], *arguments],
-                              env=self.environment, capture_output=True, text=True, check=True, timeout=240).stdout
+                              env=self.environment, capture_output=True, text=True, check=True, timeout=300).stdout
 
     def manage(self, method, path, body=None):
         """A call of its management API, as guest; the decoded answer."""
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/{path}", method=method,
                                          data=None if body is None else json.dumps(body).encode(),
                                          headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=300) as reply:
             text = reply.read()
         return json.loads(text) if text else None
 

@@ -38,7 +38,7 @@ def free_port():
             return port
 
 
-def run(*arguments, timeout=120, **options):
+def run(*arguments, timeout=300, **options):
     """One command of the program; the finished process with its texts."""
     return subprocess.run([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=timeout * SLOW, check=False, **options)

@@ -322,7 +322,7 @@ static void open_all(struct probe *p, const char *folder) {
 
 int main(int argc, char **argv) {
     assert(argc >= 3);
-    struct probe p = {.messages = 1, .body_bytes = 20, .wait_ms = 10000, .grace_ms = 1000};
+    struct probe p = {.messages = 1, .body_bytes = 20, .wait_ms = 60000, .grace_ms = 1000};
     must(destination_def_init(&p.destination), "init");
     must(queue_def_init(&p.queue), "init");
     set_text(&p.destination.name, "out");
