@@ -107,13 +107,14 @@ def test_power_of_a_real_file_system(chaos, make_hurt, make_place, small_log):
     """The same by the kernel: a mounted ext4 is shut down under load, what it had not flushed is gone."""
     place = make_place(Ext4, 256 << 20)
     server, loads = make_hurt(small_log, data=place.path / "data"), loads_without_provider()
+    server.prefix = place.prefix
     for number in chaos.rounds(3):
         server.may_end = (3,)  # the end may come by itself before it is killed
         server.start()
         (define if number == 0 else verify)(loads, server.client)
         with Pressure(server, loads, chaos.rng):
             time.sleep(chaos.rng.choice((0.2, 1, 2)) * chaos.rng.random())
-            place.power_off()
+            place.power_off(server)
             if chaos.rng.random() < 0.5:  # a disk that is gone ends the process by itself, with code 3 and a reason
                 assert server.process.wait(10) == 3, server.output()
                 chaos.figures["ended by itself"] += 1

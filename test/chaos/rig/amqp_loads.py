@@ -67,10 +67,17 @@ class AmqpCaller:
         try:
             self.publishing.basic_publish("", queue, body, pika.BasicProperties(delivery_mode=2, **properties))
         except NackError:
+            self.heard()
             self.load.count_nack()
             return False
+        self.heard()
         self.load.count_answered()
         return True
+
+    def heard(self):
+        """To be called when an answer came, before anything is concluded from it."""
+        if self.server.dark:
+            raise ConnectionResetError("the machine is off")
 
     def close(self):
         connection, self.connection = self.connection, None
@@ -162,7 +169,7 @@ class LedgerCaller(AmqpCaller):
         self.consuming.basic_consume("ledger", self.on_delivery)
 
     def on_delivery(self, _, method, properties, body):
-        if self.epoch == self.server.starts:
+        if self.epoch == self.server.starts and not self.server.dark:
             self.load.delivered(body.decode(), (properties.headers or {}).get("x-delivery-count", 0))
             self.held.append((method.delivery_tag, body.decode()))
 
@@ -198,6 +205,7 @@ class LedgerCaller(AmqpCaller):
             acks.append(body)
         self.held = []
         self.consuming.queue_declare("ledger", passive=True)
+        self.heard()
         self.load.acked.update(acks)
 
 
@@ -281,7 +289,9 @@ class OnceCaller(AmqpCaller):
 
     def count(self, queue, _):
         self.sent = True
-        return self.publishing.queue_declare(queue, passive=True).method.message_count
+        answer = self.publishing.queue_declare(queue, passive=True)
+        self.heard()
+        return answer.method.message_count
 
     def look(self, queue, _):
         reply = self.http.ask(self.http.client.get, f"/v1/queues/{queue}")

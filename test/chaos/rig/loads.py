@@ -33,10 +33,24 @@ class Unanswered(Exception):
         self.sent = sent
 
 
+class CallerClient(Client):
+    """Hears nothing once the server's power is going."""
+
+    def __init__(self, server):
+        super().__init__(server.port, timeout=60)
+        self.server = server
+
+    def request(self, *arguments, **options):
+        reply = super().request(*arguments, **options)
+        if self.server.dark:
+            raise ConnectionResetError("the machine is off")
+        return reply
+
+
 class HttpCaller:
     def __init__(self, load, server, seed):
         self.load, self.rng = load, random.Random(seed)
-        self.client = Client(server.port, timeout=60)
+        self.client = CallerClient(server)
 
     def ask(self, call, *arguments, **options):
         """The reply; Unanswered when none came, None when it was refused for now."""

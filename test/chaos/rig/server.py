@@ -25,6 +25,7 @@ class HurtServer(program.Server):
         self.data = pathlib.Path(data) if data else self.data
         self.environment, self.limits, self.prefix = {}, {}, []
         self.starts = 0
+        self.dark = False  # its power is going: what it answers from now on, nobody hears (rig/places.py)
         self.may_end = (-signal.SIGKILL,)  # codes with which it may have ended before it is killed
 
     def launch(self, *arguments):
@@ -32,6 +33,7 @@ class HurtServer(program.Server):
             for name, value in self.limits.items():
                 resource.setrlimit(name, (value, value))
         self.starts += 1
+        self.dark = False
         with open(self.output_path, "ab") as output:
             self.process = subprocess.Popen(
                 [*self.prefix, program.BINARY, "serve", "--config", str(self.config_path), "--data", str(self.data),
