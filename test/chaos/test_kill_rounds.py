@@ -8,12 +8,13 @@ from support.wait import until
 from rig.amqp_loads import AmqpLoad, OnceLoad
 from rig.judge import judge
 from rig.loads import ChurnLoad, DeliveryLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
+from rig.tool_loads import PolicyLoad, ToolLoad
 
 
 def loads_without_provider():
     stock = StockLoad()
     return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad(), AmqpLoad(),
-            OnceLoad(stock.history)]
+            OnceLoad(stock.history), ToolLoad(), PolicyLoad()]
 
 
 def all_loads(provider):
