@@ -299,7 +299,9 @@ static int audit_load(struct model *m, struct reader *section) {
         rc = bad ? E_CORRUPT : append(a, number, hash.data, text);
         last = number;
     }
-    return rc;
+    bool ends_early = entries > 0 ? last != a->state.count : a->state.written != a->state.count;
+    return rc == 0 && ends_early ? E_CORRUPT
+                                 : rc; /* the newest entries are those kept, the unwritten all */
 }
 
 static void audit_check(const struct model *m) {

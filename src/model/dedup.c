@@ -244,11 +244,18 @@ static uint32_t find_held(const struct dedups *s, uint64_t message) {
     return map_find(&s->by_message, hash_u64(message), &message);
 }
 
+static bool is_waiting(const struct model *m, uint64_t message) {
+    struct message_view view;
+    return queue_message_view(m, message, &view) && view.state != MESSAGE_DEAD;
+}
+
+/* A key may be held by this message: it waits, and holds no other. */
+static bool may_hold(const struct model *m, uint64_t message) {
+    return find_held(m->dedups, message) == 0 && is_waiting(m, message);
+}
+
 static int key_map(struct dedups *s, uint32_t slot) {
     const struct stored_key *k = key_at(s, slot);
-    if (k->lane == LANE_HELD && find_held(s, k->outcome.id) != 0) {
-        return E_CORRUPT; /* D3 */
-    }
     int rc = map_insert(&s->by_print, print_hash(s, &k->print), slot);
     if (rc == 0 && k->lane == LANE_HELD) {
         rc = map_insert(&s->by_message, hash_u64(k->outcome.id), slot);
@@ -259,7 +266,11 @@ static int key_map(struct dedups *s, uint32_t slot) {
     return rc;
 }
 
-static int key_add(struct dedups *s, const struct stored_key *value) {
+static int key_add(struct model *m, const struct stored_key *value) {
+    struct dedups *s = m->dedups;
+    if (value->lane == LANE_HELD && !may_hold(m, value->outcome.id)) {
+        return E_CORRUPT; /* D3 */
+    }
     uint32_t slot = 0;
     int rc = slab_take(&s->keys, &slot);
     if (rc != 0) {
@@ -324,7 +335,7 @@ static int dedup_apply(struct model *m, const struct applied *w, uint16_t kind, 
     if (ended != 0) {
         key_drop(s, ended);
     }
-    return key_add(s, &k);
+    return key_add(m, &k);
 }
 
 void dedup_message_ended(struct model *m, uint64_t message) {
@@ -363,37 +374,32 @@ static int dedup_save(const struct model *m, struct buffer *chunk,
     return out.rc;
 }
 
-static int load_lane(struct dedups *s, uint32_t lane, struct reader *section) {
+static int load_lane(struct model *m, uint32_t lane, struct reader *section) {
+    const struct dedups *s = m->dedups;
     uint32_t left = reader_u32(section);
     if (left > section->left / KEY_BYTES) {
         return E_CORRUPT;
     }
-    int rc = map_reserve(&s->by_print, s->by_print.count + left);
+    int rc = map_reserve(&m->dedups->by_print, s->by_print.count + left);
     for (; rc == 0 && left > 0; left--) {
         struct stored_key k;
         rc = key_decode(section, &k);
         if (rc == 0) {
-            rc = k.lane != lane || find_print(s, &k.print) != 0 ? E_CORRUPT : key_add(s, &k);
+            rc = k.lane != lane || find_print(s, &k.print) != 0 ? E_CORRUPT : key_add(m, &k);
         }
     }
     return rc;
 }
 
 static int dedup_load(struct model *m, struct reader *section) {
-    struct dedups *s = m->dedups;
     unsigned lanes = m->section_version >= 2 ? LANES : LANES_V1;
     for (unsigned i = 0; i < lanes; i++) {
-        int rc = load_lane(s, i, section);
+        int rc = load_lane(m, i, section);
         if (rc != 0) {
             return rc;
         }
     }
     return section->failed ? E_CORRUPT : 0;
-}
-
-static bool is_waiting(const struct model *m, uint64_t message) {
-    struct message_view view;
-    return queue_message_view(m, message, &view) && view.state != MESSAGE_DEAD;
 }
 
 static void dedup_check(const struct model *m) {

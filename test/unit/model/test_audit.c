@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/reader.h"
+#include "model/module.h"
 #include "world.h"
 
 static struct world w;
@@ -148,12 +150,52 @@ static void lists_go_from_the_latest_back(void **state) {
     }
 }
 
+static int load(uint64_t count, uint64_t written, uint32_t entries, uint64_t number) {
+    const uint32_t size = 0;
+    struct buffer section;
+    buffer_init(&section, 4096);
+    uint8_t hash[AUDIT_HASH_BYTES] = {0};
+    assert_int_equal(buffer_append(&section, &count, sizeof count), 0);
+    assert_int_equal(buffer_append(&section, &written, sizeof written), 0);
+    assert_int_equal(buffer_append(&section, hash, sizeof hash), 0);
+    assert_int_equal(buffer_append(&section, &entries, sizeof entries), 0);
+    if (entries > 0) {
+        assert_int_equal(buffer_append(&section, &number, sizeof number), 0);
+        assert_int_equal(buffer_append(&section, hash, sizeof hash), 0);
+        assert_int_equal(buffer_append(&section, &size, sizeof size), 0);
+    }
+    struct model *m;
+    struct reader reader;
+    reader_init(&reader, buffer_span(&section));
+    assert_int_equal(model_create(&(struct model_limits){0}, (struct hash_key){3, 4}, &m), 0);
+    int rc = modules[MODULE_AUDIT]->load(m, &reader);
+    if (rc == 0) {
+        model_check(m);
+    }
+    model_free(m);
+    buffer_release(&section);
+    return rc;
+}
+
+/* The newest entries are those kept, and all that the file has not yet. */
+static void a_section_without_its_last_entries_is_refused(void **state) {
+    (void)state;
+    assert_int_equal(load(7, 5, 1, 7), 0);
+    assert_int_equal(load(7, 7, 0, 0), 0);
+    assert_int_equal(load(7, 5, 0, 0), E_CORRUPT);
+    assert_int_equal(load(7, 5, 1, 6), E_CORRUPT);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(a_hash_covers_what_was_before),   TEST(an_action_leaves_one_entry),
-        TEST(the_chain_is_over_all_texts),     TEST(entries_wait_for_the_file),
-        TEST(without_room_it_does_not_happen), TEST(lists_go_from_the_latest_back),
+        TEST(a_hash_covers_what_was_before),
+        TEST(an_action_leaves_one_entry),
+        TEST(the_chain_is_over_all_texts),
+        TEST(entries_wait_for_the_file),
+        TEST(without_room_it_does_not_happen),
+        TEST(lists_go_from_the_latest_back),
+        TEST(a_section_without_its_last_entries_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "mail.h"
+#include "model/fact.h"
 
 #define WINDOW_NS (10 * NS_PER_SECOND)
 
@@ -336,6 +338,32 @@ static void it_agrees_with_its_twin(void **state) {
     }
 }
 
+/* DEDUP_STORED of a key that no request asked for, held until message `id` is delivered. */
+static int hold(uint64_t id) {
+    static const uint8_t lane_held = 65;
+    const uint64_t print_and_end[] = {1, 2, 3, UINT64_MAX}, outcome[] = {id, 0, 0, 0};
+    struct buffer payload, facts;
+    buffer_init(&payload, 256);
+    buffer_init(&facts, 256);
+    assert_int_equal(buffer_append(&payload, print_and_end, sizeof print_and_end), 0);
+    assert_int_equal(buffer_append(&payload, &lane_held, 1), 0);
+    assert_int_equal(buffer_append(&payload, outcome, sizeof outcome), 0);
+    mail_fact(&facts, FACT_DEDUP_STORED, 1, buffer_span(&payload));
+    int rc = mail_apply(buffer_span(&facts));
+    buffer_release(&payload);
+    buffer_release(&facts);
+    return rc;
+}
+
+static void only_a_waiting_message_holds_a_key(void **state) {
+    (void)state;
+    bool is_new;
+    unique_queue("q", UNIQUE_UNTIL_DELIVERED, UNIQUE_GIVES_RECEIPT);
+    uint64_t id = put_key("q", "a", &is_new);
+    assert_int_equal(hold(id), E_CORRUPT);     /* it holds "a" */
+    assert_int_equal(hold(id + 1), E_CORRUPT); /* there is none */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, mail_setup, mail_teardown)
 
 int main(void) {
@@ -349,6 +377,7 @@ int main(void) {
         TEST(of_campaigns_the_member_is_the_key),
         TEST(definitions_that_say_nothing_are_refused),
         TEST(keys_are_limited),
+        TEST(only_a_waiting_message_holds_a_key),
         TEST(it_agrees_with_its_twin),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
