@@ -31,7 +31,7 @@
 
 #define LETTERS        120u
 #define BODY_BYTES_MAX 2600u
-#define SESSION    77u
+#define SESSION        77u
 
 enum fate { UNSETTLED, TRIED, ACKED, REJECTED };
 
