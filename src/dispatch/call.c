@@ -90,6 +90,9 @@ CURLcode call_set_safety(CURL *h, const struct destination_def *def) {
     rc = rc != CURLE_OK ? rc
                         : curl_easy_setopt(h, CURLOPT_PROXY,
                                            def->making.proxy); /* "": not by the environment */
+    rc = rc != CURLE_OK
+             ? rc
+             : curl_easy_setopt(h, CURLOPT_NOPROXY, def->making.proxy[0] == '\0' ? "*" : "");
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     /* Addresses are asked for anew, and all of them used; a busy connection does not outlive a move for ever. */
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
@@ -235,10 +238,12 @@ static int ask_address(struct dispatch *d, struct attempt_start *start) {
 int call_read_body(struct dispatch *d, struct attempt_start *start, struct buffer *record,
                    struct stored_message *ret) {
     buffer_clear(record);
-    int rc = engine_read_message(d->engine, start->message, start->address, record, ret);
+    int rc = engine_copy_message_ahead(d->engine, start->message, start->address, &d->bodies,
+                                       record, ret);
     if ((rc == E_NOT_FOUND || rc == E_CORRUPT) && ask_address(d, start) == 0) {
         buffer_clear(record);
-        rc = engine_read_message(d->engine, start->message, start->address, record, ret);
+        rc = engine_copy_message_ahead(d->engine, start->message, start->address, &d->bodies,
+                                       record, ret);
     }
     return rc;
 }
@@ -263,6 +268,11 @@ static CURLcode set_message(struct call *c) {
     return rc;
 }
 
+/* Something is chosen or limited by how long answers take, so they must not lie about. */
+static bool times_matter(const struct destination_def *def) {
+    return def->adaptive.ceiling != 0 || def->endpoints.count > 1;
+}
+
 static void call_begin(struct call *c, struct report *r, const struct attempt_start *start) {
     c->report = r;
     c->start = *start;
@@ -273,6 +283,7 @@ static void call_begin(struct call *c, struct report *r, const struct attempt_st
     c->address_refused = false;
     c->cut = false;
     c->awaits_token = false;
+    c->impatient = start->ahead_ns == 0 || times_matter(&c->target->def);
 }
 
 static void count_end(struct dispatch *d, const struct attempt_finish *f) {
@@ -291,6 +302,7 @@ static void leave_under_way(struct call *c) {
     struct dispatch *d = c->owner;
     list_remove(&c->node);
     d->under_way_count--;
+    d->impatient_count -= c->impatient;
     d->under_way_bytes -= weight_of(c);
 }
 
@@ -396,6 +408,7 @@ void call_launch(struct dispatch *d, struct target *t, struct report *r,
     }
     list_append(&d->under_way, &c->node);
     d->under_way_count++;
+    d->impatient_count += c->impatient;
     d->under_way_bytes += weight_of(c);
 }
 

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
@@ -22,12 +23,10 @@
 #define LAUNCHES_A_TURN     256u /* then the sockets are looked at again */
 #define RETRY_TICK_MS       1u
 #define STOP_TICK_MS        5u
-#define TURNS_GATHER_NS                                                                            \
-    NS_PER_MS /* one is so late, so that the next one may go with it: 2 ms came to a p99 of 7 */
 
 /* ---- starts ---- */
 
-static bool starts_put(struct starts *s, const struct attempt_start *start) {
+bool starts_put(struct starts *s, const struct attempt_start *start) {
     if (s->count == s->capacity) {
         uint32_t capacity = s->capacity == 0 ? 256 : s->capacity * 2;
         struct attempt_start *items = malloc(capacity * sizeof *items);
@@ -50,63 +49,32 @@ static void starts_drop_first(struct starts *s) {
     s->count--;
 }
 
-static void turn_moved(void *owner, const struct heap_entry *e, uint32_t index) {
-    (void)owner; /* only the first one is ever taken out */
-    (void)e;
-    (void)index;
-}
-
-static void early_init(struct early *early) {
-    heap_init(&early->turns, early, turn_moved);
-    slab_init(&early->cells, sizeof(struct attempt_start), UINT32_MAX - 1);
-}
-
-static void early_release(struct early *early) {
-    heap_release(&early->turns);
-    slab_release(&early->cells);
-}
-
-static uint64_t turn_of(const struct attempt_start *start) {
-    return start->decided_ns + start->ahead_ns;
-}
-
-static bool early_put(struct early *early, const struct attempt_start *start) {
-    uint32_t cell;
-    if (slab_take(&early->cells, &cell) != 0) {
-        return false;
+/* Lock held. */
+static void wake(struct dispatch *d) {
+    if (d->running && !early_rouse(&d->early)) {
+        uv_async_send(&d->wake);
     }
-    if (heap_insert(&early->turns, (struct heap_entry){turn_of(start), cell, 0}) != 0) {
-        slab_give(&early->cells, cell);
-        return false;
-    }
-    *(struct attempt_start *)slab_at(&early->cells, cell) = *start;
-    return true;
-}
-
-static void early_drop_first(struct early *early) {
-    slab_give(&early->cells, heap_first(&early->turns)->ref);
-    heap_remove(&early->turns, 1);
 }
 
 void dispatch_wake(struct dispatch *d) {
     pthread_mutex_lock(&d->lock);
-    if (d->running) {
-        uv_async_send(&d->wake);
-    }
+    wake(d);
     pthread_mutex_unlock(&d->lock);
 }
 
 void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size_t count) {
     uint64_t lost = 0;
+    bool may_wait = true;
     pthread_mutex_lock(&d->lock);
     for (size_t i = 0; i < count; i++) {
+        may_wait = may_wait && early_may_wait(&d->early, &starts[i]);
         if (d->stop_wanted || !starts_put(&d->inbox, &starts[i])) {
             lost += 1 + starts[i].item_count;
             free(starts[i].items);
         }
     }
-    if (d->running) {
-        uv_async_send(&d->wake);
+    if (!may_wait) {
+        wake(d);
     }
     pthread_mutex_unlock(&d->lock);
     atomic_fetch_add(&d->abandoned, lost); /* known again, as unknown outcomes, at the next start */
@@ -114,36 +82,29 @@ void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size
 
 /* ---- a turn of the loop ---- */
 
-static void on_turn(uv_timer_t *turn) {
-    (void)turn; /* before_wait looks whose turn it is */
-}
-
-/* Those whose turn it is get in line. Without memory for that they keep their place. */
-static void take_early(struct dispatch *d, uint64_t now_ns) {
-    const struct heap_entry *first;
-    while ((first = heap_first(&d->early.turns)) != NULL && first->due_ns <= now_ns &&
-           starts_put(&d->waiting, slab_at(&d->early.cells, first->ref))) {
-        early_drop_first(&d->early);
-    }
-    if (first != NULL) {
-        uint64_t wait_ns = first->due_ns > now_ns ? first->due_ns - now_ns : 0;
-        uv_timer_start(&d->turn, on_turn, (wait_ns + TURNS_GATHER_NS) / NS_PER_MS + 1, 0);
-    }
-}
-
 static void take_inbox(struct dispatch *d, uint64_t now_ns) {
     pthread_mutex_lock(&d->lock);
     bool all = true;
     while (d->inbox.count > 0 && all) {
         const struct attempt_start *start = &d->inbox.items[d->inbox.first];
-        all =
-            turn_of(start) > now_ns ? early_put(&d->early, start) : starts_put(&d->waiting, start);
+        all = start_turn_ns(start) > now_ns ? early_put(&d->early, start)
+                                            : starts_put(&d->waiting, start);
         if (all) {
             starts_drop_first(&d->inbox);
         }
     }
     d->stopping = d->stop_wanted;
+    d->early.roused = false; /* whatever it was, the rest of the turn sees it */
     pthread_mutex_unlock(&d->lock);
+}
+
+/* Those whose turn it is get in line. Without memory for that they keep their place. */
+static void take_early(struct dispatch *d, uint64_t now_ns) {
+    const struct attempt_start *start;
+    while ((start = early_first(&d->early)) != NULL && start_turn_ns(start) <= now_ns &&
+           starts_put(&d->waiting, start)) {
+        early_drop_first(&d->early);
+    }
 }
 
 static void launch_first(struct dispatch *d, struct report *r) {
@@ -201,9 +162,9 @@ static void abandon_waiting(struct dispatch *d) {
         free(d->waiting.items[d->waiting.first].items);
         starts_drop_first(&d->waiting);
     }
-    atomic_fetch_add(&d->abandoned, d->early.turns.count);
-    while (d->early.turns.count > 0) {
-        struct attempt_start *start = slab_at(&d->early.cells, heap_first(&d->early.turns)->ref);
+    const struct attempt_start *start;
+    while ((start = early_first(&d->early)) != NULL) {
+        atomic_fetch_add(&d->abandoned, 1);
         free(start->items);
         early_drop_first(&d->early);
     }
@@ -225,7 +186,7 @@ static void close_own_handles(struct dispatch *d) {
     uv_close((uv_handle_t *)&d->wake, NULL);
     pthread_mutex_unlock(&d->lock);
     uv_close((uv_handle_t *)&d->tick, NULL);
-    uv_close((uv_handle_t *)&d->turn, NULL);
+    early_close(&d->early);
     uv_close((uv_handle_t *)&d->before_wait, NULL);
 }
 
@@ -266,6 +227,9 @@ static void before_wait(uv_prepare_t *prepare) {
         tick_in(d, RETRY_TICK_MS);
     }
     atomic_store(&d->under_way_shown, d->under_way_count + d->waiting.count + d->early.turns.count);
+    bool nap = d->impatient_count == 0 && d->waiting.count == 0 && !d->reports.wait &&
+               transport_is_silent(&d->transport);
+    early_wait(&d->early, &d->lock, nap);
 }
 
 static void on_wake(uv_async_t *wake) {
@@ -274,6 +238,7 @@ static void on_wake(uv_async_t *wake) {
 
 static void *run(void *context) {
     struct dispatch *d = context;
+    prctl(PR_SET_TIMERSLACK, 1000); /* turns are fractions of a millisecond apart */
     uv_run(&d->loop, UV_RUN_DEFAULT);
     return NULL;
 }
@@ -318,7 +283,7 @@ static int init_loop(struct dispatch *d) {
     }
     uv_prepare_init(&d->loop, &d->before_wait); /* these two cannot fail */
     uv_timer_init(&d->loop, &d->tick);
-    uv_timer_init(&d->loop, &d->turn);
+    early_init(&d->early, &d->loop);
     d->before_wait.data = d;
     int rc = transport_init(&d->transport, &d->loop, d->options.connections_max, handle_done, d);
     checks_init(&d->checks, d);
@@ -349,7 +314,7 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
         return E_NOMEM;
     }
     set_options(d, options);
-    early_init(&d->early);
+    log_ahead_init(&d->bodies);
     list_init(&d->under_way);
     list_init(&d->asking);
     rng_init(&d->random, random_seed());
@@ -419,6 +384,7 @@ void dispatch_free(struct dispatch *d) {
     free(d->inbox.items);
     free(d->waiting.items);
     early_release(&d->early);
+    log_ahead_release(&d->bodies);
     pthread_mutex_destroy(&d->lock);
     free(d->user_agent);
     free(d);

@@ -123,6 +123,7 @@ struct call {
     struct span body;    /* what is sent; borrows `record` or `made` */
     struct buffer line, made;
     bool awaits_token; /* not with curl yet */
+    bool impatient;    /* counted in dispatch.impatient_count */
     uint64_t received_bytes;
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
@@ -159,17 +160,44 @@ void call_message_headers(struct call *c);
 /* "2030-01-02T03:04:05.678Z" */
 void call_time(uint64_t ns, char out[40]);
 
+/* ---- early.c: starts whose turn is still to come ---- */
+
+struct early {
+    struct heap turns; /* ref: a cell */
+    struct slab cells; /* struct attempt_start */
+    uv_timer_t turn;
+    uv_idle_t look; /* runs after a nap: the sockets are looked at, not waited for */
+    pthread_cond_t wake;
+    /* Under dispatch.lock. */
+    uint64_t nap_until_ns; /* monotonic; 0: it does not nap */
+    bool roused;           /* since the loop looked round */
+};
+
+/* When it may leave; monotonic. */
+static inline uint64_t start_turn_ns(const struct attempt_start *start) {
+    return start->decided_ns + start->ahead_ns;
+}
+void early_init(struct early *early, uv_loop_t *loop);
+/* Its handles; the loop must run once more. */
+void early_close(struct early *early);
+void early_release(struct early *early);
+/* False: no memory. */
+MUST_CHECK bool early_put(struct early *early, const struct attempt_start *start);
+/* Borrowed until the next call; NULL: none. */
+const struct attempt_start *early_first(const struct early *early);
+void early_drop_first(struct early *early);
+/* Sees to it that the loop comes round for the first one; naps until then if it may. */
+void early_wait(struct early *early, pthread_mutex_t *lock, bool nap);
+/* Whether the nap, which it ends, made another way of waking the loop needless. Lock held. */
+bool early_rouse(struct early *early);
+/* Whether the loop finds it in time if it goes on napping. Lock held. */
+bool early_may_wait(const struct early *early, const struct attempt_start *start);
+
 /* ---- dispatch.c ---- */
 
 struct starts {
     struct attempt_start *items; /* owns; ring */
     uint32_t first, count, capacity;
-};
-
-/* Starts whose turn is still to come. */
-struct early {
-    struct heap turns; /* ref: a cell */
-    struct slab cells; /* struct attempt_start */
 };
 
 struct dispatch {
@@ -194,11 +222,12 @@ struct dispatch {
     struct reports reports;
     struct checks checks;
     struct early early;
+    struct log_ahead bodies; /* read a run at a time: they leave in the order in which they came */
     struct starts waiting;
-    uv_timer_t turn; /* runs while there are early ones */
     struct list under_way;
     struct list asking; /* struct token: under way */
     uint32_t under_way_count;
+    uint32_t impatient_count; /* of them: their answer is to be read as soon as it comes */
     uint64_t under_way_bytes;
     struct rng random; /* span ids */
 
@@ -207,6 +236,7 @@ struct dispatch {
     _Atomic uint32_t under_way_shown;
 };
 
+MUST_CHECK bool starts_put(struct starts *s, const struct attempt_start *start);
 /* Any thread: makes the loop look round. */
 void dispatch_wake(struct dispatch *d);
 

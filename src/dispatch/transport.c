@@ -11,7 +11,14 @@ struct watch {
     uv_poll_t poll;
     curl_socket_t socket;
     struct transport *transport; /* borrows */
+    bool wanted;
+    bool silent; /* counted in transport.silent: a request left on it, nothing came since */
 };
+
+static void set_silent(struct watch *w, bool silent) {
+    w->transport->silent += (uint32_t)silent - (uint32_t)w->silent;
+    w->silent = silent;
+}
 
 static void report_done(struct transport *t) {
     CURLMsg *message;
@@ -42,6 +49,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     int bits = status < 0 ? CURL_CSELECT_ERR : 0;
     bits |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
     bits |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
+    set_silent(w, false);
     act(w->transport, w->socket, bits);
 }
 
@@ -88,7 +96,7 @@ static struct watch *watch_of(struct transport *t, curl_socket_t socket) {
     if (w != NULL) {
         return w;
     }
-    w = malloc(sizeof *w);
+    w = calloc(1, sizeof *w);
     if (w == NULL) {
         return NULL;
     }
@@ -107,13 +115,20 @@ static struct watch *watch_of(struct transport *t, curl_socket_t socket) {
 static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *context, void *known) {
     struct transport *t = context;
     struct watch *w = known;
+    if (what == CURL_POLL_REMOVE && w == NULL) {
+        return 0;
+    }
     if (what == CURL_POLL_REMOVE) {
-        return w != NULL ? uv_poll_stop(&w->poll) : 0;
+        set_silent(w, false);
+        w->wanted = false;
+        return uv_poll_stop(&w->poll);
     }
     if (w == NULL && (w = watch_of(t, socket)) == NULL) {
         return -1;
     }
     curl_multi_assign(t->multi, socket, w); /* until REMOVE: curl forgets it then */
+    set_silent(w, what == CURL_POLL_IN && (!w->wanted || w->silent));
+    w->wanted = true;
     int events = what & CURL_POLL_IN ? UV_READABLE : 0;
     events |= what & CURL_POLL_OUT ? UV_WRITABLE : 0;
     return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
@@ -141,12 +156,21 @@ int transport_init(struct transport *t, uv_loop_t *loop, uint32_t connections_ma
 }
 
 int transport_add(struct transport *t, CURL *easy) {
-    return curl_multi_add_handle(t->multi, easy) == CURLM_OK ? 0 : E_NOMEM;
+    if (curl_multi_add_handle(t->multi, easy) != CURLM_OK) {
+        return E_NOMEM;
+    }
+    t->transfers++;
+    return 0;
 }
 
 void transport_remove(struct transport *t, CURL *easy) {
     CURLMcode rc = curl_multi_remove_handle(t->multi, easy);
     assert(rc == CURLM_OK);
+    t->transfers--;
+}
+
+bool transport_is_silent(const struct transport *t) {
+    return t->silent >= t->transfers;
 }
 
 void transport_release(struct transport *t) {

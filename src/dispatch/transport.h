@@ -28,6 +28,8 @@ struct transport {
     uv_timer_t timer;
     struct watch **watches; /* owns the array; by file number; NULL: never watched */
     uint32_t watch_count;
+    uint32_t transfers; /* added, not removed */
+    uint32_t silent;    /* sockets on which a whole request left and nothing came yet */
     transport_done *done;
     void *context; /* borrows */
 };
@@ -38,6 +40,11 @@ MUST_CHECK int transport_add(struct transport *t, CURL *easy);
 void transport_remove(struct transport *t, CURL *easy);
 /* Lets what was added begin now, instead of at the loop's next turn. */
 void transport_kick(struct transport *t);
+/*
+ * Whether every transfer waits for the first byte of its answer, and so costs nobody time if the loop does not look at
+ * its socket for a moment. False while one connects, sends, or has read a part.
+ */
+bool transport_is_silent(const struct transport *t);
 /* Closes all connections; every easy handle was removed. The loop must run once more to end the handles. */
 void transport_release(struct transport *t);
 

@@ -479,6 +479,16 @@ int engine_read_message_ahead(struct engine *e, uint64_t id, uint64_t address,
     return stored_message_find(record.facts, id, ret);
 }
 
+int engine_copy_message_ahead(struct engine *e, uint64_t id, uint64_t address,
+                              struct log_ahead *ahead, struct buffer *bytes,
+                              struct stored_message *ret) {
+    struct record record;
+    int error = log_read_ahead(e->log, ahead, address, &record);
+    if (error == 0)
+        error = buffer_append_span(bytes, record.facts);
+    return error != 0 ? error : stored_message_find(buffer_span(bytes), id, ret);
+}
+
 int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
                        struct buffer *ret_definition) {
     pthread_mutex_lock(&e->lock);

@@ -178,6 +178,10 @@ MUST_CHECK int engine_read_message(struct engine *e, uint64_t id, uint64_t addre
 /* The same for one who reads many in a row (log_read_ahead); `ret` borrows `ahead`. */
 MUST_CHECK int engine_read_message_ahead(struct engine *e, uint64_t id, uint64_t address,
                                          struct log_ahead *ahead, struct stored_message *ret);
+/* The same for one who keeps what it read while it reads on; `ret` borrows `bytes`. */
+MUST_CHECK int engine_copy_message_ahead(struct engine *e, uint64_t id, uint64_t address,
+                                         struct log_ahead *ahead, struct buffer *bytes,
+                                         struct stored_message *ret);
 
 /* Encoded definition of a destination by index. E_NOT_FOUND. */
 MUST_CHECK int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
