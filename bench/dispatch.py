@@ -18,10 +18,12 @@ UNPACED, BUDGET_RATE, BUDGET_CPU, BUDGET_LATE_MS = 150_000, 15_000, 0.03, 5.0
 
 
 class Sink:
-    def __init__(self):
+    """Its stamps are arrival times in ns; with paths that begin with a number, that number << 56 above them."""
+
+    def __init__(self, answer_ms=0):
         self.port = common.free_port()
         self.stamps = pathlib.Path(tempfile.mkdtemp(prefix="bench-sink")) / "stamps"
-        self.process = subprocess.Popen([common.BUILD / "bench/bench-sink", str(self.port), self.stamps])
+        self.process = subprocess.Popen([common.BUILD / "bench/bench-sink", str(self.port), self.stamps, str(answer_ms)])
         time.sleep(0.2)
 
     def cpu(self):
