@@ -150,6 +150,13 @@ int engine_read_message(struct engine *e, uint64_t id, uint64_t address, struct 
     return stored_message_find(buffer_span(bytes), id, ret);
 }
 
+int engine_copy_message_ahead(struct engine *e, uint64_t id, uint64_t address,
+                              struct log_ahead *ahead, struct buffer *bytes,
+                              struct stored_message *ret) {
+    (void)ahead;
+    return engine_read_message(e, id, address, bytes, ret);
+}
+
 int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_generation,
                        struct buffer *ret_definition) {
     return destination_snapshot(e->model, destination, ret_generation, ret_definition)

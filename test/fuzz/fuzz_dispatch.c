@@ -59,6 +59,11 @@ void transport_kick(struct transport *t) {
     (void)t;
 }
 
+bool transport_is_silent(const struct transport *t) {
+    (void)t;
+    return false;
+}
+
 void transport_release(struct transport *t) {
     (void)t;
 }
