@@ -84,8 +84,11 @@ def test_the_filter_can_be_left_out(make_server):
 
 def test_files_are_for_the_owner_alone(make_server):
     server = make_server({"log": {"snapshotEveryBytes": 1 << 20}})
-    os.umask(0)
-    server.start()
+    before = os.umask(0)
+    try:
+        server.start()
+    finally:
+        os.umask(before)
     server.client.define("queues", "mail")
     for n in range(12):
         server.client.publish("mail", "x" * 100_000)
@@ -97,7 +100,6 @@ def test_files_are_for_the_owner_alone(make_server):
         assert mode == (0o700 if path.is_dir() else 0o600), (path, oct(mode))
         looked_at += 1
     assert looked_at > 6
-    os.umask(0o022)
 
 
 def test_an_open_folder_is_closed(make_server):
