@@ -82,9 +82,9 @@ def test_what_is_not_full_goes_in_time(client):
     try:
         far(client, provider, {"maxMessages": 100, "maxWait": "300ms", "format": "ndjson", "results": SPLIT})
         client.post("/v1/queues/q:pause")
+        begun = time.monotonic()
         for n in range(5):
             publish(client, n)
-        begun = time.monotonic()
         client.post("/v1/queues/q:resume")
         until(lambda: stats(client)["completed"] == 5, 10, "five ends")
         assert time.monotonic() - begun >= 0.3
