@@ -160,8 +160,8 @@ static uint64_t submit(struct turn *t, const struct job_step *step) {
     request_init(&r, REQUEST_JOB_STEP);
     r.name = t->queue;
     r.id = t->info.id;
-    r.actor = step->end ? t->actor : r.actor; /* whose job it was: its end stands in the audit */
-    r.address = step->end ? span_text("job") : r.address;
+    r.actor = t->actor; /* whose job it is: when this ends it, that stands in the audit */
+    r.address = span_text("job");
     r.in.job_step = *step;
     r.in.job_step.items = t->items;
     r.in.job_step.count = t->count;

@@ -358,6 +358,8 @@ static enum refusal decide_step(const struct model *m, struct decision *d, struc
     r->count = j->info.done + s.done;
     if (in->end && whole) {
         emit_ended(d, j, JOB_DONE);
+    } else {
+        r->actor = span_of(NULL, 0); /* of its steps only the end stands in the audit */
     }
     return REFUSAL_NONE;
 }

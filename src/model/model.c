@@ -205,14 +205,18 @@ static enum refusal decide_keyed(const struct model *m, struct decision *d, stru
     return refusal;
 }
 
-/* What a person changed leaves its entry in the same record; without room for one it does not happen. */
+/*
+ * What a person changed leaves its entry in the same record; without room for one it does not happen. Whoever decides
+ * may find that it is nobody's action after all (a step of a job that goes on), and takes the actor away.
+ */
 static enum refusal decide_audited(const struct model *m, struct decision *d, struct request *r) {
     if (audit_is_full(m)) {
         return request_refuse(r, REFUSAL_LIMIT, "the audit file cannot be written: see the log");
     }
     uint16_t before = d->fact_count;
     enum refusal refusal = module_decide(m, d, r);
-    if (refusal == REFUSAL_NONE && d->fact_count > before && r->kind != REQUEST_AUDIT_NOTE) {
+    bool changed = refusal == REFUSAL_NONE && d->fact_count > before;
+    if (changed && r->actor.size > 0 && r->kind != REQUEST_AUDIT_NOTE) {
         audit_emit(m, d, r);
     }
     return refusal;

@@ -8,6 +8,7 @@
 #include "outcomes.h"
 #include "parcels.h"
 #include "providers.h"
+#include "slips.h"
 #include "units.h"
 
 #define LIST_STATES 5u
@@ -22,12 +23,16 @@ struct audit {
     size_t at; /* of the call that is looked at next */
 };
 
+static void make_room(struct audit *a, size_t more) {
+    if (a->count + more <= a->capacity)
+        return;
+    a->capacity = a->capacity == 0 ? 512 : a->capacity * 2;
+    a->calls = realloc(a->calls, a->capacity * sizeof(*a->calls));
+    assert(a->calls != NULL);
+}
+
 static struct call *add(struct sim *s, struct audit *a, enum request_kind kind, const char *name) {
-    if (a->count == a->capacity) {
-        a->capacity = a->capacity == 0 ? 512 : a->capacity * 2;
-        a->calls = realloc(a->calls, a->capacity * sizeof(*a->calls));
-        assert(a->calls != NULL);
-    }
+    make_room(a, 1);
     struct call *c = call_take(s, kind);
     c->q.r.name = span_text(name);
     a->calls[a->count++] = c;
@@ -359,6 +364,8 @@ static void look(struct sim *s, void *context) {
         look_at_unit(s, a->calls[a->at]);
     look_at_rest(s, a);
     look_at_boxes(s, a);
+    slips_look(s, a->calls + a->at);
+    a->at += SLIP_QUESTIONS;
     assert(a->at == a->count);
 }
 
@@ -371,6 +378,9 @@ bool audit_run(struct sim *s) {
     ask_units(s, &a);
     ask_rest(s, &a);
     ask_boxes(s, &a);
+    make_room(&a, SLIP_QUESTIONS);
+    slips_ask(s, a.calls + a.count);
+    a.count += SLIP_QUESTIONS;
     bool done = calls_finish(s, a.calls, a.count, look, &a);
     for (size_t i = 0; done && i < a.count; i++)
         call_give(s, a.calls[i]);

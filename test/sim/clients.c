@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "broker.h"
+#include "desk.h"
 #include "destinations.h"
 #include "ledger.h"
 #include "outcomes.h"
@@ -261,7 +262,7 @@ bool calls_finish(struct sim *s, struct call **calls, size_t count,
 
 /* ---- what all runs work on ---- */
 
-static bool ask_now(struct sim *s, struct call *c) {
+bool clients_ask_now(struct sim *s, struct call *c) {
     bool answered = calls_finish(s, &c, 1, NULL, NULL);
     if (!answered)
         return false;
@@ -273,7 +274,7 @@ static bool ask_now(struct sim *s, struct call *c) {
 }
 
 /* It is there already: nothing to be done. Its definition may differ by now (a stock that was raised). */
-static bool exists(struct sim *s, enum request_kind kind, const char *name, bool *ret_there) {
+bool clients_exists(struct sim *s, enum request_kind kind, const char *name, bool *ret_there) {
     struct call *c = call_take(s, kind);
     c->q.r.name = span_text(name);
     bool answered = calls_finish(s, &c, 1, NULL, NULL);
@@ -285,11 +286,11 @@ static bool exists(struct sim *s, enum request_kind kind, const char *name, bool
 
 static bool define_destination(struct sim *s, unsigned d) {
     bool there;
-    if (!exists(s, REQUEST_DESTINATION_GET, destination_names[d], &there) || there)
+    if (!clients_exists(s, REQUEST_DESTINATION_GET, destination_names[d], &there) || there)
         return there;
     struct call *c = call_take(s, REQUEST_DESTINATION_DEFINE);
     traffic_fill_destination(s, c, d, NULL);
-    return ask_now(s, c);
+    return clients_ask_now(s, c);
 }
 
 /* Where outcomes go; nothing takes them from there. */
@@ -301,7 +302,7 @@ static bool define_ends(struct sim *s) {
     struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
     c->q.r.name = span_text(ENDS_NAME);
     c->q.r.in.define.queue = &def;
-    bool done = ask_now(s, c);
+    bool done = clients_ask_now(s, c);
     queue_def_release(&def);
     return done;
 }
@@ -309,7 +310,7 @@ static bool define_ends(struct sim *s) {
 static bool define_queue(struct sim *s, unsigned q) {
     const struct queue_facts *facts = &s->letters->queues[q];
     bool there;
-    if (!exists(s, REQUEST_QUEUE_GET, facts->name, &there) || there)
+    if (!clients_exists(s, REQUEST_QUEUE_GET, facts->name, &there) || there)
         return there;
     struct queue_def def;
     int error = queue_def_init(&def);
@@ -334,7 +335,7 @@ static bool define_queue(struct sim *s, unsigned q) {
     struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
     c->q.r.name = span_text(facts->name);
     c->q.r.in.define.queue = &def;
-    bool done = ask_now(s, c);
+    bool done = clients_ask_now(s, c);
     queue_def_release(&def);
     return done;
 }
@@ -342,17 +343,17 @@ static bool define_queue(struct sim *s, unsigned q) {
 static bool define_stock(struct sim *s, unsigned stock) {
     const char *name = s->units->stocks[stock].name;
     bool there;
-    if (!exists(s, REQUEST_STOCK_GET, name, &there) || there)
+    if (!clients_exists(s, REQUEST_STOCK_GET, name, &there) || there)
         return there;
     struct call *c = call_take(s, REQUEST_STOCK_DEFINE);
     traffic_fill_stock(s, c, stock, s->units->stocks[stock].total);
-    return ask_now(s, c);
+    return clients_ask_now(s, c);
 }
 
 static bool define_campaign(struct sim *s, unsigned campaign) {
     const struct campaign_facts *facts = &s->units->campaigns[campaign];
     bool there;
-    if (!exists(s, REQUEST_CAMPAIGN_GET, facts->name, &there) || there)
+    if (!clients_exists(s, REQUEST_CAMPAIGN_GET, facts->name, &there) || there)
         return there;
     struct campaign_def def;
     int error = campaign_def_init(&def);
@@ -369,7 +370,7 @@ static bool define_campaign(struct sim *s, unsigned campaign) {
     struct call *c = call_take(s, REQUEST_CAMPAIGN_DEFINE);
     c->q.r.name = span_text(facts->name);
     c->q.r.in.define.campaign = &def;
-    bool done = ask_now(s, c);
+    bool done = clients_ask_now(s, c);
     campaign_def_release(&def);
     return done;
 }
@@ -385,5 +386,5 @@ bool clients_define(struct sim *s) {
         done = define_stock(s, i);
     for (unsigned i = 0; done && i < CAMPAIGNS; i++)
         done = define_campaign(s, i);
-    return done && broker_define(s);
+    return done && broker_define(s) && desks_define(s);
 }

@@ -38,6 +38,11 @@ struct call {
         uint8_t box;
     } settled[CALL_SETTLES];
     uint32_t settle_count;
+    uint32_t slip, chore; /* 0: none */
+    uint64_t order, base; /* see slips.h: when it was asked, which versions were seen */
+    uint8_t desk, to, version;
+    struct stored_message stored;
+    char header_text[32];
     uint32_t act; /* of the ledger; 0: unsigned */
     char actor[24];
     char key[24], purchase[24], member_text[24], order_text[24], dedup_text[24];
@@ -60,6 +65,11 @@ uint64_t clients_next_ns(const struct sim *s);
 bool clients_all_answered(const struct sim *s);
 /* The process is gone: what is out stays without an answer. */
 void clients_restart(struct sim *s);
+
+/* A definition of the run: true, it is in force. Takes the call. */
+bool clients_ask_now(struct sim *s, struct call *c);
+/* False: no answer. */
+bool clients_exists(struct sim *s, enum request_kind kind, const char *name, bool *ret_there);
 
 /* For others who ask. */
 struct call *call_take(struct sim *s, enum request_kind kind);

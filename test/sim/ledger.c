@@ -8,6 +8,7 @@
 #define FILE_PATH      SIM_DIRECTORY "/audit/audit.log"
 #define FILE_MAX_BYTES (16u << 20)
 #define ACTOR          "\"actor\":\"sim-"
+#define OF_A_JOB       "\"address\":\"job\""
 #define SIGNED_ONE_IN  2u
 
 /* What an action's entry must be. */
@@ -16,6 +17,8 @@ enum duty { DUTY_MAY, DUTY_MUST, DUTY_NONE };
 struct act {
     uint8_t duty;
     uint64_t entry; /* number of the one that was seen; 0: none was */
+    uint64_t end;   /* the same, of the end of a job that it started */
+    char reason[24];
 };
 
 struct ledger {
@@ -65,12 +68,19 @@ void ledger_sign(struct sim *s, struct call *c) {
     snprintf(c->actor, sizeof(c->actor), "sim-%u", c->act);
     c->q.r.actor = span_text(c->actor);
     c->q.r.address = span_text("10.0.0.1:1");
+    struct span reason = c->q.r.kind == REQUEST_MESSAGE_DELETE ? c->q.r.in.note
+                         : c->q.r.kind == REQUEST_JOB_START    ? c->q.r.in.job_start.reason
+                                                               : span_text("");
+    snprintf(l->acts[c->act].reason, sizeof(l->acts->reason), "%.*s", SPAN_ARG(reason));
 }
 
 /* For certain: what was asked for was not so before. */
 static bool has_changed(const struct request *r) {
     switch (r->kind) {
     case REQUEST_MESSAGE_DELETE:
+    case REQUEST_MESSAGE_EDIT:
+    case REQUEST_MESSAGE_TRANSFER:
+    case REQUEST_JOB_START:
         return true;
     case REQUEST_QUEUE_PURGE:
     case REQUEST_QUEUE_REDRIVE:
@@ -107,10 +117,14 @@ static void see_act(struct sim *s, const struct audit_entry *e) {
     struct act *a = &l->acts[number];
     SIM_CHECK(s, a->duty != DUTY_NONE, "entry %llu is of action %llu, which was refused",
               (unsigned long long)e->number, (unsigned long long)number);
-    SIM_CHECK(s, a->entry == 0 || a->entry == e->number, "action %llu has entries %llu and %llu",
-              (unsigned long long)number, (unsigned long long)a->entry,
-              (unsigned long long)e->number);
-    a->entry = e->number;
+    bool ends = memmem(e->text.data, e->text.size, OF_A_JOB, sizeof(OF_A_JOB) - 1) != NULL;
+    uint64_t *entry = ends ? &a->end : &a->entry;
+    SIM_CHECK(s, *entry == 0 || *entry == e->number, "action %llu has entries %llu and %llu: %.*s",
+              (unsigned long long)number, (unsigned long long)*entry, (unsigned long long)e->number,
+              SPAN_ARG(e->text));
+    SIM_CHECK(s, ends || memmem(e->text.data, e->text.size, a->reason, strlen(a->reason)) != NULL,
+              "entry %llu does not say why: %s", (unsigned long long)e->number, a->reason);
+    *entry = e->number;
     s->result->entries++;
 }
 
@@ -239,6 +253,9 @@ void ledger_audit(struct sim *s, const struct request *list) {
     SIM_CHECK(s, found.last >= state->written,
               "the audit file is sound up to entry %llu; %llu were written",
               (unsigned long long)found.last, (unsigned long long)state->written);
+    SIM_CHECK(s, found.last <= state->count,
+              "the audit file has entry %llu; the log has %llu and nobody did more",
+              (unsigned long long)found.last, (unsigned long long)state->count);
     take_list(list, &listed);
     join(s, &found, &listed, state);
     check_acts(s);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "desk.h"
 #include "guard.h"
 #include "letters.h"
 #include "shares.h"
@@ -386,6 +387,10 @@ static uint64_t timeout_of(const struct sim *s, unsigned d, const struct letter 
 static void start_one(struct sim *s, const struct attempt_start *a) {
     struct providers *p = s->providers;
     int error;
+    if (desk_is_named(a->queue)) {
+        desk_start(s, a);
+        return;
+    }
     if (strncmp(a->queue, "sim-", 4) != 0) {
         start_foreign(s, a);
         return;

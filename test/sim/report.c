@@ -22,6 +22,14 @@ void report_add(struct report *r, const struct result *one) {
     r->failed_over += one->failed_over;
     r->outcomes += one->outcomes;
     r->entries += one->entries;
+    r->edits += one->edits;
+    r->moves += one->moves;
+    r->twins += one->twins;
+    r->confirmed += one->confirmed;
+    r->chores += one->chores;
+    r->chored += one->chored;
+    r->turns_of_tenants += one->turns_of_tenants;
+    r->batched += one->batched;
     r->audits += one->audits;
     r->replays += one->replays;
     r->damage_refused += one->damage_refused;
@@ -52,6 +60,13 @@ void report_print(const struct report *r, double seconds, FILE *out) {
             " as probes of a breaker, %" PRIu64 " of retries at their budget, %" PRIu64
             " at the second destination; %" PRIu64 " outcomes, %" PRIu64 " audit entries\n",
             r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes, r->entries);
+    fprintf(out,
+            "messages worked on: %" PRIu64 " edits, %" PRIu64 " moves, %" PRIu64
+            " jobs with %" PRIu64 " messages; %" PRIu64 " confirmed, %" PRIu64
+            " of a key that stood, %" PRIu64 " in another one's request, %" PRIu64
+            " turns of tenants compared\n",
+            r->edits, r->moves, r->chores, r->chored, r->confirmed, r->twins, r->batched,
+            r->turns_of_tenants);
     fprintf(out, "faults:");
     for (unsigned k = 0; k < FAULT_KINDS; k++)
         fprintf(out, " %s %" PRIu64, fault_name((enum fault_kind)k), r->happened[k]);
@@ -100,6 +115,12 @@ bool report_write(const struct report *r, double seconds, uint64_t first_seed, c
             ", \"budgeted\": %" PRIu64 ", \"failedOver\": %" PRIu64 "}, \"outcomes\": %" PRIu64
             ", \"auditEntries\": %" PRIu64,
             r->shares, r->guarded, r->budgeted, r->failed_over, r->outcomes, r->entries);
+    fprintf(out,
+            ", \"messages\": {\"edits\": %" PRIu64 ", \"moves\": %" PRIu64 ", \"jobs\": %" PRIu64
+            ", \"byJobs\": %" PRIu64 ", \"confirmed\": %" PRIu64 ", \"twins\": %" PRIu64
+            ", \"batched\": %" PRIu64 ", \"turns\": %" PRIu64 "}",
+            r->edits, r->moves, r->chores, r->chored, r->confirmed, r->twins, r->batched,
+            r->turns_of_tenants);
     fprintf(out, ", \"audits\": %" PRIu64 ", \"replays\": %" PRIu64 ", \"seconds\": %.1f",
             r->audits, r->replays, seconds);
     fprintf(out,

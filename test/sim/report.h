@@ -11,6 +11,7 @@ struct report {
     uint64_t operations, requests, attempts, deliveries, turns, records;
     uint64_t restarts, refused_starts, snapshots, moved, released, audits, replays;
     uint64_t shares, guarded, budgeted, failed_over, outcomes, entries;
+    uint64_t edits, moves, twins, confirmed, chores, chored, turns_of_tenants, batched;
     uint64_t damage_refused, damage_same, damage_cut, damage_salvaged;
     uint64_t happened[FAULT_KINDS];
     struct coverage coverage;

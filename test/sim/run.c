@@ -18,18 +18,22 @@
 #include "audit.h"
 #include "broker.h"
 #include "chance.h"
+#include "chores.h"
 #include "clients.h"
 #include "damage.h"
 #include "import.h"
 #include "ledger.h"
 #include "letters.h"
 #include "log/internal.h"
+#include "desk.h"
 #include "destinations.h"
 #include "guard.h"
 #include "outcomes.h"
 #include "providers.h"
 #include "shadow.h"
 #include "shares.h"
+#include "slips.h"
+#include "tenants.h"
 #include "sim.h"
 #include "traffic.h"
 #include "units.h"
@@ -39,6 +43,7 @@
 #define OPEN_TRIES     40u
 #define DRAIN_TURNS    60000u
 #define QUIET_ONE_IN   300u
+#define KEEPER_ONE_IN  12u
 #define FILL_TURNS     24u /* ten until it is quiet, the others write */
 #define SETTLE_TURNS   8u
 #define STEP_MOST_NS   NS_PER_SECOND /* tombstones end after a day: nobody waits for that */
@@ -93,6 +98,7 @@ static void on_step(void *context, enum engine_step step) {
         return;
     s->now_ns += rng_below(&s->rng, 2 * NS_PER_MS);
     providers_happen(s);
+    desks_happen(s);
     clients_ask(s);
     run_turn(s);
 }
@@ -122,13 +128,14 @@ static void fill_options(struct sim *s) {
 
 /* ---- turns ---- */
 
-void run_turn(struct sim *s) {
+/* The engine turns, once or several times, in what somebody does at one moment. */
+static void as_turn(struct sim *s, void (*work)(struct sim *s)) {
     uint64_t turn_ns = s->turn_ns, turn_engine_ns = s->turn_engine_ns;
     s->turn_ns = s->now_ns;
     s->turn_engine_ns = sim_engine_ns(s);
     uint64_t durable = log_durable_position(s->engine->log);
     s->depth++;
-    engine_turn(s->engine);
+    work(s);
     s->depth--;
     s->jump_unseen = false;
     s->result->turns++;
@@ -140,6 +147,30 @@ void run_turn(struct sim *s) {
     }
     if (s->depth == 0 && !s->dead && !sim_disk_crashed(s->disk))
         shadow_follow(s);
+}
+
+/* Now and then the housekeeper's thread comes in between the decisions and the flush. */
+static void turn_engine(struct sim *s) {
+    struct engine *e = s->engine;
+    if (rng_below(&s->rng, KEEPER_ONE_IN) == 0) {
+        struct engine_request *first = intake_take(&e->intake);
+        pthread_mutex_lock(&e->lock);
+        sequencer_work(e, first);
+        pthread_mutex_unlock(&e->lock);
+        if (!e->held.dead)
+            keeper_turn(e, false);
+    }
+    engine_turn(e);
+}
+
+void run_turn(struct sim *s) {
+    as_turn(s, turn_engine);
+}
+
+/* The thread that makes the steps of jobs. */
+static void let_the_clerk_work(struct sim *s) {
+    if (!s->dead && !sim_disk_crashed(s->disk) && rng_below(&s->rng, 4) == 0)
+        as_turn(s, chores_work);
 }
 
 /* A quiet time: the log thread would write ahead now (log/fill.c). */
@@ -158,6 +189,7 @@ static uint64_t earlier(uint64_t a, uint64_t b) {
 
 static void pass_time(struct sim *s) {
     uint64_t next_ns = earlier(clients_next_ns(s), providers_next_ns(s));
+    next_ns = earlier(next_ns, desks_next_ns(s));
     next_ns = earlier(next_ns, sequencer_next_wake_ns(s->engine));
     uint64_t step_ns = 50 * NS_PER_US + rng_below(&s->rng, NS_PER_MS);
     s->now_ns += step_ns;
@@ -209,14 +241,18 @@ static void stop(struct sim *s) {
     s->dead = false;
     clients_restart(s);
     letters_restart(s);
+    slips_restart(s);
     shares_restart(s);
     broker_restart(s);
     providers_restart(s);
+    desks_restart(s);
     sim_disk_restart(s->disk, loss_of(s));
     s->stopped_by = FAULT_KILL;
     s->depth = 0;
-    if (s->jump_unseen)
+    if (s->jump_unseen) {
         providers_forget(s);
+        desks_forget(s);
+    }
     s->jump_unseen = false;
     uint64_t down_ms = rng_below(&s->rng, 2) == 0 ? 20 : 300;
     s->now_ns += (1 + rng_below(&s->rng, down_ms)) * NS_PER_MS;
@@ -315,9 +351,11 @@ static void round_of(struct sim *s) {
     if (s->full_until != 0 && s->result->operations >= s->full_until)
         give_room(s);
     providers_happen(s);
+    desks_happen(s);
     broker_work(s);
     clients_ask(s);
     run_turn(s);
+    let_the_clerk_work(s);
     if (!s->dead && rng_below(&s->rng, QUIET_ONE_IN) == 0)
         be_quiet_for_a_while(s);
     if (s->dead || sim_disk_crashed(s->disk))
@@ -381,11 +419,24 @@ static void release_guarded(struct sim *s) {
     }
 }
 
+/* Nothing is sent from there: jobs that move to it would wait for room. */
+static void slips_clear_aside(struct sim *s) {
+    struct call *c = call_take(s, REQUEST_QUEUE_PURGE);
+    c->q.r.name = span_text(s->slips->desks[DESK_ASIDE].name);
+    if (!calls_finish(s, &c, 1, NULL, NULL))
+        return;
+    for (uint32_t tag = 1; tag < s->slips->count; tag++)
+        if (slip_may(s, tag) & SLIP_AT(DESK_ASIDE))
+            slip_set(s, tag, slip_at(s, tag)->may | SLIP_GONE);
+    call_give(s, c);
+}
+
 static bool all_sent(const struct sim *s) {
     for (unsigned q = 0; q < QUEUES; q++)
         if (queue_destination(q) >= 0 && s->letters->queues[q].alive_maybe > 0)
             return false;
-    return parcels_all_gone(s) && clients_all_answered(s) && providers_next_ns(s) == UINT64_MAX;
+    return slips_all_sent(s) && parcels_all_gone(s) && clients_all_answered(s) &&
+           providers_next_ns(s) == UINT64_MAX && desks_next_ns(s) == UINT64_MAX;
 }
 
 /* Faults end, providers are well: room comes back by itself, and what was accepted is sent or dies. */
@@ -398,6 +449,7 @@ static void drain(struct sim *s) {
     for (unsigned i = 0; i < SETTLE_TURNS; i++) {
         s->now_ns += NS_PER_SECOND;
         providers_happen(s);
+        desks_happen(s);
         clients_ask(s);
         run_turn(s);
     }
@@ -412,9 +464,13 @@ static void drain(struct sim *s) {
                   "something that was accepted is never sent (parcel %u of %u)", s->parcels->first,
                   s->parcels->count);
         providers_happen(s);
+        desks_happen(s);
         broker_work(s);
         clients_ask(s);
         run_turn(s);
+        let_the_clerk_work(s);
+        if (turns % 500 == 499)
+            slips_clear_aside(s);
         pass_time(s);
     }
 }
@@ -447,6 +503,10 @@ static void sim_create(struct sim *s, const struct plan *plan, struct result *re
     s->shares = shares_create();
     s->outcomes = outcomes_create();
     s->ledger = ledger_create();
+    s->slips = slips_create(s);
+    s->chores = chores_create();
+    s->tenants = tenants_create();
+    s->desk_services = desk_services_create(s);
     s->shadow = shadow_create(&s->options.limits);
     traffic_facts(s);
 }
@@ -464,6 +524,10 @@ static void sim_release(struct sim *s) {
     shares_free(s->shares);
     outcomes_free(s->outcomes);
     ledger_free(s->ledger);
+    slips_free(s->slips);
+    chores_free(s->chores);
+    tenants_free(s->tenants);
+    desk_services_free(s->desk_services);
     parcels_free(s->parcels);
     sim_disk_free(s->disk);
 }

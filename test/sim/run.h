@@ -18,6 +18,9 @@ struct result {
     uint32_t guarded;  /* ... at which a breaker was not closed, */
     uint32_t budgeted; /* ... of retries that were as many as always may be, */
     uint32_t failed_over, outcomes, entries;
+    uint32_t edits, moves, twins, confirmed; /* of single messages; twins: of a unique key */
+    uint32_t chores, chored;                 /* jobs that came to their end, what they did */
+    uint32_t turns_of_tenants, batched;
     uint32_t audits, replays; /* comparisons of the live state with the log's */
     uint32_t damage_refused, damage_same, damage_cut, damage_salvaged;
     uint32_t happened[FAULT_KINDS];

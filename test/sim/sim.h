@@ -16,6 +16,10 @@
  *   shares.c     lanes: who has how many of the starts
  *   broker.c     connections: consumers, deliveries, what they hold
  *   parcels.c    what publishers and consumers know of each message and its copies
+ *   slips.c      messages that people work on, and queues with rules of their own
+ *   desk.c       what those queues are, and the services behind them
+ *   chores.c     jobs on many messages
+ *   tenants.c    whose turn it is in a fair queue
  *   audit.c      asks the engine for everything and compares
  *   shadow.c     a second model that follows the log from its beginning
  *   faults.c     brings the plan's faults to their places
@@ -51,6 +55,10 @@ struct broker;
 struct shares;
 struct outcomes;
 struct ledger;
+struct slips;
+struct chores;
+struct tenants;
+struct desk_services;
 
 struct waiting_fault {
     const struct fault *fault;
@@ -105,6 +113,10 @@ struct sim {
     struct shares *shares;
     struct outcomes *outcomes;
     struct ledger *ledger;
+    struct slips *slips;
+    struct chores *chores;
+    struct tenants *tenants;
+    struct desk_services *desk_services;
 };
 
 /* Ends the process: the oracle found what must not be. */

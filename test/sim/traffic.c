@@ -29,6 +29,16 @@ static const struct traffic *const kinds[] = {
     &traffic_credit,
     &traffic_disconnect,
     &traffic_exclusive,
+    &traffic_slip,
+    &traffic_slip_look,
+    &traffic_slip_discard,
+    &traffic_slip_edit,
+    &traffic_slip_move,
+    &traffic_slip_redrive,
+    &traffic_slip_confirm,
+    &traffic_chore,
+    &traffic_chore_look,
+    &traffic_chore_cancel,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 

@@ -40,6 +40,11 @@ void traffic_fill_act(struct sim *s, struct call *c, enum request_kind kind, uns
 extern const struct traffic traffic_enter, traffic_reserve, traffic_release, traffic_confirm,
     traffic_transaction, traffic_total;
 
+/* ---- traffic_slips.c, traffic_chores.c; of desk.c the ends of attempts ---- */
+extern const struct traffic traffic_slip, traffic_slip_look, traffic_slip_discard,
+    traffic_slip_edit, traffic_slip_move, traffic_slip_redrive, traffic_slip_confirm, traffic_chore,
+    traffic_chore_look, traffic_chore_cancel, traffic_slip_end;
+
 /* ---- traffic_broker.c: what connections to the broker ask ---- */
 extern const struct traffic traffic_amqp_publish, traffic_amqp_transaction, traffic_consume,
     traffic_cancel, traffic_settle, traffic_get, traffic_credit, traffic_disconnect,

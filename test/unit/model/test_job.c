@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "mail.h"
+#include "model/audit.h"
 #include "worker.h"
 
 /* A queue with so many dead letters. */
@@ -162,6 +163,47 @@ static void test_step_names_what_was_touched(void **state) {
     assert_int_equal(worker_look(&mail, "q", id).done, 0);
 }
 
+static void step_for_all(uint64_t id, uint32_t number) {
+    struct job_item items[8];
+    struct request list, r;
+    request_init(&list, REQUEST_QUEUE_MESSAGES);
+    list.name = span_text("q");
+    assert_int_equal(world_ask(&mail, &list), REFUSAL_NONE);
+    request_init(&r, REQUEST_JOB_STEP);
+    r.id = id;
+    r.actor = span_text("operator");
+    r.in.job_step = (struct job_step){.step = number, .items = items, .end = true};
+    for (; r.in.job_step.count < list.count; r.in.job_step.count++) {
+        struct message_info m;
+        memcpy(&m, list.out_bytes.data + r.in.job_step.count * sizeof m, sizeof m);
+        items[r.in.job_step.count] = (struct job_item){.id = m.id};
+    }
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&list);
+    request_release(&r);
+}
+
+/* On the last page there is room for a part of it: the job goes on, and its end is told when it has ended. */
+static void test_one_entry_for_its_end(void **state) {
+    dead_letters("q", 4);
+    struct queue_def def = mail_def("small", "");
+    def.max_messages = 3;
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    uint64_t id = start((struct worker_job){.action = JOB_MOVE, .to = "small"});
+    const uint64_t entries = audit_state(mail.model).count;
+    step_for_all(id, 0);
+    assert_int_equal(worker_look(&mail, "q", id).status, JOB_RUNNING);
+    assert_int_equal(audit_state(mail.model).count, entries);
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PURGE);
+    r.name = span_text("small");
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&r);
+    step_for_all(id, 1);
+    assert_int_equal(worker_look(&mail, "q", id).status, JOB_DONE);
+    assert_int_equal(audit_state(mail.model).count, entries + 1);
+}
+
 static void test_cancel(void **state) {
     dead_letters("q", 5);
     uint64_t id = start((struct worker_job){.action = JOB_REDRIVE});
@@ -268,6 +310,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_no_step_twice, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_step_names_what_was_touched, mail_setup,
                                         mail_teardown),
+        cmocka_unit_test_setup_teardown(test_one_entry_for_its_end, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_cancel, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_move_into_a_full_queue, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_its_queue_goes, mail_setup, mail_teardown),
