@@ -227,11 +227,15 @@ static void *engine_main(void *arg) {
     }
 }
 
-void engine_turn(struct engine *e) {
+void engine_decide(struct engine *e) {
     struct engine_request *first = intake_take(&e->intake);
     pthread_mutex_lock(&e->lock);
     sequencer_work(e, first);
     pthread_mutex_unlock(&e->lock);
+}
+
+void engine_turn(struct engine *e) {
+    engine_decide(e);
     if (log_flush(e->log) == 0 && !e->held.dead)
         keeper_turn(e, false);
 }

@@ -151,6 +151,8 @@ static inline bool engine_is_patient(const struct engine_request *q) {
 /* ---- sequencer.c ---- */
 /* Decides a chain and whatever else is due; lock held. Answers go to `held` or, if durable, out at once. */
 void sequencer_work(struct engine *e, struct engine_request *first);
+/* In manual mode: what waits is decided, and nothing flushed: the first half of engine_turn. */
+void engine_decide(struct engine *e);
 /* Monotonic time of the next timer or start. Lock held. */
 uint64_t sequencer_next_wake_ns(struct engine *e);
 /* Facts gathered in e->facts become a record; returns 0 or a negative error (fatal). Lock held. */

@@ -93,7 +93,7 @@ static void on_step(void *context, enum engine_step step) {
     if (step == ENGINE_STEP_SEGMENT_CHOSEN && runs)
         shadow_follow(s); /* it goes now: a long turn may have begun before it */
     faults_step(s, step);
-    if (s->quiet || s->dead || s->closing || s->looking || s->depth > 2 ||
+    if (s->quiet || s->dead || s->closing || s->looking || s->unflushed || s->depth > 2 ||
         rng_below(&s->rng, 3) == 0)
         return;
     s->now_ns += rng_below(&s->rng, 2 * NS_PER_MS);
@@ -149,16 +149,18 @@ static void as_turn(struct sim *s, void (*work)(struct sim *s)) {
         shadow_follow(s);
 }
 
-/* Now and then the housekeeper's thread comes in between the decisions and the flush. */
+/*
+ * Now and then the housekeeper's thread comes in between the decisions and the flush. Nobody else does: what is told
+ * of one flush, answers before starts, is what one round of decisions made of the requests.
+ */
 static void turn_engine(struct sim *s) {
     struct engine *e = s->engine;
     if (rng_below(&s->rng, KEEPER_ONE_IN) == 0) {
-        struct engine_request *first = intake_take(&e->intake);
-        pthread_mutex_lock(&e->lock);
-        sequencer_work(e, first);
-        pthread_mutex_unlock(&e->lock);
+        engine_decide(e);
+        s->unflushed = true;
         if (!e->held.dead)
             keeper_turn(e, false);
+        s->unflushed = false;
     }
     engine_turn(e);
 }
@@ -249,6 +251,7 @@ static void stop(struct sim *s) {
     sim_disk_restart(s->disk, loss_of(s));
     s->stopped_by = FAULT_KILL;
     s->depth = 0;
+    s->unflushed = false;
     if (s->jump_unseen) {
         providers_forget(s);
         desks_forget(s);

@@ -81,6 +81,7 @@ struct sim {
     bool jump_unseen;         /* the wall clock jumped ahead and the engine has not looked since */
     unsigned depth;           /* turns within turns */
     unsigned phase;           /* PHASE_* */
+    bool unflushed;           /* the housekeeper works between decisions and their flush */
     bool quiet;               /* the oracle looks: no faults, nothing counted */
     bool dead;                /* the engine said that its log failed */
     bool tight;               /* the disk was short of room in this life of the process */

@@ -164,6 +164,14 @@ void slip_set(struct sim *s, uint32_t tag, unsigned may) {
         l->confirming = false;
 }
 
+void slip_taken_until_now(struct sim *s, uint32_t tag) {
+    struct slip *l = slip_at(s, tag);
+    unsigned may = slip_may(s, tag);
+    l->anew |= chores_may_renew(s, tag);
+    if (may != l->may)
+        slip_set(s, tag, may);
+}
+
 void slip_accepted(struct sim *s, uint32_t tag, uint64_t id, uint64_t accepted_ns) {
     struct slip *l = slip_at(s, tag);
     SIM_CHECK(s, !l->refused, "slip %u was refused and is there", tag);

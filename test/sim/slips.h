@@ -113,6 +113,8 @@ bool slip_is_odd(uint32_t tag);
 /* With what jobs, the time and untold outcomes may have done to it. */
 unsigned slip_may(const struct sim *s, uint32_t tag);
 void slip_set(struct sim *s, uint32_t tag, unsigned may);
+/* A call changes it from now on: jobs from before may have had it already, and will not have it. */
+void slip_taken_until_now(struct sim *s, uint32_t tag);
 void slip_accepted(struct sim *s, uint32_t tag, uint64_t id, uint64_t accepted_ns);
 void slip_begins(struct sim *s, uint32_t tag, unsigned desk, uint32_t attempt);
 /* It is ready at `desk` as if it had just come. */

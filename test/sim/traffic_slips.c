@@ -264,6 +264,7 @@ static void edit_answered(struct sim *s, struct call *c) {
               c->slip, (unsigned long long)c->base, (unsigned long long)(l->versions & ~own));
     s->result->edits++;
     l->versions = own;
+    slip_taken_until_now(s, c->slip);
     l->settled = c->order;
 }
 
@@ -366,6 +367,7 @@ static void take_outcome(struct sim *s, const struct call *c) {
     SIM_CHECK(s, slip_may(s, c->slip) & SLIP_WAITS(DESK_BANK) && l->attempts > 0,
               "slip %u is told to be %s, and was not sent", c->slip, confirm_outcome_name(outcome));
     s->result->confirmed++;
+    slip_taken_until_now(s, c->slip);
     l->settled = c->order;
     if (l->under_way != 0) {
         SIM_CHECK(s, l->told == 0, "slip %u is told to be %s, and had been told otherwise", c->slip,
