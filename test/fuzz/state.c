@@ -1,10 +1,13 @@
 #include "state.h"
 
 #include <assert.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "model/campaign.h"
+#include "base/amqp_table.h"
 #include "push.h"
+#include "worker.h"
 #include "world.h"
 
 #define SAVE_MAX  ((size_t)64 << 20)
@@ -165,6 +168,149 @@ static void dispatch_some(struct world *w) {
     assert(started);
 }
 
+/* ---- queues with rules of their own, and what people do to messages ---- */
+
+static void take_late(struct destination_def *def, void *context) {
+    int rc = def_set_text(&def->confirm.statuses, span_text("202"));
+    assert(rc == 0);
+    def->confirm.holds_place = true;
+}
+
+static void take_several(struct destination_def *def, void *context) {
+    def->batch.max_messages = 3;
+}
+
+static void define_with_rules(struct world *w) {
+    const struct retry_def once = {.max_attempts = 1};
+    enum refusal refusal = push_define_more(w, "bank", push_pace(500, 4), take_late, NULL);
+    assert(refusal == REFUSAL_NONE);
+    refusal = push_define_more(w, "bulk", push_pace(500, 4), take_several, NULL);
+    assert(refusal == REFUSAL_NONE);
+    refusal = push_define_queue(w, "transfers", "bank", push_pace(0, 0), &once);
+    assert(refusal == REFUSAL_NONE);
+    refusal = push_define_queue(w, "items", "bulk", push_pace(0, 0), &once);
+    assert(refusal == REFUSAL_NONE);
+    struct queue_def def = world_queue_def("fair", "");
+    def.dedup = DEDUP_BY_HEADER;
+    def.unique_until = UNIQUE_UNTIL_DELIVERED;
+    int rc = def_set_text(&def.tenant_header, span_text("X-One"));
+    assert(rc == 0);
+    refusal = world_define(w, &def);
+    assert(refusal == REFUSAL_NONE);
+}
+
+static void define_policy(struct world *w) {
+    struct buffer table;
+    struct amqp_table_out t;
+    buffer_init(&table, 256);
+    amqp_table_begin(&t, &table);
+    amqp_put_i32(&t, "max-length", 50);
+    int rc = amqp_table_end(&t);
+    assert(rc == 0);
+    struct request r;
+    request_init(&r, REQUEST_POLICY_DEFINE);
+    r.vhost = span_text("/");
+    r.in.policy = (struct policy_def){.name = span_text("short"),
+                                      .pattern = span_text("^amqp"),
+                                      .apply_to = span_text("queues"),
+                                      .definition = span_of(table.data + 4, table.size - 4)};
+    r.name = r.in.policy.name;
+    enum refusal refusal = world_ask(w, &r);
+    assert(refusal == REFUSAL_NONE);
+    request_release(&r);
+    request_init(&r, REQUEST_AMQP_QUEUE_DECLARE);
+    r.vhost = span_text("/");
+    r.name = span_text("amqp-queue");
+    r.in.queue_declare.durable = true;
+    refusal = world_ask(w, &r);
+    assert(refusal == REFUSAL_NONE);
+    request_release(&r);
+    buffer_release(&table);
+}
+
+static uint64_t publish_once(struct world *w, const char *key) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_PUBLISH);
+    r.name = r.in.publish.queue = span_text("fair");
+    r.in.publish.unique_key = span_text(key);
+    r.in.publish.envelope =
+        (struct envelope){.headers = span_text("X-One: gold\n"), .body = span_text("a body")};
+    enum refusal refusal = world_ask(w, &r);
+    assert(refusal == REFUSAL_NONE);
+    uint64_t id = r.receipt.id;
+    request_release(&r);
+    return id;
+}
+
+/* One is edited, one moved away. */
+static void change_some(struct world *w) {
+    const struct stored_message content = {.version = 1, .envelope.body = span_text("mended")};
+    const enum request_kind kinds[] = {REQUEST_MESSAGE_EDIT, REQUEST_MESSAGE_TRANSFER};
+    for (unsigned i = 0; i < ARRAY_LENGTH(kinds); i++) {
+        struct request r;
+        uint64_t id = publish_once(w, i == 0 ? "one" : "two");
+        struct message_info info = push_message(w, id);
+        struct message_seen seen = {info.address, info.attempts, info.state};
+        request_init(&r, kinds[i]);
+        r.name = span_text("fair");
+        r.id = id;
+        if (i == 0) {
+            r.in.edit.seen = seen;
+            r.in.edit.content = &content;
+        } else {
+            r.in.transfer.seen = seen;
+            r.in.transfer.stored = &content;
+            r.in.transfer.to = span_text("store");
+        }
+        enum refusal refusal = world_ask(w, &r);
+        assert(refusal == REFUSAL_NONE);
+        request_release(&r);
+    }
+}
+
+/* One job amid its way, one that is over. */
+static void work_on_many(struct world *w) {
+    uint64_t id;
+    enum refusal refusal;
+    for (unsigned i = 0; i < 2; i++) {
+        struct worker_job job = {.queue = i == 0 ? "store" : "mail",
+                                 .to = "fair",
+                                 .action = i == 0 ? JOB_MOVE : JOB_REDRIVE,
+                                 .state = i == 0 ? MESSAGE_READY : MESSAGE_DEAD,
+                                 .actor = "operator"};
+        refusal = worker_start(w, job, &id);
+        assert(refusal == REFUSAL_NONE);
+        w->now_ns += NS_PER_MS;
+        bool stepped = worker_step(w, NULL, i == 0 ? 1 : 100, &refusal);
+        assert(stepped);
+    }
+}
+
+/* One waits for its confirmation, one was told of too early; three share a request. */
+static void send_with_rules(struct world *w) {
+    struct attempt_start start;
+    push_publish(w, "transfers");
+    push_publish(w, "transfers");
+    for (unsigned i = 0; i < 3; i++) {
+        push_publish(w, "items");
+    }
+    w->now_ns += NS_PER_SECOND;
+    for (unsigned seen = 0; push_start(w, &start);) {
+        if (strcmp(start.queue, "transfers") == 0 && seen++ == 0) {
+            push_finish(w, &start, 202, 0);
+        } else if (strcmp(start.queue, "transfers") == 0) {
+            struct request r;
+            request_init(&r, REQUEST_CONFIRM);
+            r.id = start.message;
+            r.in.confirm.outcome = CONFIRM_RETRY;
+            r.in.confirm.note = span_text("again, please");
+            enum refusal refusal = world_ask(w, &r);
+            assert(refusal == REFUSAL_NONE);
+            request_release(&r);
+        }
+    }
+}
+
 static struct fuzz_state *make_state(void) {
     static struct fuzz_state s;
     struct world w;
@@ -173,6 +319,11 @@ static struct fuzz_state *make_state(void) {
     fill_stocks(&w);
     fill_queues(&w);
     dispatch_some(&w);
+    define_with_rules(&w);
+    define_policy(&w);
+    change_some(&w);
+    work_on_many(&w);
+    send_with_rules(&w);
     buffer_init(&s.snapshot, SAVE_MAX);
     buffer_init(&s.log, SAVE_MAX);
     world_save(&w, &s.snapshot);

@@ -39,22 +39,40 @@ static bool declare_exchange(struct sim *s, unsigned x, const char *type) {
     return ask(s, c);
 }
 
-static void put_arguments(const struct sim *s, struct amqp_table_out *t, unsigned box) {
+/* Half of the boxes have their limits as arguments, the others by a policy: the same must come of it. */
+static bool is_by_policy(const struct sim *s, unsigned box) {
+    return sim_draw(s, 'D', 50 + box) % 2 == 0;
+}
+
+/* prefix: "x-" of arguments, "" in a policy. */
+static void put_limits(const struct sim *s, struct amqp_table_out *t, unsigned box,
+                       const char *prefix) {
     const struct box_facts *b = &s->parcels->boxes[box];
-    if (b->delivery_limit != 0) {
-        amqp_put_text(t, "x-queue-type", span_text("quorum"));
-        amqp_put_i32(t, "x-delivery-limit", (int32_t)b->delivery_limit);
-    }
+    char names[6][40];
+    static const char *const keys[] = {
+        "delivery-limit", "dead-letter-exchange", "dead-letter-routing-key",
+        "message-ttl",    "max-length",           "overflow"};
+    for (unsigned i = 0; i < ARRAY_LENGTH(keys); i++)
+        snprintf(names[i], sizeof(names[i]), "%s%s", prefix, keys[i]);
+    if (b->delivery_limit != 0)
+        amqp_put_i32(t, names[0], (int32_t)b->delivery_limit);
     if (b->dead >= 0) {
-        amqp_put_text(t, "x-dead-letter-exchange", span_text(exchange_names[EXCHANGE_NUMBER_DEAD]));
-        amqp_put_text(t, "x-dead-letter-routing-key", span_text(s->parcels->boxes[b->dead].name));
+        amqp_put_text(t, names[1], span_text(exchange_names[EXCHANGE_NUMBER_DEAD]));
+        amqp_put_text(t, names[2], span_text(s->parcels->boxes[b->dead].name));
     }
     if (b->ttl_ns != 0)
-        amqp_put_i32(t, "x-message-ttl", (int32_t)(b->ttl_ns / NS_PER_MS));
+        amqp_put_i32(t, names[3], (int32_t)(b->ttl_ns / NS_PER_MS));
     if (b->max_messages != 0) {
-        amqp_put_i32(t, "x-max-length", (int32_t)b->max_messages);
-        amqp_put_text(t, "x-overflow", span_text("reject-publish"));
+        amqp_put_i32(t, names[4], (int32_t)b->max_messages);
+        amqp_put_text(t, names[5], span_text("reject-publish"));
     }
+}
+
+static void put_arguments(const struct sim *s, struct amqp_table_out *t, unsigned box) {
+    if (s->parcels->boxes[box].delivery_limit != 0)
+        amqp_put_text(t, "x-queue-type", span_text("quorum"));
+    if (!is_by_policy(s, box))
+        put_limits(s, t, box, "x-");
     if (box == BOX_SINGLE)
         amqp_put_bool(t, "x-single-active-consumer", true);
     if (box == BOX_KEYED)
@@ -63,19 +81,46 @@ static void put_arguments(const struct sim *s, struct amqp_table_out *t, unsigne
         amqp_put_i32(t, "x-max-priority", 5);
 }
 
+static struct span end_table(struct amqp_table_out *t, const struct buffer *b) {
+    int error = amqp_table_end(t);
+    assert(error == 0);
+    return span_of(b->data + 4, b->size - 4);
+}
+
+static bool define_policy(struct sim *s, unsigned box) {
+    struct buffer b;
+    struct amqp_table_out t;
+    char pattern[64];
+    buffer_init(&b, 1024);
+    amqp_table_begin(&t, &b);
+    put_limits(s, &t, box, "");
+    struct span definition = end_table(&t, &b);
+    bool done = true;
+    if (is_by_policy(s, box) && definition.size > 0) {
+        snprintf(pattern, sizeof(pattern), "^%s$", s->parcels->boxes[box].name);
+        struct call *c = call_take(s, REQUEST_POLICY_DEFINE);
+        c->q.r.name = span_text(s->parcels->boxes[box].name);
+        c->q.r.in.policy = (struct policy_def){.name = c->q.r.name,
+                                               .pattern = span_text(pattern),
+                                               .apply_to = span_text("queues"),
+                                               .definition = definition};
+        done = ask(s, c);
+    }
+    buffer_release(&b);
+    return done;
+}
+
 static bool declare_box(struct sim *s, unsigned box) {
     struct buffer b;
     struct amqp_table_out t;
     buffer_init(&b, 1024);
     amqp_table_begin(&t, &b);
     put_arguments(s, &t, box);
-    int error = amqp_table_end(&t);
-    assert(error == 0);
     struct call *c = call_take(s, REQUEST_AMQP_QUEUE_DECLARE);
     c->q.r.name = span_text(s->parcels->boxes[box].name);
     c->q.r.in.queue_declare =
-        (struct queue_declare){.durable = true, .arguments = span_of(b.data + 4, b.size - 4)};
-    bool done = ask(s, c);
+        (struct queue_declare){.durable = true, .arguments = end_table(&t, &b)};
+    bool done = ask(s, c) && define_policy(s, box);
     buffer_release(&b);
     return done;
 }
