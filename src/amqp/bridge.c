@@ -12,6 +12,7 @@
 
 #include "amqp/access.h"
 #include "amqp/bridge_ops.h"
+#include "amqp/census.h"
 #include "amqp/connection_state.h"
 #include "amqp/message.h"
 #include "base/error.h"
@@ -431,6 +432,27 @@ void amqp_hub_room(struct amqp_hub *h, enum log_room room, bool short_of_memory)
                                 .reason = alarm_text(room, short_of_memory)};
         net_loop_post(h->bridges[i]->loop, &r->item);
     }
+}
+
+/* ---- a census ---- */
+
+static void run_census(struct net_item *item) {
+    struct amqp_census *c = CONTAINER_OF(item, struct amqp_census, item);
+    amqp_census_take(c, &c->hub->bridges[c->at]->routes);
+    if (++c->at < c->hub->count)
+        net_loop_post(c->hub->bridges[c->at]->loop, &c->item);
+    else
+        c->done(c);
+}
+
+void amqp_hub_census(struct amqp_hub *h, struct amqp_census *c) {
+    c->hub = h;
+    c->at = 0;
+    c->item.run = run_census;
+    if (h->count == 0)
+        c->done(c);
+    else
+        net_loop_post(h->bridges[0]->loop, &c->item);
 }
 
 /* ---- beginning and end ---- */

@@ -57,6 +57,7 @@ void amqp_connection_free(struct amqp_connection *c) {
     free(c->settled);
     free(c->user);
     free(c->vhost);
+    free(c->client_properties);
     free(c);
 }
 

@@ -108,7 +108,10 @@ struct amqp_connection {
     bool paused;
     bool spoke; /* since the last tick */
     uint64_t since_ms, heard_ms, tick_ms;
-    char *user, *vhost;             /* own */
+    char *user, *vhost;         /* own */
+    char mechanism[16];         /* that it logged in by */
+    uint8_t *client_properties; /* owns: entries, for lists of connections; NULL: none */
+    uint32_t client_properties_size;
     uint64_t address;               /* for replies: see amqp/reply.h */
     struct amqp_channel **channels; /* owns; by number, 0 unused */
     uint32_t channel_capacity;

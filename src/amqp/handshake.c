@@ -1,5 +1,6 @@
 #include "amqp/handshake.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "amqp/connection_state.h"
@@ -9,6 +10,7 @@
 
 #define PROTOCOL_BYTES        8u
 #define SERVER_PROPERTIES_MAX 4096u
+#define PROPERTIES_KEPT_BYTES 2048u /* of a client; of one that says more nothing is shown */
 /*
  * kombu, and so Celery, takes a broker of another name to be one whose basic.qos with global=true is for the
  * whole connection (qos_semantics_matches_spec), and then its changes of prefetch never reach its consumers.
@@ -108,7 +110,19 @@ static void ask_login(struct amqp_connection *c, const struct amqp_login *login)
     amqp_ask(c, op);
 }
 
+/* What it says about itself, to be shown. */
+static void keep_properties(struct amqp_connection *c, const struct amqp_connection_start_ok *m) {
+    struct span p = m->client_properties;
+    snprintf(c->mechanism, sizeof c->mechanism, "%.*s", SPAN_ARG(m->mechanism));
+    c->client_properties = p.size > 0 && p.size <= PROPERTIES_KEPT_BYTES ? malloc(p.size) : NULL;
+    if (c->client_properties != NULL) {
+        memcpy(c->client_properties, p.data, p.size);
+        c->client_properties_size = (uint32_t)p.size;
+    }
+}
+
 static void start_ok(struct amqp_connection *c, const struct amqp_connection_start_ok *m) {
+    keep_properties(c, m);
     c->can_cancel = capability(m->client_properties, "consumer_cancel_notify");
     c->can_block = capability(m->client_properties, "connection.blocked");
     c->can_fail_login = capability(m->client_properties, "authentication_failure_close");

@@ -15,6 +15,7 @@
 #include <sys/random.h>
 
 #include "amqp/reply.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "net/peers.h"
 #include "net/stream.h"
@@ -60,6 +61,7 @@ struct amqp_client {
     bool peer_counted; /* in the server's peers, under this bucket */
     uint32_t peer_bucket;
     uint64_t counted_in, counted_out;
+    uint64_t connected_ns; /* since the epoch */
 };
 
 /* One writer, so a plain sum in an atomic store is enough. */
@@ -293,6 +295,7 @@ static void on_ready(struct net_listener *l) {
         return;
     }
     s->client_count++;
+    k->connected_ns = clock_real_ns();
     list_append(&s->clients, &k->node);
     stat_add(&s->stats.accepted, 1);
     __atomic_store_n(&s->stats.open_connections, s->stats.open_connections + 1, __ATOMIC_RELAXED);
@@ -476,6 +479,22 @@ void amqp_server_alarm(struct amqp_server *s, bool on, const char *reason) {
 
 const struct amqp_peer *amqp_server_peer(const struct amqp_connection *c) {
     return &of_connection(c)->peer;
+}
+
+void amqp_server_local(const struct amqp_connection *c, char text[64]) {
+    net_stream_local(&of_connection(c)->stream, text);
+}
+
+void amqp_server_close_one(struct amqp_connection *c, const char *reason) {
+    mark(of_connection(c));
+    amqp_connection_shut_down(c, reason);
+}
+
+void amqp_server_traffic(const struct amqp_connection *c, struct amqp_traffic *ret) {
+    const struct amqp_client *k = of_connection(c);
+    *ret = (struct amqp_traffic){.connected_ns = k->connected_ns,
+                                 .bytes_in = k->stream.bytes_in,
+                                 .bytes_out = k->stream.bytes_out};
 }
 
 size_t amqp_server_certificate_name(const struct amqp_connection *c, char *text, size_t size) {

@@ -63,6 +63,15 @@ struct amqp_peer {
     bool tls;
 };
 const struct amqp_peer *amqp_server_peer(const struct amqp_connection *c);
+/* Where the peer has reached us: "127.0.0.1:5672". */
+void amqp_server_local(const struct amqp_connection *c, char text[64]);
+/* Ends it with 320, at the end of the turn. */
+void amqp_server_close_one(struct amqp_connection *c, const char *reason);
+
+struct amqp_traffic {
+    uint64_t connected_ns, bytes_in, bytes_out;
+};
+void amqp_server_traffic(const struct amqp_connection *c, struct amqp_traffic *ret);
 /* Common name of the client's certificate; its length, 0: none. */
 size_t amqp_server_certificate_name(const struct amqp_connection *c, char *text, size_t size);
 

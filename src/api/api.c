@@ -285,6 +285,13 @@ void call_go_on(struct call *c) {
     }
 }
 
+/* Tools of RabbitMQ write a slash behind paths of the management API; our own paths have none. */
+static struct span routed_path(const struct http_exchange *x) {
+    struct span path = http_path(x);
+    bool managed = path.size > 5 && memcmp(path.data, "/api/", 5) == 0;
+    return managed && path.data[path.size - 1] == '/' ? span_of(path.data, path.size - 1) : path;
+}
+
 void api_handle(void *context, struct http_exchange *x) {
     struct api_loop *l = context;
     struct call *c = call_take(l);
@@ -295,7 +302,7 @@ void api_handle(void *context, struct http_exchange *x) {
     c->x = x;
     c->started_ns = clock_monotonic_ns();
     head_read(c);
-    int error = http_router_match(l->api->router, http_method(x), http_path(x), &c->match);
+    int error = http_router_match(l->api->router, http_method(x), routed_path(x), &c->match);
     if (error != 0) {
         no_route(c, error);
         return;

@@ -367,8 +367,10 @@ static int start_manager(struct server *s) {
         s->listeners[count] = (struct manage_listener){
             .protocol = l->amqp ? amqp : http, .host = l->host, .port = l->port};
     }
-    const struct manage_options options = {
-        .version = s->options->version, .listeners = s->listeners, .listener_count = count};
+    const struct manage_options options = {.version = s->options->version,
+                                           .listeners = s->listeners,
+                                           .listener_count = count,
+                                           .amqp = s->amqp};
     return manager_create(&options, &s->manager);
 }
 

@@ -38,13 +38,17 @@ struct manage {
     unsigned wanted;         /* of WANT: not asked yet */
     enum manage_list asking;
     void (*then)(struct call *c);
-    bool there;                 /* what is defined was there before: 204, not 201 */
-    struct buffer text;         /* owns: encoded tables and properties of the request */
-    json_t *found;              /* owns: answers that come in steps */
-    struct manage_login *login; /* owns */
-    struct import *import;      /* owns */
-    uint64_t session;           /* of a get ... */
-    uint32_t asked;             /* ... and how many messages it wants */
+    bool there;                     /* what is defined was there before: 204, not 201 */
+    struct buffer text;             /* owns: encoded tables and properties of the request */
+    json_t *found;                  /* owns: answers that come in steps */
+    struct manage_login *login;     /* owns */
+    struct import *import;          /* owns */
+    json_t *connections, *channels; /* own: peers.c */
+    json_t *session_names;          /* owns: of connections, for lists of consumers */
+    size_t connection_count, channel_count;
+    uint32_t closed;  /* connections, by this call */
+    uint64_t session; /* of a get ... */
+    uint32_t asked;   /* ... and how many messages it wants */
 };
 
 /* NULL: no memory, and that was answered. */
@@ -150,6 +154,14 @@ void pages_end(struct call *c, struct pages *p);
 MUST_CHECK int properties_from_json(const json_t *object, struct buffer *out);
 json_t *properties_to_json(struct span encoded);
 
+/* ---- connections: peers.c ---- */
+/* Into m->connections and m->channels, what the caller may see of them. Then goes on. */
+void manage_peers(struct call *c, bool connections, bool channels, void (*then)(struct call *c));
+/* Only m->connection_count and m->channel_count. */
+void manage_count_peers(struct call *c, void (*then)(struct call *c));
+/* NULL: no connection that the caller may see. */
+const char *manage_session_name(const struct manage *m, uint64_t session);
+
 /* ---- import.c ---- */
 void import_free(struct import *i);
 
@@ -164,6 +176,11 @@ void manage_bindings_of(struct call *c);
 void manage_user_permissions(struct call *c);
 void manage_connections(struct call *c);
 void manage_channels(struct call *c);
+void manage_connection(struct call *c);
+void manage_channel(struct call *c);
+void manage_delete_connection(struct call *c);
+void manage_consumers(struct call *c);
+void manage_show_queue(struct call *c);
 void manage_overview(struct call *c);
 void manage_nodes(struct call *c);
 void manage_node(struct call *c);

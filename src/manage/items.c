@@ -242,14 +242,19 @@ json_t *default_binding_json(struct span vhost, struct span queue) {
     return binding_json(&item, false);
 }
 
-static void session_name(uint64_t session, char out[32]) {
-    snprintf(out, 32, "session-%llx", (unsigned long long)session);
+/* One of the API itself, or that the caller may not see, has a number only. */
+static void session_name(const struct manage *m, uint64_t session, char out[160]) {
+    const char *name = manage_session_name(m, session);
+    if (name != NULL)
+        snprintf(out, 160, "%s", name);
+    else
+        snprintf(out, 160, "session-%llx", (unsigned long long)session);
 }
 
-static json_t *consumer_json(const struct manage_item *item) {
+static json_t *consumer_json(const struct manage *m, const struct manage_item *item) {
     json_t *o = json_object(), *queue = json_object(), *channel = json_object();
-    char name[32], channel_name[48];
-    session_name(item->u.consumer.session, name);
+    char name[160], channel_name[176];
+    session_name(m, item->u.consumer.session, name);
     snprintf(channel_name, sizeof channel_name, "%s (%u)", name, item->u.consumer.channel);
     set_text(o, "consumer_tag", item->u.consumer.tag);
     set_bool(o, "exclusive", (item->u.consumer.flags & 1) != 0);
@@ -429,7 +434,7 @@ json_t *item_to_json(const struct call *c, enum manage_list list, const struct m
     case LIST_BINDING:
         return binding_json(item, false);
     case LIST_CONSUMER:
-        return consumer_json(item);
+        return consumer_json(c->own, item);
     case LIST_POLICY:
         return policy_json(item);
     case LIST_USER:

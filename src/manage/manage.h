@@ -13,6 +13,7 @@
 #include "api/api.h"
 
 struct manager;
+struct amqp_hub;
 
 struct manage_listener {
     const char *protocol; /* "amqp", "amqp/ssl", "http", "https" */
@@ -24,6 +25,7 @@ struct manage_options {
     const char *version;                     /* borrows */
     const struct manage_listener *listeners; /* borrows */
     size_t listener_count;
+    struct amqp_hub *amqp; /* borrows: whose connections are listed */
 };
 
 /* E_NOMEM */

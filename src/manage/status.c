@@ -20,93 +20,6 @@ struct totals {
     uint64_t published, delivered, acked;
 };
 
-/* ---- connections and channels: those with consumers, which is what the engine knows of ---- */
-
-struct session_seen {
-    uint64_t session;
-    uint16_t channel;
-};
-
-static int compare_seen(const void *a, const void *b) {
-    const struct session_seen *x = a, *y = b;
-    if (x->session != y->session)
-        return x->session < y->session ? -1 : 1;
-    return x->channel < y->channel ? -1 : x->channel > y->channel;
-}
-
-/* Sorted; NULL: no memory. The caller frees it. */
-static struct session_seen *sessions_of(const struct call *c, size_t *ret_count) {
-    struct manage_items i;
-    struct manage_item item;
-    size_t count = 0, capacity = 64;
-    struct session_seen *seen = malloc(capacity * sizeof *seen);
-    for (items_begin(&i, c->own, LIST_CONSUMER); seen != NULL && items_next(&i, &item);) {
-        if (!manage_may(c, RIGHT_SEE, item.vhost, span_text("")))
-            continue;
-        if (count == capacity) {
-            struct session_seen *grown = realloc(seen, 2 * capacity * sizeof *seen);
-            if (grown == NULL) {
-                free(seen);
-                return NULL;
-            }
-            seen = grown;
-            capacity *= 2;
-        }
-        seen[count++] = (struct session_seen){item.u.consumer.session, item.u.consumer.channel};
-    }
-    if (seen != NULL && count > 1)
-        qsort(seen, count, sizeof *seen, compare_seen);
-    *ret_count = count;
-    return seen;
-}
-
-static bool begins_session(const struct session_seen *seen, size_t i) {
-    return i == 0 || seen[i].session != seen[i - 1].session;
-}
-
-static bool begins_channel(const struct session_seen *seen, size_t i) {
-    return begins_session(seen, i) || seen[i].channel != seen[i - 1].channel;
-}
-
-static json_t *session_json(const struct session_seen *s, bool channel, json_int_t consumers) {
-    char name[32], channel_name[48];
-    snprintf(name, sizeof name, "session-%llx", (unsigned long long)s->session);
-    snprintf(channel_name, sizeof channel_name, "%s (%u)", name, s->channel);
-    if (channel)
-        return json_pack("{s:s,s:s,s:i,s:s,s:{s:s},s:I}", "name", channel_name, "node", MANAGE_NODE,
-                         "number", (int)s->channel, "state", "running", "connection_details",
-                         "name", name, "consumer_count", consumers);
-    return json_pack("{s:s,s:s,s:s,s:s}", "name", name, "node", MANAGE_NODE, "state", "running",
-                     "protocol", "AMQP 0-9-1");
-}
-
-static void send_sessions(struct call *c) {
-    bool channels = strstr(c->route->pattern, "channels") != NULL;
-    size_t count = 0;
-    struct session_seen *seen = sessions_of(c, &count);
-    struct pages *p = seen != NULL ? pages_begin(c) : NULL;
-    if (seen == NULL)
-        call_problem(c, PROBLEM_INTERNAL, NULL);
-    for (size_t i = 0; p != NULL && i < count; i++) {
-        json_int_t consumers = 1;
-        for (size_t k = i + 1; k < count && !begins_channel(seen, k); k++)
-            consumers++;
-        if (channels ? begins_channel(seen, i) : begins_session(seen, i))
-            pages_add(p, session_json(&seen[i], channels, consumers));
-    }
-    free(seen);
-    if (p != NULL)
-        pages_end(c, p);
-}
-
-void manage_connections(struct call *c) {
-    manage_ask(c, WANT(CONSUMER), span_text(""), send_sessions);
-}
-
-void manage_channels(struct call *c) {
-    manage_ask(c, WANT(CONSUMER), span_text(""), send_sessions);
-}
-
 /* ---- overview ---- */
 
 static void count_queues(const struct call *c, struct totals *t) {
@@ -125,23 +38,18 @@ static void count_queues(const struct call *c, struct totals *t) {
     }
 }
 
-static bool count_all(const struct call *c, struct totals *t) {
+static void count_all(const struct call *c, struct totals *t) {
     struct manage_items i;
     struct manage_item item;
     *t = (struct totals){.queues = 0};
     count_queues(c, t);
     for (items_begin(&i, c->own, LIST_EXCHANGE); items_next(&i, &item);)
         t->exchanges += manage_may(c, RIGHT_SEE, item.vhost, span_text(""));
-    size_t count = 0;
-    struct session_seen *seen = sessions_of(c, &count);
-    for (size_t k = 0; seen != NULL && k < count; k++) {
-        t->connections += begins_session(seen, k);
-        t->channels += begins_channel(seen, k);
-    }
-    t->consumers = count;
-    bool counted = seen != NULL;
-    free(seen);
-    return counted;
+    for (items_begin(&i, c->own, LIST_CONSUMER); items_next(&i, &item);)
+        t->consumers += manage_may(c, RIGHT_SEE, item.vhost, span_text(""));
+    const struct manage *m = c->own;
+    t->connections = m->connection_count;
+    t->channels = m->channel_count;
 }
 
 static json_t *listeners_json(const struct manager *m) {
@@ -168,10 +76,7 @@ static json_t *exchange_types_json(void) {
 static void send_overview(struct call *c) {
     const struct manager *m = manage_manager(c);
     struct totals t;
-    if (!count_all(c, &t)) {
-        call_problem(c, PROBLEM_INTERNAL, NULL);
-        return;
-    }
+    count_all(c, &t);
     json_t *o = json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:s,s:s}", "management_version", LIKE_VERSION,
                           "rabbitmq_version", LIKE_VERSION, "product_name", "Sluice",
                           "product_version", m->options.version, "node", MANAGE_NODE,
@@ -196,8 +101,12 @@ static void send_overview(struct call *c) {
     manage_send(c, 200, o);
 }
 
-void manage_overview(struct call *c) {
+static void ask_lists(struct call *c) {
     manage_ask(c, WANT(QUEUE) | WANT(EXCHANGE) | WANT(CONSUMER), span_text(""), send_overview);
+}
+
+void manage_overview(struct call *c) {
+    manage_count_peers(c, ask_lists);
 }
 
 /* ---- the node ---- */

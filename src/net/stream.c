@@ -469,23 +469,36 @@ static bool is_loopback(const struct sockaddr_storage *address) {
     return IN6_IS_ADDR_LOOPBACK(a) || (IN6_IS_ADDR_V4MAPPED(a) && a->s6_addr[12] == 127);
 }
 
+static size_t write_address(const struct sockaddr_storage *address, char text[64]) {
+    char host[INET6_ADDRSTRLEN] = "";
+    bool v6 = address->ss_family == AF_INET6;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)address;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+    uv_inet_ntop(address->ss_family, v6 ? (const void *)&in6->sin6_addr : &in4->sin_addr, host,
+                 sizeof host);
+    int length = snprintf(text, 64, v6 ? "[%s]:%u" : "%s:%u", host,
+                          ntohs(v6 ? in6->sin6_port : in4->sin_port));
+    return (size_t)length;
+}
+
 size_t net_stream_peer(const struct net_stream *s, char text[64], bool *ret_loopback) {
     struct sockaddr_storage address;
     int size = sizeof address;
-    char host[INET6_ADDRSTRLEN] = "";
     *ret_loopback = false;
     text[0] = '\0';
     if (uv_tcp_getpeername(&s->tcp, (struct sockaddr *)&address, &size) != 0)
         return 0;
-    bool v6 = address.ss_family == AF_INET6;
-    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&address;
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
-    uv_inet_ntop(address.ss_family, v6 ? (const void *)&in6->sin6_addr : &in4->sin_addr, host,
-                 sizeof host);
     *ret_loopback = is_loopback(&address);
-    int length = snprintf(text, 64, v6 ? "[%s]:%u" : "%s:%u", host,
-                          ntohs(v6 ? in6->sin6_port : in4->sin_port));
-    return (size_t)length;
+    return write_address(&address, text);
+}
+
+size_t net_stream_local(const struct net_stream *s, char text[64]) {
+    struct sockaddr_storage address;
+    int size = sizeof address;
+    text[0] = '\0';
+    if (uv_tcp_getsockname(&s->tcp, (struct sockaddr *)&address, &size) != 0)
+        return 0;
+    return write_address(&address, text);
 }
 
 size_t net_stream_certificate_name(const struct net_stream *s, char *text, size_t size) {

@@ -129,6 +129,8 @@ void net_stream_close(struct net_stream *s);
 
 /* "127.0.0.1:51234", "[::1]:80"; returns its length. */
 size_t net_stream_peer(const struct net_stream *s, char text[64], bool *ret_loopback);
+/* The end that is ours, as "host:port". */
+size_t net_stream_local(const struct net_stream *s, char text[64]);
 
 /* Of its TLS certificate; see tls_peer_name. */
 size_t net_stream_certificate_name(const struct net_stream *s, char *text, size_t size);

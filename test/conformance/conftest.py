@@ -10,10 +10,12 @@ import os
 import pathlib
 import ssl
 import sys
+import threading
 import time
 import urllib.request
 
 import pytest
+from pika.spec import Queue
 
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "conformance"), str(TESTS), str(TESTS / "chaos")]
@@ -80,9 +82,45 @@ class Sluice(Broker):
 
 
     def alarm(self, resource):
-        if resource == "memory":
-            pytest.skip("there is no alarm for memory: what connections can hold is bounded")
-        return DiskAlarm(self.folder / "alarm")
+        return MemoryAlarm(self.folder / "memory") if resource == "memory" else DiskAlarm(self.folder / "alarm")
+
+
+class MemoryAlarm:
+    """A server with 32 MiB left, and somebody whose queue takes them: the keys of messages that may die."""
+
+    def __init__(self, folder):
+        self.server = HurtServer(folder)
+        self.server.start()
+        status = pathlib.Path(f"/proc/{self.server.process.pid}/statm").read_text(encoding="ascii")
+        self.server.stop()
+        self.server.configure({"limits": {"residentBytes": int(status.split()[1]) * 4096 + (32 << 20)}})
+        self.port = self.server.start().amqp_port
+        self.filler = threading.Thread(target=self.fill, daemon=True)
+
+    def is_on(self):
+        return self.server.client.get("/readyz").status == 503
+
+    def fill(self):
+        peer = Peer(self.port).open()
+        peer.call(Queue.Declare(queue="filler", durable=True, arguments={"x-dead-letter-exchange": "conf.none"}))
+        peer.call(Queue.Bind(queue="filler", exchange="amq.fanout"))
+        try:
+            while not self.is_on():
+                for _ in range(1000):
+                    peer.put("k" * 250, b"", exchange="amq.fanout")
+        except OSError:
+            pass  # not read from any more, or the end
+
+    def on(self):
+        self.filler.start()
+        until(self.is_on, 60, "the memory is seen to be short")
+        time.sleep(0.3)  # until the connections are told
+
+    def off(self):
+        Peer(self.port).open().call(Queue.Delete(queue="filler"))
+
+    def close(self):
+        self.server.kill()
 
 
 class DiskAlarm:

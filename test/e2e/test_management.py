@@ -8,10 +8,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+import pika
 import pytest
 from support.rabbit import PROGRAM, Rabbit
-from support.server import Server
+from support.server import Server, free_port
 from support.tokens import Tokens
+from support.wait import until
 
 
 class Management:
@@ -339,6 +341,99 @@ def test_import_refuses_what_is_no_file(manage):
     assert [line["where"] for line in manage.post("definitions", {"queues": [1, {"name": ""}]})] == ["/queues/0", "/queues/1"]
 
 
+# ---- connections ----
+
+@pytest.fixture
+def broker(make_server):
+    """With an AMQP listener; `port` is of HTTP."""
+    server = make_server()
+    server.amqp_port = free_port()
+    server.configure({"listeners": [*server.config["listeners"],
+                                    {"host": "127.0.0.1", "port": server.amqp_port, "protocol": "amqp"}]})
+    server.start()
+    return server
+
+
+def connect(port, user="guest", password="guest", **properties):
+    return pika.BlockingConnection(pika.ConnectionParameters(
+        "127.0.0.1", port, credentials=pika.PlainCredentials(user, password), heartbeat=0, client_properties=properties or None))
+
+
+def quoted(name):
+    return urllib.parse.quote(name, safe="")
+
+
+def test_connections_and_channels_are_listed(broker):
+    manage = Management(broker.port)
+    idle = connect(broker.amqp_port)
+    busy = connect(broker.amqp_port, connection_name="billing")
+    first, second = busy.channel(), busy.channel()
+    second.confirm_delivery()
+    first.basic_qos(prefetch_count=7)
+    first.queue_declare("jobs")
+    first.basic_publish("", "jobs", b"x")
+    tag = first.basic_consume("jobs", lambda *_: None)
+    found = {c["client_properties"].get("connection_name"): c for c in manage.get("connections")}
+    assert set(found) == {None, "billing"} and found[None]["channels"] == 0
+    one = found["billing"]
+    assert (one["channels"], one["user"], one["vhost"], one["state"], one["ssl"]) == (2, "guest", "/", "running", False)
+    assert (one["protocol"], one["auth_mechanism"], one["port"]) == ("AMQP 0-9-1", "PLAIN", broker.amqp_port)
+    assert one["client_properties"]["product"].startswith("Pika") and one["recv_oct"] > 0 and one["send_oct"] > 0
+    assert one["name"] == f"{one['peer_host']}:{one['peer_port']} -> {one['host']}:{one['port']}" and "session" not in one
+    assert manage.get(f"connections/{quoted(one['name'])}") == one
+    channels = {c["number"]: c for c in manage.get("channels")}
+    assert set(channels) == {1, 2} and channels[2]["confirm"] and not channels[1]["confirm"]
+    assert (channels[1]["consumer_count"], channels[1]["prefetch_count"]) == (1, 7)
+    assert channels[1]["name"] == one["name"] + " (1)" and channels[1]["connection_details"]["name"] == one["name"]
+    assert manage.get(f"channels/{quoted(channels[2]['name'])}")["number"] == 2
+    assert len(manage.get(f"connections/{quoted(one['name'])}/channels")) == 2
+    assert manage.get(f"connections/{quoted(found[None]['name'])}/channels") == []
+    assert len(manage.get("vhosts/%2F/connections")) == 2 and manage.get("vhosts/none/channels") == []
+    details = manage.get("consumers")[0]
+    assert (details["consumer_tag"], details["channel_details"]["name"]) == (tag, channels[1]["name"])
+    assert manage.get("queues/%2F/jobs")["consumer_details"][0]["channel_details"]["connection_name"] == one["name"]
+    assert {k: manage.get("overview")["object_totals"][k] for k in ("connections", "channels", "consumers")} == {
+        "connections": 2, "channels": 2, "consumers": 1}
+    assert [c["name"] for c in manage.get("connections?name=" + quoted(one["name"]))] == [one["name"]]
+    idle.close()
+    busy.close()
+    until(lambda: manage.get("connections") == manage.get("channels") == [], 30, "they are gone")
+
+
+def test_a_connection_is_closed_by_its_name(broker):
+    manage = Management(broker.port)
+    for user, tags in (("kim", "management"), ("lee", "monitoring")):
+        manage.put(f"users/{user}", {"password": "p", "tags": tags})
+        manage.put(f"permissions/%2F/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+    of = {user: connect(broker.amqp_port, user, "p") for user in ("kim", "lee")}
+    names = {c["user"]: quoted(c["name"]) for c in manage.get("connections")}
+    kim, lee = (Management(broker.port, user, "p") for user in ("kim", "lee"))
+    assert [c["user"] for c in kim.get("connections")] == ["kim"]
+    assert {c["user"] for c in lee.get("connections")} == {"kim", "lee"}
+    assert kim.delete(f"connections/{names['lee']}") == 404  # nobody tells kim of it
+    assert lee.delete(f"connections/{names['kim']}") == 403
+    assert kim.delete(f"connections/{names['kim']}") == 204
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker) as closed:
+        of["kim"].channel()
+    assert closed.value.reply_code == 320 and "Closed via management plugin" in closed.value.reply_text
+    of["lee"].channel()
+    request = urllib.request.Request(manage.base + f"connections/{names['lee']}", method="DELETE",
+                                     headers={"Authorization": manage.authorization, "X-Reason": "moving house"})
+    assert urllib.request.urlopen(request, timeout=30).status == 204
+    with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="moving house"):
+        of["lee"].channel()
+    assert manage.delete(f"connections/{names['lee']}") == 404
+    entries = [e["entry"] for e in broker.client.get("/v1/audit").json["entries"] if e["entry"]["action"] == "close-connection"]
+    assert {(e["actor"], e["detail"]) for e in entries} == {
+        (user, urllib.parse.unquote(names[who])) for user, who in (("kim", "kim"), ("guest", "lee"))}
+
+
+def test_a_slash_behind_a_path_is_passed_over(manage):
+    assert manage.get("healthchecks/node/") == {"status": "ok"}
+    assert manage.get("whoami/") == manage.get("whoami")
+    assert manage.call("GET", "none/")[0] == 404 and manage.call("GET", "whoami//")[0] == 404
+
+
 # ---- beside RabbitMQ ----
 
 needs_rabbitmq = pytest.mark.skipif(PROGRAM is None, reason="rabbitmq-server is not installed: nothing to compare with")
@@ -474,6 +569,50 @@ def test_fields_have_the_types_that_rabbitmq_gives_them(rabbit, manage):
             if ours is None or wanted is not None and type(None) not in (ours, wanted) and ours is not wanted:
                 wrong.append(f"{path}.{name}: {ours}, RabbitMQ: {wanted}")
     assert not wrong, "\n".join(wrong)
+
+
+CONNECTION_FIELDS = {
+    "connections": "name node state user vhost protocol peer_host peer_port host port ssl auth_mechanism channels channel_max "
+                   "frame_max timeout connected_at recv_oct send_oct client_properties type",
+    "channels": "name node number state user vhost consumer_count prefetch_count confirm transactional "
+                "messages_unacknowledged messages_unconfirmed messages_uncommitted acks_uncommitted connection_details",
+    "consumers": "consumer_tag exclusive ack_required active activity_status prefetch_count queue channel_details arguments",
+}
+
+
+@needs_rabbitmq
+def test_rabbitmqadmin_sees_and_closes_connections(rabbit, broker, tmp_path):
+    """The real tool: the same tables of both, a connection closed by name, definitions out of one into the other."""
+    seen = []
+    for one in (rabbit, broker):
+        connection = connect(one.amqp_port, connection_name="billing")
+        channel = connection.channel()
+        channel.queue_declare("watched")
+        channel.basic_qos(prefetch_count=3)
+        channel.basic_consume("watched", lambda *_: None, consumer_tag="me")
+        manage = Management(one.port)
+        until(lambda: manage.get("channels") and manage.get("consumers") and manage.get("connections")[0].get("channels") == 1,
+              60, "it is listed")
+        shown = [plain(admin(one.port, *command.split()).stdout) for command in (
+            "list connections user vhost protocol channels ssl auth_mechanism client_properties.connection_name",
+            "list channels number user vhost consumer_count prefetch_count confirm",
+            "list consumers consumer_tag queue.name ack_required prefetch_count")]
+        types = [{name: type(manage.get(path)[0].get(name)) for name in names.split()}
+                 for path, names in CONNECTION_FIELDS.items()]
+        name = manage.get("connections")[0]["name"]
+        closed = admin(one.port, "close", "connection", f"name={name}")
+        assert closed.returncode == 0, closed
+        with pytest.raises(pika.exceptions.ConnectionClosedByBroker) as end:
+            connection.process_data_events(30)
+        seen.append((shown, types, end.value.reply_code, admin(one.port, "show", "overview", "node").returncode))
+    assert seen[1] == seen[0]
+    exported = tmp_path / "definitions.json"
+    assert admin(rabbit.port, "export", str(exported)).returncode == 0
+    assert admin(broker.port, "import", str(exported)).returncode == 0
+    assert admin(broker.port, "export", str(exported)).returncode == 0
+    assert {"queues", "exchanges", "bindings", "users", "vhosts", "permissions", "policies"} <= set(json.loads(exported.read_text()))
+    for kind in ("nodes", "users", "vhosts", "queues", "exchanges", "bindings", "permissions", "policies", "parameters"):
+        assert admin(broker.port, "list", kind).returncode == 0, kind
 
 
 @needs_rabbitmq

@@ -38,12 +38,13 @@ MANAGED = {
     "manage-publish": """
         Publish""",
     "manage-purge": """
-        PurgeQueue""",
+        CloseConnection PurgeQueue""",
     "manage-get": """
         GetMessages""",
     "manage-policy": """
         PutPolicy DeletePolicy""",
     "manage-look": """
+        GetConnection GetChannel ListConnectionChannels ListVhostConnections ListVhostChannels
         Overview ClusterName Auth Nodes Node Extensions Parameters GlobalParameters TopicPermissions
         ListOperatorPolicies ListVhostOperatorPolicies GetOperatorPolicy VhostLimits FeatureFlags HealthNode HealthAlarms HealthLocalAlarms HealthVhosts
         HealthPort HealthProtocol Aliveness ListVhosts GetVhost ListExchanges ListVhostExchanges GetExchange
