@@ -21,6 +21,7 @@ struct tls_session {
     SSL *ssl;      /* owns, and with it both BIOs */
     BIO *from_net; /* borrows */
     BIO *to_net;   /* borrows */
+    bool whole_subject;
 };
 
 /* ---- context ---- */
@@ -114,6 +115,7 @@ int tls_context_create(const struct tls_options *options, char error_text[256],
         return out_of_memory(error_text);
     pthread_mutex_init(&c->lock, NULL);
     c->options.min_version = options->min_version;
+    c->options.whole_subject = options->whole_subject;
     bool copied = copy_name(options->certificate_file, &c->options.certificate_file) &&
                   copy_name(options->key_file, &c->options.key_file) &&
                   copy_name(options->client_ca_file, &c->options.client_ca_file);
@@ -154,6 +156,7 @@ int tls_session_create(struct tls_context *c, struct tls_session **ret_session) 
         free(s);
         return E_NOMEM;
     }
+    s->whole_subject = c->options.whole_subject;
     SSL_set_bio(s->ssl, s->from_net, s->to_net);
     SSL_set_accept_state(s->ssl);
     *ret_session = s;
@@ -211,9 +214,28 @@ int tls_write(struct tls_session *s, struct span plain) {
     return 0;
 }
 
+/* As RabbitMQ writes it, whose users have such names: what is no ASCII as \\C3\\BC. */
+static size_t subject(X509_NAME *name, char *text, size_t size) {
+    char *data;
+    BIO *out = BIO_new(BIO_s_mem());
+    if (out == NULL)
+        return 0;
+    int rc = X509_NAME_print_ex(out, name, 0, XN_FLAG_RFC2253);
+    long length = rc >= 0 ? BIO_get_mem_data(out, &data) : 0;
+    bool whole = length > 0 && (size_t)length < size && memchr(data, '\0', (size_t)length) == NULL;
+    if (whole) {
+        memcpy(text, data, (size_t)length);
+        text[length] = '\0';
+    }
+    BIO_free(out);
+    return whole ? (size_t)length : 0;
+}
+
 size_t tls_peer_name(const struct tls_session *s, char *text, size_t size) {
     X509 *certificate = SSL_get0_peer_certificate(s->ssl);
     int length = -1;
+    if (certificate != NULL && s->whole_subject)
+        return subject(X509_get_subject_name(certificate), text, size);
     if (certificate != NULL)
         length = X509_NAME_get_text_by_NID(X509_get_subject_name(certificate), NID_commonName, text,
                                            (int)size);

@@ -26,6 +26,7 @@ struct tls_options {
     const char *certificate_file; /* PEM, the leaf first */
     const char *key_file;         /* PEM */
     const char *client_ca_file;   /* PEM; NULL: clients need no certificate */
+    bool whole_subject;           /* tls_peer_name is the distinguished name, not the common one */
     int min_version;              /* 0: TLS 1.2; else TLS1_2_VERSION or TLS1_3_VERSION */
 };
 
@@ -50,7 +51,10 @@ MUST_CHECK int tls_feed(struct tls_session *s, struct span bytes);
  * may leave bytes to send (tls_unsent).
  */
 MUST_CHECK int tls_read(struct tls_session *s, uint8_t *out, size_t size);
-/* Common name of the certificate that the peer showed; its length, 0: none, or it has a NUL in it. */
+/*
+ * The name in the certificate that the peer showed: its common name, or with whole_subject "CN=ann,O=Example" as RFC 4514
+ * writes it, the most specific first. Its length; 0: none, longer than `size`, or it has a NUL in it.
+ */
 size_t tls_peer_name(const struct tls_session *s, char *text, size_t size);
 bool tls_established(const struct tls_session *s);
 /* Encrypts all of it. Only when established. */

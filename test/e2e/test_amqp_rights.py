@@ -1,11 +1,16 @@
 """Users made over the management API: who gets in, what they may do, and that a change reaches open connections."""
 import base64
 import json
+import ssl
+import urllib.parse
 import urllib.request
 
 import pika
 import pytest
+from pika import spec
 from pika.exceptions import ChannelClosedByBroker, ProbableAccessDeniedError, ProbableAuthenticationError
+from support.amqp_peer import Peer
+from support.certificates import Authority
 from support.server import Server, free_port
 from support.tokens import Tokens
 
@@ -133,3 +138,35 @@ def test_passwords_appear_nowhere(tmp_path):
         broker.stop()
     said += [path.read_bytes() for path in [broker.output_path, *broker.data.rglob("*")] if path.is_file()]
     assert len(said) > 10 and b"hush-" not in b"".join(said)
+
+
+# RabbitMQ 3.10.8 with ssl_cert_login_from = distinguished_name knows the same certificates by the same names.
+@pytest.mark.parametrize("subject, user", [
+    ("/C=DE/O=Example GmbH/OU=Billing/CN=ann", "CN=ann,OU=Billing,O=Example GmbH,C=DE"),
+    ("/O=Müller, Söhne/CN=ann", "CN=ann,O=M\\C3\\BCller\\, S\\C3\\B6hne")])
+def test_external_by_distinguished_name(make_server, tmp_path, subject, user):
+    authority = Authority(tmp_path / "certificates")
+    certificate, key = authority.sign("server")
+    server, port = make_server(), free_port()
+    tls = {"certificate": str(certificate), "key": str(key), "clientCa": str(authority.certificate),
+           "clientName": "distinguishedName"}
+    server.configure({"listeners": [*server.config["listeners"],
+                                    {"host": "127.0.0.1", "port": port, "protocol": "amqp", "tls": tls}]})
+    server.start()
+    for name in ("ann", user):
+        with Peer(port, client_context(authority, subject)) as peer:
+            peer.start(mechanism="EXTERNAL", response="", capabilities=["authentication_failure_close"])
+            peer.expect(spec.Connection.Close, reply_code=403)
+        quoted = urllib.parse.quote(name, safe="")
+        for path, body in ((f"users/{quoted}", {"password_hash": "", "tags": ""}),
+                           (f"permissions/%2F/{quoted}", {"configure": ".*", "write": ".*", "read": ".*"})):
+            assert server.client.put(f"/api/{path}", body).status in (201, 204)
+    with Peer(port, client_context(authority, subject)) as peer:
+        peer.open(mechanism="EXTERNAL", response="").declare("mine")
+        assert server.client.get("/api/connections").json[0]["user"] == user
+
+
+def client_context(authority, subject):
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    context.load_cert_chain(*authority.sign("client", subject=subject))
+    return context

@@ -44,6 +44,8 @@ static int read_list(struct config *c, const json_t *root, const char *name, siz
 
 /* ---- listeners ---- */
 
+static const char *const client_name_words[] = {"commonName", "distinguishedName", NULL};
+
 static const struct field tls_fields[] = {
     {"certificate", FIELD_TEXT, FIELD_AT(struct listener_tls, certificate), .required = true,
      .expects = "a file with the certificate chain (PEM)"},
@@ -51,6 +53,8 @@ static const struct field tls_fields[] = {
      .expects = "a file with the private key (PEM)"},
     {"clientCa", FIELD_TEXT, FIELD_AT(struct listener_tls, client_ca),
      .expects = "a file with the authorities of client certificates (PEM)"},
+    {"clientName", FIELD_WORD, FIELD_AT(struct listener_tls, client_name),
+     .words = client_name_words},
     FIELD_END};
 
 static bool is_filled(struct span text) {
@@ -283,7 +287,8 @@ static int finish(struct config *c, const json_t *root) {
             .has_tls = t->tls.certificate[0] != '\0',
             .tls = {.certificate_file = t->tls.certificate,
                     .key_file = t->tls.key,
-                    .client_ca_file = t->tls.client_ca[0] != '\0' ? t->tls.client_ca : NULL},
+                    .client_ca_file = t->tls.client_ca[0] != '\0' ? t->tls.client_ca : NULL,
+                    .whole_subject = t->tls.client_name == 1},
         };
     }
     s->listeners = c->listeners;

@@ -11,6 +11,7 @@
 /* A listener as the file has it; struct config_listener borrows from it. */
 struct listener_tls {
     char *certificate, *key, *client_ca; /* own; empty: none */
+    uint32_t client_name;                /* client_name_words */
 };
 struct listener_texts {
     char *host; /* owns */
