@@ -189,8 +189,10 @@ static void renew(struct call *c) {
     struct manage_login *l = m->login;
     struct request *r = call_request(c, REQUEST_USER_DEFINE);
     r->name = l->user.name;
-    r->in.user = (struct user_def){
-        .name = l->user.name, .hash = span_text(l->renewed), .tags = span_text(l->tags)};
+    r->in.user = (struct user_def){.name = l->user.name,
+                                   .hash = span_text(l->renewed),
+                                   .tags = span_text(l->tags),
+                                   .renews = span_text(l->hash)};
     manage_submit(c, true, renewed);
 }
 

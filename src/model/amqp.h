@@ -252,6 +252,9 @@ struct user_def {
     struct span name;
     struct span hash; /* argon2id, as libsodium writes it; empty: no password lets it in */
     struct span tags; /* "administrator,monitoring" */
+    /* Not empty: another hash of the same password takes the place of this one, and nothing else changes. STALE when it is
+     * not there any more: somebody has changed the password, or deleted the user, since it was looked at. */
+    struct span renews;
 };
 
 struct permission_def {

@@ -160,20 +160,36 @@ static bool name_fits(struct span name) {
     return name.size >= 1 && name.size <= UINT8_MAX;
 }
 
+static bool is_renewed(const struct record *u, const struct user_def *in, struct span *ret_tags) {
+    struct reader item;
+    if (u == NULL) {
+        return false;
+    }
+    reader_init(&item, span_of(u->bytes, u->size));
+    (void)reader_key(&item);
+    bool same = span_equal(reader_bytes(&item), in->renews);
+    *ret_tags = reader_bytes(&item);
+    return same;
+}
+
 static enum refusal define_user(const struct model *m, struct decision *d, struct request *r) {
     const struct user_def *in = &r->in.user;
+    struct span tags = in->tags;
     struct keys k;
     if (!name_fits(in->name) || in->hash.size > TEXT_MAX || in->tags.size > TEXT_MAX) {
         return request_invalid(r, "/name", "1 to 255 bytes; hash and tags at most 4 KiB");
     }
-    bool there = table_find(&m->users->users, keys_make(&k, in->name, NULL)) != NULL;
-    if (!there && m->users->users.count >= m->limits.users) {
+    const struct record *u = table_find(&m->users->users, keys_make(&k, in->name, NULL));
+    if (in->renews.size > 0 && !is_renewed(u, in, &tags)) {
+        return REFUSAL_STALE;
+    }
+    if (u == NULL && m->users->users.count >= m->limits.users) {
         return request_refuse(r, REFUSAL_LIMIT, "no more users: limits.users is reached");
     }
     size_t begun = decision_begin(d, FACT_USER_DEFINED, 1);
     decision_put_key(d, in->name);
     decision_put_bytes(d, in->hash);
-    decision_put_bytes(d, in->tags);
+    decision_put_bytes(d, tags);
     decision_end(d, begun);
     return REFUSAL_NONE;
 }

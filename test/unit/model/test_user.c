@@ -110,9 +110,44 @@ static void test_permissions_go_with_their_user(void **state) {
     request_release(&r);
 }
 
+static enum refusal renew(const char *before, const char *after) {
+    struct request r;
+    request_init(&r, REQUEST_USER_DEFINE);
+    r.in.user = (struct user_def){.name = span_text("ann"),
+                                  .hash = span_text(after),
+                                  .tags = span_text("old"),
+                                  .renews = span_text(before)};
+    enum refusal refusal = world_ask(&w, &r);
+    request_release(&r);
+    return refusal;
+}
+
+static bool ann_has(const char *text) {
+    struct request r;
+    request_init(&r, REQUEST_USER_LIST);
+    assert_int_equal(world_ask(&w, &r), REFUSAL_NONE);
+    bool found = memmem(r.out_bytes.data, r.out_bytes.size, text, strlen(text)) != NULL;
+    request_release(&r);
+    return found;
+}
+
+/* A login finds a better hash for the password that it saw: who changed or deleted it meanwhile has the last word. */
+static void test_a_renewed_hash_undoes_nothing(void **state) {
+    assert_int_equal(define_user("ann", "first"), REFUSAL_NONE);
+    assert_int_equal(renew("first", "better"), REFUSAL_NONE);
+    assert_true(ann_has("better") && ann_has("monitoring") && !ann_has("old"));
+    assert_int_equal(define_user("ann", "second"), REFUSAL_NONE);
+    assert_int_equal(renew("better", "late"), REFUSAL_STALE);
+    assert_true(ann_has("second") && !ann_has("late"));
+    assert_int_equal(permit(REQUEST_USER_DELETE, "ann", NULL), REFUSAL_NONE);
+    assert_int_equal(renew("second", "late"), REFUSAL_STALE);
+    assert_false(ann_has("ann"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_renewed_hash_undoes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_permissions_go_with_their_user, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
