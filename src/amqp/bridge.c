@@ -396,16 +396,19 @@ void amqp_hub_deliver(struct amqp_hub *h, struct delivery_batch *first) {
     delivery_batch_free(first);
 }
 
-/* Says what was made, answers what is known, until nothing new comes of it. */
+/*
+ * Says what was made, answers what is known, until nothing new comes of it. Confirms leave before deliveries are made, and
+ * what was published meanwhile is on its way to the disk: neither has to wait for bodies to be copied.
+ */
 void amqp_bridge_before_wait(struct amqp_bridge *b) {
     bool again;
     refresh_access(b);
     do {
         answer_known(b);
-        again = pump_all(b);
         for (size_t i = 0; i < b->server_count; i++)
             amqp_server_before_wait(b->servers[i]);
         submit(b);
+        again = pump_all(b);
     } while (again || b->known != NULL || b->first != NULL);
 }
 

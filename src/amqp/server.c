@@ -177,6 +177,7 @@ static void settle_turn(struct amqp_client *k) {
         free_if_unused(k);
         return;
     }
+    net_stream_send(&k->stream);
     sync_reading(k);
     net_stream_set_deadline(&k->stream, amqp_connection_due_ms(k->connection));
 }

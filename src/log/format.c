@@ -100,10 +100,12 @@ int record_encode(struct buffer *out, uint32_t seed, const struct record *r) {
     }
     uint8_t *at = out->data + out->size;
     record_header_store(at, size_bytes, r, 0);
+    /* Of the facts as they came, which the cache has, and not of what has only just been stored. */
+    uint32_t crc = record_crc(at, RECORD_HEADER_BYTES, seed);
+    store_u32(at + 4, crc32c_update(crc, r->facts.data, r->facts.size));
     if (r->facts.size > 0) {
         memcpy(at + RECORD_HEADER_BYTES, r->facts.data, r->facts.size);
     }
-    store_u32(at + 4, record_crc(at, size_bytes, seed));
     out->size += size_bytes;
     return 0;
 }
