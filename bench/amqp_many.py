@@ -5,6 +5,7 @@ One connection declares 100,000 queues and binds them to a topic exchange withou
 resident one. BENCH_QUEUES and BENCH_CONNECTIONS make it smaller.
 """
 import os
+import resource
 import select
 import time
 
@@ -14,7 +15,8 @@ from pika import frame, spec
 from support.amqp_peer import Peer
 
 QUEUES = int(os.environ.get("BENCH_QUEUES", "100000"))
-CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "10000"))
+OPEN_FILES = resource.getrlimit(resource.RLIMIT_NOFILE)[1]  # shared by the two listeners of the server
+CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", str(min(10000, OPEN_FILES * 9 // 20))))
 FEW = 100        # bindings to compare with
 PUBLISHES = 50000
 FAN_OUT, BODY = 10, 10240
