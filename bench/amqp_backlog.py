@@ -41,12 +41,13 @@ def measure_cost(small, large, result):
 
 
 def measure_starts(server, result):
+    waiting = server.client.get("/v1/queues/b0").json["stats"]["ready"]
     server.kill()
     result["start_from_log"] = start_seconds(server)
     server.stop(timeout=300)  # takes a snapshot
     result["start_from_snapshot"] = start_seconds(server)
     for name in ("start_from_log", "start_from_snapshot"):
-        result["rows"].append(common.row(f"{name.replace('_', ' ')}, {MESSAGES:,} messages", f"{result[name]:.1f} s", "<= 10 s",
+        result["rows"].append(common.row(f"{name.replace('_', ' ')}, {waiting:,} messages", f"{result[name]:.1f} s", "<= 10 s",
                                          result[name] <= 10))
 
 

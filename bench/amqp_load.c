@@ -3,7 +3,7 @@
  *
  *      bench-amqp-load PORT TYPE SIZE WINDOW QUEUES SECONDS PREFIX [keep | fill]     TYPE: classic, quorum
  *
- * `keep`: the queues stay, and what was in them before. `fill`: nobody consumes, and SECONDS is how many messages.
+ * `keep`: the queues stay, and as much in them as there was before: one is acknowledged for each that was confirmed. `fill`: nobody consumes, and SECONDS is how many messages.
  *
  * librabbitmq says hello and declares; from there on frames are made and read here, many a system call, so that
  * the client costs both brokers' machine as little as it can. Prints one JSON line; times only with a window of 1.
@@ -49,7 +49,7 @@ struct load {
     bool keep, fill;
     struct template *publishes; /* by queue */
     struct peer producer, consumer;
-    uint64_t published, confirmed, delivered, refused;
+    uint64_t published, confirmed, delivered, acknowledged, refused;
     uint64_t confirmed_to;            /* all up to it are */
     bool confirmed_early[WINDOW_MAX]; /* by number modulo, those beyond */
     double sent_s, *times_us;         /* with a window of 1: from publish to confirm */
@@ -226,9 +226,8 @@ static void confirm(struct load *l, uint64_t number, bool multiple) {
 
 static void method(struct load *l, struct peer *p, const uint8_t *at) {
     switch (take(at, 4)) {
-    case 60 << 16 | 60: /* basic.deliver: tag text, delivery tag */
-        acknowledge(p, take(at + 5 + at[4], 8));
-        l->delivered++;
+    case 60 << 16 | 60: /* basic.deliver: tag text, delivery tag; they count from 1 */
+        need(take(at + 5 + at[4], 8) == ++l->delivered, "a delivery out of order");
         break;
     case 60 << 16 | 80: /* basic.ack: one, or all up to it */
         confirm(l, take(at + 4, 8), at[12] & 1);
@@ -261,6 +260,12 @@ static void frames(struct load *l, struct peer *p) {
 }
 
 /* ---- the run ---- */
+
+static void acknowledge_all(struct load *l) {
+    uint64_t most = l->keep && l->confirmed < l->delivered ? l->confirmed : l->delivered;
+    while (l->acknowledged < most)
+        acknowledge(&l->consumer, ++l->acknowledged);
+}
 
 static void exchange_bytes(struct load *l, struct peer *p, short events) {
     if (events & (POLLIN | POLLHUP | POLLERR)) {
@@ -303,6 +308,7 @@ static void turn(struct load *l, uint64_t publish_to) {
         return;
     exchange_bytes(l, &l->producer, fds[0].revents);
     exchange_bytes(l, &l->consumer, fds[1].revents);
+    acknowledge_all(l);
 }
 
 static int compare(const void *a, const void *b) {
@@ -316,7 +322,7 @@ static double percentile(struct load *l, double share) {
 }
 
 static void report(struct load *l, double confirmed, double delivered) {
-    long long missing = l->fill ? 0 : (long long)(l->published - l->delivered);
+    long long missing = l->fill ? 0 : (long long)(l->published - l->acknowledged);
     printf("{\"confirmed\": %.1f, \"delivered\": %.1f, \"refused\": %llu, \"missing\": %lld, "
            "\"published\": %llu, \"p50\": %.1f, \"p99\": %.1f}\n",
            confirmed, delivered, (unsigned long long)l->refused, missing < 0 ? 0 : missing,
@@ -327,16 +333,16 @@ static void run(struct load *l, double seconds) {
     double warm = now_s() + seconds / 5;
     while (now_s() < warm)
         turn(l, UINT64_MAX);
-    uint64_t confirmed = l->confirmed, delivered = l->delivered;
+    uint64_t confirmed = l->confirmed, delivered = l->acknowledged;
     l->time_count = 0;
     double begun = now_s();
     while (now_s() < begun + seconds)
         turn(l, UINT64_MAX);
     double took = now_s() - begun;
     confirmed = l->confirmed - confirmed;
-    delivered = l->delivered - delivered;
+    delivered = l->acknowledged - delivered;
     double limit = now_s() + 30;
-    while ((l->delivered < l->published || wanted(&l->consumer) & POLLOUT) && now_s() < limit)
+    while ((l->acknowledged < l->published || wanted(&l->consumer) & POLLOUT) && now_s() < limit)
         turn(l, 0);
     report(l, (double)confirmed / took, (double)delivered / took);
 }
