@@ -86,10 +86,10 @@ def all_there(client, accepted):
 
 def memory_runs_out(chaos, server):
     server.may_end = (3, -9)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120  # a busy machine takes its time to use up what there is
     accepted, refused = grow(server.client, lambda: time.monotonic() > end)
     if not refused:
-        server.process.wait(1)  # or there was more memory than could be used up in this time
+        server.process.wait(60)  # or there was more memory than could be used up in this time
         assert server.process.returncode in (3, -9), "it says why, or the kernel killed it"
         chaos.figures[f"ended by it ({server.process.returncode})"] += 1
     chaos.figures["answered"] += len(accepted)
