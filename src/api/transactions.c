@@ -130,13 +130,15 @@ static const struct {
 #undef TEXT
 
 static char *input_text(const struct operation_input *in, size_t i) {
-    return *(char *const *)((const char *)in + texts[i].from);
+    const void *text = (const char *)in + texts[i].from;
+    return *(char *const *)text;
 }
 
 static int keep_texts(struct call *c, const struct operation_input *in, struct operation *op) {
     int error = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(texts) && error == 0; i++) {
-        error = keep_text(c, input_text(in, i), (struct span *)((char *)op + texts[i].to));
+        void *kept = (char *)op + texts[i].to;
+        error = keep_text(c, input_text(in, i), kept);
     }
     return error;
 }
