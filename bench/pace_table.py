@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The pace with 1, 10 and 100 destinations and endpoints that answer after 1, 20 and 500 ms. 500 a second in all.
 
-    bench/pace_table.py [smooth] [strict] [1] [10] [100]      prints the table; arguments narrow it down
+    bench/pace_table.py [smooth] [strict] [1] [10] [100] [1ms] [20ms] [500ms]      prints the table; arguments narrow it down
 
 One bench-sink stands for all of the destinations and notes when each request came and whose it was. "Use" is what came in
 the time beside what the limits let through; a strict token comes back a period after the answer, so of those limits that is
@@ -16,7 +16,8 @@ import common
 import dispatch
 
 TOTAL, ANSWERS_MS, COUNTS, MODES = 500, (1, 20, 500), (1, 10, 100), ("smooth", "strict")
-SECONDS, WARM_SECONDS = max(5.0, 2 * common.SECONDS), 2.5
+# Strict with 500 ms goes in rounds of 1.5 s: whole ones are measured.
+SECONDS, WARM_SECONDS = max(6.0, 2 * common.SECONDS), 2.5
 BURST_ALLOWED = 0.01  # smooth: 505 of 500; one more than the limit when that is nothing
 
 
@@ -91,11 +92,12 @@ def one(folder, mode, count, answer_ms):
 def main(arguments=()):
     modes = [m for m in MODES if m in arguments] or MODES
     counts = [c for c in COUNTS if str(c) in arguments] or COUNTS
+    answers_ms = [ms for ms in ANSWERS_MS if f"{ms}ms" in arguments] or ANSWERS_MS
     rows = []
     print("| mode | destinations, each | answers after | most in any second | use | CPU | late, p99 | |\n"
           "|---|---|---|---|---|---|---|---|", flush=True)
     with common.Folder() as folder:
-        for mode, count, answer_ms in itertools.product(modes, counts, ANSWERS_MS):
+        for mode, count, answer_ms in itertools.product(modes, counts, answers_ms):
             r = one(folder, mode, count, answer_ms)
             late = "" if r["late_p99_ms"] is None else f"{r['late_p99_ms']:.1f} ms"
             print(f"| {mode} | {count}, {r['limit']}/s | {answer_ms} ms | {r['most']} | {r['use'] * 100:.1f} % |"

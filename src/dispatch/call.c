@@ -24,6 +24,7 @@
 #include "model/destination.h"
 
 #define DNS_CACHE_S       30L
+#define DNS_AGAIN_NS      NS_PER_SECOND /* for one that cannot be reached */
 #define LINE_MAX_BYTES    (64u << 10)
 #define CONNECTION_LIFE_S 300L
 
@@ -252,14 +253,30 @@ static const char *method_of(const struct call *c) {
     return c->target->method_has_places ? c->method : c->target->def.method;
 }
 
+/*
+ * Names are asked for again after a while; where nobody could be reached at once, but not more than once a second, since
+ * whoever moved is known by another address already.
+ */
+static long dns_cache_s(struct target *t, uint64_t now_ns) {
+    if (!t->unreachable || now_ns < t->asked_again_ns + DNS_AGAIN_NS) {
+        return DNS_CACHE_S;
+    }
+    t->unreachable = false;
+    t->asked_again_ns = now_ns;
+    return 0;
+}
+
 /* What waiting for a token took is part of the attempt's time. */
 static CURLcode set_message(struct call *c) {
     CURL *h = c->easy;
-    uint64_t waited_ns = clock_monotonic_ns() - c->began_ns;
+    uint64_t now_ns = clock_monotonic_ns(), waited_ns = now_ns - c->began_ns;
     uint64_t left_ns = c->start.timeout_ns > waited_ns ? c->start.timeout_ns - waited_ns : 1;
     CURLcode rc =
         curl_easy_setopt(h, CURLOPT_HTTPHEADER, header_list_curl(&c->headers, &c->target->headers));
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, ms_of(left_ns));
+    rc = rc != CURLE_OK
+             ? rc
+             : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, dns_cache_s(c->target, now_ns));
     if (rc == CURLE_OK && strcmp(method_of(c), "GET") != 0 && strcmp(method_of(c), "HEAD") != 0) {
         rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.size);
         const char *bytes = c->body.size > 0 ? (const char *)c->body.data : "";
@@ -498,6 +515,7 @@ void call_done(struct call *c, CURLcode result) {
     struct dispatch *d = c->owner;
     struct attempt_finish f;
     describe_end(c, result, &f);
+    c->target->unreachable = c->target->unreachable || (result != CURLE_OK && c->sent == 0);
     if (f.status == 401 && c->target->def.making.token_url[0] != '\0') {
         token_reject(&c->target->token); /* and another one may be taken */
         f.retriable = true;

@@ -81,6 +81,8 @@ struct target {
     struct header_list headers; /* the same for every message */
     bool url_has_places, method_has_places, headers_have_places;
     struct token token;
+    bool unreachable; /* by the addresses that are known: ask for its name again */
+    uint64_t asked_again_ns;
     struct list idle; /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
 };

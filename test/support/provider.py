@@ -29,8 +29,8 @@ class Provider(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, answer=lambda seen, times: 200, delay=0.0):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, answer=lambda seen, times: 200, delay=0.0, address=("127.0.0.1", 0)):
+        super().__init__(address, Handler)
         self.answer, self.delay = answer, delay
         self.lock = threading.Lock()
         self.seen, self.counts, self.effects = [], {}, {}
