@@ -192,6 +192,8 @@ static int write_some(struct engine *e, uint64_t *ret_last) {
         result = keeper_wait_durable(e, position) == 0 ? 0 : -EIO;
         if (result == 0)
             result = append_lines(e, buffer_span(&lines), *ret_last);
+        if (result == 0)
+            keeper_between(e, ENGINE_STEP_AUDIT_FLUSHED);
     }
     buffer_release(&lines);
     return result;

@@ -65,7 +65,8 @@ struct engine_request {
     X(SEGMENT_CHOSEN, "segment found dead")                                                        \
     X(SEGMENT_RELEASED, "segment given back")                                                      \
     X(BODIES_READ, "bodies read")                                                                  \
-    X(BODIES_MOVED, "bodies moved")
+    X(BODIES_MOVED, "bodies moved")                                                                \
+    X(AUDIT_FLUSHED, "audit file flushed")
 
 enum engine_step {
 #define X(name, text) ENGINE_STEP_##name,

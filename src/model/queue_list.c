@@ -5,7 +5,11 @@
  * delayed, in flight (at the destination first, then what each consumer holds), dead. `next` names the last
  * message looked at and its section:
  *
- *      bits 63..61 state   60..53 priority (ready only)   52..0 message id, 0: none of it yet
+ *      bits 63..61 state   60..53 priority (ready only; else 60: it was newer than the filter)   52..0 message id, 0: none
+ *
+ * A message that left its list and came back stands at the end, behind others that nobody has looked at. With a filter
+ * that asks for what was not changed lately (those of jobs do) such a message is known by its change: it counts as one
+ * that has left.
  *
  * While that message stands where it was, the next page goes on right behind it, also when others in front of
  * it have left. When it has left itself, a page of ready messages goes on behind the leading ones that are not
@@ -26,6 +30,7 @@
 #define LIST_SKIPS_MAX 10000u
 #define CURSOR_ID_BITS 53u
 #define CURSOR_ID_MASK (((uint64_t)1 << CURSOR_ID_BITS) - 1)
+#define CURSOR_NEWER   ((uint64_t)1 << 60)
 
 struct page {
     const struct model *m;
@@ -63,6 +68,11 @@ uint64_t queue_list_cursor(const struct message_info *info) {
     return cursor_of(info->state, info->priority, info->id);
 }
 
+static bool is_newer(const struct page *p, const struct message *g) {
+    return p->filter != NULL && p->filter->changed_to_ns != 0 &&
+           message_changed_ns(p->m, g) >= p->filter->changed_to_ns;
+}
+
 /* From `slot` to the end of its list, or until the page is full. False: full. */
 static bool page_take(struct page *p, uint32_t slot) {
     for (; slot != 0; slot = message_at(p->s, slot)->next) {
@@ -72,7 +82,8 @@ static bool page_take(struct page *p, uint32_t slot) {
         }
         p->visits--;
         p->r->visited++;
-        p->r->next = cursor_make(g);
+        bool newer = g->state != MESSAGE_READY && is_newer(p, g);
+        p->r->next = cursor_make(g) | (newer ? CURSOR_NEWER : 0);
         if (p->filter != NULL && !queue_filter_takes(p->m, p->filter, p->key, g)) {
             continue;
         }
@@ -214,7 +225,10 @@ static enum refusal page_resume(struct page *p, const struct queue *q, uint64_t 
                                 bool *ret_more) {
     uint32_t at = message_find(p->s, after & CURSOR_ID_MASK);
     const struct message *g = at == 0 ? NULL : message_at(p->s, at);
-    bool stands = g != NULL && g->queue == q->index && cursor_make(g) == after;
+    bool was_newer = after >> 61 != MESSAGE_READY && (after & CURSOR_NEWER) != 0;
+    bool stands = g != NULL && g->queue == q->index &&
+                  cursor_make(g) == (was_newer ? after & ~CURSOR_NEWER : after) &&
+                  (was_newer || !is_newer(p, g));
     if (after >> 61 == MESSAGE_READY) {
         return resume_ready(p, q, after, stands ? g : NULL, ret_more);
     }

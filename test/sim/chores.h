@@ -39,8 +39,8 @@ struct chore *chore_at(struct sim *s, uint32_t number);
 /* One of those that were answered as started and may run. NULL: there is none. */
 struct chore *chore_draw(struct sim *s, uint64_t draw);
 void chore_refused(struct sim *s, struct chore *h);
-/* It does nothing any more; what it did is not known by that. */
-void chore_over(struct sim *s, struct chore *h);
+/* It does nothing any more. done: and came to its end, so what was meant has left its place. */
+void chore_over(struct sim *s, struct chore *h, bool done);
 /* Adds to `may` what running jobs may have made of the slip. */
 unsigned chores_may(const struct sim *s, uint32_t tag, unsigned may);
 /* One that redrives or moves may have had it. */

@@ -43,7 +43,7 @@
 #define OPEN_TRIES     40u
 #define DRAIN_TURNS    60000u
 #define QUIET_ONE_IN   300u
-#define KEEPER_ONE_IN  12u
+#define KEEPER_ONE_IN  2u
 #define FILL_TURNS     24u /* ten until it is quiet, the others write */
 #define SETTLE_TURNS   8u
 #define STEP_MOST_NS   NS_PER_SECOND /* tombstones end after a day: nobody waits for that */

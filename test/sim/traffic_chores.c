@@ -99,7 +99,7 @@ static void cancel_answered(struct sim *s, struct call *c) {
             traffic_unexpected(s, c);
     } else if (h != NULL) {
         SIM_CHECK(s, c->q.r.count >= h->done, "job %u had done more", h->number);
-        chore_over(s, h);
+        chore_over(s, h, false);
     }
 }
 

@@ -415,6 +415,7 @@ static void confirm_lost(struct sim *s, struct call *c) {
         l->may_tell |= (uint8_t)(1u << outcome);
     else if (l->under_way == 0)
         slip_set(s, c->slip, l->may | slip_told(s, c->slip, outcome));
+    l->confirm_from_ns = 0; /* it may wait no longer */
 }
 
 const struct traffic traffic_slip_confirm = {6, REQUEST_CONFIRM, make_confirm, confirm_answered,

@@ -163,6 +163,48 @@ static void test_step_names_what_was_touched(void **state) {
     assert_int_equal(worker_look(&mail, "q", id).done, 0);
 }
 
+static void die_again(uint64_t id) {
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_REDRIVE);
+    r.name = span_text("q");
+    r.in.redrive.id = id;
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    request_release(&r);
+    mail.now_ns += 10;
+    world_run_timers(&mail);
+}
+
+/* The message behind which the job goes on is sent again meanwhile and dies: it stands behind all others then. */
+static void test_none_passed_over(void **state) {
+    struct queue_def def = mail_def("q", "");
+    def.message_ttl_ns = 5;
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    uint64_t first = mail_put((struct letter){.queue = "q"});
+    for (unsigned i = 0; i < 3; i++) {
+        mail.now_ns++;
+        mail_put((struct letter){.queue = "q", .key = "k"});
+    }
+    mail.now_ns += 30;
+    world_run_timers(&mail);
+    mail.now_ns++;
+    for (unsigned i = mail_info("q").dead; i < 4; i++) { /* those behind the first of their key */
+        mail.now_ns += 30;
+        world_run_timers(&mail);
+    }
+    assert_int_equal(mail_info("q").dead, 4);
+    mail.now_ns++;
+    uint64_t id = start((struct worker_job){.action = JOB_DISCARD});
+    struct message_filter keyed = {.ordering_key = span_text("k")};
+    enum refusal refusal;
+    assert_true(worker_step(&mail, &keyed, 1, &refusal));
+    die_again(first);
+    while (worker_step(&mail, &keyed, 1, &refusal)) {
+        assert_int_equal(refusal, REFUSAL_NONE);
+    }
+    assert_int_equal(worker_look(&mail, "q", id).done, 3);
+    assert_int_equal(mail_info("q").dead, 1);
+}
+
 static void step_for_all(uint64_t id, uint32_t number) {
     struct job_item items[8];
     struct request list, r;
@@ -310,6 +352,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_no_step_twice, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_step_names_what_was_touched, mail_setup,
                                         mail_teardown),
+        cmocka_unit_test_setup_teardown(test_none_passed_over, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_one_entry_for_its_end, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_cancel, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_move_into_a_full_queue, mail_setup, mail_teardown),
