@@ -139,6 +139,37 @@ static void queues_read(struct top_figures *f, const json_t *counters) {
         f->sent = sum_of(destinations, "succeeded");
 }
 
+static void destination_read(const json_t *from, struct top_destination *to) {
+    *to = (struct top_destination){.paused = json_is_true(json_object_get(from, "paused"))};
+    read_text(from, "name", to->name);
+    read_text(from, "breaker", to->breaker);
+    read_text(from, "health", to->health);
+    read_double(from, "rate", &to->rate);
+    read_u64(from, "waiting", &to->waiting);
+    read_u64(from, "inFlight", &to->in_flight);
+    read_u64(from, "endpoints", &to->endpoints);
+    read_u64(from, "endpointsIn", &to->endpoints_in);
+}
+
+/* Each where it belongs among those that were kept so far. */
+static void destinations_read(struct top_figures *f, const json_t *destinations) {
+    struct top_destination d;
+    f->destination_count = 0;
+    for (size_t i = 0; i < json_array_size(destinations); i++) {
+        destination_read(json_array_get(destinations, i), &d);
+        uint32_t at = f->destination_count;
+        while (at > 0 && f->destinations[at - 1].waiting < d.waiting)
+            at--;
+        if (at == TOP_DESTINATIONS)
+            continue;
+        uint32_t last =
+            f->destination_count < TOP_DESTINATIONS ? f->destination_count++ : TOP_DESTINATIONS - 1;
+        for (uint32_t k = last; k > at; k--)
+            f->destinations[k] = f->destinations[k - 1];
+        f->destinations[at] = d;
+    }
+}
+
 static void server_read(struct top_figures *f, const json_t *counters) {
     const json_t *latency = json_object_get(counters, "latency");
     double uptime_s = f->uptime_s;
@@ -203,6 +234,7 @@ void top_figures_add(struct top_figures *f, const json_t *counters, uint64_t now
     server_read(f, counters);
     campaign_read(f, counters);
     queues_read(f, counters);
+    destinations_read(f, json_object_get(counters, "destinations"));
     struct top_sample now = {time_read(counters, now_ns), {0}};
     now.totals[TOP_ACCEPTED] = f->has_campaign ? f->entries : top_total_value(&f->accepted);
     now.totals[TOP_REFUSED] = top_figures_refused(f);

@@ -19,6 +19,7 @@
 #define TOP_REASONS_MAX  12u
 #define TOP_HISTORY      240u /* samples kept for the small charts */
 #define TOP_RATE_SAMPLES 64u
+#define TOP_DESTINATIONS 8u /* that are shown: those with the most waiting */
 
 enum top_rate { TOP_ACCEPTED, TOP_REFUSED, TOP_SENT, TOP_STARTED, TOP_RATES };
 
@@ -38,6 +39,13 @@ struct top_sample {
     uint64_t totals[TOP_RATES];
 };
 
+struct top_destination {
+    char name[TOP_NAME_MAX], breaker[TOP_NAME_MAX], health[TOP_NAME_MAX];
+    bool paused;
+    double rate; /* allowed per second; 0: without a limit */
+    uint64_t waiting, in_flight, endpoints, endpoints_in;
+};
+
 struct top_figures {
     char wanted[TOP_NAME_MAX]; /* campaign; "" is the first */
     bool connected, seen_any;
@@ -50,6 +58,8 @@ struct top_figures {
     double uptime_s, p50_s, p99_s;
 
     struct top_total accepted, started;
+    struct top_destination destinations[TOP_DESTINATIONS]; /* the most waiting first */
+    uint32_t destination_count;
     struct top_reason reasons[TOP_REASONS_MAX];
     uint32_t reason_count;
 

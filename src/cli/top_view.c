@@ -242,6 +242,43 @@ static void draw_provider(struct canvas *c, const struct top_figures *f) {
     canvas_end_line(c);
 }
 
+/* What keeps it from sending, if anything does. */
+static const char *trouble_of(const struct top_destination *d, char text[TOP_NAME_MAX + 16]) {
+    if (d->paused)
+        return "paused";
+    if (d->breaker[0] != '\0' && strcmp(d->breaker, "closed") != 0)
+        snprintf(text, TOP_NAME_MAX + 16, "breaker %s", d->breaker);
+    else if (d->endpoints_in < d->endpoints)
+        snprintf(text, TOP_NAME_MAX + 16, "%llu of %llu endpoints in",
+                 (unsigned long long)d->endpoints_in, (unsigned long long)d->endpoints);
+    else if (d->health[0] != '\0' && strcmp(d->health, "healthy") != 0)
+        snprintf(text, TOP_NAME_MAX + 16, "%s", d->health);
+    else
+        return NULL;
+    return text;
+}
+
+static void draw_destinations(struct canvas *c, const struct top_figures *f) {
+    char text[TOP_NAME_MAX + 16], rate[32], waiting[32], in_flight[32];
+    if (f->destination_count == 0)
+        return;
+    canvas_put(c, DIM, " %-*s%*s%*s%*s", LABEL_COLUMNS + 2, "destination", FIGURE_COLUMNS,
+               "limit/s", FIGURE_COLUMNS, "waiting", FIGURE_COLUMNS, "in flight");
+    canvas_end_line(c);
+    for (uint32_t i = 0; i < f->destination_count; i++) {
+        const struct top_destination *d = &f->destinations[i];
+        const char *trouble = trouble_of(d, text);
+        snprintf(rate, sizeof(rate), "%.4g", d->rate);
+        canvas_put(c, PLAIN, "   %-*.*s", LABEL_COLUMNS, LABEL_COLUMNS, d->name);
+        canvas_put(c, PLAIN, "%*s", FIGURE_COLUMNS, d->rate > 0 ? rate : "-");
+        canvas_put(c, BLUE, "%*s", FIGURE_COLUMNS, grouped(d->waiting, waiting));
+        canvas_put(c, PLAIN, "%*s", FIGURE_COLUMNS, grouped(d->in_flight, in_flight));
+        canvas_put(c, trouble != NULL ? AMBER : GREEN, "   %s", trouble != NULL ? trouble : "ok");
+        canvas_end_line(c);
+    }
+    canvas_end_line(c);
+}
+
 static void draw_server(struct canvas *c, const struct top_figures *f) {
     char position[32], connections[32];
     canvas_put(c, DIM,
@@ -275,6 +312,7 @@ int top_view_draw(const struct top_figures *f, const struct top_screen *s, struc
     draw_totals(&c, f);
     draw_provider(&c, f);
     canvas_end_line(&c);
+    draw_destinations(&c, f);
     draw_reasons(&c, f);
     draw_server(&c, f);
     draw_notes(&c);

@@ -45,6 +45,51 @@ static void assert_fits(struct span text, int columns, int rows) {
     }
 }
 
+/* Twelve of them, of which d0 has the least waiting; three have a trouble each. */
+static int setup_destinations(void **state) {
+    setup(state);
+    json_t *list = json_array();
+    for (int i = 0; i < 12; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "d%d", i);
+        json_t *d = json_pack("{s:s, s:i, s:i, s:b, s:f, s:s, s:s, s:i, s:i}", "name", name,
+                              "waiting", i * 1000, "inFlight", 3, "paused", i == 11, "rate",
+                              i == 10 ? 0.0 : 500.0, "breaker", i == 10 ? "open" : "closed",
+                              "health", i == 8 ? "critical" : "healthy", "endpoints", 3,
+                              "endpointsIn", i == 9 ? 2 : 3);
+        assert_int_equal(json_array_append_new(list, d), 0);
+    }
+    json_t *json = json_pack("{s:o}", "destinations", list);
+    top_figures_add(&figures, json, 1000 * NS_PER_SECOND);
+    json_decref(json);
+    return 0;
+}
+
+static void destinations_are_shown_by_what_waits(void **state) {
+    (void)state;
+    struct top_screen screen = {.columns = 120, .rows = 60, .url = "http://a.example"};
+    struct buffer out;
+    buffer_init(&out, 1 << 20);
+    assert_int_equal(figures.destination_count, TOP_DESTINATIONS);
+    for (uint32_t i = 0; i < TOP_DESTINATIONS; i++)
+        assert_int_equal(figures.destinations[i].waiting, (11 - i) * 1000);
+    assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+    assert_int_equal(buffer_put_u8(&out, 0), 0);
+    const char *text = (const char *)out.data;
+    static const char *const lines[] = {
+        "d11                     500     11,000          3   paused",
+        "d10                       -     10,000          3   breaker open",
+        "d9                      500      9,000          3   2 of 3 endpoints in",
+        "d8                      500      8,000          3   critical",
+        "d7                      500      7,000          3   ok",
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++) {
+        assert_non_null(strstr(text, lines[i]));
+    }
+    assert_null(strstr(text, " d3 "));
+    buffer_release(&out);
+}
+
 static void a_screen_fits_whatever_its_size(void **state) {
     (void)state;
     struct buffer out;
@@ -95,6 +140,8 @@ static void a_full_buffer_is_an_error_not_half_a_screen(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_screen_fits_whatever_its_size, setup),
+        cmocka_unit_test_setup(destinations_are_shown_by_what_waits, setup_destinations),
+        cmocka_unit_test_setup(a_screen_fits_whatever_its_size, setup_destinations),
         cmocka_unit_test_setup(figures_are_readable, setup),
         cmocka_unit_test_setup(a_full_buffer_is_an_error_not_half_a_screen, setup),
     };
