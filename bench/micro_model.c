@@ -15,84 +15,36 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "model/model.h"
+#include "model_run.h"
 
 #define BATCH      1000u
 #define ROUNDS     400u /* batches measured at each size */
 #define PARTS      4u   /* publish, start, finish, all three */
 #define SIZES      3u
 #define BODY_BYTES 100u
-#define START_NS   UINT64_C(1700000000000000000)
 #define SAVE_MAX   ((size_t)8 << 30)
 
 struct bench {
-    struct model *model;
-    struct buffer facts;
-    struct rng rng;
-    uint64_t now_ns, position;
+    struct model_run run;
     uint64_t started[BATCH];
     uint64_t waiting;
     uint64_t times[PARTS][ROUNDS];
 };
 
-static const struct hash_key key = {.k0 = 1, .k1 = 2};
-
-static void check(bool good, const char *what) {
-    if (!good) {
-        fprintf(stderr, "micro_model: %s\n", what);
-        exit(1);
-    }
-}
-
-static struct decision begin(struct bench *b) {
-    buffer_clear(&b->facts);
-    b->now_ns += 100;
-    return (struct decision){.now_ns = b->now_ns,
-                             .position = b->position,
-                             .random = &b->rng,
-                             .may_grow = true,
-                             .facts = &b->facts};
-}
-
-/* Positions stand for addresses; 256 records a segment make far more of them than a log has. */
-static uint32_t segment_of(uint64_t address) {
-    return (uint32_t)(address >> 8);
-}
-
-static void commit(struct bench *b) {
-    struct applied where = {.time_ns = b->now_ns, .position = b->position, .address = b->position};
-    check(model_apply(b->model, &where, buffer_span(&b->facts)) == 0, "apply failed");
-    b->position++;
-}
-
-static void ask(struct bench *b, struct request *r) {
-    struct decision d = begin(b);
-    check(model_decide(b->model, &d, r) == REFUSAL_NONE && !d.failed, "refused");
-    commit(b);
-}
-
-static void define(struct bench *b) {
+static void define(struct model_run *run) {
     struct request r;
     struct destination_def destination;
-    struct queue_def queue;
-    check(destination_def_init(&destination) == 0 && queue_def_init(&queue) == 0, "no memory");
-    check(def_set_text(&destination.name, span_text("out")) == 0 &&
-              def_set_text(&destination.url, span_text("https://example.com/")) == 0 &&
-              def_set_text(&queue.name, span_text("orders")) == 0 &&
-              def_set_text(&queue.destination, span_text("out")) == 0,
-          "no memory");
+    run_check(destination_def_init(&destination) == 0 &&
+                  def_set_text(&destination.name, span_text("out")) == 0 &&
+                  def_set_text(&destination.url, span_text("https://example.com/")) == 0,
+              "no memory");
     request_init(&r, REQUEST_DESTINATION_DEFINE);
     r.name = span_text("out");
     r.in.define.destination = &destination;
-    ask(b, &r);
-    request_release(&r);
-    request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text("orders");
-    r.in.define.queue = &queue;
-    ask(b, &r);
+    run_ask(run, &r);
     request_release(&r);
     destination_def_release(&destination);
-    queue_def_release(&queue);
+    run_define_queue(run, "orders", "out");
 }
 
 static void publish(struct bench *b) {
@@ -102,15 +54,15 @@ static void publish(struct bench *b) {
     r.in.publish.queue = span_text("orders");
     r.in.publish.envelope.content_type = span_text("application/json");
     r.in.publish.envelope.body = span_of(body, sizeof body);
-    ask(b, &r);
+    run_ask(&b->run, &r);
     request_release(&r);
 }
 
 static void start(struct bench *b, uint32_t i) {
-    struct decision d = begin(b);
+    struct decision d = run_begin(&b->run);
     struct attempt_start s;
-    check(model_decide_start(b->model, &d, &s), "nothing to start");
-    commit(b);
+    run_check(model_decide_start(b->run.model, &d, &s), "nothing to start");
+    run_commit(&b->run);
     b->started[i] = s.message;
 }
 
@@ -119,7 +71,7 @@ static void finish(struct bench *b, uint32_t i) {
     request_init(&r, REQUEST_ATTEMPT_FINISH);
     r.in.finish = (struct attempt_finish){
         .message = b->started[i], .attempt = 1, .status = 200, .success = true};
-    ask(b, &r);
+    run_ask(&b->run, &r);
     request_release(&r);
 }
 
@@ -144,21 +96,15 @@ static void measure(struct bench *b, uint32_t n) {
     }
 }
 
-static int compare_u64(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 /* ns for one operation, in the middle round: others who used the machine do not show. */
 static double median_ns(struct bench *b, unsigned part) {
-    qsort(b->times[part], ROUNDS, sizeof b->times[part][0], compare_u64);
-    return (double)b->times[part][ROUNDS / 2] / BATCH;
+    return (double)run_median_ns(b->times[part], ROUNDS) / BATCH;
 }
 
 static uint64_t resident_bytes(void) {
     FILE *f = fopen("/proc/self/statm", "re");
     unsigned long long pages = 0;
-    check(f != NULL && fscanf(f, "%*u %llu", &pages) == 1, "no /proc/self/statm");
+    run_check(f != NULL && fscanf(f, "%*u %llu", &pages) == 1, "no /proc/self/statm");
     fclose(f);
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
@@ -170,17 +116,14 @@ static int append(void *sink, struct span bytes) {
 static void measure_snapshot(const struct bench *b) {
     struct buffer bytes;
     buffer_init(&bytes, SAVE_MAX);
-    check(buffer_reserve(&bytes, (size_t)1 << 30) == 0, "no memory");
+    run_check(buffer_reserve(&bytes, (size_t)1 << 30) == 0, "no memory");
     memset(bytes.data, 0, bytes.capacity); /* page faults are the buffer's, not the model's */
     uint64_t t0 = clock_monotonic_ns();
-    check(model_save(b->model, append, &bytes) == 0, "save failed");
+    run_check(model_save(b->run.model, append, &bytes) == 0, "save failed");
     uint64_t t1 = clock_monotonic_ns();
-    struct model *loaded;
-    struct model_limits limits = {0};
-    check(model_create(&limits, key, &loaded) == 0, "no memory");
-    model_set_segment_of(loaded, segment_of);
+    struct model *loaded = run_model_create(0);
     uint64_t t2 = clock_monotonic_ns();
-    check(model_load(loaded, buffer_span(&bytes)) == 0, "load failed");
+    run_check(model_load(loaded, buffer_span(&bytes)) == 0, "load failed");
     uint64_t t3 = clock_monotonic_ns();
     printf("  snapshot %7.1f MB  save %6.3f s  load %6.3f s\n", (double)bytes.size / 1e6,
            (double)(t1 - t0) / 1e9, (double)(t3 - t2) / 1e9);
@@ -189,20 +132,15 @@ static void measure_snapshot(const struct bench *b) {
 }
 
 static void fill(struct bench *b, uint64_t waiting) {
-    struct model_limits limits = {.receipts = 1000};
-    *b = (struct bench){.now_ns = START_NS, .position = 1};
-    buffer_init(&b->facts, 1u << 20);
-    rng_init(&b->rng, 1);
-    check(model_create(&limits, key, &b->model) == 0, "no memory");
-    model_set_segment_of(b->model, segment_of);
-    define(b);
-    uint64_t model_before = model_memory_bytes(b->model), resident_before = resident_bytes();
+    run_init(&b->run);
+    define(&b->run);
+    uint64_t model_before = model_memory_bytes(b->run.model), resident_before = resident_bytes();
     for (; b->waiting < waiting; b->waiting++) {
         publish(b);
     }
     double n = (double)waiting;
     printf("waiting %9" PRIu64 "  bytes a message: %5.1f counted, %5.1f resident\n", waiting,
-           (double)(model_memory_bytes(b->model) - model_before) / n,
+           (double)(model_memory_bytes(b->run.model) - model_before) / n,
            (double)(resident_bytes() - resident_before) / n);
 }
 
@@ -228,8 +166,7 @@ int main(int argc, char **argv) {
     }
     measure_snapshot(&benches[SIZES - 1]);
     for (unsigned i = 0; i < SIZES; i++) {
-        model_free(benches[i].model);
-        buffer_release(&benches[i].facts);
+        run_release(&benches[i].run);
     }
     return 0;
 }

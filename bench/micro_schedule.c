@@ -5,112 +5,78 @@
  *
  * With 1,000 and with the most of them waiting for times spread over a day: ns for scheduling one more at a random time,
  * for cancelling one, for the next one whose time has come (its timer decided and applied), for the
- * count of the queue and for a page of 100 of them. The middle of many rounds in which both sizes take turns.
+ * count of the queue and for a page of 100 of them. Requests come in turns of 32, as the engine takes them when there is much
+ * to do. The middle of many rounds in which both sizes take turns.
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
-#include "model/model.h"
+#include "model_run.h"
 
 #define BATCH     1000u
 #define ROUNDS    200u
 #define SIZES     2u
-#define START_NS  UINT64_C(1700000000000000000)
 #define SPREAD_NS (24 * 3600 * NS_PER_SECOND)
 
 enum part { SCHEDULE, CANCEL, FIRE, COUNT, LIST, PARTS };
 static const char *const part_names[PARTS] = {"schedule", "cancel", "fire", "count", "list 100"};
 
 struct bench {
-    struct model *model;
-    struct buffer facts;
-    struct rng rng;
-    uint64_t now_ns, position, last_id;
+    struct model_run run;
     uint64_t times[PARTS][ROUNDS];
 };
 
-static void check(bool good, const char *what) {
-    if (!good) {
-        fprintf(stderr, "bench-schedule: %s\n", what);
-        exit(1);
-    }
-}
-
-static struct decision begin(struct bench *b) {
-    buffer_clear(&b->facts);
-    b->now_ns += 100;
-    return (struct decision){.now_ns = b->now_ns,
-                             .position = b->position,
-                             .random = &b->rng,
-                             .may_grow = true,
-                             .facts = &b->facts};
-}
-
-static uint32_t segment_of(uint64_t address) {
-    return (uint32_t)(address >> 8);
-}
-
-static void commit(struct bench *b) {
-    struct applied where = {.time_ns = b->now_ns, .position = b->position, .address = b->position};
-    check(model_apply(b->model, &where, buffer_span(&b->facts)) == 0, "apply failed");
-    b->position++;
-}
-
-static void ask(struct bench *b, struct request *r) {
-    struct decision d = begin(b);
-    check(model_decide(b->model, &d, r) == REFUSAL_NONE && !d.failed, "refused");
-    if (d.fact_count > 0) {
-        commit(b);
-    }
-}
-
-static void define(struct bench *b) {
-    struct request r;
-    struct queue_def queue;
-    check(queue_def_init(&queue) == 0 && def_set_text(&queue.name, span_text("later")) == 0,
-          "no memory");
-    request_init(&r, REQUEST_QUEUE_DEFINE);
-    r.name = span_text("later");
-    r.in.define.queue = &queue;
-    ask(b, &r);
-    request_release(&r);
-    queue_def_release(&queue);
-}
-
-static void schedule(struct bench *b, uint64_t at_ns) {
-    static const uint8_t body[100];
-    struct request r;
-    request_init(&r, REQUEST_QUEUE_PUBLISH);
-    r.in.publish.queue = span_text("later");
-    r.in.publish.envelope.body = span_of(body, sizeof body);
-    r.in.publish.schedule_ns = at_ns;
-    ask(b, &r);
-    b->last_id = r.receipt.id;
-    request_release(&r);
-}
-
 static uint64_t some_time(struct bench *b) {
-    return b->now_ns + rng_below(&b->rng, SPREAD_NS) + NS_PER_SECOND;
+    return b->run.now_ns + rng_below(&b->run.rng, SPREAD_NS) + NS_PER_SECOND;
 }
 
-static void cancel(struct bench *b, uint64_t id) {
-    struct request r;
-    request_init(&r, REQUEST_MESSAGE_DELETE);
-    r.name = span_text("later");
-    r.id = id;
-    ask(b, &r);
-    request_release(&r);
+/* As many as there is room for in `ids`. */
+static void schedule(struct bench *b, uint64_t *ids, uint32_t count) {
+    static const uint8_t body[100];
+    struct request turn[RUN_TURN];
+    for (uint32_t n; count > 0; ids += n, count -= n) {
+        n = count < RUN_TURN ? count : RUN_TURN;
+        for (uint32_t i = 0; i < n; i++) {
+            request_init(&turn[i], REQUEST_QUEUE_PUBLISH);
+            turn[i].in.publish.queue = span_text("later");
+            turn[i].in.publish.envelope.body = span_of(body, sizeof body);
+            turn[i].in.publish.schedule_ns = some_time(b);
+        }
+        run_ask_turn(&b->run, turn, n);
+        for (uint32_t i = 0; i < n; i++) {
+            ids[i] = turn[i].receipt.id;
+            request_release(&turn[i]);
+        }
+    }
+}
+
+/* Every other one of them. */
+static void cancel(struct bench *b, const uint64_t *ids, uint32_t count) {
+    struct request turn[RUN_TURN];
+    for (uint32_t done = 0, n; done < count; done += 2 * n) {
+        n = (count - done) / 2 < RUN_TURN ? (count - done) / 2 : RUN_TURN;
+        for (uint32_t i = 0; i < n; i++) {
+            request_init(&turn[i], REQUEST_MESSAGE_DELETE);
+            turn[i].name = span_text("later");
+            turn[i].id = ids[done + 2 * i];
+        }
+        run_ask_turn(&b->run, turn, n);
+        for (uint32_t i = 0; i < n; i++) {
+            request_release(&turn[i]);
+        }
+    }
 }
 
 /* The next one, whenever that is; it was scheduled long ago, so nothing of it is in the cache. */
 static void fire(struct bench *b) {
-    uint64_t due_ns = model_next_due_ns(b->model);
-    b->now_ns = due_ns > b->now_ns ? due_ns : b->now_ns;
-    struct decision d = begin(b);
-    check(model_decide_timer(b->model, &d) && !d.failed, "nothing is due");
-    commit(b);
+    struct model_run *run = &b->run;
+    uint64_t due_ns = model_next_due_ns(run->model);
+    run->now_ns = due_ns > run->now_ns ? due_ns : run->now_ns;
+    struct decision d = run_begin(run);
+    run_check(model_decide_timer(run->model, &d) && !d.failed, "nothing is due");
+    run_commit(run);
 }
 
 static void purge(struct bench *b) {
@@ -118,7 +84,7 @@ static void purge(struct bench *b) {
     request_init(&r, REQUEST_QUEUE_PURGE);
     r.name = span_text("later");
     r.in.list.state = MESSAGE_READY;
-    ask(b, &r);
+    run_ask(&b->run, &r);
     request_release(&r);
 }
 
@@ -127,7 +93,7 @@ static void look(struct bench *b, enum request_kind kind) {
     request_init(&r, kind);
     r.name = span_text("later");
     r.in.list.max = 100;
-    ask(b, &r);
+    run_ask(&b->run, &r);
     request_release(&r);
 }
 
@@ -135,14 +101,9 @@ static void look(struct bench *b, enum request_kind kind) {
 static void measure(struct bench *b, uint32_t round) {
     uint64_t ids[2 * BATCH], t[PARTS + 1];
     t[SCHEDULE] = clock_monotonic_ns();
-    for (uint32_t i = 0; i < 2 * BATCH; i++) {
-        schedule(b, some_time(b));
-        ids[i] = b->last_id;
-    }
+    schedule(b, ids, 2 * BATCH);
     t[CANCEL] = clock_monotonic_ns();
-    for (uint32_t i = 0; i < 2 * BATCH; i += 2) {
-        cancel(b, ids[i]);
-    }
+    cancel(b, ids, 2 * BATCH);
     t[FIRE] = clock_monotonic_ns();
     for (uint32_t i = 0; i < BATCH; i++) {
         fire(b);
@@ -164,29 +125,19 @@ static void measure(struct bench *b, uint32_t round) {
     purge(b); /* else the ready ones would become more and more */
 }
 
-static int compare_u64(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return (x > y) - (x < y);
-}
-
 static double median_ns(struct bench *b, enum part part) {
-    qsort(b->times[part], ROUNDS, sizeof b->times[part][0], compare_u64);
-    return (double)b->times[part][ROUNDS / 2] / BATCH;
+    return (double)run_median_ns(b->times[part], ROUNDS) / BATCH;
 }
 
 static void fill(struct bench *b, uint64_t waiting) {
-    struct model_limits limits = {.receipts = 1000};
-    *b = (struct bench){.now_ns = START_NS, .position = 1};
-    buffer_init(&b->facts, 1u << 20);
-    rng_init(&b->rng, 1);
-    check(model_create(&limits, (struct hash_key){1, 2}, &b->model) == 0, "no memory");
-    model_set_segment_of(b->model, segment_of);
-    define(b);
-    for (uint64_t i = 0; i < waiting; i++) {
-        schedule(b, some_time(b));
+    uint64_t ids[BATCH];
+    run_init(&b->run);
+    run_define_queue(&b->run, "later", "");
+    for (uint64_t done = 0; done < waiting; done += BATCH) {
+        schedule(b, ids, waiting - done < BATCH ? (uint32_t)(waiting - done) : BATCH);
     }
     printf("scheduled %9" PRIu64 "  bytes a message %5.1f\n", waiting,
-           (double)model_memory_bytes(b->model) / (double)waiting);
+           (double)model_memory_bytes(b->run.model) / (double)waiting);
 }
 
 int main(int argc, char **argv) {
@@ -206,8 +157,7 @@ int main(int argc, char **argv) {
                part_names[part], few, sizes[0], many, sizes[1], many / few);
     }
     for (unsigned i = 0; i < SIZES; i++) {
-        model_free(benches[i].model);
-        buffer_release(&benches[i].facts);
+        run_release(&benches[i].run);
     }
     return 0;
 }

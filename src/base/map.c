@@ -114,6 +114,18 @@ void map_prefetch(const struct map *m, uint64_t hash) {
     }
 }
 
+uint32_t map_likely(const struct map *m, uint64_t hash) {
+    const struct map_shard *s = shard_of(m, hash);
+    uint32_t high = high_of(hash), p = s->count == 0 ? 0 : start_of(s, high);
+    while (s->count > 0 && s->places[p].slot != SLOT_EMPTY) {
+        if (s->places[p].high == high && s->places[p].slot != SLOT_GONE) {
+            return s->places[p].slot;
+        }
+        p = place_after(s, p);
+    }
+    return 0;
+}
+
 static inline bool place_taken(const struct place *p) {
     return p->slot != SLOT_EMPTY && p->slot != SLOT_GONE;
 }

@@ -34,6 +34,8 @@ void map_release(struct map *m);
 uint32_t map_find(const struct map *m, uint64_t hash, const void *key);
 /* Starts to bring the place of a hash into the cache; worth it some hundred instructions ahead. */
 void map_prefetch(const struct map *m, uint64_t hash);
+/* What map_find would answer if no two hashes shared their high 32 bits; touches no cell. 0: it is not there. */
+uint32_t map_likely(const struct map *m, uint64_t hash);
 /* The key must not be there yet. */
 MUST_CHECK int map_insert(struct map *m, uint64_t hash, uint32_t slot);
 /* Room for `count` entries in all, spread evenly: loading them then rebuilds little. E_NOMEM. */

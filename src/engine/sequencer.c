@@ -189,9 +189,11 @@ static void decide_one(struct engine *e, uint64_t now_ns, struct engine_request 
 
 /* A run of members is a run of cache misses: all at once instead of one by one. */
 static void prefetch_run(const struct engine *e, const struct engine_request *first) {
-    const struct engine_request *q = first->next == NULL ? NULL : first;
-    for (uint32_t n = 0; q != NULL && n < NOW_EVERY; n++, q = q->next)
-        model_prefetch(e->model, &q->r);
+    for (unsigned step = 0; first->next != NULL && step < PREFETCH_STEPS; step++) {
+        const struct engine_request *q = first;
+        for (uint32_t n = 0; q != NULL && n < NOW_EVERY; n++, q = q->next)
+            model_prefetch(e->model, &q->r, step);
+    }
 }
 
 /* Never to be answered, but kept where whoever waits for one of them can take it back. */

@@ -68,8 +68,8 @@ uint32_t entry_find_id(const struct campaigns *c, uint64_t id) {
     return map_find(&c->by_id, id_hash_of(id), &id);
 }
 
-void entry_prefetch(const struct model *m, const struct request *r) {
-    if (r->kind != REQUEST_CAMPAIGN_ENTER) {
+void entry_prefetch(const struct model *m, const struct request *r, unsigned step) {
+    if (step > 0 || r->kind != REQUEST_CAMPAIGN_ENTER) {
         return;
     }
     const struct campaigns *c = m->campaigns;

@@ -74,7 +74,7 @@ static inline uint64_t campaign_units(const struct campaign *c) {
 }
 
 /* See module.h. */
-void entry_prefetch(const struct model *m, const struct request *r);
+void entry_prefetch(const struct model *m, const struct request *r, unsigned step);
 
 /* A definition for `k`, which enters the roster when it is new. `def` is taken over, whatever comes out,
  * and so is a new `k`. */

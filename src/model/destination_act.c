@@ -25,23 +25,7 @@
 /* ---- status ---- */
 
 int destination_set_timer(struct model *m, struct destination *t) {
-    uint64_t due_ns = t->failover.evaluate_ns;
-    if (t->timer != 0) {
-        if (m->timers.entries[t->timer].due_ns == due_ns) {
-            return 0;
-        }
-        heap_remove(&m->timers, t->timer);
-    }
-    if (due_ns == 0) {
-        return 0;
-    }
-    struct heap_entry e = {.due_ns = due_ns, .ref = t->index, .kind = TIMER_DESTINATION};
-    return heap_insert(&m->timers, e);
-}
-
-void destination_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index) {
-    assert(timer_kind == TIMER_DESTINATION);
-    destination_at(m, ref)->timer = index;
+    return timer_set(m, TIMER_DESTINATION, t->index, t->failover.evaluate_ns, &t->timer_ns);
 }
 
 /* Names are letters, digits, '.', '_' and '-', so nothing here needs escaping. */
@@ -90,9 +74,9 @@ void destination_emit_status(const struct model *m, struct decision *d, const st
 }
 
 void destination_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
-                          uint32_t ref) {
+                          uint64_t ref) {
     assert(timer_kind == TIMER_DESTINATION);
-    const struct destination *t = destination_at(m, ref);
+    const struct destination *t = destination_at(m, (uint32_t)ref);
     enum health to = failover_evaluate(&t->failover, &t->def.failover, d->now_ns);
     destination_emit_status(m, d, t, to, false);
 }

@@ -293,7 +293,8 @@ void destination_check(const struct model *m) {
         breaker_check(&t->breaker);
         endpoints_check(&t->endpoints);
         assert(limits_in_flight(&t->limits) == count_attempts(all, i)); /* P2 */
-        assert((t->timer != 0) == (t->failover.evaluate_ns != 0));
+        assert(t->timer_ns == t->failover.evaluate_ns);
+        assert(timer_is_true(m, TIMER_DESTINATION, i, t->timer_ns));
         in_flight += limits_in_flight(&t->limits);
     }
     assert(in_flight == all->attempt_cells.live && in_flight == all->attempts.count);

@@ -45,7 +45,7 @@ struct destination {
     struct failover failover;
     uint32_t confirming;  /* messages that wait for what became of them, ... */
     uint32_t held_places; /* ... of them, those that count as under way */
-    uint32_t timer;       /* index in the heap, 0: none; failover.evaluate_ns is its time */
+    uint64_t timer_ns;    /* failover.evaluate_ns as its timer has it; 0: none is set */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
     uint64_t average_us; /* of attempts since the program began, the latest weigh most */
@@ -164,7 +164,7 @@ enum refusal destination_decide_checked(const struct model *m, struct decision *
 void destination_emit_status(const struct model *m, struct decision *d, const struct destination *t,
                              enum health to, bool by_hand);
 void destination_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
-                          uint32_t ref);
+                          uint64_t ref);
 MUST_CHECK int destination_apply_status(struct model *m, const struct applied *w,
                                         struct reader *in);
 MUST_CHECK int destination_apply_breaker(struct model *m, const struct applied *w,

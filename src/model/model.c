@@ -24,6 +24,7 @@
 #include "model/user.h"
 
 #define MODULE_OF(kind) ((kind) >> 8)
+#define TIMERS_AHEAD    4u /* between two steps of fetching what they need */
 
 static void limits_fill(struct model_limits *l) {
     const struct model_limits defaults = {
@@ -72,23 +73,6 @@ static void limits_fill(struct model_limits *l) {
 #undef FILL
 }
 
-/* The heap tells where an entry stands; its owner keeps that, to take it out again. */
-static void timer_moved(void *owner, const struct heap_entry *e, uint32_t index) {
-    switch (MODULE_OF(e->kind)) {
-    case MODULE_QUEUE:
-        queue_timer_moved(owner, e->kind, e->ref, index);
-        break;
-    case MODULE_STOCK:
-        stock_timer_moved(owner, e->kind, e->ref, index);
-        break;
-    case MODULE_DESTINATION:
-        destination_timer_moved(owner, e->kind, e->ref, index);
-        break;
-    default:
-        assert(false);
-    }
-}
-
 static int model_create_parts(struct model *m) {
     int rc = queues_create(m, &m->queues);
     if (rc == 0) {
@@ -123,7 +107,7 @@ int model_create(const struct model_limits *limits, struct hash_key hash,
     m->limits = *limits;
     limits_fill(&m->limits);
     m->hash = hash;
-    heap_init(&m->timers, m, timer_moved);
+    agenda_init(&m->timers);
     bodies_init(&m->bodies);
     int rc = model_create_parts(m);
     if (rc != 0) {
@@ -151,7 +135,7 @@ void model_free(struct model *m) {
     sessions_free(m->sessions);
     users_free(m->users);
     bodies_release(&m->bodies);
-    heap_release(&m->timers);
+    agenda_release(&m->timers);
     free(m);
 }
 
@@ -173,10 +157,10 @@ static enum refusal module_decide(const struct model *m, struct decision *d, str
     return modules[id]->decide(m, d, r);
 }
 
-void model_prefetch(const struct model *m, const struct request *r) {
+void model_prefetch(const struct model *m, const struct request *r, unsigned step) {
     const struct module *module = modules[MODULE_OF((unsigned)r->kind)];
     if (module->prefetch != NULL) {
-        module->prefetch(m, r);
+        module->prefetch(m, r, step);
     }
 }
 
@@ -285,18 +269,67 @@ int model_apply(struct model *m, const struct applied *where, struct span facts)
 
 /* ---- time ---- */
 
+static const enum module_id timer_modules[] = {
+    [TIMER_MESSAGE] = MODULE_QUEUE,
+    [TIMER_QUEUE] = MODULE_QUEUE,
+    [TIMER_HOLD] = MODULE_STOCK,
+    [TIMER_DESTINATION] = MODULE_DESTINATION,
+};
+
+static enum timer_kind timer_kind_of(const struct agenda_entry *e) {
+    return (enum timer_kind)(e->key >> TIMER_REF_BITS);
+}
+
+static uint64_t timer_ref_of(const struct agenda_entry *e) {
+    return e->key & ((UINT64_C(1) << TIMER_REF_BITS) - 1);
+}
+
+void timer_clear(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t *set_ns) {
+    if (*set_ns != 0) {
+        agenda_remove(&m->timers, timer_entry(kind, ref, *set_ns));
+    }
+    *set_ns = 0;
+}
+
+int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t due_ns,
+              uint64_t *set_ns) {
+    if (*set_ns == due_ns) {
+        return 0;
+    }
+    timer_clear(m, kind, ref, set_ns);
+    int rc = due_ns == 0 ? 0 : agenda_insert(&m->timers, timer_entry(kind, ref, due_ns));
+    *set_ns = rc == 0 ? due_ns : 0;
+    return rc;
+}
+
+bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint64_t set_ns) {
+    return set_ns == 0 || agenda_has(&m->timers, timer_entry(kind, ref, set_ns));
+}
+
 uint64_t model_next_due_ns(const struct model *m) {
-    const struct heap_entry *e = heap_first(&m->timers);
+    const struct agenda_entry *e = agenda_first(&m->timers);
     return e == NULL ? UINT64_MAX : e->due_ns;
 }
 
+/* What comes next is fetched while this one is worked on, step by step: far ahead its place in a map, and so on. */
+static void prefetch_timers(const struct model *m) {
+    for (unsigned step = 0; step < TIMER_STEPS; step++) {
+        const struct agenda_entry *e =
+            agenda_ahead(&m->timers, (TIMER_STEPS - step) * TIMERS_AHEAD);
+        if (e != NULL && timer_kind_of(e) == TIMER_MESSAGE) {
+            queue_prefetch_message(m, timer_ref_of(e), step);
+        }
+    }
+}
+
 bool model_decide_timer(const struct model *m, struct decision *d) {
-    const struct heap_entry *e = heap_first(&m->timers);
+    const struct agenda_entry *e = agenda_first(&m->timers);
     if (e == NULL || e->due_ns > d->now_ns) {
         return false;
     }
+    prefetch_timers(m);
     size_t before = d->facts->size;
-    modules[MODULE_OF(e->kind)]->on_timer(m, d, e->kind, e->ref);
+    modules[timer_modules[timer_kind_of(e)]]->on_timer(m, d, timer_kind_of(e), timer_ref_of(e));
     assert(d->failed || d->ids_wanted != 0 ||
            d->facts->size > before); /* else it would be due for ever */
     return true;
@@ -356,7 +389,7 @@ size_t model_segment_live_ids(const struct model *m, uint32_t segment, struct li
 /* ---- the whole ---- */
 
 void model_check(const struct model *m) {
-    heap_check(&m->timers);
+    agenda_check(&m->timers);
     for (unsigned i = 0; i < MODULE_COUNT; i++) {
         if (modules[i] != NULL && modules[i]->check != NULL) {
             modules[i]->check(m);
@@ -369,7 +402,7 @@ uint64_t model_reusable_bytes(const struct model *m) {
 }
 
 uint64_t model_memory_bytes(const struct model *m) {
-    uint64_t bytes = sizeof *m + (uint64_t)m->timers.capacity * sizeof *m->timers.entries +
+    uint64_t bytes = sizeof *m + agenda_memory_bytes(&m->timers) +
                      (uint64_t)m->bodies.capacity * sizeof *m->bodies.live_bytes;
     for (unsigned i = 0; i < MODULE_COUNT; i++) {
         if (modules[i] != NULL && modules[i]->memory_bytes != NULL) {

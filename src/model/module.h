@@ -102,12 +102,12 @@ struct applied {
 struct module {
     const char *name;
     enum refusal (*decide)(const struct model *m, struct decision *d, struct request *r);
-    /* Optional: brings into the cache what decide of `r` will look up. Changes nothing. */
-    void (*prefetch)(const struct model *m, const struct request *r);
+    /* Optional: brings into the cache what decide and apply of `r` look up: what leads there first. See model.h. */
+    void (*prefetch)(const struct model *m, const struct request *r, unsigned step);
     /* 0, E_CORRUPT (undecodable or impossible), E_VERSION (newer than this program), E_NOMEM. */
     int (*apply)(struct model *m, const struct applied *where, uint16_t kind, uint16_t version,
                  struct reader *payload);
-    void (*on_timer)(const struct model *m, struct decision *d, uint32_t timer_kind, uint32_t ref);
+    void (*on_timer)(const struct model *m, struct decision *d, uint32_t timer_kind, uint64_t ref);
     int (*save)(const struct model *m, struct buffer *chunk,
                 int (*flush)(void *sink, struct buffer *chunk), void *sink);
     int (*load)(struct model *m, struct reader *section);

@@ -373,6 +373,7 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
                    .priority = p->priority,
                    .envelope = p->envelope},
     };
+    map_prefetch(&m->queues->by_id, id_hash(payload.stored.id)); /* for apply */
     queue_set_deadline(p, &payload);
     if (tie != NULL) {
         payload.tie = *tie;
@@ -499,12 +500,13 @@ static void on_end_of_life(const struct model *m, struct decision *d, uint32_t s
 
 /* A delayed message whose time to live ends first expires too: message_timer_due chose the earlier. */
 static void queue_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind,
-                           uint32_t ref) {
+                           uint64_t ref) {
     if (timer_kind == TIMER_QUEUE) {
-        queue_on_expiry(m, d, ref);
+        queue_on_expiry(m, d, (uint32_t)ref);
         return;
     }
-    const struct message *g = message_at(m->queues, ref);
+    uint32_t slot = message_find(m->queues, ref);
+    const struct message *g = message_at(m->queues, slot);
     if (g->state == MESSAGE_CONFIRMING) {
         confirm_emit_missed(m, d, g->id);
         return;
@@ -514,7 +516,7 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
     if (due) {
         message_emit(d, FACT_MESSAGE_DUE, g->id);
     } else {
-        on_end_of_life(m, d, ref);
+        on_end_of_life(m, d, slot);
     }
 }
 
@@ -540,6 +542,7 @@ static uint64_t queue_memory_bytes(const struct model *m) {
 const struct module queue_module = {
     .name = "queue",
     .decide = queue_decide,
+    .prefetch = queue_prefetch,
     .apply = queue_apply,
     .on_timer = queue_on_timer,
     .save = queue_save,

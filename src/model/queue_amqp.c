@@ -296,12 +296,8 @@ static void arm_expiry(struct model *m, struct queue *q) {
     uint64_t due = !idle                                         ? 0
                    : q->used_ns > UINT64_MAX - q->def.expires_ns ? UINT64_MAX
                                                                  : q->used_ns + q->def.expires_ns;
-    if (q->expiry != 0) {
-        heap_remove(&m->timers, q->expiry);
-    }
-    struct heap_entry e = {.due_ns = due, .ref = q->index, .kind = TIMER_QUEUE};
-    if (due != 0 && heap_insert(&m->timers, e) != 0) {
-        q->expiry = 0; /* without memory it does not expire */
+    if (timer_set(m, TIMER_QUEUE, q->index, due, &q->expiry_ns) != 0) {
+        q->expiry_ns = 0; /* without memory it does not expire */
     }
 }
 
@@ -309,7 +305,7 @@ void queue_use_changed(struct model *m, struct queue *q) {
     if (m->section_version == 0 && q->def.expires_ns != 0) {
         q->used_ns = m->applied_ns;
     }
-    if (q->def.expires_ns != 0 || q->expiry != 0) {
+    if (q->def.expires_ns != 0 || q->expiry_ns != 0) {
         arm_expiry(m, q);
     }
 }

@@ -23,13 +23,9 @@ static void check_timer(const struct model *m, uint32_t slot) {
         return;
     }
     const struct message_times *t = times_at(s, g->times);
-    assert((t->timer != 0) == (due != 0)); /* Q1 */
+    assert(t->timer_ns == due && timer_is_true(m, TIMER_MESSAGE, g->id, due)); /* Q1 */
     bool timed = g->state == MESSAGE_DELAYED || g->state == MESSAGE_CONFIRMING;
     assert((t->due_ns != 0) == timed); /* Q1 */
-    if (t->timer != 0) {
-        const struct heap_entry *e = &m->timers.entries[t->timer];
-        assert(e->due_ns == due && e->ref == slot && e->kind == TIMER_MESSAGE);
-    }
 }
 
 static void check_key_of(const struct queues *s, uint32_t slot) {

@@ -244,13 +244,47 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
     return t->expires_ns;
 }
 
-void queue_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index) {
-    if (timer_kind == TIMER_QUEUE) {
-        queue_at(m->queues, ref)->expiry = index;
+static void prefetch_timer(const struct model *m, uint64_t id, uint64_t due_ns) {
+    if (due_ns != 0) {
+        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, id, due_ns));
+    }
+}
+
+static void prefetch_around(const struct queues *s, const struct message *g) {
+    const uint32_t neighbours[] = {g->prev, g->next};
+    for (size_t i = 0; i < ARRAY_LENGTH(neighbours); i++) {
+        if (neighbours[i] != 0) {
+            __builtin_prefetch(message_at(s, neighbours[i]), 1);
+        }
+    }
+    if (g->times != 0) {
+        __builtin_prefetch(times_at(s, g->times), 1);
+    }
+}
+
+void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step) {
+    const struct queues *s = m->queues;
+    if (step == 0) {
+        map_prefetch(&s->by_id, id_hash(id));
         return;
     }
-    const struct message *g = message_at(m->queues, ref);
-    times_at(m->queues, g->times)->timer = index;
+    uint32_t slot = map_likely(&s->by_id, id_hash(id));
+    const struct message *g = slot == 0 ? NULL : message_at(s, slot);
+    if (g == NULL || step == 1) {
+        __builtin_prefetch(g);
+    } else if (step == 2) {
+        prefetch_around(s, g);
+    } else if (g->times != 0) {
+        prefetch_timer(m, g->id, times_at(s, g->times)->timer_ns);
+    }
+}
+
+void queue_prefetch(const struct model *m, const struct request *r, unsigned step) {
+    if (r->kind == REQUEST_MESSAGE_DELETE) {
+        queue_prefetch_message(m, r->id, step);
+    } else if (r->kind == REQUEST_QUEUE_PUBLISH && step == 0) {
+        prefetch_timer(m, 0, r->in.publish.schedule_ns);
+    }
 }
 
 static int timer_update(struct model *m, uint32_t slot) {
@@ -258,16 +292,8 @@ static int timer_update(struct model *m, uint32_t slot) {
     if (g->times == 0) {
         return 0;
     }
-    struct message_times *t = times_at(m->queues, g->times);
-    uint64_t due = message_timer_due(m->queues, g);
-    if (t->timer != 0) {
-        if (m->timers.entries[t->timer].due_ns == due) {
-            return 0;
-        }
-        heap_remove(&m->timers, t->timer);
-    }
-    struct heap_entry e = {.due_ns = due, .ref = slot, .kind = TIMER_MESSAGE};
-    return due == 0 ? 0 : heap_insert(&m->timers, e);
+    return timer_set(m, TIMER_MESSAGE, g->id, message_timer_due(m->queues, g),
+                     &times_at(m->queues, g->times)->timer_ns);
 }
 
 /* A cell that says nothing any more is given back. */
@@ -276,7 +302,7 @@ static void times_trim(struct queues *s, struct message *g) {
         return;
     }
     const struct message_times *t = times_at(s, g->times);
-    if (t->due_ns == 0 && t->expires_ns == 0 && t->first_attempt_ns == 0 && t->timer == 0) {
+    if (t->due_ns == 0 && t->expires_ns == 0 && t->first_attempt_ns == 0 && t->timer_ns == 0) {
         slab_give(&s->times, g->times);
         g->times = 0;
     }
@@ -432,7 +458,7 @@ int message_set_address(struct model *m, uint32_t slot, uint64_t address) {
 
 int message_create(struct model *m, uint64_t id, uint32_t *ret_slot) {
     struct queues *s = m->queues;
-    if (message_find(s, id) != 0) {
+    if (id >> TIMER_REF_BITS != 0 || message_find(s, id) != 0) {
         return E_CORRUPT;
     }
     uint32_t slot;

@@ -71,12 +71,13 @@ static inline void message_set_outcome(struct message *g, uint16_t status, uint8
 }
 
 struct message_times {
-    uint64_t due_ns;           /* delayed until; 0: not delayed */
-    uint64_t expires_ns;       /* 0: never */
-    uint64_t first_attempt_ns; /* kept only when the queue limits the age */
-    uint32_t timer;            /* index in the heap, 0: none */
-    bool by_deadline;          /* its end of life is its dispatch deadline */
+    uint64_t due_ns;                /* delayed until; 0: not delayed */
+    uint64_t expires_ns;            /* 0: never */
+    uint64_t timer_ns;              /* which of them its timer is set for; 0: none */
+    uint64_t first_attempt_ns : 63; /* kept only when the queue limits the age */
+    uint64_t by_deadline : 1;       /* its end of life is its dispatch deadline */
 };
+_Static_assert(sizeof(struct message_times) == 32, "half a cache line");
 
 /* What is settled at its end, and where it has been. Either may be missing. */
 struct message_tie {
@@ -162,7 +163,6 @@ struct queue {
     uint64_t file_hash;
     struct pace pace;
     struct list_node in_target; /* link */
-    bool told_ready;            /* what the destination was told last */
     struct ready_set ready;     /* of those without a tenant */
     struct fair *fair;          /* owns; NULL: it never was */
     struct slot_list delayed, in_flight, confirming, dead;
@@ -170,10 +170,11 @@ struct queue {
     struct slot_list
         holders; /* consumers, those that left and hold something too: see session_state.h */
     struct slot_list open; /* of them, those with room: higher priority first, then in turn */
+    bool told_ready;       /* what the destination was told last */
     struct list_node work; /* link: there are messages and consumers with room for them */
     struct list_node trim; /* link: it is too long, and drops its head */
     uint32_t parked;       /* its pace waits: index in the heap of sessions, 0: it does not */
-    uint32_t expiry;       /* index in the heap of timers, 0: none */
+    uint64_t expiry_ns;    /* its timer; 0: none */
     uint32_t consumers;    /* holders that consume */
     uint32_t active;       /* the single active one, 0: none, or all are */
     uint32_t owner;        /* session to which it is exclusive, 0: none */
@@ -289,6 +290,8 @@ size_t ready_set_bytes(const struct ready_set *set);
 /* The one that leaves next; 0: none ready. */
 uint32_t queue_first_ready(const struct queues *s, const struct queue *q);
 struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g);
+/* See struct module. */
+void queue_prefetch(const struct model *m, const struct request *r, unsigned step);
 /* A new message in no list yet: cell and map entry. */
 MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
 /* The only writer of message.state: list, counters, timer and state move together. */
@@ -336,7 +339,7 @@ MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_n
                                   uint64_t expires_ns, uint64_t first_attempt_ns);
 /* To the tail of the list of its state; last of all. E_CORRUPT: the state cannot be. */
 MUST_CHECK int message_load_state(struct model *m, uint32_t slot, enum message_state state);
-/* When its timer goes off; 0: it has none. */
+/* When its timer should go off; 0: it has none. */
 uint64_t message_timer_due(const struct queues *s, const struct message *g);
 /* Over max_dead the oldest go. */
 MUST_CHECK int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q);

@@ -453,9 +453,7 @@ void queue_drop(struct model *m, struct queue *q) {
     queue_unlink_target(m, q);
     session_queue_gone(m, q);
     exchange_queue_gone(m, q);
-    if (q->expiry != 0) {
-        heap_remove(&m->timers, q->expiry);
-    }
+    timer_clear(m, TIMER_QUEUE, q->index, &q->expiry_ns);
     m->queues->transient -= !q->def.durable;
     roster_remove(&m->queues->roster, q->index);
     queue_free(m->queues, q);

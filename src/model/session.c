@@ -692,8 +692,8 @@ static uint64_t session_memory_bytes(const struct model *m) {
            map_memory_bytes(&s->by_number) + s->notice_capacity * sizeof *s->notices;
 }
 
-static void session_prefetch(const struct model *m, const struct request *r) {
-    if (r->kind == REQUEST_SETTLE && r->in.settle.count > 0) {
+static void session_prefetch(const struct model *m, const struct request *r, unsigned step) {
+    if (step == 0 && r->kind == REQUEST_SETTLE && r->in.settle.count > 0) {
         map_prefetch(&m->queues->by_id, id_hash(r->in.settle.items[0].message));
     }
 }

@@ -7,8 +7,10 @@
 #ifndef SLUICE_MODEL_STATE_H
 #define SLUICE_MODEL_STATE_H
 
+#include <assert.h>
+
+#include "base/agenda.h"
 #include "base/hash.h"
-#include "base/heap.h"
 #include "model/bodies.h"
 #include "model/model.h"
 
@@ -25,18 +27,20 @@ struct audits;
 struct histories;
 struct jobs;
 
-/* Module in the high byte, as everywhere. `ref` of the heap entry is a slot of that module. */
+/* Whose time it is, and what `ref` then names. Of equal times messages come first, in the order of their ids. */
 enum timer_kind {
-    TIMER_MESSAGE = 0x0101,     /* delay over or time to live over */
-    TIMER_QUEUE = 0x0102,       /* an unused queue expires */
-    TIMER_HOLD = 0x0201,        /* a hold or tombstone ends */
-    TIMER_DESTINATION = 0x0501, /* its failures are to be evaluated; `ref` is its index */
+    TIMER_MESSAGE,     /* delay over or time to live over: its id */
+    TIMER_QUEUE,       /* an unused queue expires: its index */
+    TIMER_HOLD,        /* a hold or tombstone ends: slot of the purchase */
+    TIMER_DESTINATION, /* its failures are to be evaluated: its index */
 };
+#define TIMER_REF_BITS                                                                             \
+    60u /* ids are positions of records: they stay below for some hundred years */
 
 struct model {
     struct model_limits limits;
     struct hash_key hash;
-    struct heap timers;
+    struct agenda timers;
     struct bodies bodies;
     struct queues *queues;             /* owns */
     struct stocks *stocks;             /* owns */
@@ -55,9 +59,19 @@ struct model {
     uint32_t section_version;          /* while a module loads: of the section it reads; else 0 */
 };
 
-/* heap_moved dispatches to the owner of the timer. */
-void queue_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index);
-void destination_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index);
-void stock_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index);
+/* Its owner keeps for which time it was set, and 0 while it is not. */
+static inline struct agenda_entry timer_entry(enum timer_kind kind, uint64_t ref, uint64_t due_ns) {
+    assert(ref >> TIMER_REF_BITS == 0);
+    return (struct agenda_entry){.due_ns = due_ns, .key = (uint64_t)kind << TIMER_REF_BITS | ref};
+}
+/* Sets, changes or (due_ns == 0) takes away a timer; *set_ns is its owner's. E_NOMEM: it is not set any more. */
+MUST_CHECK int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t due_ns,
+                         uint64_t *set_ns);
+void timer_clear(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t *set_ns);
+/* Of a message: 0 where it is found, 1 its cell, 2 what that leads to, 3 its timer; each step needs the one before. */
+void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step);
+#define TIMER_STEPS 3u /* for a timer that is near, which needs no search */
+/* For checks: it is set exactly if *set_ns says so. */
+bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint64_t set_ns);
 
 #endif

@@ -165,31 +165,13 @@ static void list_remove_purchase(struct stocks *s, struct purchase_list *l, uint
     }
 }
 
-void stock_timer_moved(struct model *m, uint32_t timer_kind, uint32_t ref, uint32_t index) {
-    assert(timer_kind == TIMER_HOLD);
-    purchase_at(m->stocks, ref)->timer = index;
-}
-
 /* The only writer of until_ns after a purchase was made: list and timer go along (S4). */
 static int purchase_set_until(struct model *m, struct stock *st, uint32_t slot, uint64_t until_ns) {
     struct purchase *p = purchase_at(m->stocks, slot);
-    if (until_ns != 0) {
-        struct heap_entry e = {.due_ns = until_ns, .ref = slot, .kind = TIMER_HOLD};
-        uint32_t old = p->timer;
-        if (old != 0) {
-            heap_remove(&m->timers, old);
-        }
-        int rc = heap_insert(&m->timers, e);
-        if (rc != 0) {
-            return rc;
-        }
-    } else if (p->timer != 0) {
-        heap_remove(&m->timers, p->timer);
-    }
     list_remove_purchase(m->stocks, list_of(st, p), slot);
-    p->until_ns = until_ns;
+    int rc = timer_set(m, TIMER_HOLD, slot, until_ns, &p->until_ns);
     list_append_purchase(m->stocks, list_of(st, p), slot);
-    return 0;
+    return rc;
 }
 
 /* ---- units ---- */
@@ -291,10 +273,8 @@ int purchase_add(struct model *m, struct stock *st, const struct purchase_value 
 
 static void purchase_end(struct model *m, struct stock *st, uint32_t slot) {
     struct purchase *p = purchase_at(m->stocks, slot);
-    if (p->timer != 0) {
-        heap_remove(&m->timers, p->timer);
-    }
     list_remove_purchase(m->stocks, list_of(st, p), slot);
+    timer_clear(m, TIMER_HOLD, slot, &p->until_ns);
     purchase_drop(m->stocks, slot);
 }
 
@@ -382,7 +362,7 @@ void stock_bury(struct model *m, struct stock *st) {
     stocks_reclaim(s, UINT32_MAX); /* an earlier one first, so that one waits at most */
     uint64_t timed = st->held + st->tombstones;
     for (uint32_t slot = st->timed.first; slot != 0; slot = purchase_at(s, slot)->next) {
-        heap_remove(&m->timers, purchase_at(s, slot)->timer);
+        agenda_remove(&m->timers, timer_entry(TIMER_HOLD, slot, purchase_at(s, slot)->until_ns));
         assert(timed-- > 0);
     }
     s->purchase_count -= stock_used(st) + st->tombstones;

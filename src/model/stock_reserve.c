@@ -351,9 +351,9 @@ void stock_emit(const struct model *m, struct decision *d, struct stock_plan *pl
     }
 }
 
-void stock_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind, uint32_t ref) {
+void stock_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind, uint64_t ref) {
     assert(timer_kind == TIMER_HOLD);
-    const struct purchase *p = purchase_at(m->stocks, ref);
+    const struct purchase *p = purchase_at(m->stocks, (uint32_t)ref);
     assert(p->until_ns != 0 && p->until_ns <= d->now_ns);
     if (p->number != 0) {
         stock_emit_minus(m, d, p->stock, key_text_span(&p->key), MINUS_HOLD_ENDED);

@@ -31,11 +31,10 @@ struct purchase {
     struct key_text key;
     uint64_t id; /* the receipt that it was reserved with; 0: none of its own */
     uint64_t made_ns;
-    uint64_t until_ns; /* end of the hold or tombstone; 0: final */
+    uint64_t until_ns; /* end of the hold or tombstone, and its timer; 0: final */
     uint32_t number;   /* 0: a tombstone */
     uint32_t stock;    /* index */
     uint32_t member;   /* slot, 0: none */
-    uint32_t timer;    /* index in model.timers, 0: none */
     uint32_t next, prev;
 };
 
@@ -92,7 +91,7 @@ static inline uint64_t stock_used(const struct stock *st) {
 
 struct reservation_info purchase_describe(const struct purchase *p);
 /* A hold or tombstone is over. */
-void stock_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind, uint32_t ref);
+void stock_on_timer(const struct model *m, struct decision *d, uint32_t timer_kind, uint64_t ref);
 
 /* ---- stock_purchase.c: the set of purchases ---- */
 

@@ -44,6 +44,9 @@ static void run_against_array(uint64_t seed, uint32_t shards, uint32_t key_count
         uint32_t slot = (uint32_t)key + 1;
         bool fill = (step / 10000) % 2 == 0;
         assert_int_equal(map_find(&m, key_hash(&c, key), &key), there[key] ? slot : 0);
+        if (!poor_hash) {
+            assert_int_equal(map_likely(&m, key_hash(&c, key)), there[key] ? slot : 0);
+        }
         if (!there[key] && (fill || rng_below(&r, 8) == 0)) {
             c.keys[slot] = key;
             assert_int_equal(map_insert(&m, key_hash(&c, key), slot), 0);

@@ -1,0 +1,618 @@
+/*
+ * An agenda: a sorted front, and behind it leaves that nobody has put in order yet.
+ *
+ *      front     | 3 4 4 7 9 |                                sorted; only what leaves soon
+ *      range 0   [10] 12 10 11   [15] 19 15   [20] 31 24 20      leaves with the lower bound of each
+ *      range 1   [40] 40 77 51   [80] ...
+ *
+ * An entry lies in the last leaf whose bound is not behind it, at its end: one step through the ranges, one
+ * through the bounds of one range, one line of the leaf. A leaf that is full is split in the middle (found, not
+ * sorted for). When the front has run out the first leaf is sorted and becomes the front. So an entry is
+ * moved about three times in its life, within 4 KiB each time, and nothing else is told where it stands.
+ *
+ * Why not a heap: ten million entries are 23 levels, nearly each a cache miss, and each entry that moves has to tell
+ * its owner, another two. Why not a wheel of buckets by time: ten million that are due in one minute would meet in
+ * one bucket, which then has to be loaded at once.
+ *
+ * I1  front < lows[0]; each entry of a leaf >= its bound and < the next one.
+ * I2  with entries anywhere the front is not empty, so the first is known.
+ * I3  a range has leaves, a leaf behind the front has entries; lows[i] is the bound of the first leaf of range i.
+ * I4  a removal that leaves less than a quarter of a leaf joins it with a neighbour of its range, if both together fill
+ *     less than half: what is cancelled gives its memory back.
+ */
+#include "base/agenda.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/error.h"
+
+#define LEAF_ENTRIES 256u /* 4 KiB */
+#define LEAF_HALF    (LEAF_ENTRIES / 2)
+#define LEAF_FEW     (LEAF_ENTRIES / 4)
+#define RANGE_LEAVES 256u
+#define BLOCK_BYTES  ((size_t)2 << 20) /* a huge page */
+#define FEW_LEAVES   16u
+#define SORT_FEW     12u /* so few are sorted by insertion */
+
+struct agenda_leaf {
+    union {
+        struct agenda_entry entries[LEAF_ENTRIES];
+        struct agenda_leaf *next_spare;
+    };
+};
+
+/*
+ * Bounds and counts apart from leaves: a search reads only them, and an insert one line of the leaf. In the
+ * leaves, page by page at the same offset, the counts would also drive each other out of the caches.
+ */
+struct agenda_range {
+    uint32_t count;
+    uint16_t counts[RANGE_LEAVES];
+    struct agenda_entry bounds[RANGE_LEAVES];
+    struct agenda_leaf *leaves[RANGE_LEAVES];
+};
+
+struct place {
+    uint32_t range, leaf;
+};
+
+static inline bool before(struct agenda_entry a, struct agenda_entry b) {
+    return a.due_ns < b.due_ns || (a.due_ns == b.due_ns && a.key < b.key);
+}
+
+static inline bool same(struct agenda_entry a, struct agenda_entry b) {
+    return a.due_ns == b.due_ns && a.key == b.key;
+}
+
+void agenda_init(struct agenda *a) {
+    *a = (struct agenda){0};
+}
+
+void agenda_release(struct agenda *a) {
+    for (uint32_t i = 0; i < a->range_count; i++) {
+        free(a->ranges[i]);
+    }
+    for (uint32_t i = 0; i < a->block_count; i++) {
+        free(a->blocks[i]);
+    }
+    free(a->blocks);
+    free(a->ranges);
+    free(a->lows);
+    agenda_init(a);
+}
+
+/* ---- where leaves come from ---- */
+
+static void leaf_give(struct agenda *a, struct agenda_leaf *leaf) {
+    leaf->next_spare = a->spare;
+    a->spare = leaf;
+}
+
+static uint32_t block_leaves(uint32_t block) {
+    return block == 0 ? FEW_LEAVES : BLOCK_BYTES / sizeof(struct agenda_leaf);
+}
+
+/*
+ * Huge pages but for the first few: with small ones each insert would wait for the page tables too, which on a virtual
+ * machine costs more than the leaf.
+ */
+static int leaves_grow(struct agenda *a) {
+    struct agenda_leaf **blocks = realloc(a->blocks, (a->block_count + 1) * sizeof *blocks);
+    if (blocks == NULL) {
+        return E_NOMEM;
+    }
+    a->blocks = blocks;
+    size_t bytes = block_leaves(a->block_count) * sizeof(struct agenda_leaf);
+    struct agenda_leaf *block = aligned_alloc(bytes, bytes);
+    if (block == NULL) {
+        return E_NOMEM;
+    }
+    if (bytes == BLOCK_BYTES) {
+        (void)madvise(block, bytes, MADV_HUGEPAGE); /* a hint; without it nothing breaks */
+    }
+    for (size_t i = bytes / sizeof *block; i-- > 0;) {
+        leaf_give(a, &block[i]);
+    }
+    blocks[a->block_count++] = block;
+    return 0;
+}
+
+static struct agenda_leaf *leaf_new(struct agenda *a) {
+    if (a->spare == NULL && leaves_grow(a) != 0) {
+        return NULL;
+    }
+    struct agenda_leaf *leaf = a->spare;
+    a->spare = leaf->next_spare;
+    return leaf;
+}
+
+/* ---- order within a leaf ---- */
+
+static inline void swap(struct agenda_entry *a, struct agenda_entry *b) {
+    struct agenda_entry kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* Of n > 2 entries: the first so many are not behind the others; at least one, and not all. */
+static uint32_t partition(struct agenda_entry *e, uint32_t n) {
+    struct agenda_entry *middle = &e[n / 2], *last = &e[n - 1];
+    if (before(*last, e[0])) {
+        swap(last, &e[0]);
+    }
+    if (before(*middle, e[0])) {
+        swap(middle, &e[0]);
+    } else if (before(*last, *middle)) {
+        swap(middle, last);
+    }
+    struct agenda_entry pivot = *middle;
+    uint32_t low = 0, high = n - 1;
+    for (;;) {
+        while (before(e[low], pivot)) {
+            low++;
+        }
+        while (before(pivot, e[high])) {
+            high--;
+        }
+        if (low >= high) {
+            return low;
+        }
+        swap(&e[low++], &e[high--]);
+    }
+}
+
+static void sort_few(struct agenda_entry *e, uint32_t n) {
+    for (uint32_t i = 1; i < n; i++) {
+        struct agenda_entry moving = e[i];
+        uint32_t at = i;
+        for (; at > 0 && before(moving, e[at - 1]); at--) {
+            e[at] = e[at - 1];
+        }
+        e[at] = moving;
+    }
+}
+
+/* A leaf is so small that even the worst order of its entries costs only 0.1 ms. */
+static void sort(struct agenda_entry *e, uint32_t n) {
+    while (n > SORT_FEW) {
+        uint32_t low = partition(e, n);
+        if (low < n - low) {
+            sort(e, low);
+            e += low;
+            n -= low;
+        } else {
+            sort(e + low, n - low);
+            n = low;
+        }
+    }
+    sort_few(e, n);
+}
+
+/* The first k are not behind the others, and the k-th from 0 is the first of those. */
+static void put_in_place(struct agenda_entry *e, uint32_t n, uint32_t k) {
+    while (n > SORT_FEW) {
+        uint32_t low = partition(e, n);
+        if (k < low) {
+            n = low;
+        } else {
+            e += low;
+            n -= low;
+            k -= low;
+        }
+    }
+    sort_few(e, n);
+}
+
+/* ---- ranges and their leaves ---- */
+
+/* The last of n > 0 sorted bounds that is not behind e, or the first; no branch that would be guessed wrong. */
+static uint32_t last_not_behind(const struct agenda_entry *bounds, uint32_t n,
+                                struct agenda_entry e) {
+    uint32_t at = 0;
+    while (n > 1) {
+        uint32_t half = n / 2;
+        at += before(e, bounds[at + half]) ? 0 : half;
+        n -= half;
+    }
+    return at;
+}
+
+static bool is_in_front(const struct agenda *a, struct agenda_entry e) {
+    return a->range_count == 0 || before(e, a->lows[0]);
+}
+
+static struct place place_of(const struct agenda *a, struct agenda_entry e) {
+    struct place p = {.range = last_not_behind(a->lows, a->range_count, e)};
+    const struct agenda_range *range = a->ranges[p.range];
+    p.leaf = last_not_behind(range->bounds, range->count, e);
+    return p;
+}
+
+static int ranges_room(struct agenda *a) {
+    if (a->range_count < a->range_capacity) {
+        return 0;
+    }
+    uint32_t capacity = a->range_capacity == 0 ? 4 : 2 * a->range_capacity;
+    struct agenda_entry *lows = realloc(a->lows, capacity * sizeof *lows);
+    a->lows = lows != NULL ? lows : a->lows;
+    struct agenda_range **ranges = realloc(a->ranges, capacity * sizeof(struct agenda_range *));
+    a->ranges = ranges != NULL ? ranges : a->ranges;
+    if (lows == NULL || ranges == NULL) {
+        return E_NOMEM;
+    }
+    a->range_capacity = capacity;
+    return 0;
+}
+
+/* At `at`; the leaves follow. */
+static int range_insert(struct agenda *a, uint32_t at, struct agenda_entry low) {
+    int rc = ranges_room(a);
+    struct agenda_range *range = rc == 0 ? malloc(sizeof *range) : NULL;
+    if (range == NULL) {
+        return E_NOMEM;
+    }
+    range->count = 0;
+    uint32_t behind = a->range_count++ - at;
+    memmove(a->lows + at + 1, a->lows + at, behind * sizeof *a->lows);
+    memmove(a->ranges + at + 1, a->ranges + at, behind * sizeof(struct agenda_range *));
+    a->lows[at] = low;
+    a->ranges[at] = range;
+    return 0;
+}
+
+static void range_drop(struct agenda *a, uint32_t at) {
+    free(a->ranges[at]);
+    uint32_t behind = --a->range_count - at;
+    memmove(a->lows + at, a->lows + at + 1, behind * sizeof *a->lows);
+    memmove(a->ranges + at, a->ranges + at + 1, behind * sizeof(struct agenda_range *));
+}
+
+static void copy_leaves(struct agenda_range *to, const struct agenda_range *from, uint32_t first,
+                        uint32_t n) {
+    memcpy(to->bounds + to->count, from->bounds + first, n * sizeof *to->bounds);
+    memcpy(to->counts + to->count, from->counts + first, n * sizeof *to->counts);
+    memcpy(to->leaves + to->count, from->leaves + first, n * sizeof(struct agenda_leaf *));
+    to->count += n;
+}
+
+/* Those from `from` on move to `to`, and the range is so much longer or shorter. */
+static void range_shift(struct agenda_range *range, uint32_t from, uint32_t to) {
+    uint32_t n = range->count - from;
+    memmove(range->bounds + to, range->bounds + from, n * sizeof *range->bounds);
+    memmove(range->counts + to, range->counts + from, n * sizeof *range->counts);
+    memmove(range->leaves + to, range->leaves + from, n * sizeof(struct agenda_leaf *));
+    range->count = to + n;
+}
+
+/* The upper half goes into a range of its own; of the last one nothing, for times that grow leave full ranges. */
+static int range_split(struct agenda *a, struct place *p, struct agenda_entry bound) {
+    const uint32_t at = p->range;
+    bool grows = at + 1 == a->range_count && p->leaf == RANGE_LEAVES;
+    uint32_t keep = grows ? RANGE_LEAVES : RANGE_LEAVES / 2;
+    int rc = range_insert(a, at + 1, grows ? bound : a->ranges[at]->bounds[keep]);
+    if (rc != 0) {
+        return rc;
+    }
+    struct agenda_range *range = a->ranges[at];
+    copy_leaves(a->ranges[at + 1], range, keep, range->count - keep);
+    range->count = keep;
+    if (p->leaf > keep || grows) {
+        *p = (struct place){.range = at + 1, .leaf = p->leaf - keep};
+    }
+    return 0;
+}
+
+/* A new leaf with these entries as number p.leaf of its range, or of the range where that number has moved to. */
+static int leaf_insert(struct agenda *a, struct place p, struct agenda_entry bound,
+                       const struct agenda_entry *entries, uint32_t n) {
+    struct agenda_leaf *leaf = leaf_new(a);
+    if (leaf == NULL) {
+        return E_NOMEM;
+    }
+    int rc = 0;
+    if (a->range_count == 0) {
+        rc = range_insert(a, 0, bound);
+    } else if (a->ranges[p.range]->count == RANGE_LEAVES) {
+        rc = range_split(a, &p, bound);
+    }
+    if (rc != 0) {
+        leaf_give(a, leaf);
+        return rc;
+    }
+    struct agenda_range *range = a->ranges[p.range];
+    range_shift(range, p.leaf, p.leaf + 1);
+    memcpy(leaf->entries, entries, n * sizeof *entries);
+    range->bounds[p.leaf] = bound;
+    range->counts[p.leaf] = (uint16_t)n;
+    range->leaves[p.leaf] = leaf;
+    a->lows[p.range] = range->bounds[0];
+    a->leaf_count++;
+    return 0;
+}
+
+/* What lay between its bound and the next is then that of the leaf before, or of the front. */
+static struct agenda_leaf *leaf_take(struct agenda *a, struct place p) {
+    struct agenda_range *range = a->ranges[p.range];
+    struct agenda_leaf *leaf = range->leaves[p.leaf];
+    range_shift(range, p.leaf + 1, p.leaf);
+    a->leaf_count--;
+    if (range->count == 0) {
+        range_drop(a, p.range);
+    } else {
+        a->lows[p.range] = range->bounds[0];
+    }
+    return leaf;
+}
+
+/* ---- leaves behind the front ---- */
+
+static bool is_last_of_all(const struct agenda *a, struct place p) {
+    return p.range + 1 == a->range_count && p.leaf + 1 == a->ranges[p.range]->count;
+}
+
+static bool is_behind_all(const struct agenda_leaf *leaf, struct agenda_entry e) {
+    for (uint32_t i = 0; i < LEAF_ENTRIES; i++) {
+        if (before(e, leaf->entries[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * A full leaf gives its upper half away. Delays that are all the same come in order: they find the last leaf
+ * full and begin another, so that they leave full leaves behind.
+ */
+static int leaf_split(struct agenda *a, struct place p, struct agenda_entry e) {
+    struct agenda_range *range = a->ranges[p.range];
+    struct agenda_entry *entries = range->leaves[p.leaf]->entries;
+    struct place next = {p.range, p.leaf + 1};
+    if (is_last_of_all(a, p) && is_behind_all(range->leaves[p.leaf], e)) {
+        return leaf_insert(a, next, e, entries, 0);
+    }
+    put_in_place(entries, LEAF_ENTRIES, LEAF_HALF);
+    uint16_t *count = &range->counts[p.leaf];
+    *count = LEAF_HALF;
+    int rc = leaf_insert(a, next, entries[LEAF_HALF], entries + LEAF_HALF, LEAF_HALF);
+    if (rc != 0) {
+        *count = LEAF_ENTRIES;
+    }
+    return rc;
+}
+
+static int insert_behind(struct agenda *a, struct agenda_entry e) {
+    struct place p = place_of(a, e);
+    if (a->ranges[p.range]->counts[p.leaf] == LEAF_ENTRIES) {
+        int rc = leaf_split(a, p, e);
+        if (rc != 0) {
+            return rc;
+        }
+        p = place_of(a, e);
+    }
+    struct agenda_range *range = a->ranges[p.range];
+    range->leaves[p.leaf]->entries[range->counts[p.leaf]++] = e;
+    return 0;
+}
+
+/* Joins the leaf with the one after it if I4 says so. */
+static bool leaf_join(struct agenda *a, struct place p) {
+    struct agenda_range *range = a->ranges[p.range];
+    if (p.leaf + 1 >= range->count) {
+        return false;
+    }
+    uint32_t count = range->counts[p.leaf], more = range->counts[p.leaf + 1];
+    if (count + more > LEAF_HALF) {
+        return false;
+    }
+    memcpy(range->leaves[p.leaf]->entries + count, range->leaves[p.leaf + 1]->entries,
+           more * sizeof(struct agenda_entry));
+    range->counts[p.leaf] = (uint16_t)(count + more);
+    leaf_give(a, leaf_take(a, (struct place){p.range, p.leaf + 1}));
+    return true;
+}
+
+/* From the end: what came last is cancelled soonest. LEAF_ENTRIES: it is not there. */
+static uint32_t leaf_find(const struct agenda *a, struct place p, struct agenda_entry e) {
+    const struct agenda_entry *entries = a->ranges[p.range]->leaves[p.leaf]->entries;
+    uint32_t at = a->ranges[p.range]->counts[p.leaf];
+    while (at > 0) {
+        if (same(entries[--at], e)) {
+            return at;
+        }
+    }
+    return LEAF_ENTRIES;
+}
+
+static void remove_behind(struct agenda *a, struct agenda_entry e) {
+    struct place p = place_of(a, e);
+    uint32_t at = leaf_find(a, p, e);
+    assert(at < LEAF_ENTRIES);
+    struct agenda_entry *entries = a->ranges[p.range]->leaves[p.leaf]->entries;
+    uint32_t count = --a->ranges[p.range]->counts[p.leaf];
+    entries[at] = entries[count];
+    if (count == 0) {
+        leaf_give(a, leaf_take(a, p));
+    } else if (count < LEAF_FEW && !leaf_join(a, p) && p.leaf > 0) {
+        p.leaf--;
+        (void)leaf_join(a, p);
+    }
+}
+
+/* ---- the front ---- */
+
+static uint32_t front_end(const struct agenda *a) {
+    return a->front_first + a->front_count;
+}
+
+/* The first that is not before e, or the end. */
+static uint32_t front_find(const struct agenda *a, struct agenda_entry e) {
+    uint32_t at = a->front_first, left = a->front_count;
+    while (left > 0) {
+        uint32_t half = left / 2;
+        bool behind = before(a->front->entries[at + half], e);
+        at += behind ? half + 1 : 0;
+        left = behind ? left - half - 1 : half;
+    }
+    return at;
+}
+
+/* A full front gives its upper half away. */
+static int front_split(struct agenda *a) {
+    const struct agenda_entry *upper = a->front->entries + LEAF_HALF;
+    int rc = leaf_insert(a, (struct place){0, 0}, *upper, upper, LEAF_HALF);
+    if (rc == 0) {
+        a->front_count = LEAF_HALF;
+    }
+    return rc;
+}
+
+static void insert_in_front(struct agenda *a, struct agenda_entry e) {
+    struct agenda_entry *entries = a->front->entries;
+    if (front_end(a) == LEAF_ENTRIES) {
+        memmove(entries, entries + a->front_first, a->front_count * sizeof e);
+        a->front_first = 0;
+    }
+    uint32_t at = front_find(a, e);
+    memmove(entries + at + 1, entries + at, (front_end(a) - at) * sizeof e);
+    entries[at] = e;
+    a->front_count++;
+}
+
+static void front_refill(struct agenda *a) {
+    leaf_give(a, a->front);
+    a->front_first = 0;
+    a->front_count = a->ranges[0]->counts[0];
+    a->front = leaf_take(a, (struct place){0, 0});
+    sort(a->front->entries, a->front_count);
+}
+
+static void remove_in_front(struct agenda *a, struct agenda_entry e) {
+    struct agenda_entry *entries = a->front->entries;
+    uint32_t at = front_find(a, e), end = front_end(a);
+    assert(at < end && same(entries[at], e));
+    if (at == a->front_first) {
+        a->front_first++;
+    } else {
+        memmove(entries + at, entries + at + 1, (end - at - 1) * sizeof e);
+    }
+    a->front_count--;
+    if (a->front_count == 0 && a->range_count > 0) {
+        front_refill(a);
+    }
+}
+
+/* ---- the whole ---- */
+
+int agenda_insert(struct agenda *a, struct agenda_entry e) {
+    int rc = 0;
+    if (a->front == NULL) {
+        a->front = leaf_new(a);
+        rc = a->front == NULL ? E_NOMEM : 0;
+    } else if (is_in_front(a, e) && a->front_count == LEAF_ENTRIES) {
+        rc = front_split(a);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    if (is_in_front(a, e)) {
+        insert_in_front(a, e);
+    } else {
+        rc = insert_behind(a, e);
+    }
+    a->count += rc == 0;
+    return rc;
+}
+
+void agenda_remove(struct agenda *a, struct agenda_entry e) {
+    assert(a->count > 0);
+    a->count--;
+    if (is_in_front(a, e)) {
+        remove_in_front(a, e);
+    } else {
+        remove_behind(a, e);
+    }
+}
+
+const struct agenda_entry *agenda_first(const struct agenda *a) {
+    return agenda_ahead(a, 0);
+}
+
+const struct agenda_entry *agenda_ahead(const struct agenda *a, uint32_t ahead) {
+    return ahead < a->front_count ? &a->front->entries[a->front_first + ahead] : NULL;
+}
+
+void agenda_prefetch(const struct agenda *a, struct agenda_entry e) {
+    if (!is_in_front(a, e)) {
+        struct place p = place_of(a, e);
+        const struct agenda_range *range = a->ranges[p.range];
+        __builtin_prefetch(&range->leaves[p.leaf]->entries[range->counts[p.leaf]], 1);
+    }
+}
+
+bool agenda_has(const struct agenda *a, struct agenda_entry e) {
+    if (a->count == 0) {
+        return false;
+    }
+    if (is_in_front(a, e)) {
+        uint32_t at = front_find(a, e);
+        return at < front_end(a) && same(a->front->entries[at], e);
+    }
+    return leaf_find(a, place_of(a, e), e) < LEAF_ENTRIES;
+}
+
+size_t agenda_memory_bytes(const struct agenda *a) {
+    uint64_t leaves = 0;
+    for (uint32_t i = 0; i < a->block_count; i++) {
+        leaves += block_leaves(i);
+    }
+    return leaves * sizeof(struct agenda_leaf) + a->block_count * sizeof *a->blocks +
+           a->range_count * sizeof(struct agenda_range) +
+           a->range_capacity * (sizeof *a->lows + sizeof *a->ranges);
+}
+
+/* ---- check ---- */
+
+static void check_leaf(const struct agenda_range *range, uint32_t at,
+                       const struct agenda_entry *next) {
+    assert(range->counts[at] > 0 && range->counts[at] <= LEAF_ENTRIES); /* I3 */
+    for (uint32_t i = 0; i < range->counts[at]; i++) {
+        struct agenda_entry e = range->leaves[at]->entries[i];
+        assert(!before(e, range->bounds[at]) && (next == NULL || before(e, *next))); /* I1 */
+    }
+}
+
+static void check_range(const struct agenda *a, uint32_t at, uint64_t *entries) {
+    const struct agenda_range *range = a->ranges[at];
+    assert(range->count > 0 && same(a->lows[at], range->bounds[0])); /* I3 */
+    for (uint32_t i = 0; i < range->count; i++) {
+        const struct agenda_entry *next = i + 1 < range->count      ? &range->bounds[i + 1]
+                                          : at + 1 < a->range_count ? &a->lows[at + 1]
+                                                                    : NULL;
+        check_leaf(range, i, next);
+        *entries += range->counts[i];
+    }
+}
+
+static void check_front(const struct agenda *a) {
+    assert(front_end(a) <= LEAF_ENTRIES);
+    assert(a->count == 0 || a->front_count > 0); /* I2 */
+    for (uint32_t i = a->front_first + 1; i < front_end(a); i++) {
+        assert(before(a->front->entries[i - 1], a->front->entries[i]));
+    }
+    if (a->front_count > 0 && a->range_count > 0) {
+        assert(before(a->front->entries[front_end(a) - 1], a->lows[0])); /* I1 */
+    }
+}
+
+void agenda_check(const struct agenda *a) {
+    check_front(a);
+    uint64_t entries = a->front_count, leaves = 0;
+    for (uint32_t i = 0; i < a->range_count; i++) {
+        check_range(a, i, &entries);
+        leaves += a->ranges[i]->count;
+    }
+    assert(entries == a->count && leaves == a->leaf_count);
+}

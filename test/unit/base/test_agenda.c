@@ -1,0 +1,208 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdlib.h>
+
+#include "base/agenda.h"
+#include "base/rng.h"
+
+#define FEW  600u    /* against an array: some leaves */
+#define MANY 200000u /* some ranges of leaves */
+
+/* What the agenda should hold: entry i if there[i]. */
+struct twin {
+    struct agenda_entry entries[FEW];
+    bool there[FEW];
+    uint32_t live;
+};
+
+static bool is_before(struct agenda_entry a, struct agenda_entry b) {
+    return a.due_ns != b.due_ns ? a.due_ns < b.due_ns : a.key < b.key;
+}
+
+static const struct agenda_entry *twin_first(const struct twin *t) {
+    const struct agenda_entry *first = NULL;
+    for (uint32_t i = 0; i < FEW; i++) {
+        if (t->there[i] && (first == NULL || is_before(t->entries[i], *first))) {
+            first = &t->entries[i];
+        }
+    }
+    return first;
+}
+
+static void must_insert(struct agenda *a, uint64_t due_ns, uint64_t key) {
+    assert_int_equal(agenda_insert(a, (struct agenda_entry){due_ns, key}), 0);
+}
+
+/* One that is there goes, one that is not comes; in phases of mostly the one and mostly the other. */
+static void twin_step(struct twin *t, struct agenda *a, struct rng *r, bool fill, uint64_t span) {
+    uint32_t i = (uint32_t)rng_below(r, FEW);
+    if (t->there[i] && (!fill || rng_below(r, 8) == 0)) {
+        agenda_remove(a, t->entries[i]);
+        t->there[i] = false;
+        t->live--;
+    } else if (!t->there[i] && (fill || rng_below(r, 8) == 0)) {
+        t->entries[i] = (struct agenda_entry){rng_below(r, span), i};
+        must_insert(a, t->entries[i].due_ns, i);
+        t->there[i] = true;
+        t->live++;
+    }
+    assert_int_equal(agenda_has(a, t->entries[i]), t->there[i]);
+}
+
+static void run_against_array(uint64_t seed, uint64_t span) {
+    print_message("seed %llu\n", (unsigned long long)seed);
+    struct rng r;
+    rng_init(&r, seed);
+    static struct twin t;
+    t = (struct twin){0};
+    for (uint32_t i = 0; i < FEW; i++) {
+        t.entries[i].key = i;
+    }
+    struct agenda a;
+    agenda_init(&a);
+    for (uint32_t step = 0; step < 30000; step++) {
+        twin_step(&t, &a, &r, step / 3000 % 2 == 0, span);
+        const struct agenda_entry *first = twin_first(&t), *told = agenda_first(&a);
+        assert_int_equal(a.count, t.live);
+        assert_int_equal(told == NULL, first == NULL);
+        assert_true(first == NULL || (told->due_ns == first->due_ns && told->key == first->key));
+        if (step % 64 == 0) {
+            agenda_check(&a);
+        }
+    }
+    agenda_release(&a);
+}
+
+static void agrees_with_an_array(void **state) {
+    (void)state;
+    run_against_array(20261121, 1000000);
+    run_against_array(20261122, 20); /* many equal times */
+    run_against_array(20261123, 1);
+}
+
+static int by_time(const void *a, const void *b) {
+    return is_before(*(const struct agenda_entry *)a, *(const struct agenda_entry *)b) ? -1 : 1;
+}
+
+enum shape { SPREAD, GROWING, FALLING, ONE_TIME, SHAPES };
+
+static uint64_t due_in(enum shape shape, struct rng *r, uint64_t i) {
+    switch (shape) {
+    case SPREAD:
+        return rng_below(r, 86400000000000);
+    case GROWING:
+        return 1000 + i;
+    case FALLING:
+        return 2 * MANY - i;
+    default:
+        return 7;
+    }
+}
+
+static uint64_t drain(struct agenda *a, const struct agenda_entry *sorted) {
+    uint64_t n = 0;
+    for (const struct agenda_entry *e; (e = agenda_first(a)) != NULL; n++) {
+        assert_true(e->due_ns == sorted[n].due_ns && e->key == sorted[n].key);
+        const struct agenda_entry *next = agenda_ahead(a, 1);
+        assert_true(next == NULL || next->key == sorted[n + 1].key);
+        agenda_remove(a, *e);
+        if (n % 16384 == 0) {
+            agenda_check(a);
+        }
+    }
+    return n;
+}
+
+/* So many that ranges split, half of them cancelled in no order; the rest leaves as a sort says. */
+static void many_leave_in_order(void **state) {
+    (void)state;
+    struct agenda_entry *all = malloc(MANY * sizeof *all);
+    for (unsigned shape = 0; shape < SHAPES; shape++) {
+        struct rng r;
+        rng_init(&r, shape + 1);
+        struct agenda a;
+        agenda_init(&a);
+        for (uint32_t i = 0; i < MANY; i++) {
+            all[i] = (struct agenda_entry){due_in((enum shape)shape, &r, i), i};
+            must_insert(&a, all[i].due_ns, i);
+        }
+        agenda_check(&a);
+        uint32_t left = MANY;
+        for (uint32_t i = 0; i < MANY / 2; i++) {
+            uint32_t at = (uint32_t)rng_below(&r, left);
+            agenda_remove(&a, all[at]);
+            all[at] = all[--left];
+        }
+        agenda_check(&a);
+        qsort(all, left, sizeof *all, by_time);
+        assert_int_equal(drain(&a, all), left);
+        agenda_release(&a);
+    }
+    free(all);
+}
+
+/* Equal delays come in order: their leaves are full, so one takes little more than its 16 bytes. */
+static void growing_times_fill_leaves(void **state) {
+    (void)state;
+    struct agenda a;
+    agenda_init(&a);
+    for (uint32_t i = 0; i < MANY; i++) {
+        must_insert(&a, i, i);
+    }
+    assert_true(a.leaf_count <= MANY / 256 + 2);
+    agenda_release(&a);
+}
+
+/* Whoever schedules and cancels for ever leaves no leaves with one entry each behind. */
+static void cancelled_gives_leaves_back(void **state) {
+    (void)state;
+    struct agenda a;
+    agenda_init(&a);
+    for (uint32_t round = 0; round < 10; round++) {
+        uint64_t base = (uint64_t)round * MANY;
+        for (uint32_t i = 0; i < MANY; i++) {
+            must_insert(&a, base + i, base + i);
+        }
+        for (uint32_t i = 0; i < MANY; i++) {
+            if (i % 256 != 0) {
+                agenda_remove(&a, (struct agenda_entry){base + i, base + i});
+            }
+        }
+        agenda_check(&a);
+    }
+    assert_true(agenda_memory_bytes(&a) < 2 * 16 * (MANY + 10 * MANY / 256 * 4) + (6u << 20));
+    assert_true(a.leaf_count <= 10 * MANY / 256 / 64 + 16);
+    agenda_release(&a);
+}
+
+static void an_empty_one(void **state) {
+    (void)state;
+    struct agenda a;
+    agenda_init(&a);
+    assert_null(agenda_first(&a));
+    assert_false(agenda_has(&a, (struct agenda_entry){1, 1}));
+    assert_int_equal(agenda_memory_bytes(&a), 0);
+    agenda_check(&a);
+    must_insert(&a, UINT64_MAX, UINT64_MAX);
+    must_insert(&a, 0, 0);
+    assert_int_equal(agenda_first(&a)->due_ns, 0);
+    agenda_remove(&a, (struct agenda_entry){0, 0});
+    agenda_remove(&a, (struct agenda_entry){UINT64_MAX, UINT64_MAX});
+    assert_null(agenda_first(&a));
+    agenda_release(&a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(agrees_with_an_array),
+        cmocka_unit_test(many_leave_in_order),
+        cmocka_unit_test(growing_times_fill_leaves),
+        cmocka_unit_test(cancelled_gives_leaves_back),
+        cmocka_unit_test(an_empty_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
