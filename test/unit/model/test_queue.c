@@ -175,6 +175,36 @@ static void test_scheduled(void **state) {
     assert_int_equal(mail_get(never).dead_reason, DEAD_EXPIRED);
 }
 
+/* Whoever was first stays first, also over a restart, and whatever cell of memory it came to lie in. */
+static void test_scheduled_for_one_moment(void **state) {
+    mail_queue("orders");
+    uint64_t at_ns = mail.now_ns + NS_PER_SECOND, ids[8];
+    for (unsigned i = 0; i < ARRAY_LENGTH(ids); i++) {
+        ids[i] = mail_put((struct letter){.queue = "orders", .schedule_ns = at_ns});
+        if (i == 1) {
+            uint64_t gone = mail_put((struct letter){.queue = "orders", .schedule_ns = at_ns});
+            uint64_t other = mail_put((struct letter){.queue = "orders", .schedule_ns = at_ns});
+            assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", gone), REFUSAL_NONE);
+            assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", other), REFUSAL_NONE);
+        }
+    }
+    world_reload(&mail);
+    mail.now_ns = at_ns;
+    assert_int_equal(world_run_timers(&mail), ARRAY_LENGTH(ids));
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_MESSAGES);
+    r.name = span_text("orders");
+    r.in.list.max = ARRAY_LENGTH(ids);
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    struct message_info page[ARRAY_LENGTH(ids)];
+    assert_int_equal(r.out_bytes.size, sizeof page);
+    memcpy(page, r.out_bytes.data, sizeof page);
+    for (unsigned i = 0; i < ARRAY_LENGTH(ids); i++) {
+        assert_int_equal(page[i].id, ids[i]);
+    }
+    request_release(&r);
+}
+
 static void test_delete_queue(void **state) {
     mail_queue("orders");
     uint64_t id = mail_put((struct letter){.queue = "orders", .ttl_ns = 10});
@@ -255,6 +285,7 @@ int main(void) {
                                         mail_teardown),
         cmocka_unit_test_setup_teardown(test_time_to_live, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_scheduled, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_scheduled_for_one_moment, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_delete_queue, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_list_queues, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_eta, mail_setup, mail_teardown),
