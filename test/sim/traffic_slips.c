@@ -409,11 +409,9 @@ static void confirm_answered(struct sim *s, struct call *c) {
 static void confirm_lost(struct sim *s, struct call *c) {
     struct slip *l = slip_at(s, c->slip);
     enum confirm_outcome outcome = c->q.r.in.confirm.outcome;
-    if (l->attempts == 0)
-        return;
     if (l->under_way != 0 && l->told == 0)
         l->may_tell |= (uint8_t)(1u << outcome);
-    else if (l->under_way == 0)
+    else if (l->under_way == 0) /* a start may have come before it that nobody was told of */
         slip_set(s, c->slip, l->may | slip_told(s, c->slip, outcome));
     l->confirm_from_ns = 0; /* it may wait no longer */
 }
