@@ -59,7 +59,7 @@ def test_a_limit_that_changes_takes_effect_at_once_and_without_a_burst(client, m
     define(client, provider, rateLimits={"maxDispatchesPerSecond": 200})
     until(lambda: len(provider.seen) == 400, what="all at the new rate")
     times = sorted(seen.at_ns - changed for seen in provider.seen if seen.at_ns > changed)
-    assert all(at >= (n - 8) * 5e6 for n, at in enumerate(times)), "none before its turn at the new rate"
+    assert len(times) > 300 and all(at >= (n - 8) * 5e6 for n, at in enumerate(times)), "none before its turn"
 
 
 def test_breaker_opens_loses_nothing_and_closes(server, make_provider):
