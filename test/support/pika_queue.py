@@ -1,12 +1,12 @@
 """Queues by a public client."""
+from .wait import until
 
 
 def drain(connection, queue):
-    """All that stands in a queue, in order, gone afterwards: (method, properties, body)."""
-    channel, found, left = connection.channel(), [], True
+    """All that stands in a queue that nobody else uses, in order, gone afterwards: (method, properties, body)."""
+    channel, found = connection.channel(), []
+    count = channel.queue_declare(queue, passive=True).method.message_count
     channel.basic_consume(queue, lambda _, *message: found.append(message), auto_ack=True)
-    while left:  # the answer with the count comes behind whatever was sent to us before
-        left = channel.queue_declare(queue, passive=True).method.message_count
-        connection.process_data_events(0.05)
+    until(lambda: connection.process_data_events(0.05) or len(found) >= count, what=f"all {count} of {queue}")
     channel.close()
     return found
