@@ -43,11 +43,17 @@ class Broker:
         self.certificate, self.key = self.authority.sign("server")
         self.tls_port, self.certified_port = free_port(), free_port()
 
-    def put(self, path, **fields):
+    def ask(self, method, path, fields=None):
+        """Of the management API, as guest: the answer."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.server.port}/api/{path}", json.dumps(fields).encode(), method="PUT",
-            headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
-        urllib.request.urlopen(request, timeout=60).close()
+            f"http://127.0.0.1:{self.server.port}/api/{path}", None if fields is None else json.dumps(fields).encode(),
+            method=method, headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            text = reply.read()
+        return json.loads(text) if text else None
+
+    def put(self, path, **fields):
+        self.ask("PUT", path, fields)
 
     def define(self, user, vhost="%2F", configure=".*", write=".*", read=".*"):
         """A user of one vhost with the password "secret"."""

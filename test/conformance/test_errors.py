@@ -1,10 +1,12 @@
 """Each close code, by something that a client gets wrong."""
 import struct
 import time
+import urllib.parse
 
 import pytest
 from pika import frame, spec
 from pika.spec import Basic, Channel, Confirm, Connection, Exchange, Queue, Tx
+from support.wait import until
 
 pytestmark = pytest.mark.section("Errors")
 
@@ -331,3 +333,15 @@ def test_unknown_mechanism(connect):
     peer.start(mechanism="MAGIC", response="")
     got = peer.receive()
     assert got is None or (isinstance(got.method, Connection.Close) and got.method.reply_code in (503, 504)), got
+
+
+def test_forced(broker, another):
+    """a connection that an administrator closes: 320, of the connection"""
+    peer = another()
+    mine = "127.0.0.1:%d -> " % peer.socket.getsockname()[1]
+
+    def names():
+        return [one["name"] for one in broker.ask("GET", "connections") if one.get("name", "").startswith(mine)]
+    until(names, 60, "it is listed")  # RabbitMQ counts every five seconds
+    broker.ask("DELETE", "connections/" + urllib.parse.quote(names()[0], safe=""))
+    peer.connection_closed(320)

@@ -2,6 +2,7 @@
 import datetime
 import json
 import random
+import ssl
 import subprocess
 import time
 import urllib.request
@@ -9,6 +10,7 @@ import urllib.request
 import pika
 import pytest
 from support import pika_queue
+from support.certificates import Authority
 from support.rabbit import PROGRAM, Rabbit
 from support.server import BINARY, Server, free_port, run
 
@@ -165,6 +167,37 @@ def test_from_a_file_and_by_name(rabbit, sluice, tmp_path):
     assert run(*url, "rabbitmq", uri).returncode == 2
     nobody = run(*url, *to, "--queue", "named", "rabbitmq", "amqp://guest:wrong@127.0.0.1:" + str(rabbit.amqp_port))
     assert nobody.returncode == 1 and "logging in" in nobody.stderr + nobody.stdout
+
+
+def test_over_tls(make_server, tmp_path):
+    """Both sides by amqps; without the authority neither is believed. What moves is taken from a server of this kind."""
+    authority = Authority(tmp_path / "certificates")
+    certificate, key = authority.sign("server")
+    tls, ports, servers = {"certificate": str(certificate), "key": str(key)}, [], []
+    for name in ("old", "new"):
+        servers.append(make_server(name=name))
+        ports.append(free_port())
+        servers[-1].configure({"listeners": [*servers[-1].config["listeners"],
+                                             {"host": "127.0.0.1", "port": ports[-1], "protocol": "amqp", "tls": tls}]})
+        servers[-1].start()
+    context = ssl.create_default_context(cafile=str(authority.certificate))
+    theirs, ours = (pika.ConnectionParameters("localhost", port, ssl_options=pika.SSLOptions(context, "localhost")) for port in ports)
+    channel = pika.BlockingConnection(theirs).channel()
+    channel.confirm_delivery()
+    channel.queue_declare("secret", durable=True)
+    for number in range(100):
+        channel.basic_publish("", "secret", b"%d" % number, pika.BasicProperties(delivery_mode=2))
+    arguments = ["--url", f"http://127.0.0.1:{servers[1].port}", "import", "--to", f"amqps://guest:guest@localhost:{ports[1]}",
+                 "--management", f"http://127.0.0.1:{servers[0].port}"]
+    source = ["rabbitmq", f"amqps://guest:guest@localhost:{ports[0]}"]
+    refused = run(*arguments, *source)
+    assert refused.returncode == 1, refused
+    assert channel.queue_declare("secret", passive=True).method.message_count == 100
+    done = run(*arguments, "--ca", str(authority.certificate), *source)
+    assert done.returncode == 0, done
+    moved = pika.BlockingConnection(ours)
+    assert [body for _, _, body in pika_queue.drain(moved, "secret")] == [b"%d" % number for number in range(100)]
+    assert channel.queue_declare("secret", passive=True).method.message_count == 0
 
 
 def test_only_administrators_import(sluice):
