@@ -9,141 +9,20 @@
  *
  * In a snapshot, behind the exchanges: the roster; per policy what POLICY_DEFINED says; POLICY_APPLIED of all.
  */
-#include "model/policy.h"
+#include "model/policy_state.h"
 
 #include <assert.h>
 #include <stdlib.h>
 
-#include "base/amqp_table.h"
 #include "base/error.h"
 #include "base/pattern.h"
-#include "model/exchange_state.h"
 #include "model/fact.h"
-#include "model/queue_arguments.h"
-
-enum policy_flag { OF_QUEUES = 1, OF_EXCHANGES = 2, OF_OPERATOR = 4 };
-enum applied_to { TO_EXCHANGE = 0, TO_QUEUE = 1, TO_QUEUE_AS_OPERATOR = 2 };
-
-struct policy {
-    uint32_t index;
-    uint8_t flags;
-    int32_t priority;
-    char *key;   /* owns; the roster's: see policy_key */
-    char *vhost; /* owns, as the texts below */
-    char *name, *pattern;
-    struct def_bytes definition; /* owns */
-    struct queue_def rules;      /* owns; what it sets, the rest 0 */
-    bool has_overflow;
-    char *alternate;          /* owns; full name, NULL: not set */
-    struct pattern *compiled; /* owns */
-};
-
-#define POLICY_KEY_BYTES (1 + EXCHANGE_NAME_MAX_BYTES + 1)
-
-static struct policy *policy_at(const struct exchanges *s, uint32_t index) {
-    return index == 0 ? NULL : roster_at(&s->policies, index);
-}
-
-/* "p" or "o" and the full name: the two kinds do not meet. Empty: no name. */
-static struct span policy_key(struct span vhost, struct span name, bool operator_policy,
-                              char buffer[POLICY_KEY_BYTES]) {
-    struct span full = exchange_full_name(vhost, name, buffer + 1);
-    if (full.size == 0) {
-        return full;
-    }
-    memmove(buffer + 1, full.data, full.size);
-    buffer[0] = operator_policy ? 'o' : 'p';
-    return span_of(buffer, full.size + 1);
-}
-
-/* ---- made and freed ---- */
-
-static void policy_free(struct policy *p) {
-    if (p == NULL) {
-        return;
-    }
-    free(p->key);
-    def_free_text(p->vhost);
-    def_free_text(p->name);
-    def_free_text(p->pattern);
-    free(p->definition.data);
-    queue_def_release(&p->rules);
-    free(p->alternate);
-    pattern_free(p->compiled);
-    free(p);
-}
 
 void policies_free(struct exchanges *s) {
     for (uint32_t i = roster_after(&s->policies, 0); i != 0; i = roster_after(&s->policies, i)) {
         policy_free(policy_at(s, i));
     }
     roster_release(&s->policies);
-}
-
-static int copy_alternate(struct policy *p, struct span vhost) {
-    struct amqp_field f;
-    struct span name;
-    char buffer[EXCHANGE_NAME_MAX_BYTES + 1];
-    if (!amqp_table_find(span_of(p->definition.data, p->definition.size), "alternate-exchange",
-                         &f)) {
-        return 0;
-    }
-    if (!amqp_field_text(&f, &name) || name.size > UINT8_MAX) {
-        return E_INVALID;
-    }
-    struct span full = exchange_full_name(vhost, name, buffer);
-    p->alternate = strndup((const char *)full.data, full.size);
-    return p->alternate == NULL ? E_NOMEM : 0;
-}
-
-/* What a policy comes to once its texts are there. E_INVALID, with the reason in `r`; E_NOMEM. */
-static int understand(struct policy *p, struct request *r) {
-    struct amqp_field f;
-    struct span definition = span_of(p->definition.data, p->definition.size);
-    int rc = pattern_compile(span_text(p->pattern), &p->compiled);
-    if (rc != 0) {
-        (void)request_invalid(r, "/pattern", "not a regular expression of at most 4 KiB");
-        return rc;
-    }
-    enum refusal refusal = queue_policy_read(r, definition, &p->rules);
-    if (refusal != REFUSAL_NONE) {
-        return refusal == REFUSAL_LIMIT ? E_NOMEM : E_INVALID;
-    }
-    p->has_overflow = amqp_table_find(definition, "overflow", &f);
-    rc = copy_alternate(p, span_text(p->vhost));
-    if (rc == E_INVALID) {
-        (void)request_invalid(r, "/definition/alternate-exchange", "expected a name");
-    }
-    return rc;
-}
-
-struct policy_texts {
-    uint8_t flags;
-    int32_t priority;
-    struct span vhost, name, pattern, definition;
-};
-
-static int policy_make(const struct policy_texts *in, struct request *r, struct policy **ret) {
-    char key[POLICY_KEY_BYTES];
-    struct span full = policy_key(in->vhost, in->name, (in->flags & OF_OPERATOR) != 0, key);
-    struct policy *p = calloc(1, sizeof *p);
-    int rc = p == NULL ? E_NOMEM : full.size == 0 ? E_INVALID : queue_def_init(&p->rules);
-    rc = rc != 0 ? rc : def_set_text(&p->vhost, in->vhost);
-    rc = rc != 0 ? rc : def_set_text(&p->name, in->name);
-    rc = rc != 0 ? rc : def_set_text(&p->pattern, in->pattern);
-    rc = rc != 0 ? rc : def_set_bytes(&p->definition, in->definition);
-    if (rc == 0) {
-        p->flags = in->flags;
-        p->priority = in->priority;
-        p->key = strndup((const char *)full.data, full.size);
-        rc = p->key == NULL ? E_NOMEM : understand(p, r);
-    }
-    if (rc != 0) {
-        policy_free(p);
-        return rc;
-    }
-    *ret = p;
-    return 0;
 }
 
 /* ---- which one applies ---- */
@@ -160,18 +39,6 @@ static bool before(const struct policy *a, uint32_t a_index, const struct policy
            (a->priority == b->priority && a_index < b_index);
 }
 
-static bool of_kind(const struct policy *p, enum applied_to what) {
-    bool operator_policy = (p->flags & OF_OPERATOR) != 0;
-    return what == TO_EXCHANGE
-               ? !operator_policy && (p->flags & OF_EXCHANGES) != 0
-               : (what == TO_QUEUE_AS_OPERATOR) == operator_policy && (p->flags & OF_QUEUES) != 0;
-}
-
-static bool fits(const struct policy *p, enum applied_to what, struct span vhost,
-                 struct span name) {
-    return of_kind(p, what) && span_is(vhost, p->vhost) && pattern_matches(p->compiled, name);
-}
-
 static uint32_t choose(const struct model *m, const struct change *change, enum applied_to what,
                        struct span vhost, struct span name) {
     const struct exchanges *s = m->exchanges;
@@ -179,13 +46,14 @@ static uint32_t choose(const struct model *m, const struct change *change, enum 
     uint32_t best_index = 0;
     for (uint32_t i = roster_after(&s->policies, 0); i != 0; i = roster_after(&s->policies, i)) {
         const struct policy *p = policy_at(s, i);
-        if (change->index != i && before(p, i, best, best_index) && fits(p, what, vhost, name)) {
+        if (change->index != i && before(p, i, best, best_index) &&
+            policy_fits(p, what, vhost, name)) {
             best = p;
             best_index = i;
         }
     }
     if (change->to != NULL && before(change->to, change->index, best, best_index) &&
-        fits(change->to, what, vhost, name)) {
+        policy_fits(change->to, what, vhost, name)) {
         best_index = change->index;
     }
     return best_index;
@@ -226,7 +94,7 @@ static void consider(const struct model *m, struct applying *a, const struct cha
     char vhost[VHOST_MAX_BYTES + 1];
     struct span name = amqp_queue_split(full, vhost);
     bool may_change = present == change->index ||
-                      (change->to != NULL && fits(change->to, what, span_text(vhost), name));
+                      (change->to != NULL && policy_fits(change->to, what, span_text(vhost), name));
     uint32_t best = may_change ? choose(m, change, what, span_text(vhost), name) : present;
     if (best != present) {
         put_item(a, what, index, best);
@@ -449,65 +317,6 @@ enum refusal policy_decide(const struct model *m, struct decision *d, struct req
     default:
         return decide_list(m, d, r);
     }
-}
-
-/* ---- what holds ---- */
-
-/* 0 is no limit. */
-static uint64_t smaller(uint64_t a, uint64_t b) {
-    if (a == 0 || b == 0) {
-        return a + b;
-    }
-    if (a == QUEUE_HOLDS_NOTHING || b == QUEUE_HOLDS_NOTHING) {
-        return QUEUE_HOLDS_NOTHING;
-    }
-    return a < b ? a : b;
-}
-
-static void merge(struct queue_rules *out, const struct policy *p, bool quorum) {
-    const struct queue_def *def = &p->rules;
-    out->message_ttl_ns = smaller(out->message_ttl_ns, def->message_ttl_ns);
-    out->expires_ns = smaller(out->expires_ns, def->expires_ns);
-    out->max_messages = smaller(out->max_messages, def->max_messages);
-    out->max_bytes = smaller(out->max_bytes, def->max_bytes);
-    if (quorum) {
-        out->delivery_limit = (uint32_t)smaller(out->delivery_limit, def->delivery_limit);
-    }
-    if (!out->has_dead_letter_exchange && def->has_dead_letter_exchange) {
-        out->has_dead_letter_exchange = true;
-        out->dead_letter_exchange = def->dead_letter_exchange;
-    }
-    if (!out->has_dead_letter_key && def->has_dead_letter_key) {
-        out->has_dead_letter_key = true;
-        out->dead_letter_key = def->dead_letter_key;
-    }
-}
-
-bool policy_merge(const struct model *m, const struct queue *q, struct queue_rules *rules) {
-    if ((q->policy | q->operator_policy) == 0) {
-        return false;
-    }
-    struct span arguments = span_of(q->def.arguments.data, q->def.arguments.size);
-    struct amqp_field f;
-    bool settled = amqp_table_find(arguments, "x-overflow", &f);
-    const uint32_t both[] = {q->policy, q->operator_policy};
-    for (size_t i = 0; i < ARRAY_LENGTH(both); i++) {
-        const struct policy *p = policy_at(m->exchanges, both[i]);
-        if (p == NULL) {
-            continue; /* a snapshot is being loaded, and they come later */
-        }
-        merge(rules, p, queue_arguments_quorum(arguments));
-        if (!settled && p->has_overflow) {
-            rules->overflow = p->rules.overflow;
-            settled = true;
-        }
-    }
-    return true;
-}
-
-const char *policy_alternate(const struct exchanges *s, const struct exchange *x) {
-    const struct policy *p = x->alternate != NULL ? NULL : policy_at(s, x->policy);
-    return p != NULL ? p->alternate : x->alternate;
 }
 
 /* ---- apply ---- */
