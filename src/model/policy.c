@@ -14,6 +14,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/amqp_table.h"
 #include "base/error.h"
 #include "base/pattern.h"
 #include "model/fact.h"

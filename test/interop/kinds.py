@@ -150,7 +150,7 @@ class Pytest(Suite):
         report = self.folder / "report.xml"
         report.unlink(missing_ok=True)
         without = {"aiomisc", "pytest-rst", "rerunfailures"} - set(self.about.get("plugins", []))
-        self.play([self.python, "-m", "pytest", "-q", f"--junitxml={report}", "--timeout=60",
+        self.play([self.python, "-m", "pytest", "-q", "--rootdir", ".", f"--junitxml={report}", "--timeout=60",
                    *(word for name in sorted(without) for word in ("-p", f"no:{name}")), *self.about["tests"]],
                   root, environment)
         if not report.exists():
