@@ -4,7 +4,11 @@
 Redis: appendonly yes, appendfsync always (its answer follows the flush, like ours); the script checks member and total,
 adds the member, takes a number and queues a line. Loaded by redis-benchmark with random members. Ours: entries of a
 campaign with a queue, loaded by wrk. Each side gets the same number of connections; both have their load on the same machine.
+
+wrk and redis-benchmark take different shares of it. So at 256 connections both are also measured with bench-load, which costs less than
+either and drives both by the same code.
 """
+import json
 import subprocess
 import time
 
@@ -81,6 +85,15 @@ class Redis:
         self.process.wait()
 
 
+def same_load(kind, port, target, prefix):
+    """Requests per second of bench-load with one thread, which keeps both sides busiest."""
+    ended = subprocess.run([common.BUILD / "bench/bench-load", kind, str(port), target, str(CLIENTS[-1]), "1",
+                            str(common.SECONDS), prefix], capture_output=True, text=True, check=False)
+    if ended.returncode != 0:
+        raise SystemExit(f"bench: {ended.stderr}")
+    return json.loads(ended.stdout)["rate"]
+
+
 def main():
     result = {"rows": []}
     with common.Folder() as folder:
@@ -98,6 +111,11 @@ def main():
                 must = 1.5 if clients == 256 else 0
                 result["rows"].append(common.row(text, f"{one['ratio']:.2f} x", f">= {must} x" if must else "-",
                                                  one["ratio"] >= must))
+            one = result["same load"] = common.in_turns(
+                lambda turn: same_load("http", server.port, entries, f"s{turn}"),
+                lambda turn: same_load("redis", redis.port, redis.script, f"s{turn}"))
+            result["rows"].append(common.row(f"both by bench-load: {one['a']:,.0f}, Redis {one['b']:,.0f}",
+                                             f"{one['ratio']:.2f} x", "-", True))
         finally:
             server.kill()
             redis.stop()
