@@ -457,8 +457,8 @@ int engine_call_at_end(struct engine *e, struct request *r) {
     sequencer_work(e, &c.request);
     pthread_mutex_unlock(&e->lock);
     drain(e);
-    if (!c.done)
-        (void)replies_withdraw(e, &c.request);
+    call_wait(e,
+              &c); /* who delivers the answer counts it before: it may be about to write into `c` */
     *r = c.request.r;
     int error = c.done ? 0 : E_IO;
     call_release(&c);

@@ -158,6 +158,26 @@ static void a_snapshot_replaces_the_replay(void **state) {
     expect_body(f, "q", id, "before");
 }
 
+static void note(struct fixture *f) {
+    struct request r;
+    request_init(&r, REQUEST_AUDIT_NOTE);
+    r.name = span_text("start");
+    r.actor = span_text("program");
+    assert_int_equal(engine_call(f->engine, &r), 0);
+    assert_int_equal(r.refusal, REFUSAL_NONE);
+    request_release(&r);
+}
+
+/* The last thing a close asks is answered by the log thread, which must be done with it when the close goes on. A thread sanitizer
+ * sees it at once; without one it is an abort once in many times. */
+static void a_close_waits_for_its_last_answer(void **state) {
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < 40; i++) {
+        note(f);
+        reopen(f, false);
+    }
+}
+
 static void an_unreadable_snapshot_costs_a_longer_replay_only(void **state) {
     struct fixture *f = *state;
     define_queue(f, "q");
@@ -486,6 +506,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_answered_publish_survives_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_replaces_the_replay, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_close_waits_for_its_last_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(an_unreadable_snapshot_costs_a_longer_replay_only, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_engine_on_the_folder_is_refused, setup, teardown),
