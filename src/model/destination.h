@@ -70,6 +70,9 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
 bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
                           struct buffer *out);
 
+/* After a load: each message that waits to be confirmed has the attempt that was answered, without which nothing could end it. */
+bool destination_knows_confirming(const struct model *m);
+
 /* See engine_checked_destinations. */
 bool destination_checked(const struct model *m, uint32_t *version, struct buffer *out);
 

@@ -263,6 +263,15 @@ int destination_load(struct model *m, struct reader *section) {
     return rc == 0 && (!reader_done(section) || !attempts_fit(all)) ? E_CORRUPT : rc;
 }
 
+bool destination_knows_confirming(const struct model *m) {
+    const struct roster *all = &m->destinations->roster;
+    uint64_t known = 0;
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        known += destination_at(m, i)->confirming;
+    }
+    return known == queue_confirming(m);
+}
+
 /* Each has a message that waits; and each destination knows how many. */
 static uint32_t count_held(const struct model *m) {
     const struct destinations *all = m->destinations;

@@ -32,6 +32,7 @@
 
 #include "base/crc32c.h"
 #include "base/error.h"
+#include "model/destination.h"
 #include "model/put.h"
 #include "model/state.h"
 
@@ -238,7 +239,8 @@ static int load(struct model *m, struct span bytes, unsigned only) {
 }
 
 int model_load(struct model *m, struct span bytes) {
-    return load(m, bytes, EVERY_MODULE);
+    int rc = load(m, bytes, EVERY_MODULE);
+    return rc == 0 && !destination_knows_confirming(m) ? E_CORRUPT : rc;
 }
 
 int model_load_module(struct model *m, struct span bytes, unsigned module) {

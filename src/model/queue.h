@@ -60,6 +60,8 @@ struct message_view {
 };
 /* False: no such message. */
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
+/* Messages of all queues that wait for what is told from outside. */
+uint64_t queue_confirming(const struct model *m);
 /* The place in the list of a queue behind this message, as it was listed: in.list.after. */
 uint64_t queue_list_cursor(const struct message_info *info);
 /* The same as MESSAGE_GET answers it. */

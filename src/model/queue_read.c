@@ -35,6 +35,15 @@ void queue_describe(const struct model *m, const struct queue *q, struct queue_i
     };
 }
 
+uint64_t queue_confirming(const struct model *m) {
+    const struct roster *all = &m->queues->roster;
+    uint64_t count = 0;
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        count += queue_at(m->queues, i)->counts[MESSAGE_CONFIRMING];
+    }
+    return count;
+}
+
 void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret) {
     const struct message *g = message_at(s, slot);
     const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);

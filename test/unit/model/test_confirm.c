@@ -12,6 +12,8 @@
 #include <stdlib.h>
 
 #include "mail.h"
+#include "model/module.h"
+#include "model/state.h"
 
 #define DEADLINE_NS (60 * NS_PER_SECOND)
 #define SECRET      "a secret of sixteen bytes"
@@ -296,6 +298,48 @@ static void nothing_ends_twice(void **state) {
     }
 }
 
+static int keep_all(void *sink, struct buffer *chunk) {
+    return buffer_append_span(sink, buffer_span(chunk));
+}
+
+static void save(enum module_id id, struct buffer *out) {
+    struct buffer chunk;
+    buffer_init(&chunk, 1u << 20);
+    buffer_init(out, 1u << 20);
+    assert_int_equal(modules[id]->save(mail.model, &chunk, keep_all, out), 0);
+    assert_int_equal(buffer_append_span(out, buffer_span(&chunk)), 0);
+    buffer_release(&chunk);
+}
+
+static int load(struct model *m, enum module_id id, struct span section) {
+    struct reader in;
+    reader_init(&in, section);
+    m->section_version = modules[id]->section_version;
+    return modules[id]->load(m, &in);
+}
+
+/* Nothing could end it: a snapshot that says so is refused. */
+static void what_waits_was_sent_somewhere(void **state) {
+    (void)state;
+    struct buffer before, after, queues;
+    begin((struct wish){.holds_place = false});
+    save(MODULE_DESTINATION, &before);
+    sent("k", 202);
+    save(MODULE_DESTINATION, &after);
+    save(MODULE_QUEUE, &queues);
+    for (unsigned i = 0; i < 2; i++) {
+        struct model *m;
+        assert_int_equal(model_create(&(struct model_limits){0}, (struct hash_key){1, 2}, &m), 0);
+        assert_int_equal(load(m, MODULE_QUEUE, buffer_span(&queues)), 0);
+        assert_int_equal(load(m, MODULE_DESTINATION, buffer_span(i == 0 ? &before : &after)), 0);
+        assert_int_equal(destination_knows_confirming(m), i == 1);
+        model_free(m);
+    }
+    buffer_release(&before);
+    buffer_release(&after);
+    buffer_release(&queues);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, mail_setup, mail_teardown)
 
 int main(void) {
@@ -311,6 +355,7 @@ int main(void) {
         TEST(what_was_not_sent_cannot_be_confirmed),
         TEST(a_plain_success_needs_none),
         TEST(nothing_ends_twice),
+        TEST(what_waits_was_sent_somewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
