@@ -124,6 +124,15 @@ unsigned slip_told(const struct sim *s, uint32_t tag, enum confirm_outcome outco
     return outcome == CONFIRM_FAILED || used_up ? SLIP_DEAD(DESK_BANK) : SLIP_WAITS(DESK_BANK);
 }
 
+unsigned slip_may_be_told(const struct sim *s, uint32_t tag) {
+    const struct slip *l = slip_at(s, tag);
+    unsigned may = l->told != 0 ? slip_told(s, tag, (enum confirm_outcome)l->told) : 0;
+    for (unsigned o = CONFIRM_SUCCEEDED; o <= CONFIRM_RETRY; o++)
+        if (l->may_tell >> o & 1)
+            may |= slip_told(s, tag, (enum confirm_outcome)o);
+    return may;
+}
+
 unsigned slip_may(const struct sim *s, uint32_t tag) {
     const struct slip *l = slip_at(s, tag);
     unsigned may = l->may;
@@ -227,12 +236,8 @@ void slip_begins(struct sim *s, uint32_t tag, unsigned desk, uint32_t attempt) {
 void slips_restart(struct sim *s) {
     for (uint32_t tag = 1; tag < s->slips->count; tag++) {
         struct slip *l = slip_at(s, tag);
-        unsigned may = l->may;
-        if (l->under_way != 0 && l->told != 0)
-            may = slip_told(s, tag, (enum confirm_outcome)l->told);
-        for (unsigned o = CONFIRM_SUCCEEDED; o <= CONFIRM_RETRY; o++)
-            if (l->may_tell >> o & 1)
-                may |= slip_told(s, tag, (enum confirm_outcome)o);
+        unsigned may = l->under_way != 0 && l->told != 0 ? 0 : l->may;
+        may |= slip_may_be_told(s, tag);
         l->under_way = 0;
         if (may != l->may)
             slip_set(s, tag, may);

@@ -121,6 +121,8 @@ void slip_begins(struct sim *s, uint32_t tag, unsigned desk, uint32_t attempt);
 void slip_renewed(struct sim *s, uint32_t tag, unsigned desk);
 /* An outcome that was told makes this of it: bits. */
 unsigned slip_told(const struct sim *s, uint32_t tag, enum confirm_outcome outcome);
+/* The same of all that was, or may have been, told during its attempt; 0: nothing was. */
+unsigned slip_may_be_told(const struct sim *s, uint32_t tag);
 /* The process is gone. */
 void slips_restart(struct sim *s);
 

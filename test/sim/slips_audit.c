@@ -93,7 +93,8 @@ static void look_at_slip(struct sim *s, const struct message_info *info, unsigne
     look_at_confirming(s, tag, info);
     if (l->under_way == 0 && !l->stranded)
         l->told = l->may_tell = 0;
-    slip_set(s, tag, now);
+    /* One whose attempt could not be ended yet at the start will be what was told of it. */
+    slip_set(s, tag, now | (l->stranded ? slip_may_be_told(s, tag) : 0));
     if (info->state == MESSAGE_READY && l->ready == 0)
         l->ready = s->slips->asked;
     l->seen = (struct message_seen){info->address, info->attempts, info->state};
