@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "engine/internal.h"
@@ -274,8 +275,11 @@ static int create(const struct engine_options *options, struct engine **ret) {
     pthread_cond_init(&e->intake.wake, &monotonic);
     pthread_cond_init(&e->keeper.wake, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    uint64_t seed = options->manual ? 1 : clock_real_ns() ^ clock_monotonic_ns() << 20;
+    uint64_t seed = 1;
+    if (!options->manual && getentropy(&seed, sizeof seed) != 0)
+        seed = clock_real_ns() ^ clock_monotonic_ns() << 20;
     rng_init(&e->random, seed);
+    e->hash_key = (struct hash_key){rng_next(&e->random), rng_next(&e->random)};
     e->planned_wake_ns = UINT64_MAX;
     *ret = e;
     return 0;

@@ -113,6 +113,7 @@ struct engine {
     pthread_mutex_t lock;
     struct timekeeper timekeeper;
     struct rng random;
+    struct hash_key hash_key; /* nobody outside can guess it */
     struct buffer facts;
     struct delivery_batch *batch; /* owns; of the deliveries that are being gathered */
     uint64_t last_position;       /* of the last record appended */

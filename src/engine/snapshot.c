@@ -295,9 +295,8 @@ static int check_frame(const uint8_t *data, uint64_t size, uint64_t position) {
 
 /* A fresh model each time: a load that failed half-way left the one before unusable. */
 static int fresh_model(struct engine *e) {
-    struct hash_key key = {rng_next(&e->random), rng_next(&e->random)};
     struct model *model;
-    int error = model_create(&e->options.limits, key, &model);
+    int error = model_create(&e->options.limits, e->hash_key, &model);
     if (error != 0)
         return error;
     model_set_segment_of(model, log_segment_of);
