@@ -3,7 +3,6 @@
  * keeper.c keeps house.
  */
 #include <errno.h>
-#include <inttypes.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
