@@ -32,6 +32,9 @@ static struct kept_run *vacate(struct kept *k, size_t max) {
 
 void kept_add(struct kept *k, uint64_t address, struct buffer *bytes) {
     if (bytes->capacity > KEPT_RUN_MAX_BYTES) {
+        if (bytes->size <= KEPT_RUN_MAX_BYTES) {
+            buffer_release(bytes); /* or one large batch would keep all later ones from memory */
+        }
         return;
     }
     struct kept_run *run = vacate(k, bytes->max);

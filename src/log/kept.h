@@ -27,7 +27,10 @@ struct kept {
     uint32_t next;
 };
 
-/* Lock of the log held. Takes `bytes` over, records from `address` on, and gives back an empty buffer for them. */
+/*
+ * Lock of the log held. Takes `bytes` over, records from `address` on, and gives back an empty buffer for them; or keeps
+ * nothing of them: they are too many, or lie in memory that was made for so many.
+ */
 void kept_add(struct kept *k, uint64_t address, struct buffer *bytes);
 /* Lock of the log held. A reference to the run with the byte at `address`, or NULL. */
 struct kept_run *kept_find(const struct kept *k, uint64_t address);

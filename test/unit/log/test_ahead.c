@@ -232,6 +232,35 @@ static void of_released_segments_only_what_is_in_memory(void **state) {
     assert_int_equal(read_one(a, 1), E_NOT_FOUND);
 }
 
+static bool is_kept(struct kept *k, struct buffer *batch, size_t size) {
+    static uint64_t address = 1;
+    assert_int_equal(buffer_reserve(batch, size), 0);
+    memset(batch->data, 7, size);
+    batch->size = size;
+    kept_add(k, address += 64u << 20, batch);
+    buffer_clear(batch);
+    struct kept_run *run = kept_find(k, address);
+    kept_drop(run);
+    return run != NULL;
+}
+
+static void a_large_batch_keeps_no_later_one_out(void **state) {
+    (void)state;
+    struct kept k = {.next = 0};
+    struct buffer batch;
+    buffer_init(&batch, 64u << 20);
+    for (int round = 0; round < 3; round++) {
+        assert_true(is_kept(&k, &batch, 100));
+        assert_false(is_kept(&k, &batch, KEPT_RUN_MAX_BYTES + 1));
+        assert_true(batch.capacity > KEPT_RUN_MAX_BYTES); /* the next may be as large */
+        assert_false(is_kept(&k, &batch, KEPT_RUN_MAX_BYTES + 1));
+        (void)is_kept(&k, &batch, 100);
+        assert_true(is_kept(&k, &batch, 100));
+    }
+    buffer_release(&batch);
+    kept_release(&k);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -249,6 +278,7 @@ int main(void) {
         TEST(a_flipped_bit_is_never_delivered),
         TEST(a_read_ahead_that_fails_is_made_good_by_a_small_one),
         TEST(of_released_segments_only_what_is_in_memory),
+        cmocka_unit_test(a_large_batch_keeps_no_later_one_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
