@@ -45,38 +45,42 @@ static const char *state_of(const struct amqp_connection *c) {
                                                                 : "running";
 }
 
-static void put_connection(struct amqp_census *s, const struct amqp_route *route,
-                           const char *name) {
-    const struct amqp_connection *c = route->connection;
-    struct amqp_table_out t;
+static void put_details(struct amqp_table_out *t, const struct amqp_connection *c) {
     struct amqp_traffic traffic;
     char local[64];
     amqp_server_local(c, local);
     amqp_server_traffic(c, &traffic);
+    amqp_put_text(t, "type", span_text("network"));
+    amqp_put_text(t, "protocol", span_text("AMQP 0-9-1"));
+    amqp_put_text(t, "state", span_text(state_of(c)));
+    amqp_put_text(t, "vhost", span_text(c->vhost));
+    put_address(t, "peer_host", "peer_port", amqp_server_peer(c)->text);
+    put_address(t, "host", "port", local);
+    amqp_put_bool(t, "ssl", amqp_server_peer(c)->tls);
+    amqp_put_text(t, "auth_mechanism", span_text(c->mechanism));
+    amqp_put_i32(t, "channels", (int32_t)c->channel_count);
+    amqp_put_i32(t, "channel_max", c->channel_max);
+    amqp_put_i64(t, "frame_max", c->frame_max);
+    amqp_put_i32(t, "timeout", c->heartbeat_s);
+    amqp_put_i64(t, "connected_at", (int64_t)(traffic.connected_ns / NS_PER_MS));
+    amqp_put_i64(t, "recv_oct", (int64_t)traffic.bytes_in);
+    amqp_put_i64(t, "send_oct", (int64_t)traffic.bytes_out);
+    size_t properties = amqp_put_open(t, "client_properties", 'F');
+    struct span rest = span_of(c->client_properties, c->client_properties_size);
+    for (struct amqp_field f; amqp_table_next(&rest, &f);)
+        amqp_put_field(t, &f);
+    amqp_put_close(t, properties);
+}
+
+static void put_connection(struct amqp_census *s, const struct amqp_route *route,
+                           const char *name) {
+    struct amqp_table_out t;
     amqp_table_begin(&t, &s->connection_list);
     amqp_put_text(&t, "name", span_text(name));
     amqp_put_i64(&t, "session", (int64_t)route->session);
-    amqp_put_text(&t, "type", span_text("network"));
-    amqp_put_text(&t, "protocol", span_text("AMQP 0-9-1"));
-    amqp_put_text(&t, "state", span_text(state_of(c)));
-    amqp_put_text(&t, "user", span_text(c->user));
-    amqp_put_text(&t, "vhost", span_text(c->vhost));
-    put_address(&t, "peer_host", "peer_port", amqp_server_peer(c)->text);
-    put_address(&t, "host", "port", local);
-    amqp_put_bool(&t, "ssl", amqp_server_peer(c)->tls);
-    amqp_put_text(&t, "auth_mechanism", span_text(c->mechanism));
-    amqp_put_i32(&t, "channels", (int32_t)c->channel_count);
-    amqp_put_i32(&t, "channel_max", c->channel_max);
-    amqp_put_i64(&t, "frame_max", c->frame_max);
-    amqp_put_i32(&t, "timeout", c->heartbeat_s);
-    amqp_put_i64(&t, "connected_at", (int64_t)(traffic.connected_ns / NS_PER_MS));
-    amqp_put_i64(&t, "recv_oct", (int64_t)traffic.bytes_in);
-    amqp_put_i64(&t, "send_oct", (int64_t)traffic.bytes_out);
-    size_t properties = amqp_put_open(&t, "client_properties", 'F');
-    struct span rest = span_of(c->client_properties, c->client_properties_size);
-    for (struct amqp_field f; amqp_table_next(&rest, &f);)
-        amqp_put_field(&t, &f);
-    amqp_put_close(&t, properties);
+    amqp_put_text(&t, "user", span_text(route->connection->user));
+    if (s->connections)
+        put_details(&t, route->connection);
     s->failed |= amqp_table_end(&t) != 0;
 }
 
@@ -115,7 +119,7 @@ static void take_one(struct amqp_census *s, const struct amqp_route *route) {
         return;
     amqp_connection_name(c, name);
     s->connection_count++;
-    if (s->connections)
+    if (s->connections || s->names)
         put_connection(s, route, name);
     for (uint32_t n = 0; n < c->channel_capacity; n++) {
         if (c->channels[n] == NULL)

@@ -16,8 +16,9 @@
 struct amqp_census {
     /* ---- question ---- */
     bool connections, channels; /* which lists */
-    struct span close;          /* the name of one to be ended with 320; empty: none */
-    struct span reason;         /* for people; borrowed, as `close` */
+    bool names;         /* of connections only name, session and user: thousands cost little */
+    struct span close;  /* the name of one to be ended with 320; empty: none */
+    struct span reason; /* for people; borrowed, as `close` */
     /* On the thread of some loop; may free the census. */
     void (*done)(struct amqp_census *c);
 

@@ -155,9 +155,7 @@ MUST_CHECK int properties_from_json(const json_t *object, struct buffer *out);
 json_t *properties_to_json(struct span encoded);
 
 /* ---- connections: peers.c ---- */
-/* Into m->connections and m->channels, what the caller may see of them. Then goes on. */
-void manage_peers(struct call *c, bool connections, bool channels, void (*then)(struct call *c));
-/* Only m->connection_count and m->channel_count. */
+/* m->connection_count and m->channel_count: what the caller may see. Then goes on. */
 void manage_count_peers(struct call *c, void (*then)(struct call *c));
 /* NULL: no connection that the caller may see. */
 const char *manage_session_name(const struct manage *m, uint64_t session);

@@ -92,17 +92,22 @@ static struct peers_ask *begin(struct call *c, void (*then)(struct call *c)) {
     return ask;
 }
 
-void manage_peers(struct call *c, bool connections, bool channels, void (*then)(struct call *c)) {
+/* What the call may see goes into m->connections and m->channels. */
+enum wanted { WANT_CONNECTIONS, WANT_CHANNELS, WANT_NAMES, WANT_COUNTS };
+
+static void ask_peers(struct call *c, enum wanted wanted, void (*then)(struct call *c)) {
     struct peers_ask *ask = begin(c, then);
     if (ask == NULL)
         return;
-    ask->census.connections = connections;
-    ask->census.channels = channels;
+    bool counts_own = wanted == WANT_COUNTS && !sees_all(c);
+    ask->census.connections = wanted == WANT_CONNECTIONS;
+    ask->census.channels = wanted == WANT_CHANNELS || counts_own;
+    ask->census.names = wanted == WANT_NAMES || counts_own;
     amqp_hub_census(manage_manager(c)->options.amqp, &ask->census);
 }
 
 void manage_count_peers(struct call *c, void (*then)(struct call *c)) {
-    manage_peers(c, !sees_all(c), !sees_all(c), then);
+    ask_peers(c, WANT_COUNTS, then);
 }
 
 /* ---- lists ---- */
@@ -139,11 +144,11 @@ static void send_list(struct call *c) {
 }
 
 void manage_connections(struct call *c) {
-    manage_peers(c, true, false, send_list);
+    ask_peers(c, WANT_CONNECTIONS, send_list);
 }
 
 void manage_channels(struct call *c) {
-    manage_peers(c, false, true, send_list);
+    ask_peers(c, WANT_CHANNELS, send_list);
 }
 
 /* ---- one of them ---- */
@@ -171,11 +176,11 @@ static void send_one(struct call *c) {
 }
 
 void manage_connection(struct call *c) {
-    manage_peers(c, true, false, send_one);
+    ask_peers(c, WANT_CONNECTIONS, send_one);
 }
 
 void manage_channel(struct call *c) {
-    manage_peers(c, false, true, send_one);
+    ask_peers(c, WANT_CHANNELS, send_one);
 }
 
 /* ---- ending one ---- */
@@ -220,7 +225,7 @@ static void decide_close(struct call *c) {
 }
 
 void manage_delete_connection(struct call *c) {
-    manage_peers(c, true, false, decide_close);
+    ask_peers(c, WANT_NAMES, decide_close);
 }
 
 /* ---- consumers, by their connections' names ---- */
@@ -252,9 +257,9 @@ static void name_sessions(struct call *c) {
 }
 
 void manage_consumers(struct call *c) {
-    manage_peers(c, true, false, name_sessions);
+    ask_peers(c, WANT_NAMES, name_sessions);
 }
 
 void manage_show_queue(struct call *c) {
-    manage_peers(c, true, false, name_sessions);
+    ask_peers(c, WANT_NAMES, name_sessions);
 }
