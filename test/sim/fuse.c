@@ -173,6 +173,18 @@ static bool is_unseen_probe(const struct fuse_state *f, const struct destination
     return info->breaker == BREAKER_HALF_OPEN && f->state == BREAKER_OPEN;
 }
 
+/* More of the lost ends would do as well: a full window counts the same and holds other calls. */
+static bool is_ambiguous(const struct sim *s, const struct fuse *f, uint32_t first,
+                         const struct destination_info *info) {
+    struct fuse_state other = f->now;
+    for (uint32_t i = first; i < f->lost_count; i++) {
+        (void)take_end(&other, &f->def, &f->lost[i], sim_engine_ns(s));
+        if (is_as_found(&other, info))
+            return true;
+    }
+    return false;
+}
+
 static void explain(struct sim *s, struct fuse *f, const char *name,
                     const struct destination_info *info) {
     bool probes_lost = false;
@@ -186,7 +198,8 @@ static void explain(struct sim *s, struct fuse *f, const char *name,
             f->now.until_ns = info->breaker_until_ns;
             for (uint32_t k = i; k < f->lost_count; k++)
                 probes_lost |= f->lost[k].period != 0 && f->lost[k].period == f->now.period;
-            f->sure = f->now.state != BREAKER_HALF_OPEN || !probes_lost;
+            f->sure =
+                (f->now.state != BREAKER_HALF_OPEN || !probes_lost) && !is_ambiguous(s, f, i, info);
             break;
         }
         SIM_CHECK(s, i < f->lost_count,
