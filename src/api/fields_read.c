@@ -434,8 +434,14 @@ struct nearest {
     size_t distance;
 };
 
+/* Abbreviated, or longer than needed. Short beginnings say too little: "prot" is rather a slip for "port". */
+static bool begins_alike(const char *a, const char *b) {
+    size_t shorter = strlen(a) < strlen(b) ? strlen(a) : strlen(b);
+    return shorter >= 5 && strncasecmp(a, b, shorter) == 0;
+}
+
 static void consider(struct nearest *n, const char *name, const char *known) {
-    size_t distance = edit_distance(name, known);
+    size_t distance = begins_alike(name, known) ? 1 : edit_distance(name, known);
     if (distance < n->distance) {
         *n = (struct nearest){known, distance};
     }

@@ -225,8 +225,8 @@ int commands_run(const struct client *c, int argc, char **argv, bool as_json) {
         return queue_tool_run(c, argc - 1, argv + 1, as_json);
     const struct command *k = find(argc, argv);
     if (k == NULL) {
-        fprintf(stderr, "sluice: unknown command `%s %s`; `sluice help` lists them\n", argv[0],
-                argc > 1 ? argv[1] : "");
+        fprintf(stderr, "sluice: unknown command `%s%s%s`; `sluice help` lists them\n", argv[0],
+                argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
         return 2;
     }
     int words = k->verb != NULL ? 2 : 1;

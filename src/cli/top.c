@@ -202,10 +202,12 @@ static void transfer_start_when_due(struct top *t, struct transfer *transfer, ui
 static void transfer_ended(struct top *t, const CURLMsg *message) {
     bool is_stream = message->easy_handle == t->stream.curl;
     struct transfer *transfer = is_stream ? &t->stream : &t->provider;
-    if (is_stream)
+    if (is_stream) {
         t->figures.connected = false;
-    else if (message->data.result == CURLE_OK)
+        t->figures.lost = true;
+    } else if (message->data.result == CURLE_OK) {
         provider_read(t);
+    }
     curl_multi_remove_handle(t->multi, transfer->curl);
     transfer->running = false;
     transfer->next_ns = clock_monotonic_ns() + (is_stream ? RECONNECT_MS : PROVIDER_MS) * NS_PER_MS;

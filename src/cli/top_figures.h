@@ -47,8 +47,8 @@ struct top_destination {
 };
 
 struct top_figures {
-    char wanted[TOP_NAME_MAX]; /* campaign; "" is the first */
-    bool connected, seen_any;
+    char wanted[TOP_NAME_MAX];      /* campaign; "" is the first */
+    bool connected, seen_any, lost; /* lost: a connection ended, or never came to be */
 
     char campaign[TOP_NAME_MAX], opens_at[TOP_NAME_MAX], room[TOP_NAME_MAX];
     bool has_campaign, open;

@@ -106,11 +106,16 @@ static void put_pair(struct canvas *c, const char *label, uint64_t n, enum colou
 
 /* ---- lines ---- */
 
+/* The first frame is drawn before anybody could have answered: that is no trouble yet. */
+static const char *absence(const struct top_figures *f) {
+    return f->lost ? "no connection, trying again" : "connecting";
+}
+
 static void draw_head(struct canvas *c, const struct top_figures *f) {
     canvas_put(c, BOLD, " sluice");
     canvas_put(c, DIM, "  %s  ", c->screen->url);
     if (!f->connected)
-        canvas_put(c, RED, "● no connection, trying again");
+        canvas_put(c, f->lost ? RED : DIM, "● %s", absence(f));
     else
         canvas_put(c, GREEN, "● up %.0f s", f->uptime_s);
     if (f->restarts > 0)
@@ -322,7 +327,7 @@ int top_view_draw(const struct top_figures *f, const struct top_screen *s, struc
 
 int top_view_line(const struct top_figures *f, struct buffer *out) {
     if (!f->connected)
-        return buffer_append_text(out, "no connection, trying again\n");
+        return buffer_printf(out, "%s\n", absence(f));
     int rc = buffer_printf(
         out,
         "accepted %llu (%.0f/s)  refused %llu (%.0f/s)  left %llu  waiting %llu  "

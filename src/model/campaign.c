@@ -251,7 +251,7 @@ static enum refusal decide_define(const struct model *m, struct decision *d, str
 static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r) {
     uint32_t index = roster_find(&m->campaigns->roster, r->name);
     if (index == 0) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no campaign by this name");
     }
     size_t begun = decision_begin(d, FACT_CAMPAIGN_DELETED, 1);
     decision_put_u32(d, index);
@@ -277,7 +277,7 @@ static void describe(const struct model *m, const struct campaign *k, uint64_t n
 static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r) {
     const struct campaign *k = campaign_at(m, roster_find(&m->campaigns->roster, r->name));
     if (k == NULL) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no campaign by this name");
     }
     describe(m, k, d->now_ns, &r->out.campaign);
     r->generation = k->generation;
@@ -322,7 +322,7 @@ static enum refusal decide_entry_get(const struct model *m, struct decision *d, 
                                : entry_find_member(m->campaigns, index, r->in.enter.member);
     const struct entry *e = index == 0 || slot == 0 ? NULL : entry_at(m->campaigns, slot);
     if (e == NULL || e->campaign != index) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such entry of this campaign");
     }
     r->out.entry = entry_describe(e);
     r->receipt = (struct receipt){.id = e->id, .accepted_ns = e->accepted_ns, .number = e->number};
@@ -334,7 +334,7 @@ static enum refusal decide_entries(const struct model *m, struct decision *d, st
     const struct campaigns *c = m->campaigns;
     const struct campaign *k = campaign_at(m, roster_find(&c->roster, r->name));
     if (k == NULL) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no campaign by this name");
     }
     uint32_t slot = k->first;
     if (r->in.list.after != 0) {

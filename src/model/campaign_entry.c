@@ -309,7 +309,7 @@ static void emit_entry(const struct model *m, struct decision *d, const struct c
 enum refusal campaign_decide_enter(const struct model *m, struct decision *d, struct request *r) {
     const struct campaign *k = campaign_at(m, roster_find(&m->campaigns->roster, r->name));
     if (k == NULL) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no campaign by this name");
     }
     if (r->in.enter.generation != k->generation) {
         return refuse_stale(k, d, r);

@@ -468,7 +468,7 @@ static enum refusal decide(const struct model *m, struct decision *d, struct req
     }
     const struct destination *t = destination_at(m, destination_find(m, r->name));
     if (t == NULL) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no destination by this name");
     }
     switch (r->kind) {
     case REQUEST_DESTINATION_DELETE:

@@ -418,7 +418,7 @@ static enum refusal decide_message_get(const struct model *m, struct decision *d
     struct queues *s = m->queues;
     uint32_t slot = message_find(s, r->id);
     if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such message in the queue");
     }
     message_describe(m, message_at(s, slot), &r->out.message);
     r->out.message.eta_ns = queue_message_eta_ns(m, r->id, d->now_ns);

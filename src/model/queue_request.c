@@ -25,7 +25,7 @@ enum refusal queue_decide_delete(const struct model *m, struct decision *d, stru
     struct queues *s = m->queues;
     uint32_t slot = message_find(s, r->id);
     if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such message in the queue");
     }
     if (message_at(s, slot)->state == MESSAGE_CONFIRMING) {
         return request_refuse(r, REFUSAL_CONFLICT,

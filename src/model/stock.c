@@ -182,7 +182,7 @@ static enum refusal decide_define(const struct model *m, struct decision *d, str
 static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r) {
     uint32_t index = stock_find(m, r->name);
     if (index == 0) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no stock by this name");
     }
     if (campaign_uses_stock(m, index)) {
         return request_refuse(r, REFUSAL_CONFLICT, "a campaign uses the stock");
@@ -198,7 +198,7 @@ static enum refusal decide_delete(const struct model *m, struct decision *d, str
 static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r) {
     const struct stock *st = stock_at(m, stock_find(m, r->name));
     if (st == NULL) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no stock by this name");
     }
     stock_describe(m, st->index, &r->out.stock);
     d->failed |= stock_def_encode(&st->def, &r->out_bytes) != 0;
@@ -261,7 +261,7 @@ static enum refusal decide_reservation_get(const struct model *m, struct request
     struct span key = r->in.reserve.purchase;
     uint32_t slot = stock == 0 ? 0 : purchase_find(m->stocks, stock, key);
     if (slot == 0) {
-        return REFUSAL_NOT_FOUND;
+        return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such reservation of this stock");
     }
     const struct purchase *p = purchase_at(m->stocks, slot);
     r->out.reservation = purchase_describe(p);

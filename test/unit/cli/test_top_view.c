@@ -124,6 +124,10 @@ static void figures_are_readable(void **state) {
     figures.connected = false;
     buffer_clear(&out);
     assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+    assert_true(shows(&out, "connecting"));
+    figures.lost = true;
+    buffer_clear(&out);
+    assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
     assert_true(shows(&out, "no connection"));
     buffer_release(&out);
 }

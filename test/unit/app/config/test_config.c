@@ -134,6 +134,8 @@ static void all_errors_with_their_places(void **state) {
     assert_line("x.yaml:9:5: /queues/1/nam: unknown field; did you mean \"name\"?");
     assert_line("x.yaml:10:1: /stocks: expected a list, found an object");
     assert_line("x.yaml:12:11: /logging/level: expected one of");
+    bad("dataDir: here\n"); /* short for it: too many letters from it to be a slip */
+    assert_line("x.yaml:1:1: /dataDir: unknown field; did you mean \"dataDirectory\"?");
     bad("queues:\n  - name: q\n  - name: q\n");
     assert_line("x.yaml:3:5: /queues/1/name: \"q\" is defined twice");
     bad("a: [\n");
