@@ -563,12 +563,21 @@ bool agenda_has(const struct agenda *a, struct agenda_entry e) {
     return leaf_find(a, place_of(a, e), e) < LEAF_ENTRIES;
 }
 
-size_t agenda_memory_bytes(const struct agenda *a) {
+static uint64_t all_leaves(const struct agenda *a) {
     uint64_t leaves = 0;
     for (uint32_t i = 0; i < a->block_count; i++) {
         leaves += block_leaves(i);
     }
-    return leaves * sizeof(struct agenda_leaf) + a->block_count * sizeof *a->blocks +
+    return leaves;
+}
+
+size_t agenda_reusable_bytes(const struct agenda *a) {
+    uint64_t in_use = a->leaf_count + (a->front != NULL);
+    return (all_leaves(a) - in_use) * sizeof(struct agenda_leaf);
+}
+
+size_t agenda_memory_bytes(const struct agenda *a) {
+    return all_leaves(a) * sizeof(struct agenda_leaf) + a->block_count * sizeof *a->blocks +
            a->range_count * sizeof(struct agenda_range) +
            a->range_capacity * (sizeof *a->lows + sizeof *a->ranges);
 }

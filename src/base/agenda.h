@@ -55,5 +55,7 @@ bool agenda_has(const struct agenda *a, struct agenda_entry e);
 /* Asserts I1..I4; for tests and --paranoid. */
 void agenda_check(const struct agenda *a);
 size_t agenda_memory_bytes(const struct agenda *a);
+/* Of them, leaves that nothing is in: they wait for entries to come, and go to nobody else. */
+size_t agenda_reusable_bytes(const struct agenda *a);
 
 #endif

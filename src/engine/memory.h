@@ -3,7 +3,7 @@
  *
  * Promise: above engine_options.memory_max_bytes what would grow is refused as BUSY until it is at most 15/16 of that again.
  *          What counts is what the system has given the program (resident pages), all connections and threads
- *          included, less the cells of queues that are free to be used again: so it ends when messages leave.
+ *          included, less the cells of queues and timers that are free to be used again: so it ends when messages leave.
  * Cost:    one small file of /proc a second.
  */
 #ifndef SLUICE_ENGINE_MEMORY_H

@@ -398,7 +398,7 @@ void model_check(const struct model *m) {
 }
 
 uint64_t model_reusable_bytes(const struct model *m) {
-    return queue_reusable_bytes(m);
+    return queue_reusable_bytes(m) + agenda_reusable_bytes(&m->timers);
 }
 
 uint64_t model_memory_bytes(const struct model *m) {

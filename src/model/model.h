@@ -59,7 +59,7 @@ void model_prefetch(const struct model *m, const struct request *r, unsigned ste
 /* All facts of one record. E_CORRUPT, E_VERSION, E_NOMEM: the state is then not usable any more. */
 MUST_CHECK int model_apply(struct model *m, const struct applied *where, struct span facts);
 
-/* What queues hold ready for messages to come: of the memory, but not in use. */
+/* What is held ready for messages and timers to come: of the memory, but not in use. */
 uint64_t model_reusable_bytes(const struct model *m);
 
 /* Earliest timer, UINT64_MAX when there is none. */

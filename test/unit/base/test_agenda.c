@@ -179,6 +179,28 @@ static void cancelled_gives_leaves_back(void **state) {
     agenda_release(&a);
 }
 
+/* Memory for millions that have left is not held against those who stay. */
+static void what_has_left_is_room_for_others(void **state) {
+    (void)state;
+    struct agenda a;
+    agenda_init(&a);
+    assert_int_equal(agenda_reusable_bytes(&a), 0);
+    for (uint32_t i = 0; i < MANY; i++) {
+        must_insert(&a, i, i);
+    }
+    size_t held = agenda_memory_bytes(&a), reusable = agenda_reusable_bytes(&a);
+    assert_true(reusable < held / 2);
+    for (uint32_t i = 0; i < MANY; i++) {
+        agenda_remove(&a, (struct agenda_entry){i, i});
+    }
+    assert_true(agenda_reusable_bytes(&a) > held - (64u << 10));
+    for (uint32_t i = 0; i < MANY; i++) {
+        must_insert(&a, i, i);
+    }
+    assert_int_equal(agenda_reusable_bytes(&a), reusable);
+    agenda_release(&a);
+}
+
 static void an_empty_one(void **state) {
     (void)state;
     struct agenda a;
@@ -202,6 +224,7 @@ int main(void) {
         cmocka_unit_test(many_leave_in_order),
         cmocka_unit_test(growing_times_fill_leaves),
         cmocka_unit_test(cancelled_gives_leaves_back),
+        cmocka_unit_test(what_has_left_is_room_for_others),
         cmocka_unit_test(an_empty_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
