@@ -1,6 +1,6 @@
 /*
  * Destinations: definitions, pausing, and what others ask about them. The life of attempts is in
- * attempt.c, whose turn it is in destination_ready.c.
+ * attempt*.c, whose turn it is in destination_ready.c.
  *
  * DESTINATION_DEFINED                 DESTINATION_DELETED       DESTINATION_PAUSED
  *   offset  size                        offset  size              offset  size

@@ -8,7 +8,8 @@
  *      destination_ready.c  which destination and queue is next
  *      destination_act.c    what people, checks and evaluations change
  *      destination_save.c   snapshot, load, check
- *      attempt.c            start, finish, recovery
+ *      attempt.c            start
+ *      attempt_finish.c     finish, recovery
  */
 #ifndef SLUICE_MODEL_DESTINATION_STATE_H
 #define SLUICE_MODEL_DESTINATION_STATE_H
@@ -205,16 +206,20 @@ void destination_check(const struct model *m);
 
 /* ---- attempt.c ---- */
 
-enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r);
 int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
                           struct reader *in);
-int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in);
 int attempt_apply_deferred(struct model *m, struct reader *in);
 MUST_CHECK int attempts_init(struct destinations *s);
 void attempts_release(struct destinations *s);
 MUST_CHECK int attempt_add(struct destinations *s, const struct attempt *values);
 /* NULL: this message has none under way. */
 struct attempt *attempt_find(const struct destinations *s, uint64_t message);
+void attempt_remove(struct destinations *s, struct attempt *a);
+
+/* ---- attempt_finish.c ---- */
+
+enum refusal attempt_decide_finish(const struct model *m, struct decision *d, struct request *r);
+int attempt_apply_finished(struct model *m, const struct applied *w, struct reader *in);
 /* When the message of `a` is tried again, by its queue or by what it says itself; false: it is not. */
 bool attempt_retry_at(const struct model *m, struct decision *d, const struct attempt *a,
                       const struct message_view *v, struct span override, uint64_t *ret_ns);

@@ -43,7 +43,7 @@ struct history_entry {
     uint32_t attempt, duration_us, destination, endpoint; /* index; id, 0: its own address */
     uint16_t status;
     uint8_t error;
-    uint8_t verdict; /* enum verdict of attempt.c: HISTORY_RETRIED ... */
+    uint8_t verdict; /* enum verdict of destination_state.h: HISTORY_RETRIED ... */
     struct span excerpt;
     /* ---- of the others ---- */
     enum dead_reason reason; /* DIED */
