@@ -68,7 +68,7 @@ struct decision {
     uint32_t operation; /* index of the next id, advanced by whoever creates one; see decision_id */
     uint32_t reserved;  /* positions right before this one whose ids are free for this record */
     uint32_t
-        ids_wanted; /* set by a decide that found too few: it emitted nothing and is to be asked again */
+        ids_wanted; /* set where too few were found: what was emitted is dropped, all is asked again */
     uint16_t fact_count;
     struct buffer *facts; /* borrows: encoded facts */
     bool failed;          /* an emit ran out of memory or room: the engine drops the decision */
@@ -76,7 +76,7 @@ struct decision {
 
 /* The next id of this record; there must be one (decision_has_ids). */
 uint64_t decision_id(struct decision *d);
-/* Are there `count` more? If not, ids_wanted is set: the caller emits nothing. */
+/* Are there `count` more? If not, ids_wanted is set, and the caller emits no more. */
 bool decision_has_ids(struct decision *d, uint32_t count);
 
 /* Emits one fact: begin, write the payload to d->facts, end. Failures are kept in d->failed. */

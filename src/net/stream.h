@@ -1,10 +1,10 @@
 /*
  * net/stream.h - one connected peer, plain or TLS: bytes in with backpressure, bytes out once a turn.
  *
- * Promise: what was appended to net_stream_out() during a turn leaves in one write at its end, or when net_stream_send says so; what
- *          the kernel does not take is kept and sent later, and a peer that takes nothing of it for
- *          write_timeout_ms is cut off. A paused stream reads nothing. No call here calls back into
- *          the handler before it returns, so a handler may call anything at any time.
+ * Promise: what was appended to net_stream_out() during a turn leaves in one write at its end, or when
+ *          net_stream_send says so; what the kernel does not take is kept and sent later, and a peer
+ *          that takes nothing of it for write_timeout_ms is cut off. A paused stream reads nothing. No call
+ *          here calls back into the handler before it returns, so a handler may call anything at any time.
  * Shape:   caller-owned storage (embedded in the protocol's connection), in use until `closed`.
  *
  *              net_stream_finish            all sent, then        peer ended or
