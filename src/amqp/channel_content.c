@@ -107,7 +107,12 @@ static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
                           "a header CC or BCC is no array");
         return false;
     }
-    bool imported = amqp_message_is_import(p); /* that user was another broker's */
+    bool imported = amqp_message_is_import(p); /* its user and routes were another broker's */
+    if (!imported && !amqp_message_keys_fit(q->headers)) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
+                          "more than %u keys in CC and BCC", AMQP_KEYS_MAX);
+        return false;
+    }
     if ((q->flags & AMQP_HAS_USER_ID) && !imported && !span_equal(q->user_id, user)) {
         amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
                           "user_id property set to '%.*s' but authenticated user was '%.*s'",

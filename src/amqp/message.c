@@ -27,6 +27,20 @@ static uint32_t take_keys(struct span headers, const char *name, struct span *ke
     return count;
 }
 
+static uint32_t keys_of(struct span headers, const char *name) {
+    struct amqp_field list, key;
+    uint32_t count = 0;
+    if (headers.size == 0 || !amqp_table_find(headers, name, &list) || list.type != 'A')
+        return 0;
+    while (amqp_array_next(&list.as.bytes, &key))
+        count++;
+    return count;
+}
+
+bool amqp_message_keys_fit(struct span headers) {
+    return keys_of(headers, "CC") + keys_of(headers, "BCC") <= AMQP_KEYS_MAX;
+}
+
 /* The properties again, with this table for headers. */
 static int put_properties(const struct amqp_properties *from, struct span headers,
                           struct buffer *out) {

@@ -22,6 +22,9 @@ bool amqp_message_is_import(const struct amqp_publish *from);
 /* Spans borrow from `from`, `out` and `keys`. `out` gets the properties when they had to be changed. */
 MUST_CHECK int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
                                struct span keys[AMQP_KEYS_MAX], struct amqp_message *ret);
+
+/* Whether CC and BCC name no more than AMQP_KEYS_MAX keys: a message in must not go to fewer queues than it says. */
+bool amqp_message_keys_fit(struct span headers);
 /* Fills all of *ret but channel and consumer. Spans borrow from `stored`, d->origin and `out`. */
 MUST_CHECK int amqp_message_out(const struct stored_message *stored, const struct delivery *d,
                                 struct buffer *out, struct amqp_delivery *ret);

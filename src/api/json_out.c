@@ -43,8 +43,7 @@ void out_key(struct json_out *j, const char *name) {
     j->comma = false;
 }
 
-/* Length of the UTF-8 sequence at p, 0 when it is none. */
-static size_t utf8_length(const uint8_t *p, size_t left) {
+size_t out_utf8_length(const uint8_t *p, size_t left) {
     size_t length = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
     if (length == 0 || length > left) {
         return 0;
@@ -63,7 +62,7 @@ static size_t utf8_length(const uint8_t *p, size_t left) {
 static size_t put_special(struct json_out *j, const uint8_t *p, size_t left) {
     static const char letters[] = "btn\0fr"; /* for 8 to 13 */
     if (p[0] >= 0x80) {
-        size_t length = utf8_length(p, left);
+        size_t length = out_utf8_length(p, left);
         put(j, length > 0 ? (const char *)p : REPLACEMENT, length > 0 ? length : 3);
         return length > 0 ? length : 1;
     }

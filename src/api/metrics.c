@@ -3,8 +3,10 @@
  * names of resources and refusals, nothing that a client can invent without end.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "api/gather.h"
+#include "api/json_out.h"
 #include "base/clock.h"
 #include "base/error.h"
 
@@ -16,6 +18,29 @@ struct metrics {
 
 #define PUT(m, ...)                                                                                \
     ((m)->error = (m)->error != 0 ? (m)->error : buffer_printf((m)->out, __VA_ARGS__))
+
+static bool is_plain(uint8_t c) {
+    return c < 0x80 && c != '"' && c != '\\' && c != '\n';
+}
+
+/* The value of a label. A queue that AMQP declared may be called anything, and a scraper refuses a whole page for one bad name. */
+static void put_label(struct metrics *m, const char *value) {
+    const uint8_t *p = (const uint8_t *)value;
+    size_t left = strlen(value);
+    while (left > 0) {
+        size_t length = 0;
+        while (length < left && is_plain(p[length]))
+            length++;
+        if (length > 0 || (length = out_utf8_length(p, left)) > 0) {
+            PUT(m, "%.*s", (int)length, (const char *)p);
+        } else {
+            PUT(m, "%s", *p == '\n' ? "\\n" : *p == '"' ? "\\\"" : *p == '\\' ? "\\\\" : "\uFFFD");
+            length = 1;
+        }
+        p += length;
+        left -= length;
+    }
+}
 
 static void head(struct metrics *m, const char *name, const char *type, const char *help) {
     PUT(m, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
@@ -119,8 +144,9 @@ struct visit {
 static void put_sample(void *arg, const struct definition *d, const void *info) {
     const struct visit *v = arg;
     const void *at = (const char *)info + v->s->offset;
-    PUT(v->m, "%s{%s=\"%s\"%s} ", v->s->name, definition_types[d->kind].noun, definition_name(d),
-        v->s->label);
+    PUT(v->m, "%s{%s=\"", v->s->name, definition_types[d->kind].noun);
+    put_label(v->m, definition_name(d));
+    PUT(v->m, "\"%s} ", v->s->label);
     uint64_t number = v->s->value == VALUE_BOOL ? *(const bool *)at : *(const uint64_t *)at;
     uint64_t now = v->m->g->now_ns;
     if (v->s->value == VALUE_AGE) {

@@ -52,6 +52,8 @@ static int fill_message(struct call *c, struct amqp_publish *from, struct amqp_m
         error = amqp_properties_read(buffer_span(&m->text), &from->properties);
     if (error != 0)
         return error;
+    if (!amqp_message_keys_fit(from->properties.headers))
+        return E_INVALID;
     from->encoded = buffer_span(&m->text);
     /* What is changed of the properties (BCC) goes into the list that this call does not use. */
     return amqp_message_in(from, &m->lists[LIST_QUEUE], keys, ret);

@@ -1,6 +1,10 @@
 """AMQP clients in front of the real program: what was confirmed is there after kill -9."""
+import re
+
 import pika
 import pytest
+from pika import frame, spec
+from support.amqp_peer import Peer
 from support.server import Server, free_port
 
 
@@ -18,6 +22,25 @@ def amqp_server(tmp_path):
 
 def connect(server):
     return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", server.amqp_port))
+
+
+SAMPLE = re.compile(r'[a-z_]+(\{(,?[a-z]+="([^"\\\n]|\\["n\\])*")+\})? [0-9.e+-]+\n')
+
+
+def test_a_queue_of_any_name_leaves_the_metrics_readable(amqp_server):
+    names = ["sound", 'a"} 1\nsluice_accepted_total 17\n#', "back\\slash", "two\nlines", "grün", "\x01"]
+    with Peer(amqp_server.amqp_port) as peer:
+        peer.open()
+        for name in names:
+            peer.declare(name)
+        broken = frame.Method(1, spec.Queue.Declare(queue="zz")).marshal().replace(b"zz", b"\xff\xfe")
+        peer.raw(broken)
+        peer.expect(spec.Queue.DeclareOk)
+    text = amqp_server.client.get("/metrics").body.decode()  # a scraper refuses a page that is not UTF-8
+    for line in text.split("\n")[:-1]:
+        assert line.startswith("# ") or SAMPLE.fullmatch(line + "\n"), line
+    shown = re.findall(r'sluice_queue_bytes\{queue="(.*)"\} 0', text)
+    assert [name.replace("\\n", "\n").replace('\\"', '"').replace("\\\\", "\\") for name in shown] == names + ["\ufffd" * 2]
 
 
 def test_declare_publish_purge_delete(amqp_server):

@@ -133,6 +133,17 @@ def test_cc_and_bcc(channel):
         assert "CC" in headers and "BCC" not in headers
 
 
+def test_a_message_with_too_many_keys_goes_nowhere(channel):
+    first, last = queue(channel), queue(channel)
+    put(channel, first, b"1", headers={"CC": ["nobody"] * 200, "BCC": ["nobody"] * 55 + [last]})
+    assert bodies(channel, last, 1) == [b"1"]
+    with pytest.raises(ChannelClosedByBroker, match="406.*more than 256 keys"):
+        put(channel, first, b"2", headers={"CC": ["nobody"] * 200, "BCC": ["nobody"] * 56 + [last]})
+    other = channel.connection.channel()
+    assert bodies(other, first, 1) == [b"1"]
+    assert other.queue_declare(first, passive=True).method.message_count == 0
+
+
 def test_unroutable_is_returned_and_confirmed(channel):
     with pytest.raises(UnroutableError):
         channel.basic_publish("", "nobody", b"x", mandatory=True)
