@@ -263,14 +263,23 @@ static const char *trouble_of(const struct top_destination *d, char text[TOP_NAM
     return text;
 }
 
+/* How many rows are left for destinations, with those below them: what was there first stays on a small screen. */
+static int rows_for_destinations(const struct canvas *c, const struct top_figures *f) {
+    int below = 1 + (int)f->reason_count + 1 + 2 + 1; /* reasons, server, the key that ends */
+    for (uint32_t i = 0; i < TOP_NOTES_MAX; i++)
+        below += c->screen->notes[i][0] != '\0';
+    return c->screen->rows - c->row - below - 2; /* their head, and a blank */
+}
+
 static void draw_destinations(struct canvas *c, const struct top_figures *f) {
     char text[TOP_NAME_MAX + 16], rate[32], waiting[32], in_flight[32];
-    if (f->destination_count == 0)
+    int rows = rows_for_destinations(c, f);
+    if (f->destination_count == 0 || rows <= 0)
         return;
     canvas_put(c, DIM, " %-*s%*s%*s%*s", LABEL_COLUMNS + 2, "destination", FIGURE_COLUMNS,
                "limit/s", FIGURE_COLUMNS, "waiting", FIGURE_COLUMNS, "in flight");
     canvas_end_line(c);
-    for (uint32_t i = 0; i < f->destination_count; i++) {
+    for (uint32_t i = 0; i < f->destination_count && i < (uint32_t)rows; i++) {
         const struct top_destination *d = &f->destinations[i];
         const char *trouble = trouble_of(d, text);
         snprintf(rate, sizeof(rate), "%.4g", d->rate);

@@ -132,6 +132,22 @@ static void figures_are_readable(void **state) {
     buffer_release(&out);
 }
 
+static void destinations_leave_room_for_what_happens(void **state) {
+    (void)state;
+    struct buffer out;
+    struct top_screen screen = {.columns = 100, .rows = 24, .url = "http://a.example"};
+    for (int i = 0; i < (int)TOP_NOTES_MAX; i++)
+        snprintf(screen.notes[i], sizeof(screen.notes[i]), "note %d", i);
+    buffer_init(&out, 1 << 20);
+    assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+    assert_true(shows(&out, "note 0") && shows(&out, "note 3") && shows(&out, "q ends"));
+    screen.rows = 29;
+    buffer_clear(&out);
+    assert_int_equal(top_view_draw(&figures, &screen, &out), 0);
+    assert_true(shows(&out, "d11") && !shows(&out, "d5") && shows(&out, "q ends"));
+    buffer_release(&out);
+}
+
 static void a_full_buffer_is_an_error_not_half_a_screen(void **state) {
     (void)state;
     struct buffer out;
@@ -147,6 +163,7 @@ int main(void) {
         cmocka_unit_test_setup(destinations_are_shown_by_what_waits, setup_destinations),
         cmocka_unit_test_setup(a_screen_fits_whatever_its_size, setup_destinations),
         cmocka_unit_test_setup(figures_are_readable, setup),
+        cmocka_unit_test_setup(destinations_leave_room_for_what_happens, setup_destinations),
         cmocka_unit_test_setup(a_full_buffer_is_an_error_not_half_a_screen, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
