@@ -293,6 +293,7 @@ static void send_buffer(struct net_stream *s, struct buffer *b) {
     int count = b->size == 0 ? 0 : uv_try_write((uv_stream_t *)&s->tcp, &all, 1);
     s->bytes_out += b->size;
     if (count < 0 && count != UV_EAGAIN) {
+        net_loop_give_buffer(s->loop, b);
         close_because(s, NET_END_PEER);
         return;
     }
@@ -320,6 +321,7 @@ static void send_tls(struct net_stream *s) {
     if (rc == 0)
         rc = buffer_append_span(&sealed, unsent);
     if (rc != 0) {
+        buffer_release(&sealed);
         close_because(s, NET_END_BROKEN);
         return;
     }

@@ -188,12 +188,12 @@ void guards_restart(struct sim *s) {
 
 static void audit_endpoints(struct sim *s, struct guard *g, const char *name,
                             const struct request *get) {
-    const struct destination_detail *d =
-        (const void *)(get->out_bytes.data + get->out_bytes.size - get->count);
+    const uint8_t *d = get->out_bytes.data + get->out_bytes.size - get->count;
     for (unsigned i = 0; i < g->facts->endpoint_count; i++) {
         struct endpoint_facts *e = &g->endpoints[i];
         struct endpoint_info info;
-        memcpy(&info, (const uint8_t *)d->endpoints + i * sizeof(info), sizeof(info));
+        memcpy(&info, d + offsetof(struct destination_detail, endpoints) + i * sizeof(info),
+               sizeof(info));
         SIM_CHECK(s,
                   (!e->out_sure || e->out == info.out) && (!e->down_sure || e->down == info.down),
                   "endpoint %s of %s is %s and %s", endpoint_names[i], name,

@@ -166,8 +166,8 @@ static void read_file(struct sim *s, struct buffer *out) {
 
 /* The next line, if it goes on with the chain. */
 static bool next_line(struct found *f, struct audit_entry *ret) {
-    const uint8_t *from = f->bytes.data + f->sound_bytes;
     size_t left = f->bytes.size - f->sound_bytes;
+    const uint8_t *from = left > 0 ? f->bytes.data + f->sound_bytes : NULL;
     const uint8_t *end = left > 0 ? memchr(from, '\n', left) : NULL;
     uint8_t hash[AUDIT_HASH_BYTES];
     if (end == NULL || audit_line_parse(span_of(from, (size_t)(end - from)), ret) != 0)

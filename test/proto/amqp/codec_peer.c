@@ -105,7 +105,8 @@ static void rebuild_entries(struct amqp_table_out *t, struct span entries, bool 
     struct amqp_field f;
     while (named ? amqp_table_next(&entries, &f) : amqp_array_next(&entries, &f)) {
         char text[256];
-        memcpy(text, f.name.data, f.name.size);
+        if (f.name.size > 0)
+            memcpy(text, f.name.data, f.name.size);
         text[f.name.size] = '\0';
         const char *name = named ? text : NULL;
         if (f.type == 't') {

@@ -126,7 +126,8 @@ static bool ann_has(const char *text) {
     struct request r;
     request_init(&r, REQUEST_USER_LIST);
     assert_int_equal(world_ask(&w, &r), REFUSAL_NONE);
-    bool found = memmem(r.out_bytes.data, r.out_bytes.size, text, strlen(text)) != NULL;
+    bool found = r.out_bytes.size > 0 &&
+                 memmem(r.out_bytes.data, r.out_bytes.size, text, strlen(text)) != NULL;
     request_release(&r);
     return found;
 }
