@@ -248,6 +248,7 @@ static void show_progress(const struct drain *d) {
     fprintf(stderr, "%s: %llu moved\n", d->queue, (unsigned long long)d->moved);
 }
 
+/* Whatever comes of it, both are the caller's to close. */
 static int open_both(struct import *i, const char *vhost, struct link *from, struct link *to) {
     struct link_options there = i->options->from, here = i->options->to;
     there.vhost = here.vhost = vhost;
@@ -257,7 +258,6 @@ static int open_both(struct import *i, const char *vhost, struct link *from, str
     }
     if (link_open(to, &here) != 0 || link_confirms(to) != 0) {
         fprintf(stderr, "sluice: %s: %s\n", here.uri, to->error);
-        link_close(from);
         return -1;
     }
     return 0;
@@ -270,6 +270,7 @@ static void move_queue(struct import *i, struct row *row) {
         snprintf(row->note, sizeof row->note, "not moved: %s",
                  from.error[0] != '\0' ? from.error : to.error);
         link_close(&to);
+        link_close(&from);
         return;
     }
     struct drain d = {.from = &from,
