@@ -41,7 +41,9 @@ struct slips *slips_create(const struct sim *s) {
     struct slips *l = sim_alloc(sizeof(*l));
     int error = map_init(&l->by_id, 64, l, matches_id);
     assert(error == 0);
-    l->count = 1;
+    l->count = 1; /* the first stands for none */
+    l->capacity = 2048;
+    l->items = sim_alloc(l->capacity * sizeof(*l->items));
     draw_desks(s, l);
     return l;
 }
@@ -55,7 +57,7 @@ void slips_free(struct slips *l) {
 uint32_t slip_make(struct sim *s, unsigned desk) {
     struct slips *l = s->slips;
     if (l->count >= l->capacity) {
-        l->capacity = l->capacity == 0 ? 2048 : l->capacity * 2;
+        l->capacity *= 2;
         l->items = realloc(l->items, l->capacity * sizeof(*l->items));
         assert(l->items != NULL);
     }
