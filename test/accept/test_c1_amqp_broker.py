@@ -2,24 +2,10 @@
 letters, by a client library as it is, over a kill -9."""
 import pika
 import pytest
-from support.server import Server, free_port
+from support.pika_queue import open_channel
 from support.wait import until
 
 MESSAGES = 2000
-
-
-@pytest.fixture
-def broker(tmp_path):
-    server = Server(tmp_path)
-    server.amqp = free_port()
-    server.config["listeners"].append({"host": "127.0.0.1", "port": server.amqp, "protocol": "amqp"})
-    server.configure({})
-    yield server.start()
-    server.kill()
-
-
-def open_channel(broker):
-    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=60)).channel()
 
 
 def take(channel, queue, count):

@@ -4,24 +4,9 @@ import json
 import urllib.request
 
 import pika
-import pytest
-from support.server import Server, free_port
+from support.pika_queue import open_channel
 
 SUBSCRIBERS, EVENTS, BATCH = 5, 1000, 100
-
-
-@pytest.fixture
-def broker(tmp_path):
-    server = Server(tmp_path)
-    server.amqp = free_port()
-    server.config["listeners"].append({"host": "127.0.0.1", "port": server.amqp, "protocol": "amqp"})
-    server.configure({})
-    yield server.start()
-    server.kill()
-
-
-def open_channel(broker):
-    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=60)).channel()
 
 
 def subscribe(channel):

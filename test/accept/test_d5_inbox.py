@@ -4,25 +4,13 @@ import threading
 import time
 
 import pika
-import pytest
 from support import pika_queue
-from support.server import Server, free_port
 
 IDS, TRIES = 300, 3
 
 
-@pytest.fixture
-def broker(tmp_path):
-    server = Server(tmp_path)
-    server.amqp = free_port()
-    server.config["listeners"].append({"host": "127.0.0.1", "port": server.amqp, "protocol": "amqp"})
-    server.configure({})
-    yield server.start()
-    server.kill()
-
-
 def open_channel(broker):
-    channel = pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp, socket_timeout=60)).channel()
+    channel = pika_queue.open_channel(broker)
     channel.confirm_delivery()
     return channel
 

@@ -1,5 +1,12 @@
 """Queues by a public client."""
+import pika
+
 from .wait import until
+
+
+def open_channel(server):
+    """On a connection of its own to `server.amqp`."""
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", server.amqp, socket_timeout=60)).channel()
 
 
 def drain(connection, queue):
