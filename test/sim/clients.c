@@ -293,18 +293,22 @@ static bool define_destination(struct sim *s, unsigned d) {
     return clients_ask_now(s, c);
 }
 
+bool clients_define_queue(struct sim *s, struct queue_def *def) {
+    struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
+    c->q.r.name = span_text(def->name);
+    c->q.r.in.define.queue = def;
+    bool done = clients_ask_now(s, c);
+    queue_def_release(def);
+    return done;
+}
+
 /* Where outcomes go; nothing takes them from there. */
 static bool define_ends(struct sim *s) {
     struct queue_def def;
     int error = queue_def_init(&def);
     error = error != 0 ? error : def_set_text(&def.name, span_text(ENDS_NAME));
     assert(error == 0);
-    struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
-    c->q.r.name = span_text(ENDS_NAME);
-    c->q.r.in.define.queue = &def;
-    bool done = clients_ask_now(s, c);
-    queue_def_release(&def);
-    return done;
+    return clients_define_queue(s, &def);
 }
 
 static bool define_queue(struct sim *s, unsigned q) {
@@ -332,12 +336,7 @@ static bool define_queue(struct sim *s, unsigned q) {
                                    .min_backoff_ns = 2 * NS_PER_MS,
                                    .max_backoff_ns = 60 * NS_PER_MS,
                                    .max_doublings = 4};
-    struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
-    c->q.r.name = span_text(facts->name);
-    c->q.r.in.define.queue = &def;
-    bool done = clients_ask_now(s, c);
-    queue_def_release(&def);
-    return done;
+    return clients_define_queue(s, &def);
 }
 
 static bool define_stock(struct sim *s, unsigned stock) {

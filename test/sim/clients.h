@@ -68,6 +68,8 @@ void clients_restart(struct sim *s);
 
 /* A definition of the run: true, it is in force. Takes the call. */
 bool clients_ask_now(struct sim *s, struct call *c);
+/* The same of a queue. Releases def. */
+bool clients_define_queue(struct sim *s, struct queue_def *def);
 /* False: no answer. */
 bool clients_exists(struct sim *s, enum request_kind kind, const char *name, bool *ret_there);
 

@@ -2,18 +2,16 @@
 
 #include <string.h>
 
+#include "flights.h"
 #include "tenants.h"
 #include "traffic.h"
 #include "watch.h"
 
-#define FLIGHTS_MAX  8192u
 #define BULK_PERIODS 60u /* ms of its limit, at least */
-
-enum flight_event { FLIGHT_ARRIVES, FLIGHT_ENDS };
 
 struct slip_flight {
     uint64_t message, started_ns;
-    uint32_t tag, attempt, life, next_free;
+    uint32_t tag, attempt, life;
     uint8_t desk;
     bool takes_token;
     struct allowance allowed;
@@ -24,8 +22,8 @@ struct slip_flight {
 
 struct desk_services {
     struct slip_flight flights[FLIGHTS_MAX];
-    uint32_t used, free, life;
-    struct heap events;
+    struct flights air;
+    uint32_t life;
     uint32_t out[DESKS]; /* requests under way, as their places are counted */
     struct watch bulk;
     uint32_t bulk_places;
@@ -33,17 +31,10 @@ struct desk_services {
     uint64_t timeout_ns;
 };
 
-static void ignore_move(void *owner, const struct heap_entry *e, uint32_t index) {
-    (void)owner;
-    (void)e;
-    (void)index;
-}
-
 struct desk_services *desk_services_create(struct sim *s) {
     struct desk_services *p = sim_alloc(sizeof(*p));
     uint64_t draw = sim_draw(s, 'D', 40);
-    heap_init(&p->events, p, ignore_move);
-    p->used = 1;
+    flights_init(&p->air);
     p->token_per_message = draw % 2 == 0;
     p->bulk_places = 1 + (uint32_t)(draw >> 4) % 6;
     p->bulk.def = (struct pace_def){.mode = PACE_STRICT,
@@ -54,7 +45,7 @@ struct desk_services *desk_services_create(struct sim *s) {
 }
 
 void desk_services_free(struct desk_services *p) {
-    heap_release(&p->events);
+    flights_release(&p->air);
     free(p);
 }
 
@@ -147,12 +138,7 @@ static bool define_queue(struct sim *s, unsigned desk) {
                                    .max_backoff_ns = 60 * NS_PER_MS,
                                    .max_doublings = 4};
     fill_rules(s, desk, &def);
-    struct call *c = call_take(s, REQUEST_QUEUE_DEFINE);
-    c->q.r.name = span_text(facts->name);
-    c->q.r.in.define.queue = &def;
-    bool done = clients_ask_now(s, c);
-    queue_def_release(&def);
-    return done;
+    return clients_define_queue(s, &def);
 }
 
 bool desks_define(struct sim *s) {
@@ -173,27 +159,6 @@ static unsigned desk_of(struct sim *s, const char *queue) {
         if (strcmp(s->slips->desks[d].name, queue) == 0)
             return d;
     sim_fail(s, "a start out of %s, nobody defined that", queue);
-}
-
-static uint32_t flight_take(struct desk_services *p) {
-    uint32_t flight = p->free;
-    if (flight != 0)
-        p->free = p->flights[flight].next_free;
-    else
-        flight = p->used++;
-    assert(flight < FLIGHTS_MAX);
-    return flight;
-}
-
-static void flight_give(struct desk_services *p, uint32_t flight) {
-    p->flights[flight].next_free = p->free;
-    p->free = flight;
-}
-
-static void later(struct sim *s, uint32_t flight, enum flight_event event, uint64_t at_ns) {
-    int error = heap_insert(&s->desk_services->events,
-                            (struct heap_entry){.due_ns = at_ns, .ref = flight, .kind = event});
-    assert(error == 0);
 }
 
 /* As the dispatcher reads it. 0: nobody knows it. */
@@ -253,7 +218,7 @@ static void start_slip(struct sim *s, unsigned desk, const struct attempt_start 
         tenants_start(s, slip_at(s, tag)->tenant);
     slip_begins(s, tag, desk, item->attempt);
     s->result->attempts++;
-    uint32_t flight = flight_take(p);
+    uint32_t flight = flights_take(&p->air);
     uint64_t turn_ns = a->decided_ns + a->ahead_ns; /* the dispatcher keeps it until then */
     bool first = item->message == a->message;
     p->flights[flight] = (struct slip_flight){
@@ -269,12 +234,12 @@ static void start_slip(struct sim *s, unsigned desk, const struct attempt_start 
     struct slip_flight *f = &p->flights[flight];
     p->out[desk] += f->takes_token;
     if (error == 0) {
-        later(s, flight, FLIGHT_ARRIVES, f->started_ns + latency_ns);
+        flights_later(&s->desk_services->air, flight, FLIGHT_ARRIVES, f->started_ns + latency_ns);
         return;
     }
     f->error = error == E_CORRUPT || error == E_NOT_FOUND ? ATTEMPT_BODY_LOST : ATTEMPT_UNKNOWN;
     f->retriable = f->error != ATTEMPT_BODY_LOST;
-    later(s, flight, FLIGHT_ENDS, s->now_ns);
+    flights_later(&s->desk_services->air, flight, FLIGHT_ENDS, s->now_ns);
 }
 
 void desk_start(struct sim *s, const struct attempt_start *a) {
@@ -317,20 +282,20 @@ static void arrive(struct sim *s, uint32_t flight, uint64_t at_ns) {
     if (f->desk == DESK_BULK && f->takes_token)
         watch_arrival(s, &p->bulk, "desk-bulk", f->allowed, at_ns);
     if (f->life != p->life) {
-        flight_give(p, flight);
+        flights_give(&p->air, flight);
         return;
     }
     decide_answer(s, f);
     uint64_t service_ns =
         (1 + sim_draw(s, 'D' ^ 0x82, f->started_ns) % 10) * NS_PER_MS; /* one of a batch */
-    later(s, flight, FLIGHT_ENDS,
-          f->error == ATTEMPT_TIMEOUT ? f->started_ns + p->timeout_ns : at_ns + service_ns);
+    flights_later(&s->desk_services->air, flight, FLIGHT_ENDS,
+                  f->error == ATTEMPT_TIMEOUT ? f->started_ns + p->timeout_ns : at_ns + service_ns);
 }
 
 static void end(struct sim *s, uint32_t flight) {
     struct slip_flight *f = &s->desk_services->flights[flight];
     if (f->life != s->desk_services->life) {
-        flight_give(s->desk_services, flight);
+        flights_give(&s->desk_services->air, flight);
         return;
     }
     struct call *c = call_take(s, REQUEST_ATTEMPT_FINISH);
@@ -353,11 +318,8 @@ static void end(struct sim *s, uint32_t flight) {
 }
 
 void desks_happen(struct sim *s) {
-    struct heap *events = &s->desk_services->events;
-    const struct heap_entry *first;
-    while ((first = heap_first(events)) != NULL && first->due_ns <= s->now_ns) {
-        struct heap_entry e = *first;
-        heap_remove(events, 1);
+    struct heap_entry e;
+    while (flights_next(&s->desk_services->air, s->now_ns, &e)) {
         if (e.kind == FLIGHT_ARRIVES)
             arrive(s, e.ref, e.due_ns);
         else
@@ -366,8 +328,7 @@ void desks_happen(struct sim *s) {
 }
 
 uint64_t desks_next_ns(const struct sim *s) {
-    const struct heap_entry *first = heap_first(&s->desk_services->events);
-    return first != NULL ? first->due_ns : UINT64_MAX;
+    return flights_due_ns(&s->desk_services->air);
 }
 
 void desks_restart(struct sim *s) {
@@ -401,7 +362,7 @@ static void end_answered(struct sim *s, struct call *c) {
     struct slip_flight *f = &p->flights[c->flight];
     if (c->q.r.refusal == REFUSAL_DISK_FULL) { /* the dispatcher asks again until there is room */
         SIM_CHECK(s, s->tight, "a slip's end is refused: the disk is said to be full");
-        later(s, c->flight, FLIGHT_ENDS, s->now_ns + 20 * NS_PER_MS);
+        flights_later(&s->desk_services->air, c->flight, FLIGHT_ENDS, s->now_ns + 20 * NS_PER_MS);
         return;
     }
     SIM_CHECK(s, c->q.r.refusal == REFUSAL_NONE, "a slip's end is refused: %s",
@@ -416,11 +377,11 @@ static void end_answered(struct sim *s, struct call *c) {
     slip_set(s, c->slip, verdict);
     assert(p->out[f->desk] >= f->takes_token);
     p->out[f->desk] -= f->takes_token;
-    flight_give(p, c->flight);
+    flights_give(&p->air, c->flight);
 }
 
 static void end_lost(struct sim *s, struct call *c) {
-    flight_give(s->desk_services, c->flight);
+    flights_give(&s->desk_services->air, c->flight);
     slip_set(s, c->slip, slip_at(s, c->slip)->may | verdict_of(s, c));
 }
 

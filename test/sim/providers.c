@@ -3,12 +3,12 @@
 #include <string.h>
 
 #include "desk.h"
+#include "flights.h"
 #include "guard.h"
 #include "letters.h"
 #include "shares.h"
 #include "units.h"
 
-#define FLIGHTS_MAX 8192u
 #define INDICES_MAX 64u
 #define EXCERPT     "what it said"
 
@@ -20,8 +20,6 @@ struct provider {
     bool redefining; /* asked for; no answer yet, or never */
 };
 
-enum flight_event { FLIGHT_ARRIVES = 1, FLIGHT_ENDS = 2 };
-
 struct flight {
     uint64_t message;
     uint64_t started_ns;
@@ -30,7 +28,6 @@ struct flight {
     struct allowance allowed[LIMITS_EACH]; /* when it left */
     uint32_t letter, attempt;
     uint32_t life; /* of the process that sent it */
-    uint32_t next_free;
     uint16_t status;
     uint8_t error;
     uint8_t home, destination; /* of its queue; where it went */
@@ -41,26 +38,17 @@ struct flight {
 
 struct providers {
     struct provider items[DESTINATIONS];
-    struct heap events;
+    struct flights air;
     struct flight flights[FLIGHTS_MAX];
-    uint32_t free; /* index, 0: none */
-    uint32_t used;
     uint32_t life;
     uint64_t ends;
     uint32_t in_flight[DESTINATIONS];
     uint8_t by_index[INDICES_MAX]; /* our number of a destination + 1, by the engine's */
 };
 
-static void ignore_move(void *owner, const struct heap_entry *e, uint32_t index) {
-    (void)owner;
-    (void)e;
-    (void)index;
-}
-
 struct providers *providers_create(struct sim *s) {
     struct providers *p = sim_alloc(sizeof(*p));
-    heap_init(&p->events, p, ignore_move);
-    p->used = 1;
+    flights_init(&p->air);
     for (unsigned d = 0; d < DESTINATIONS; d++) {
         destination_draw(s, d, &p->items[d].facts);
         p->items[d].guard = guard_create(&p->items[d].facts);
@@ -72,7 +60,7 @@ struct providers *providers_create(struct sim *s) {
 void providers_free(struct providers *p) {
     for (unsigned d = 0; d < DESTINATIONS; d++)
         guard_free(p->items[d].guard);
-    heap_release(&p->events);
+    flights_release(&p->air);
     free(p);
 }
 
@@ -170,27 +158,6 @@ bool provider_is_paused(const struct sim *s, unsigned destination) {
 
 /* ---- what a provider does ---- */
 
-static void later(struct sim *s, uint32_t flight, enum flight_event event, uint64_t at_ns) {
-    int error = heap_insert(&s->providers->events,
-                            (struct heap_entry){.due_ns = at_ns, .ref = flight, .kind = event});
-    assert(error == 0);
-}
-
-static uint32_t flight_take(struct providers *p) {
-    uint32_t flight = p->free;
-    if (flight != 0)
-        p->free = p->flights[flight].next_free;
-    else
-        flight = p->used++;
-    assert(flight < FLIGHTS_MAX);
-    return flight;
-}
-
-static void flight_give(struct providers *p, uint32_t flight) {
-    p->flights[flight].next_free = p->free;
-    p->free = flight;
-}
-
 /* Percent of good answers. The guarded one has bad spells. */
 static uint64_t health_of(const struct sim *s, unsigned destination) {
     if (destination == DESTINATION_GUARDED)
@@ -231,7 +198,7 @@ static void arrive(struct sim *s, uint32_t flight, uint64_t at_ns) {
             watch_arrival(s, &to->limits[i], destination_names[f->destination], f->allowed[i],
                           at_ns);
     if (f->life != p->life) { /* nobody waits for the answer any more */
-        flight_give(p, flight);
+        flights_give(&p->air, flight);
         return;
     }
     decide_answer(s, f);
@@ -246,13 +213,13 @@ static void arrive(struct sim *s, uint32_t flight, uint64_t at_ns) {
         f->error = ATTEMPT_TIMEOUT;
         answer_ns = timeout_ns;
     }
-    later(s, flight, FLIGHT_ENDS, answer_ns);
+    flights_later(&s->providers->air, flight, FLIGHT_ENDS, answer_ns);
 }
 
 static void end(struct sim *s, uint32_t flight) {
     struct flight *f = &s->providers->flights[flight];
     if (f->life != s->providers->life) {
-        flight_give(s->providers, flight);
+        flights_give(&s->providers->air, flight);
         return;
     }
     struct call *c = call_take(s, REQUEST_ATTEMPT_FINISH);
@@ -274,11 +241,8 @@ static void end(struct sim *s, uint32_t flight) {
 }
 
 void providers_happen(struct sim *s) {
-    struct heap *events = &s->providers->events;
-    const struct heap_entry *first;
-    while ((first = heap_first(events)) != NULL && first->due_ns <= s->now_ns) {
-        struct heap_entry e = *first;
-        heap_remove(events, 1);
+    struct heap_entry e;
+    while (flights_next(&s->providers->air, s->now_ns, &e)) {
         if (e.kind == FLIGHT_ARRIVES)
             arrive(s, e.ref, e.due_ns);
         else
@@ -287,8 +251,7 @@ void providers_happen(struct sim *s) {
 }
 
 uint64_t providers_next_ns(const struct sim *s) {
-    const struct heap_entry *first = heap_first(&s->providers->events);
-    return first != NULL ? first->due_ns : UINT64_MAX;
+    return flights_due_ns(&s->providers->air);
 }
 
 void providers_restart(struct sim *s) {
@@ -367,7 +330,7 @@ static unsigned destination_of(struct sim *s, uint32_t index) {
 
 /* Of a folder that was imported: nobody knows it here, it is simply done. */
 static void start_foreign(struct sim *s, const struct attempt_start *a) {
-    uint32_t flight = flight_take(s->providers);
+    uint32_t flight = flights_take(&s->providers->air);
     s->providers->flights[flight] = (struct flight){
         .message = a->message,
         .started_ns = s->now_ns,
@@ -376,7 +339,7 @@ static void start_foreign(struct sim *s, const struct attempt_start *a) {
         .status = 200,
         .success = true,
     };
-    later(s, flight, FLIGHT_ENDS, s->now_ns + NS_PER_MS);
+    flights_later(&s->providers->air, flight, FLIGHT_ENDS, s->now_ns + NS_PER_MS);
 }
 
 static uint64_t timeout_of(const struct sim *s, unsigned d, const struct letter *l) {
@@ -407,7 +370,7 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
     check_start(s, d, letter_at(s, tag), a->ahead_ns);
     letter_begins(s, tag, a->attempt);
     s->result->attempts++;
-    uint32_t flight = flight_take(p);
+    uint32_t flight = flights_take(&p->air);
     p->flights[flight] = (struct flight){
         .message = a->message,
         .started_ns = s->now_ns,
@@ -426,7 +389,7 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
         struct flight *f = &p->flights[flight];
         f->error = error == E_CORRUPT || error == E_NOT_FOUND ? ATTEMPT_BODY_LOST : ATTEMPT_UNKNOWN;
         f->retriable = f->error != ATTEMPT_BODY_LOST;
-        later(s, flight, FLIGHT_ENDS, s->now_ns);
+        flights_later(&s->providers->air, flight, FLIGHT_ENDS, s->now_ns);
         return;
     }
     uint64_t draw = sim_draw(s, 'l', (uint64_t)tag << 16 | a->attempt);
@@ -434,7 +397,8 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
         draw % 50 == 0 ? (draw >> 8) % (timeout_ns * 9 / 10) : (draw >> 8) % (3 * NS_PER_MS);
     uint64_t turn_ns = a->decided_ns + a->ahead_ns; /* the dispatcher keeps it until then */
     p->flights[flight].started_ns = turn_ns > s->now_ns ? turn_ns : s->now_ns;
-    later(s, flight, FLIGHT_ARRIVES, p->flights[flight].started_ns + latency_ns);
+    flights_later(&s->providers->air, flight, FLIGHT_ARRIVES,
+                  p->flights[flight].started_ns + latency_ns);
 }
 
 void providers_start(void *sim, const struct attempt_start *starts, size_t count) {
@@ -467,13 +431,13 @@ void provider_finish_answered(struct sim *s, struct call *c) {
     struct flight *flight = &p->flights[c->flight];
     if (c->q.r.refusal == REFUSAL_DISK_FULL) { /* the dispatcher asks again until there is room */
         SIM_CHECK(s, s->tight, "an attempt's end is refused: the disk is said to be full");
-        later(s, c->flight, FLIGHT_ENDS, s->now_ns + 20 * NS_PER_MS);
+        flights_later(&s->providers->air, c->flight, FLIGHT_ENDS, s->now_ns + 20 * NS_PER_MS);
         return;
     }
     SIM_CHECK(s, c->q.r.refusal == REFUSAL_NONE, "an attempt's end is refused: %s",
               refusal_name(c->q.r.refusal));
     if (c->letter == 0) {
-        flight_give(p, c->flight);
+        flights_give(&p->air, c->flight);
         return;
     }
     guards_end(s, flight->home, flight->destination, flight->ticket, f);
@@ -490,13 +454,13 @@ void provider_finish_answered(struct sim *s, struct call *c) {
     }
     assert(p->in_flight[flight->destination] > 0);
     p->in_flight[flight->destination]--;
-    flight_give(p, c->flight);
+    flights_give(&p->air, c->flight);
 }
 
 void provider_finish_lost(struct sim *s, struct call *c) {
     const struct attempt_finish *f = &c->q.r.in.finish;
     const struct flight *flight = &s->providers->flights[c->flight];
-    flight_give(s->providers, c->flight);
+    flights_give(&s->providers->air, c->flight);
     if (c->letter == 0)
         return;
     guards_end_lost(s, flight->home, flight->destination, flight->ticket, f, flight->order);
