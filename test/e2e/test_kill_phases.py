@@ -19,6 +19,7 @@ class Stage:
         self.scene, self.reached, self.over = scene, threading.Event(), threading.Event()
         self.effects, self.requests = set(), []  # one effect a key, as a provider that knows keys has it
         self.lock = threading.Lock()
+        self.connections = 0  # accepted and not yet at their end
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.accepting = threading.Event()
         if scene != "connected":
@@ -33,8 +34,11 @@ class Stage:
         while True:
             self.accepting.wait()
             try:
-                connection, _ = self.listener.accept()
-            except OSError:
+                select.select([self.listener], [], [])
+                with self.lock:
+                    connection, _ = self.listener.accept()
+                    self.connections += 1
+            except (OSError, ValueError):
                 return
             threading.Thread(target=self.play, args=(connection,), daemon=True).start()
 
@@ -45,6 +49,15 @@ class Stage:
                     pass
             except OSError:
                 pass  # the server was killed
+        with self.lock:
+            self.connections -= 1
+
+    def read_to_the_end(self):
+        """Waits until all that a killed server had sent is counted: the kernel keeps it until it has been read."""
+        def ended():
+            with self.lock:
+                return not self.connections and not select.select([self.listener], [], [], 0)[0]
+        until(ended, 15, "the end of what was sent")
 
     def stop_here(self):
         self.reached.set()
@@ -197,6 +210,7 @@ def test_decided_but_not_sent(make_server):
         server.client.define("queues", "jobs", destination="far", paused=False)
         assert stage.reached.wait(60)
         server.kill()
+        stage.read_to_the_end()
         sent = len(stage.keys())
         assert sent < count
         server.start()
