@@ -22,6 +22,7 @@ struct tls_context;
 struct amqp_server_options {
     const char *host;
     uint16_t port; /* 0: any, see amqp_server_port */
+    bool joins;    /* the server of another loop listens there already */
     struct amqp_limits limits;
     uint32_t connections_max; /* 0: 10000; further ones are closed at once */
     uint32_t

@@ -151,6 +151,7 @@ static int listen_on(struct http_server *s, const struct http_server_options *op
                      char error_text[256]) {
     struct net_listener_options listen = {.host = options->host,
                                           .port = options->port,
+                                          .joins = options->joins,
                                           .backlog = LISTEN_BACKLOG,
                                           .ready = on_ready,
                                           .closed = on_listener_closed};

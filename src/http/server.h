@@ -61,6 +61,7 @@ struct tls_context;
 struct http_server_options {
     const char *host;
     uint16_t port; /* 0: any, see http_server_port */
+    bool joins;    /* the server of another loop listens there already */
     struct http_limits limits;
     struct tls_context *tls; /* borrows; NULL: plain */
     void *context;           /* borrows: for the handler */
@@ -73,7 +74,7 @@ struct http_server_options {
     size_t (*problem)(void *context, int status, const char *detail, char *out, size_t size);
 };
 
-/* Listens with SO_REUSEPORT, one server per I/O loop. E_INVALID (address), E_IO (error_text says why). */
+/* One server per I/O loop; see net/listener.h. E_INVALID (address), E_IO (error_text says why). */
 MUST_CHECK int http_server_start(struct net_loop *loop, const struct http_server_options *options,
                                  char error_text[256], struct http_server **ret_server);
 uint16_t http_server_port(const struct http_server *s);

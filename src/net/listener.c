@@ -70,19 +70,29 @@ static uint16_t bound_port(const uv_tcp_t *tcp) {
                                                : ((struct sockaddr_in *)&address)->sin_port);
 }
 
-static int bind_and_listen(struct net_listener *l, const struct sockaddr_storage *address,
-                           int backlog) {
+static int share_port(struct net_listener *l) {
+    const int on = 1;
     uv_os_fd_t fd;
     int rc = uv_fileno((uv_handle_t *)&l->tcp, &fd);
-    if (rc != 0)
-        return rc;
-    const int on = 1;
-    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
-        return UV_EINVAL;
-    rc = uv_tcp_bind(&l->tcp, (const struct sockaddr *)address, 0);
-    if (rc != 0)
-        return rc;
-    return uv_listen((uv_stream_t *)&l->tcp, backlog, on_connection);
+    if (rc == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0)
+        rc = UV_EINVAL;
+    return rc;
+}
+
+/*
+ * The first one shares only when it listens: until then the kernel refuses it where anybody else does, sharing or
+ * not, and of two programs that come here at one time it lets one listen.
+ */
+static int bind_and_listen(struct net_listener *l, const struct sockaddr_storage *address,
+                           const struct net_listener_options *options) {
+    int rc = options->joins ? share_port(l) : 0;
+    if (rc == 0)
+        rc = uv_tcp_bind(&l->tcp, (const struct sockaddr *)address, 0);
+    if (rc == 0)
+        rc = uv_listen((uv_stream_t *)&l->tcp, options->backlog, on_connection);
+    if (rc == 0 && !options->joins)
+        rc = share_port(l);
+    return rc;
 }
 
 int net_listener_open(struct net_listener *l, struct net_loop *loop,
@@ -99,7 +109,7 @@ int net_listener_open(struct net_listener *l, struct net_loop *loop,
     l->rejecting = l->waiting = l->tcp_closed = false;
     rc = uv_tcp_init_ex(net_loop_uv(loop), &l->tcp, address.ss_family);
     if (rc == 0) {
-        rc = bind_and_listen(l, &address, options->backlog);
+        rc = bind_and_listen(l, &address, options);
         if (rc == 0) {
             l->port = bound_port(&l->tcp);
             return 0;

@@ -1,8 +1,9 @@
 /*
  * net/listener.h - a listening TCP socket on a loop.
  *
- * Promise: binds with SO_REUSEPORT, so that each loop of the program listens for itself and the kernel
- *          spreads connections over them. IPv4 and IPv6, addresses or names (the first that resolves).
+ * Promise: each loop of the program listens for itself (SO_REUSEPORT), and the kernel spreads connections over
+ *          them; but no two programs share an address: of those that listen there first, one succeeds,
+ *          whatever the moment. IPv4 and IPv6, addresses or names (the first that resolves).
  * Shape:   caller-owned storage, alive until `closed`.
  * Errors:  E_INVALID (host), E_IO (bind, listen); error_text says why in one line.
  */
@@ -28,14 +29,15 @@ struct net_listener {
 struct net_listener_options {
     const char *host;
     uint16_t port; /* 0: any */
+    bool joins;    /* another listener of this program is there already: share with it */
     int backlog;
     void (*ready)(struct net_listener *l);
     void (*closed)(struct net_listener *l);
 };
 
 /*
- * Is the address free? SO_REUSEPORT lets two servers share a port without either noticing; this binds
- * without it, and lets go. Port 0: always. E_INVALID, E_IO; error_text says why.
+ * Is the address free now? Binds and lets go: a start that would fail at its end fails at its beginning.
+ * Port 0: always. E_INVALID, E_IO; error_text says why.
  */
 MUST_CHECK int net_listener_probe(const char *host, uint16_t port, char error_text[256]);
 

@@ -90,6 +90,24 @@ def test_a_second_server_on_the_same_address_is_refused(server, make_server):
     assert str(server.port) in second.output()
 
 
+def test_of_servers_that_start_together_on_one_address_one_serves(make_server):
+    """All of them may find the port free when they look first."""
+    port = program.free_port()
+    servers = [make_server({"listeners": [{"host": "127.0.0.1", "port": port}], "ioThreads": 2}) for _ in range(4)]
+    for server in servers:
+        server.launch()
+
+    def ended():
+        return [server for server in servers if server.process.poll() is not None]
+
+    until(lambda: len(ended()) == len(servers) - 1, 60, "the end of all but one")
+    refused = ended()
+    serving = next(server for server in servers if server not in refused)
+    assert all(server.wait_end() != 0 and str(port) in server.output() for server in refused)
+    until(lambda: "event=serving" in serving.output(), 60, "the one that is left")
+    assert serving.process.poll() is None
+
+
 def test_full_disk_refuses_growth_and_goes_on_by_itself(make_server):
     """Pretended by asking for more free room than the disk has; a restart with less asks for none."""
     server = make_server().start()
