@@ -7,6 +7,8 @@
 #include "amqp/bridge.h"
 
 #include <assert.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,6 +49,7 @@ struct amqp_hub {
     struct amqp_bridge *bridges[AMQP_BRIDGES_MAX]; /* borrow */
     uint32_t count;
     bool guest;
+    atomic_uint between; /* items on their way from loop to loop */
 };
 
 /* Deliveries on their way to a loop. */
@@ -232,7 +235,10 @@ static void refresh_access(struct amqp_bridge *b) {
 /* ---- direct replies: to the loop of whoever asked, and back ---- */
 
 static void run_back(struct net_item *item) {
-    answer(CONTAINER_OF(item, struct amqp_crossing, item));
+    struct amqp_crossing *x = CONTAINER_OF(item, struct amqp_crossing, item);
+    struct amqp_hub *h = x->bridge->hub;
+    answer(x);
+    atomic_fetch_sub(&h->between, 1);
 }
 
 /* On the other loop, while the op waits here: its message is not copied. */
@@ -271,6 +277,7 @@ static bool reply(struct amqp_crossing *x) {
         return true;
     }
     x->item.run = run_reply;
+    atomic_fetch_add(&x->bridge->hub->between, 1);
     net_loop_post(x->bridge->hub->bridges[amqp_session_bridge(x->address.session)]->loop, &x->item);
     return true;
 }
@@ -441,21 +448,31 @@ void amqp_hub_room(struct amqp_hub *h, enum log_room room, bool short_of_memory)
 
 static void run_census(struct net_item *item) {
     struct amqp_census *c = CONTAINER_OF(item, struct amqp_census, item);
-    amqp_census_take(c, &c->hub->bridges[c->at]->routes);
-    if (++c->at < c->hub->count)
-        net_loop_post(c->hub->bridges[c->at]->loop, &c->item);
-    else
-        c->done(c);
+    struct amqp_hub *h = c->hub;
+    amqp_census_take(c, &h->bridges[c->at]->routes);
+    if (++c->at < h->count) {
+        net_loop_post(h->bridges[c->at]->loop, &c->item);
+    } else {
+        c->done(c); /* may free it */
+        atomic_fetch_sub(&h->between, 1);
+    }
 }
 
 void amqp_hub_census(struct amqp_hub *h, struct amqp_census *c) {
     c->hub = h;
     c->at = 0;
     c->item.run = run_census;
-    if (h->count == 0)
+    if (h->count == 0) {
         c->done(c);
-    else
-        net_loop_post(h->bridges[0]->loop, &c->item);
+        return;
+    }
+    atomic_fetch_add(&h->between, 1);
+    net_loop_post(h->bridges[0]->loop, &c->item);
+}
+
+void amqp_hub_settle(struct amqp_hub *h) {
+    while (atomic_load(&h->between) > 0)
+        sched_yield(); /* a few turns of the loops */
 }
 
 /* ---- beginning and end ---- */

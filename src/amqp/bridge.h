@@ -22,6 +22,11 @@ struct amqp_bridge;
 
 /* Before the engine is opened. `guest`: whoever comes from this machine may be guest, until somebody defines him. */
 MUST_CHECK int amqp_hub_create(bool guest, struct amqp_hub **ret);
+/*
+ * Returns when no question is on its way between loops (a census, a direct reply). Once their connections are closed none
+ * begins; then a loop may end, and not before: another would post to it.
+ */
+void amqp_hub_settle(struct amqp_hub *h);
 /* After the engine and all bridges. */
 void amqp_hub_free(struct amqp_hub *h);
 /* engine_options.deliver and room_changed, with the hub as their context. */

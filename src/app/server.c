@@ -4,7 +4,8 @@
  *   start   signals blocked -> dispatch (takes starts, makes none) -> engine (recovers) -> definitions
  *           -> loops and listeners -> dispatch runs -> "serving"
  *   stop    signal -> listeners stop, requests under way finish -> dispatch gets a grace -> engine answers
- *           the rest, flushes, snapshots -> everything is freed
+ *           the rest, flushes, snapshots -> connections that are left are cut off, on all loops, and what
+ *           is between loops arrives -> loops end -> everything is freed
  *
  * A dead log (server_failed) ends the process from whichever thread found out: nothing that was not
  * answered may be answered any more, so there is nothing left to do in order.
@@ -52,6 +53,8 @@ struct io_thread {
     struct doorway *doorways; /* owns; one per listener, and what is in them */
     size_t doorway_count;
     bool runs;
+    struct net_item step; /* of the stop */
+    struct server *server;
 };
 
 struct server {
@@ -68,9 +71,10 @@ struct server {
     struct io_thread *threads;                         /* owns */
     uint32_t thread_count;
 
-    pthread_mutex_t lock; /* guards open_servers */
+    pthread_mutex_t lock; /* guards these */
     pthread_cond_t closed;
     size_t open_servers;
+    uint32_t uncut_threads; /* with connections */
 };
 
 /* ---- callbacks of the engine ---- */
@@ -251,6 +255,7 @@ static int start_amqp(struct server *s, struct io_thread *t, const struct server
     struct amqp_server_options options = {
         .host = listener->host,
         .port = listener->port,
+        .joins = t != s->threads,
         .limits = s->options->amqp_limits,
         .connections_max = s->share.connections,
         .connections_per_address = s->options->http_limits.connections_per_address,
@@ -272,6 +277,7 @@ static int start_http(struct server *s, struct io_thread *t, const struct server
     struct http_server_options options = {
         .host = listener->host,
         .port = listener->port,
+        .joins = t != s->threads,
         .limits = s->options->http_limits,
         .tls = tls,
         .context = t->api,
@@ -299,6 +305,7 @@ static void before_wait(void *context, struct net_loop *loop) {
 static int start_thread(struct server *s, struct io_thread *t, uint32_t number) {
     char name[16];
     snprintf(name, sizeof(name), "sluice-io-%u", number % 1000);
+    t->server = s;
     t->doorways = calloc(s->options->listener_count, sizeof(*t->doorways));
     if (t->doorways == NULL || api_loop_create(s->api, &t->api) != 0 ||
         amqp_bridge_create(s->amqp, s->engine, &t->amqp) != 0)
@@ -461,23 +468,29 @@ static void server_closed(void *arg) {
     pthread_mutex_unlock(&s->lock);
 }
 
-struct stop_item {
-    struct net_item item;
-    struct server *server;
-    struct io_thread *thread;
-};
-
-/* On the loop's own thread. */
-static void stop_servers(struct net_item *item) {
-    struct stop_item *stop = CONTAINER_OF(item, struct stop_item, item);
-    for (size_t i = 0; i < stop->thread->doorway_count; i++) {
-        const struct doorway *d = &stop->thread->doorways[i];
-        if (d->amqp != NULL)
-            amqp_server_stop(d->amqp, server_closed, stop->server);
-        else
-            http_server_stop(d->http, server_closed, stop->server);
+/* Runs `step` on the thread of each loop that runs; their number. */
+static uint32_t post_step(struct server *s, void (*step)(struct net_item *item)) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < s->thread_count; i++) {
+        struct io_thread *t = &s->threads[i];
+        if (!t->runs)
+            continue;
+        t->step.run = step;
+        net_loop_post(t->loop, &t->step);
+        count++;
     }
-    free(stop);
+    return count;
+}
+
+static void stop_servers(struct net_item *item) {
+    struct io_thread *t = CONTAINER_OF(item, struct io_thread, step);
+    for (size_t i = 0; i < t->doorway_count; i++) {
+        const struct doorway *d = &t->doorways[i];
+        if (d->amqp != NULL)
+            amqp_server_stop(d->amqp, server_closed, t->server);
+        else
+            http_server_stop(d->http, server_closed, t->server);
+    }
 }
 
 static void wait_closed(struct server *s) {
@@ -494,17 +507,7 @@ static void wait_closed(struct server *s) {
 static void stop_listening(struct server *s) {
     if (s->api != NULL)
         api_stop(s->api);
-    bool any = false;
-    for (uint32_t i = 0; i < s->thread_count; i++) {
-        struct io_thread *t = &s->threads[i];
-        struct stop_item *stop = t->runs ? malloc(sizeof(*stop)) : NULL;
-        if (stop == NULL)
-            continue;
-        *stop = (struct stop_item){.item.run = stop_servers, .server = s, .thread = t};
-        net_loop_post(t->loop, &stop->item);
-        any = true;
-    }
-    if (any)
+    if (post_step(s, stop_servers) > 0)
         wait_closed(s);
 }
 
@@ -515,26 +518,36 @@ static void free_doorways(struct io_thread *t) {
         else
             http_server_free(t->doorways[i].http);
     }
-    net_loop_stop(t->loop);
+    t->doorway_count = 0;
 }
 
-/* On the loop's own thread: frees what belongs to the loop, which then ends. */
-static void free_servers(struct net_item *item) {
-    struct stop_item *stop = CONTAINER_OF(item, struct stop_item, item);
-    free_doorways(stop->thread);
-    free(stop);
+static void cut_off(struct net_item *item) {
+    struct io_thread *t = CONTAINER_OF(item, struct io_thread, step);
+    struct server *s = t->server;
+    free_doorways(t);
+    pthread_mutex_lock(&s->lock);
+    s->uncut_threads--;
+    pthread_cond_broadcast(&s->closed);
+    pthread_mutex_unlock(&s->lock);
 }
 
-static void free_thread(struct server *s, struct io_thread *t) {
-    struct stop_item *stop = t->runs ? malloc(sizeof(*stop)) : NULL;
-    if (stop != NULL) {
-        *stop = (struct stop_item){.item.run = free_servers, .server = s, .thread = t};
-        net_loop_post(t->loop, &stop->item);
-    } else if (t->loop != NULL) {
-        free_doorways(t);
-    }
-    if (t->loop != NULL)
+/* No loop may end before nothing can come from another: they pass requests to one another (amqp_hub_settle). */
+static void cut_connections(struct server *s) {
+    pthread_mutex_lock(&s->lock);
+    s->uncut_threads = post_step(s, cut_off);
+    while (s->uncut_threads > 0)
+        pthread_cond_wait(&s->closed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
+    if (s->amqp != NULL)
+        amqp_hub_settle(s->amqp);
+}
+
+static void free_thread(struct io_thread *t) {
+    if (t->loop != NULL) {
+        free_doorways(t); /* where it never ran */
+        net_loop_stop(t->loop);
         net_loop_free(t->loop);
+    }
     if (t->api != NULL)
         api_loop_free(t->api);
     amqp_bridge_free(t->amqp);
@@ -546,15 +559,18 @@ static void stop(struct server *s) {
     if (s->dispatch != NULL)
         dispatch_stop(s->dispatch, DISPATCH_GRACE_MS);
     if (s->engine != NULL)
-        engine_close(s->engine, true);
+        engine_stop(s->engine, true);
+    cut_connections(s);
     for (uint32_t i = 0; i < s->thread_count; i++)
-        free_thread(s, &s->threads[i]);
+        free_thread(&s->threads[i]);
     free(s->threads);
     if (s->api != NULL)
         api_free(s->api);
     manager_free(s->manager);
     if (s->dispatch != NULL)
         dispatch_free(s->dispatch);
+    if (s->engine != NULL)
+        engine_free(s->engine);
     amqp_hub_free(s->amqp);
     auth_free(s->auth);
     for (size_t i = 0; i < API_SERVERS_MAX; i++)

@@ -158,7 +158,7 @@ static int submit(struct engine *e, struct engine_request *first, struct engine_
     return 0;
 }
 
-/* Counted, so that engine_close frees nothing under a thread that came in just before. */
+/* Counted, so that engine_stop answers also those of a thread that came in just before. */
 int engine_submit(struct engine *e, struct engine_request *first, struct engine_request *last,
                   uint32_t count) {
     atomic_fetch_add(&e->inside, 1);
@@ -284,7 +284,7 @@ static int create(const struct engine_options *options, struct engine **ret) {
     return 0;
 }
 
-static void destroy(struct engine *e) {
+void engine_free(struct engine *e) {
     if (e->log != NULL)
         log_close(e->log);
     model_free(e->model);
@@ -365,7 +365,7 @@ static void drain(struct engine *e) {
     }
 }
 
-void engine_close(struct engine *e, bool snapshot) {
+void engine_stop(struct engine *e, bool snapshot) {
     bool whole = atomic_exchange(&e->accepting, false);
     checker_stop(e);
     keeper_stop(e);
@@ -377,7 +377,11 @@ void engine_close(struct engine *e, bool snapshot) {
     auditor_close(e, whole); /* of a state that was replayed in part nothing is written */
     if (whole && snapshot && !e->held.dead && keeper_snapshot(e, false) == 0)
         keeper_compact(e); /* what it may give back; nothing can be moved any more */
-    destroy(e);
+}
+
+void engine_close(struct engine *e, bool snapshot) {
+    engine_stop(e, snapshot);
+    engine_free(e);
 }
 
 /* ---- calls from outside the loops ---- */
@@ -535,7 +539,7 @@ int engine_snapshot(struct engine *e) {
     /* One that is being written now began before this call and answers only tickets given before it. */
     uint64_t ticket = ++k->snapshots_wanted;
     pthread_cond_broadcast(&k->wake);
-    while (k->snapshots_done < ticket && !k->stopping && !e->held.dead) {
+    while (k->snapshots_done < ticket && k->running && !k->stopping && !e->held.dead) {
         struct timespec until = engine_timespec(clock_monotonic_ns() + CALL_LOOK_NS);
         pthread_cond_timedwait(&k->wake, &k->lock, &until);
     }

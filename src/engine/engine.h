@@ -150,10 +150,14 @@ MUST_CHECK int engine_open(const struct engine_options *options,
                            struct engine_recovery *ret_recovery, char error_text[512],
                            struct engine **ret_engine);
 /*
- * Takes no more requests (E_CLOSED), answers those it has, flushes, snapshots (unless told not to), frees.
- * The ports must still be able to take deliveries until it returns. Of the other functions only engine_submit
- * may be under way in other threads meanwhile, and none may be called afterwards.
+ * Takes no more requests (E_CLOSED), answers those it has, flushes, snapshots (unless told not to). The ports must still
+ * be able to take deliveries until it returns; there are none afterwards. Other threads may go on to call what they call:
+ * what asks for a request is refused, what only looks sees the last state.
  */
+void engine_stop(struct engine *e, bool snapshot);
+/* After engine_stop, when nobody is left who knows it. */
+void engine_free(struct engine *e);
+/* Both. */
 void engine_close(struct engine *e, bool snapshot);
 
 /*

@@ -485,5 +485,7 @@ void keeper_stop(struct engine *e) {
     pthread_cond_broadcast(&k->wake);
     pthread_mutex_unlock(&k->lock);
     pthread_join(k->thread, NULL);
+    pthread_mutex_lock(&k->lock);
     k->running = k->stopping = false;
+    pthread_mutex_unlock(&k->lock);
 }

@@ -178,6 +178,29 @@ static void a_close_waits_for_its_last_answer(void **state) {
     }
 }
 
+/* I/O threads with connections that hang look at a stopped engine until they are cut off. */
+static void a_stopped_engine_refuses_and_can_be_looked_at(void **state) {
+    struct fixture *f = *state;
+    define_queue(f, "q");
+    uint64_t id = publish(f, "q", "last");
+    uint64_t generation = engine_access_generation(f->engine);
+    engine_stop(f->engine, true);
+    struct request r;
+    request_init(&r, REQUEST_QUEUE_GET);
+    r.name = span_text("q");
+    assert_int_equal(engine_call(f->engine, &r), E_CLOSED);
+    request_release(&r);
+    struct engine_stats stats;
+    engine_stats(f->engine, &stats);
+    assert_int_equal(stats.durable_position + 1, stats.next_position);
+    assert_int_equal(engine_access_generation(f->engine), generation);
+    assert_int_equal(engine_room(f->engine), LOG_ROOM_OK);
+    assert_int_equal(engine_snapshot(f->engine), E_CLOSED);
+    engine_free(f->engine);
+    fixture_open(f);
+    expect_body(f, "q", id, "last");
+}
+
 static void an_unreadable_snapshot_costs_a_longer_replay_only(void **state) {
     struct fixture *f = *state;
     define_queue(f, "q");
@@ -507,6 +530,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(an_answered_publish_survives_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(a_snapshot_replaces_the_replay, setup, teardown),
         cmocka_unit_test_setup_teardown(a_close_waits_for_its_last_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_stopped_engine_refuses_and_can_be_looked_at, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(an_unreadable_snapshot_costs_a_longer_replay_only, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_second_engine_on_the_folder_is_refused, setup, teardown),
