@@ -85,6 +85,8 @@ static void ask_units(struct sim *s, struct audit *a) {
 static void ask_rest(struct sim *s, struct audit *a) {
     for (unsigned i = 0; i < STOCKS; i++)
         add(s, a, REQUEST_STOCK_GET, s->units->stocks[i].name);
+    for (unsigned k = 0; k < CAMPAIGNS; k++)
+        add(s, a, REQUEST_CAMPAIGN_GET, s->units->campaigns[k].name);
     for (unsigned d = 0; d < DESTINATIONS; d++)
         add(s, a, REQUEST_DESTINATION_GET, destination_names[d]);
     struct call *ends = add(s, a, REQUEST_QUEUE_MESSAGES, ENDS_NAME);
@@ -152,6 +154,31 @@ static void look_at_message(struct sim *s, const struct message_info *info, unsi
         see_ticket(unit_at(s, l->unit));
 }
 
+/* Which one holds is known from here on, unless another is on its way. */
+static void see_rule(struct sim *s, struct rule *r, bool changing, uint64_t found,
+                     const char *name) {
+    SIM_CHECK(s, rule_may_be(r, found), "%s is ruled by %llu; %llu was set, %llu asked for", name,
+              (unsigned long long)found, (unsigned long long)r->now, (unsigned long long)r->asked);
+    if (!changing)
+        *r = rule_of(found);
+}
+
+static void see_queue_rules(struct sim *s, struct queue_facts *q, const struct request *get) {
+    struct queue_def def;
+    struct reader in;
+    reader_init(&in, buffer_span(&get->out_bytes));
+    int error = queue_def_decode(&in, &def);
+    SIM_CHECK(s, error == 0, "the definition of %s cannot be read", q->name);
+    bool either = rule_may_be(&q->max_messages, def.max_messages) &&
+                  (q->max_messages.now == def.max_messages) ==
+                      (q->max_attempts.now == def.retry.max_attempts);
+    SIM_CHECK(s, either || rule_known(&q->max_messages) || rule_known(&q->max_attempts),
+              "the definition of %s was changed in part", q->name);
+    see_rule(s, &q->max_messages, q->changing, def.max_messages, q->name);
+    see_rule(s, &q->max_attempts, q->changing, def.retry.max_attempts, q->name);
+    queue_def_release(&def);
+}
+
 static void look_at_queue(struct sim *s, struct audit *a, unsigned queue) {
     struct queue_facts *q = &s->letters->queues[queue];
     const struct request *get = &a->calls[a->at++]->q.r;
@@ -170,6 +197,7 @@ static void look_at_queue(struct sim *s, struct audit *a, unsigned queue) {
             look_at_message(s, &message, queue);
         }
     }
+    see_queue_rules(s, q, get);
     SIM_CHECK(s, q->may_pause || q->paused == info->paused, "the pause of %s is lost", q->name);
     q->paused = info->paused;
     q->may_pause = false;
@@ -293,6 +321,18 @@ static void look_at_unit(struct sim *s, const struct call *c) {
               "ticket %u is taken, and the letter of its transaction is not there", c->unit);
 }
 
+static void look_at_campaign(struct sim *s, struct campaign_facts *k, const struct request *get) {
+    struct campaign_def def;
+    struct reader in;
+    SIM_CHECK(s, get->refusal == REFUSAL_NONE, "campaign %s is lost", k->name);
+    reader_init(&in, buffer_span(&get->out_bytes));
+    int error = campaign_def_decode(&in, &def);
+    SIM_CHECK(s, error == 0, "the definition of %s cannot be read", k->name);
+    see_rule(s, &k->safety, k->changing, def.safety_stock, k->name);
+    see_rule(s, &k->generation, k->changing, get->generation, k->name);
+    campaign_def_release(&def);
+}
+
 static void look_at_rest(struct sim *s, struct audit *a) {
     for (unsigned i = 0; i < STOCKS; i++) {
         const struct request *r = &a->calls[a->at++]->q.r;
@@ -306,6 +346,8 @@ static void look_at_rest(struct sim *s, struct audit *a) {
         st->total_asked = 0;
         units_check_numbers(s, i, r->out.stock.used);
     }
+    for (unsigned k = 0; k < CAMPAIGNS; k++)
+        look_at_campaign(s, &s->units->campaigns[k], &a->calls[a->at++]->q.r);
     for (unsigned d = 0; d < DESTINATIONS; d++) {
         const struct request *r = &a->calls[a->at++]->q.r;
         SIM_CHECK(s, r->refusal == REFUSAL_NONE, "destination %s is lost", destination_names[d]);

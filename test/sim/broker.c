@@ -40,7 +40,7 @@ static bool declare_exchange(struct sim *s, unsigned x, const char *type) {
 }
 
 /* Half of the boxes have their limits as arguments, the others by a policy: the same must come of it. */
-static bool is_by_policy(const struct sim *s, unsigned box) {
+bool broker_is_by_policy(const struct sim *s, unsigned box) {
     return sim_draw(s, 'D', 50 + box) % 2 == 0;
 }
 
@@ -62,8 +62,8 @@ static void put_limits(const struct sim *s, struct amqp_table_out *t, unsigned b
     }
     if (b->ttl_ns != 0)
         amqp_put_i32(t, names[3], (int32_t)(b->ttl_ns / NS_PER_MS));
-    if (b->max_messages != 0) {
-        amqp_put_i32(t, names[4], (int32_t)b->max_messages);
+    if (b->max_messages.asked != 0) {
+        amqp_put_i32(t, names[4], (int32_t)b->max_messages.asked);
         amqp_put_text(t, names[5], span_text("reject-publish"));
     }
 }
@@ -71,7 +71,7 @@ static void put_limits(const struct sim *s, struct amqp_table_out *t, unsigned b
 static void put_arguments(const struct sim *s, struct amqp_table_out *t, unsigned box) {
     if (s->parcels->boxes[box].delivery_limit != 0)
         amqp_put_text(t, "x-queue-type", span_text("quorum"));
-    if (!is_by_policy(s, box))
+    if (!broker_is_by_policy(s, box))
         put_limits(s, t, box, "x-");
     if (box == BOX_SINGLE)
         amqp_put_bool(t, "x-single-active-consumer", true);
@@ -87,27 +87,36 @@ static struct span end_table(struct amqp_table_out *t, const struct buffer *b) {
     return span_of(b->data + 4, b->size - 4);
 }
 
-static bool define_policy(struct sim *s, unsigned box) {
+void broker_fill_policy(const struct sim *s, struct call *c, unsigned box) {
+    const char *name = s->parcels->boxes[box].name;
     struct buffer b;
     struct amqp_table_out t;
-    char pattern[64];
     buffer_init(&b, 1024);
     amqp_table_begin(&t, &b);
     put_limits(s, &t, box, "");
     struct span definition = end_table(&t, &b);
-    bool done = true;
-    if (is_by_policy(s, box) && definition.size > 0) {
-        snprintf(pattern, sizeof(pattern), "^%s$", s->parcels->boxes[box].name);
-        struct call *c = call_take(s, REQUEST_POLICY_DEFINE);
-        c->q.r.name = span_text(s->parcels->boxes[box].name);
-        c->q.r.in.policy = (struct policy_def){.name = c->q.r.name,
-                                               .pattern = span_text(pattern),
-                                               .apply_to = span_text("queues"),
-                                               .definition = definition};
-        done = ask(s, c);
-    }
+    assert(definition.size <= LETTER_BYTES_MAX);
+    memcpy(c->body, definition.data, definition.size);
+    snprintf(c->key, sizeof(c->key), "^%s$", name);
+    c->q.r.name = span_text(name);
+    c->q.r.vhost = span_text("/");
+    c->q.r.in.policy = (struct policy_def){.name = c->q.r.name,
+                                           .pattern = span_text(c->key),
+                                           .apply_to = span_text("queues"),
+                                           .definition = span_of(c->body, definition.size)};
     buffer_release(&b);
-    return done;
+}
+
+static bool define_policy(struct sim *s, unsigned box) {
+    if (!broker_is_by_policy(s, box))
+        return true;
+    struct call *c = call_take(s, REQUEST_POLICY_DEFINE);
+    c->body = c->body != NULL ? c->body : sim_alloc(LETTER_BYTES_MAX);
+    broker_fill_policy(s, c, box);
+    if (c->q.r.in.policy.definition.size > 0)
+        return ask(s, c);
+    call_give(s, c);
+    return true;
 }
 
 static bool declare_box(struct sim *s, unsigned box) {

@@ -59,6 +59,9 @@ void broker_free(struct broker *b);
 
 /* Exchanges, boxes, bindings; what is there stays. False: the engine died, or has no room. */
 bool broker_define(struct sim *s);
+/* Whether its limits come by a policy; that, as it is to be now, into a call with a body. */
+bool broker_is_by_policy(const struct sim *s, unsigned box);
+void broker_fill_policy(const struct sim *s, struct call *c, unsigned box);
 /* engine_options.deliver */
 void broker_deliver(void *sim, struct delivery_batch *first);
 /* One message came: to a consumer, or as the answer to GET (holder). */

@@ -83,6 +83,8 @@ void call_give(struct sim *s, struct call *c) {
     request_release(&c->q.r);
     destination_def_release(&c->destination_def);
     stock_def_release(&c->stock_def);
+    queue_def_release(&c->queue_def);
+    campaign_def_release(&c->campaign_def);
     c->next = s->clients->free;
     s->clients->free = c;
 }
@@ -311,31 +313,35 @@ static bool define_ends(struct sim *s) {
     return clients_define_queue(s, &def);
 }
 
-static bool define_queue(struct sim *s, unsigned q) {
+void clients_fill_queue(const struct sim *s, unsigned q, struct queue_def *def) {
     const struct queue_facts *facts = &s->letters->queues[q];
-    bool there;
-    if (!clients_exists(s, REQUEST_QUEUE_GET, facts->name, &there) || there)
-        return there;
-    struct queue_def def;
-    int error = queue_def_init(&def);
-    error = error != 0 ? error : def_set_text(&def.name, span_text(facts->name));
+    int error = queue_def_init(def);
+    error = error != 0 ? error : def_set_text(&def->name, span_text(facts->name));
     if (error == 0 && queue_destination(q) >= 0)
-        error = def_set_text(&def.destination, span_text(destination_names[queue_destination(q)]));
+        error = def_set_text(&def->destination, span_text(destination_names[queue_destination(q)]));
     if (error == 0 && q == QUEUE_TOLD) {
-        error = def_set_text(&def.on_success.queue, span_text(ENDS_NAME));
-        error = error != 0 ? error : def_set_text(&def.on_failure.queue, span_text(ENDS_NAME));
+        error = def_set_text(&def->on_success.queue, span_text(ENDS_NAME));
+        error = error != 0 ? error : def_set_text(&def->on_failure.queue, span_text(ENDS_NAME));
     }
     assert(error == 0);
-    def.max_messages = facts->max_messages;
-    def.message_ttl_ns = facts->ttl_ns;
-    def.dead_letters = facts->dead_letters;
-    def.dispatch_deadline_ns = facts->deadline_ns;
-    def.weight = facts->weight;
-    def.guaranteed_percent = facts->percent;
-    def.retry = (struct retry_def){.max_attempts = facts->max_attempts,
-                                   .min_backoff_ns = 2 * NS_PER_MS,
-                                   .max_backoff_ns = 60 * NS_PER_MS,
-                                   .max_doublings = 4};
+    def->max_messages = facts->max_messages.asked;
+    def->message_ttl_ns = facts->ttl_ns;
+    def->dead_letters = facts->dead_letters;
+    def->dispatch_deadline_ns = facts->deadline_ns;
+    def->weight = facts->weight;
+    def->guaranteed_percent = facts->percent;
+    def->retry = (struct retry_def){.max_attempts = (uint32_t)facts->max_attempts.asked,
+                                    .min_backoff_ns = 2 * NS_PER_MS,
+                                    .max_backoff_ns = 60 * NS_PER_MS,
+                                    .max_doublings = 4};
+}
+
+static bool define_queue(struct sim *s, unsigned q) {
+    struct queue_def def;
+    bool there;
+    if (!clients_exists(s, REQUEST_QUEUE_GET, s->letters->queues[q].name, &there) || there)
+        return there;
+    clients_fill_queue(s, q, &def);
     return clients_define_queue(s, &def);
 }
 
@@ -349,29 +355,31 @@ static bool define_stock(struct sim *s, unsigned stock) {
     return clients_ask_now(s, c);
 }
 
+void clients_fill_campaign(const struct sim *s, unsigned campaign, struct campaign_def *def) {
+    const struct campaign_facts *facts = &s->units->campaigns[campaign];
+    int error = campaign_def_init(def);
+    error = error != 0 ? error : def_set_text(&def->name, span_text(facts->name));
+    error = error != 0 ? error
+                       : def_set_text(&def->stock, span_text(s->units->stocks[facts->stock].name));
+    error = error != 0 ? error : def_set_text(&def->member_pointer, span_text("/member"));
+    if (error == 0 && facts->has_queue)
+        error = def_set_text(&def->queue, span_text(s->letters->queues[QUEUE_MAIL].name));
+    assert(error == 0);
+    def->opens_ns = facts->opens_ns;
+    def->safety_stock = facts->safety.asked;
+    def->on_failure = (enum campaign_failure)facts->policy;
+}
+
 static bool define_campaign(struct sim *s, unsigned campaign) {
     const struct campaign_facts *facts = &s->units->campaigns[campaign];
     bool there;
     if (!clients_exists(s, REQUEST_CAMPAIGN_GET, facts->name, &there) || there)
         return there;
-    struct campaign_def def;
-    int error = campaign_def_init(&def);
-    error = error != 0 ? error : def_set_text(&def.name, span_text(facts->name));
-    error = error != 0 ? error
-                       : def_set_text(&def.stock, span_text(s->units->stocks[facts->stock].name));
-    error = error != 0 ? error : def_set_text(&def.member_pointer, span_text("/member"));
-    if (error == 0 && facts->has_queue)
-        error = def_set_text(&def.queue, span_text(s->letters->queues[QUEUE_MAIL].name));
-    assert(error == 0);
-    def.opens_ns = facts->opens_ns;
-    def.safety_stock = facts->safety;
-    def.on_failure = (enum campaign_failure)facts->policy;
     struct call *c = call_take(s, REQUEST_CAMPAIGN_DEFINE);
+    clients_fill_campaign(s, campaign, &c->campaign_def);
     c->q.r.name = span_text(facts->name);
-    c->q.r.in.define.campaign = &def;
-    bool done = clients_ask_now(s, c);
-    campaign_def_release(&def);
-    return done;
+    c->q.r.in.define.campaign = &c->campaign_def;
+    return clients_ask_now(s, c);
 }
 
 bool clients_define(struct sim *s) {

@@ -47,7 +47,9 @@ struct call {
     char actor[24];
     char key[24], purchase[24], member_text[24], order_text[24], dedup_text[24];
     struct destination_def destination_def; /* zero, or to be released */
-    struct stock_def stock_def;
+    struct stock_def stock_def;             /* likewise */
+    struct queue_def queue_def;
+    struct campaign_def campaign_def;
     void (*finished)(struct sim *s, void *context); /* of the last of a chain by calls_finish */
     void *context;
     uint8_t *body; /* owns: LETTER_BYTES_MAX, kept when it is given back; NULL: never needed */
@@ -70,6 +72,9 @@ void clients_restart(struct sim *s);
 bool clients_ask_now(struct sim *s, struct call *c);
 /* The same of a queue. Releases def. */
 bool clients_define_queue(struct sim *s, struct queue_def *def);
+/* As it is to be now. */
+void clients_fill_queue(const struct sim *s, unsigned q, struct queue_def *ret);
+void clients_fill_campaign(const struct sim *s, unsigned campaign, struct campaign_def *ret);
 /* False: no answer. */
 bool clients_exists(struct sim *s, enum request_kind kind, const char *name, bool *ret_there);
 

@@ -87,6 +87,8 @@ static bool has_changed(const struct request *r) {
         return r->count > 0;
     case REQUEST_DESTINATION_DEFINE:
     case REQUEST_STOCK_DEFINE:
+    case REQUEST_QUEUE_DEFINE:
+    case REQUEST_CAMPAIGN_DEFINE:
         return !r->in.define.how.ret_unchanged;
     default:
         return false;

@@ -12,6 +12,7 @@
 #define SLUICE_TEST_SIM_LETTERS_H
 
 #include "base/map.h"
+#include "rules.h"
 #include "sim.h"
 
 #define LETTER_BYTES_MAX 4096u
@@ -68,10 +69,10 @@ struct key_line {
 
 struct queue_facts {
     const char *name;
-    uint64_t max_messages;
+    struct rule max_messages, max_attempts;
+    bool changing; /* these: asked for, no answer so far */
     uint64_t ttl_ns;
-    uint64_t deadline_ns; /* of an attempt; 0: the destination's timeout */
-    uint32_t max_attempts;
+    uint64_t deadline_ns;     /* of an attempt; 0: the destination's timeout */
     uint32_t weight, percent; /* of its lane */
     uint32_t fresh;           /* letters */
     bool dead_letters;

@@ -43,7 +43,7 @@ struct parcels *parcels_create(struct sim *s) {
     memcpy(p->boxes, boxes, sizeof(boxes));
     uint64_t draw = sim_draw(s, 'b', 0);
     p->boxes[BOX_PLAIN].delivery_limit = 1 + (uint32_t)(draw % 4);
-    p->boxes[BOX_SINGLE].max_messages = 10 + (draw >> 8) % 200;
+    p->boxes[BOX_SINGLE].max_messages = rule_of(10 + (draw >> 8) % 200);
     p->boxes[BOX_BRIEF].ttl_ns = (20 + (draw >> 20) % 1000) * NS_PER_MS;
     return p;
 }
@@ -176,7 +176,8 @@ static void note_published(struct sim *s, uint32_t tag) {
     uint32_t both[] = {tag, parcel_at(s, tag)->partner};
     for (unsigned i = 0; i < 2 && both[i] != 0; i++)
         for (unsigned b = 0; b < BOXES_FOR_ROUTES; b++)
-            if ((parcel_at(s, both[i])->boxes >> b & 1) && s->parcels->boxes[b].max_messages == 0)
+            if ((parcel_at(s, both[i])->boxes >> b & 1) &&
+                rule_most(&s->parcels->boxes[b].max_messages) == 0)
                 copy_at(s, both[i], b)->may &= (uint8_t)~COPY_NONE;
 }
 

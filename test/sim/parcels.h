@@ -20,6 +20,7 @@
 
 #include "base/map.h"
 #include "model/request.h"
+#include "rules.h"
 #include "sim.h"
 
 #define BOXES            6u
@@ -33,7 +34,8 @@ enum { COPY_NONE = 1, COPY_IN = 2, COPY_DEAD = 4, COPY_GONE = 8 };
 
 struct box_facts {
     const char *name;
-    uint64_t max_messages; /* ready ones; 0: no limit */
+    struct rule max_messages; /* ready ones; 0: no limit */
+    bool changing;            /* it: asked for, no answer so far */
     uint64_t ttl_ns;
     uint32_t delivery_limit;
     int dead; /* the box of its dead letters; -1: none */

@@ -409,19 +409,16 @@ void providers_start(void *sim, const struct attempt_start *starts, size_t count
 
 /* ---- ends ---- */
 
-/* What the end makes of its letter, as the policy says: MAY_GONE, MAY_ALIVE, MAY_DEAD. */
+/* What the end makes of its letter, as the policy says: of MAY_GONE, MAY_ALIVE, MAY_DEAD what can be. */
 static unsigned verdict_of(const struct sim *s, const struct attempt_finish *f,
                            const struct letter *l) {
     const struct queue_facts *q = &s->letters->queues[l->queue];
     if (f->success)
         return MAY_GONE;
-    if (f->retriable && (q->max_attempts == 0 || f->attempt < q->max_attempts))
-        return MAY_ALIVE;
-    return q->dead_letters ? MAY_DEAD : MAY_GONE;
-}
-
-static bool dies(const struct sim *s, const struct attempt_finish *f, const struct letter *l) {
-    return !f->success && verdict_of(s, f, l) != MAY_ALIVE;
+    unsigned over = q->dead_letters ? MAY_DEAD : MAY_GONE;
+    if (!f->retriable || f->attempt >= rule_most(&q->max_attempts))
+        return over;
+    return f->attempt < rule_least(&q->max_attempts) ? MAY_ALIVE : MAY_ALIVE | over;
 }
 
 void provider_finish_answered(struct sim *s, struct call *c) {
@@ -442,9 +439,12 @@ void provider_finish_answered(struct sim *s, struct call *c) {
     }
     guards_end(s, flight->home, flight->destination, flight->ticket, f);
     letter_ends(s, l);
-    letter_set(s, l, verdict_of(s, f, l));
+    unsigned verdict = verdict_of(s, f, l);
+    letter_set(s, l, verdict);
     l->delivered |= f->success;
-    if (dies(s, f, l))
+    if (verdict & (verdict - 1))
+        unit_letter_unsure(s, c->letter);
+    else if (!f->success && verdict != MAY_ALIVE)
         unit_letter_died(s, c->letter);
     if (f->retry_after_ns != 0 && (f->status == 429 || f->status == 503)) {
         /* From the decision on; the engine's clock may be a little fast. */
@@ -465,7 +465,8 @@ void provider_finish_lost(struct sim *s, struct call *c) {
         return;
     guards_end_lost(s, flight->home, flight->destination, flight->ticket, f, flight->order);
     struct letter *l = letter_at(s, c->letter);
-    letter_set(s, l, l->may | verdict_of(s, f, l));
-    if (dies(s, f, l))
+    unsigned verdict = verdict_of(s, f, l);
+    letter_set(s, l, l->may | verdict);
+    if (!f->success && verdict != MAY_ALIVE)
         unit_letter_unsure(s, c->letter);
 }

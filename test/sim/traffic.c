@@ -39,6 +39,9 @@ static const struct traffic *const kinds[] = {
     &traffic_chore,
     &traffic_chore_look,
     &traffic_chore_cancel,
+    &traffic_queue,
+    &traffic_policy,
+    &traffic_campaign,
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
@@ -60,17 +63,18 @@ static void draw_lanes(struct sim *s) {
 static void queue_facts(struct sim *s) {
     struct queue_facts *q = s->letters->queues;
     uint64_t draw = sim_draw(s, 'q', 0);
-    q[QUEUE_MAIL] = (struct queue_facts){.name = "sim-mail", .max_messages = 900};
-    q[QUEUE_ORDERS] = (struct queue_facts){.name = "sim-orders", .max_messages = 900};
-    q[QUEUE_JOBS] = (struct queue_facts){.name = "sim-jobs", .max_messages = 900};
-    q[QUEUE_STORE] = (struct queue_facts){.name = "sim-store", .max_messages = 20 + draw % 500};
-    q[QUEUE_TICKETS] = (struct queue_facts){.name = "sim-tickets", .max_messages = 900};
+    q[QUEUE_MAIL] = (struct queue_facts){.name = "sim-mail", .max_messages = rule_of(900)};
+    q[QUEUE_ORDERS] = (struct queue_facts){.name = "sim-orders", .max_messages = rule_of(900)};
+    q[QUEUE_JOBS] = (struct queue_facts){.name = "sim-jobs", .max_messages = rule_of(900)};
+    q[QUEUE_STORE] =
+        (struct queue_facts){.name = "sim-store", .max_messages = rule_of(20 + draw % 500)};
+    q[QUEUE_TICKETS] = (struct queue_facts){.name = "sim-tickets", .max_messages = rule_of(900)};
     for (unsigned lane = 0; lane < QUEUE_LANES; lane++)
         q[QUEUE_LANE_FIRST + lane] =
-            (struct queue_facts){.name = lane_names[lane], .max_messages = 900};
-    q[QUEUE_TOLD] = (struct queue_facts){.name = "sim-told", .max_messages = 900};
+            (struct queue_facts){.name = lane_names[lane], .max_messages = rule_of(900)};
+    q[QUEUE_TOLD] = (struct queue_facts){.name = "sim-told", .max_messages = rule_of(900)};
     for (unsigned i = 0; i < QUEUES; i++) {
-        q[i].max_attempts = 2 + (uint32_t)(sim_draw(s, 'r', i) % 5);
+        q[i].max_attempts = rule_of(2 + sim_draw(s, 'r', i) % 5);
         q[i].dead_letters = true;
         q[i].weight = 1;
     }
@@ -100,12 +104,14 @@ static void unit_facts(struct sim *s) {
         .stock = STOCK_COUPONS,
         .policy = (unsigned)(draw % 3),
         .opens_ns = sim_real_ns(s) + (draw >> 4) % (200 * NS_PER_MS),
-        .safety = (draw >> 30) % 2 == 0 ? 0 : (draw >> 32) % 20,
+        .safety = rule_of((draw >> 30) % 2 == 0 ? 0 : (draw >> 32) % 20),
         .has_queue = true,
-        .generation = 1,
+        .generation = rule_of(1),
     };
-    k[CAMPAIGN_LOTS] = (struct campaign_facts){
-        .name = "sim-lots", .stock = STOCK_LOTS, .policy = CAMPAIGN_FAILURE_KEEP, .generation = 1};
+    k[CAMPAIGN_LOTS] = (struct campaign_facts){.name = "sim-lots",
+                                               .stock = STOCK_LOTS,
+                                               .policy = CAMPAIGN_FAILURE_KEEP,
+                                               .generation = rule_of(1)};
 }
 
 void traffic_facts(struct sim *s) {

@@ -40,6 +40,9 @@ void traffic_fill_act(struct sim *s, struct call *c, enum request_kind kind, uns
 extern const struct traffic traffic_enter, traffic_reserve, traffic_release, traffic_confirm,
     traffic_transaction, traffic_total;
 
+/* ---- traffic_rules.c: definitions that change ---- */
+extern const struct traffic traffic_queue, traffic_policy, traffic_campaign;
+
 /* ---- traffic_slips.c, traffic_chores.c; of desk.c the ends of attempts ---- */
 extern const struct traffic traffic_slip, traffic_slip_look, traffic_slip_discard,
     traffic_slip_edit, traffic_slip_move, traffic_slip_redrive, traffic_slip_confirm, traffic_chore,

@@ -55,7 +55,8 @@ static void published(struct sim *s, uint32_t tag, const struct exchange_publish
     if (p->refused) {
         SIM_CHECK(s, boxes >> BOX_SINGLE & 1, "parcel %u was refused by a box without a limit",
                   tag);
-        SIM_CHECK(s, parcels_in_box(s, BOX_SINGLE) >= s->parcels->boxes[BOX_SINGLE].max_messages,
+        const struct rule *most = &s->parcels->boxes[BOX_SINGLE].max_messages;
+        SIM_CHECK(s, parcels_in_box(s, BOX_SINGLE) >= rule_least(most),
                   "parcel %u was refused by a box that is not full", tag);
         parcel_refused_by(s, tag, BOX_SINGLE);
     }

@@ -75,13 +75,14 @@ static void publish_answered(struct sim *s, struct call *c) {
     bool known = l->id != 0;
     if (r->refusal == REFUSAL_NONE) {
         SIM_CHECK(s, !known || !l->keyed || r->replayed, "a key that was known is new");
-        SIM_CHECK(s, r->replayed || q->alive_certain < q->max_messages,
+        SIM_CHECK(s, r->replayed || q->alive_certain < rule_most(&q->max_messages),
                   "queue %s takes more than its limit", q->name);
         letter_accepted(s, c->letter, r->receipt.id, r->receipt.accepted_ns);
     } else if (known && l->keyed) {
         traffic_unexpected(s, c); /* same key, same outcome */
     } else if (r->refusal == REFUSAL_QUEUE_FULL) {
-        SIM_CHECK(s, q->alive_maybe >= q->max_messages, "queue %s is not full", q->name);
+        SIM_CHECK(s, q->alive_maybe >= rule_least(&q->max_messages), "queue %s is not full",
+                  q->name);
         letter_refused(s, c->letter);
     } else if (traffic_is_full(s, c)) {
         letter_refused(s, c->letter);
@@ -344,7 +345,7 @@ const struct traffic traffic_purge = {1, REQUEST_QUEUE_PURGE, make_purge, purge_
 static bool make_pause_queue(struct sim *s, struct call *c, struct rng *rng) {
     c->queue = (unsigned)rng_below(rng, QUEUES);
     struct queue_facts *q = &s->letters->queues[c->queue];
-    if (!q->paused && rng_below(rng, 4) != 0)
+    if (q->changing || (!q->paused && rng_below(rng, 4) != 0))
         return false;
     c->q.r.kind = q->paused ? REQUEST_QUEUE_RESUME : REQUEST_QUEUE_PAUSE;
     c->q.r.name = span_text(q->name);

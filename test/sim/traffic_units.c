@@ -23,6 +23,11 @@ static void check_sold_out(struct sim *s, unsigned stock, uint64_t safety) {
               st->name, (unsigned long long)count.maybe, (unsigned long long)st->total);
 }
 
+static void check_queue_full(struct sim *s, unsigned queue) {
+    const struct queue_facts *q = &s->letters->queues[queue];
+    SIM_CHECK(s, q->alive_maybe >= rule_least(&q->max_messages), "%s is not full", q->name);
+}
+
 /* ---- entries ---- */
 
 void traffic_fill_enter(struct sim *s, struct call *c, unsigned campaign, uint32_t member,
@@ -33,7 +38,7 @@ void traffic_fill_enter(struct sim *s, struct call *c, unsigned campaign, uint32
     snprintf(c->member_text, sizeof(c->member_text), "member-%u", member);
     c->q.r.name = span_text(k->name);
     c->q.r.in.enter.member = span_text(c->member_text);
-    c->q.r.in.enter.generation = k->generation;
+    c->q.r.in.enter.generation = (uint32_t)k->generation.now;
     if (tag != 0)
         traffic_fill_letter(s, c, tag, &c->q.r.in.enter.envelope);
 }
@@ -80,13 +85,15 @@ static void entered(struct sim *s, struct call *c) {
               "member %u enters %s before it opens", c->member, k->name);
     if (c->q.r.replayed && e->receipt != 0)
         return; /* of an entry before the one that stands */
+    SIM_CHECK(s, c->q.r.replayed || rule_may_be(&k->generation, c->q.r.in.enter.generation),
+              "member %u enters %s by a definition that was changed", c->member, k->name);
     uint32_t unit = unit_make(s, k->stock, c->member);
     unit_at(s, unit)->receipt = receipt->id;
     unit_at(s, unit)->letter = c->letter;
     if (c->q.r.replayed)
         unit_at(s, unit)->may = UNIT_NONE | UNIT_FINAL;
     else
-        unit_given(s, unit, receipt->number, 0, k->safety);
+        unit_given(s, unit, receipt->number, 0, rule_least(&k->safety));
     *e = (struct entry_facts){.receipt = receipt->id, .unit = unit, .letter = c->letter};
     if (c->letter != 0) {
         letter_at(s, c->letter)->unit = unit;
@@ -120,17 +127,17 @@ static void enter_answered(struct sim *s, struct call *c) {
         break;
     case REFUSAL_SOLD_OUT:
         SIM_CHECK(s, !stands(s, k, &k->members[c->member]), "member %u has entered", c->member);
-        check_sold_out(s, k->stock, k->safety);
+        check_sold_out(s, k->stock, rule_most(&k->safety));
         break;
     case REFUSAL_NOT_OPEN:
         SIM_CHECK(s, s->turn_engine_ns < k->opens_ns, "%s is open", k->name);
         break;
     case REFUSAL_STALE:
-        SIM_CHECK(s, c->q.r.in.enter.generation != k->generation,
+        SIM_CHECK(s, !rule_known(&k->generation) || c->q.r.in.enter.generation != k->generation.now,
                   "the definition is the present one");
         break;
     case REFUSAL_QUEUE_FULL:
-        SIM_CHECK(s, s->letters->queues[QUEUE_MAIL].alive_maybe >= 900, "the queue is not full");
+        check_queue_full(s, QUEUE_MAIL);
         break;
     default:
         if (!traffic_is_full(s, c))
@@ -363,7 +370,7 @@ static void transaction_answered(struct sim *s, struct call *c) {
         SIM_CHECK(s, may & UNIT_CANCELLED, "ticket %u was not cancelled", c->unit);
         break;
     case REFUSAL_QUEUE_FULL:
-        SIM_CHECK(s, s->letters->queues[QUEUE_TICKETS].alive_maybe >= 900, "the queue is not full");
+        check_queue_full(s, QUEUE_TICKETS);
         break;
     default:
         if (!traffic_is_full(s, c))

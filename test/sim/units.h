@@ -10,6 +10,7 @@
 #ifndef SLUICE_TEST_SIM_UNITS_H
 #define SLUICE_TEST_SIM_UNITS_H
 
+#include "rules.h"
 #include "sim.h"
 
 #define STOCKS    4u
@@ -52,9 +53,10 @@ struct campaign_facts {
     const char *name;
     unsigned stock;
     unsigned policy; /* enum campaign_failure */
-    uint64_t opens_ns, safety;
+    uint64_t opens_ns;
+    struct rule safety, generation;
+    bool changing; /* these: asked for, no answer so far */
     bool has_queue;
-    uint32_t generation;
     struct entry_facts members[MEMBERS + 1];
 };
 
