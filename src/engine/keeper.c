@@ -216,7 +216,7 @@ int keeper_snapshot(struct engine *e, bool forked) {
 
 struct mover {
     struct live_body bodies[MOVE_AT_ONCE];
-    uint64_t ids[MOVE_AT_ONCE];
+    uint64_t ids[MOVE_AT_ONCE], addresses[MOVE_AT_ONCE];
     struct buffer bytes[MOVE_AT_ONCE];
     struct span payloads[MOVE_AT_ONCE];
 };
@@ -254,6 +254,7 @@ static uint32_t read_bodies(struct engine *e, uint32_t segment, struct mover *m)
         if (count > 0 && bytes > MOVE_BYTES(e))
             break; /* with the next ones */
         m->ids[count] = b->id;
+        m->addresses[count] = b->address;
         m->payloads[count++] = stored.payload;
     }
     return count;
@@ -268,6 +269,7 @@ static bool move_some(struct engine *e, uint32_t segment, struct mover *m) {
     struct request r;
     request_init(&r, REQUEST_MESSAGE_MOVE);
     r.in.move.ids = m->ids;
+    r.in.move.addresses = m->addresses;
     r.in.move.payloads = m->payloads;
     r.in.move.count = count;
     int error = engine_call(e, &r);

@@ -181,6 +181,15 @@ enum refusal queue_decide_redrive(const struct model *m, struct decision *d, str
 
 /* ---- compaction ---- */
 
+/* Slot of a message whose body is still the one that was read; 0: it is gone, done, or was edited meanwhile. */
+static uint32_t still_there(const struct model *m, const struct request *r, uint32_t i) {
+    uint32_t slot = r->in.move.ids[i] == 0 ? 0 : message_find(m->queues, r->in.move.ids[i]);
+    if (slot == 0 || message_at(m->queues, slot)->address != r->in.move.addresses[i]) {
+        return 0;
+    }
+    return stored_bytes(message_at(m->queues, slot)) == r->in.move.payloads[i].size ? slot : 0;
+}
+
 /* Those of one body, as they stand in the list from `first` on. */
 static void emit_relocated(const struct model *m, struct decision *d, struct request *r,
                            uint32_t first, const struct message_payload *p, struct span payload) {
@@ -188,11 +197,10 @@ static void emit_relocated(const struct model *m, struct decision *d, struct req
     size_t at = 0;
     d->failed |= sized_begin(d->facts, &at) != 0;
     for (uint32_t i = first; i < r->in.move.count && !d->failed; i++) {
-        uint32_t slot = message_find(m->queues, r->in.move.ids[i]);
         struct message_payload other;
-        bool same = slot != 0 && message_payload_decode(r->in.move.payloads[i], &other) == 0 &&
-                    other.stored.id == p->stored.id &&
-                    payload.size == stored_bytes(message_at(m->queues, slot));
+        bool same = still_there(m, r, i) != 0 &&
+                    message_payload_decode(r->in.move.payloads[i], &other) == 0 &&
+                    other.stored.id == p->stored.id;
         if (same) {
             decision_put_u64(d, r->in.move.ids[i]);
             r->in.move.ids[i] = 0; /* not again */
@@ -212,14 +220,13 @@ static bool is_body_of(const struct model *m, uint32_t slot, const struct messag
     return id >= p->stored.id && id - p->stored.id < (p->copies > 1 ? p->copies : 1);
 }
 
-/* Those that are gone by now are left out; the rest of the payload is as it was read from the log. */
+/* Those that are gone or have another body by now are left out; the rest of the payload is as it was read from the log. */
 enum refusal queue_decide_move(const struct model *m, struct decision *d, struct request *r) {
     for (uint32_t i = 0; i < r->in.move.count; i++) {
         struct span payload = r->in.move.payloads[i];
-        uint32_t slot = r->in.move.ids[i] == 0 ? 0 : message_find(m->queues, r->in.move.ids[i]);
+        uint32_t slot = still_there(m, r, i);
         struct message_payload p;
-        if (slot == 0 || message_payload_decode(payload, &p) != 0 || !is_body_of(m, slot, &p) ||
-            payload.size != stored_bytes(message_at(m->queues, slot))) {
+        if (slot == 0 || message_payload_decode(payload, &p) != 0 || !is_body_of(m, slot, &p)) {
             continue;
         }
         if (p.copies > 1 || p.stored.id != r->in.move.ids[i]) {

@@ -531,8 +531,9 @@ struct request {
             uint64_t after; /* with id 0: `next` of the call before, 0 at first */
         } redrive;
         struct {
-            uint64_t *ids;         /* borrows */
-            struct span *payloads; /* borrows: each the PUT payload as read from the log */
+            uint64_t *ids;             /* borrows */
+            const uint64_t *addresses; /* borrows: where the body of each was read */
+            struct span *payloads;     /* borrows: each the PUT payload as read from the log */
             uint32_t count;
         } move;
         struct {

@@ -89,6 +89,54 @@ static void test_edit_of_what_was_changed(void **state) {
     assert_int_equal(edit(id, "three", 0, wrong), REFUSAL_STALE);
 }
 
+/* The payload of the latest record, as compaction reads it; *ret owns. */
+static void read_back(uint64_t id, size_t before, struct buffer *ret) {
+    struct reader log;
+    struct stored_message found;
+    reader_init(&log, span_of(mail.log.data + before + 16, mail.log.size - before - 16));
+    assert_int_equal(stored_message_find(reader_bytes(&log), id, &found), 0);
+    buffer_init(ret, 1u << 20);
+    assert_int_equal(buffer_append_span(ret, found.payload), 0);
+}
+
+static uint32_t copy_forward(uint64_t id, uint64_t address, const struct buffer *payload) {
+    struct span bytes = buffer_span(payload);
+    struct request r;
+    request_init(&r, REQUEST_MESSAGE_MOVE);
+    r.in.move.ids = &id;
+    r.in.move.addresses = &address;
+    r.in.move.payloads = &bytes;
+    r.in.move.count = 1;
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+    uint32_t copied = r.count;
+    request_release(&r);
+    return copied;
+}
+
+/* Compaction read a body, then it was edited into one that is exactly as long: the edit stays. */
+static void test_edit_beside_compaction(void **state) {
+    mail_queue("q");
+    uint64_t id = mail_put((struct letter){.queue = "q", .body = "zero"});
+    mail.position = 40;
+    size_t before = mail.log.size;
+    assert_int_equal(edit(id, "one", 0, seen(id)), REFUSAL_NONE);
+    struct buffer first, second;
+    read_back(id, before, &first);
+    mail.position = 50;
+    before = mail.log.size;
+    assert_int_equal(edit(id, "two", 0, seen(id)), REFUSAL_NONE);
+    uint64_t address = mail_get(id).address;
+    read_back(id, before, &second);
+    assert_int_equal(first.size, second.size);
+    mail.position = 60;
+    assert_int_equal(copy_forward(id, 40, &first), 0);
+    assert_int_equal(mail_get(id).address, address);
+    assert_int_equal(copy_forward(id, address, &second), 1);
+    assert_int_equal(mail_get(id).address, 60);
+    buffer_release(&first);
+    buffer_release(&second);
+}
+
 static void test_room_for_an_edit(void **state) {
     struct queue_def def = mail_def("q", "");
     def.max_bytes = 10;
@@ -224,6 +272,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_edit, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_edit_of_what_was_changed, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_edit_beside_compaction, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_room_for_an_edit, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_in_flight_stays_as_it_is, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_move, mail_setup, mail_teardown),

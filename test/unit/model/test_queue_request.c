@@ -218,6 +218,10 @@ static void test_move(void **state) {
     assert_int_equal(count, 8);
     payloads[8] = payloads[0];
     asked[8] = 999; /* gone meanwhile */
+    uint64_t addresses[9];
+    for (unsigned i = 0; i < 9; i++) {
+        addresses[i] = mail_get(ids[i % 8]).address;
+    }
     mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", ids[7]);
     mail.position = 57;
     static uint8_t copy[1 << 16]; /* the log grows while it is asked */
@@ -230,6 +234,7 @@ static void test_move(void **state) {
     struct request r;
     request_init(&r, REQUEST_MESSAGE_MOVE);
     r.in.move.ids = asked;
+    r.in.move.addresses = addresses;
     r.in.move.payloads = payloads;
     r.in.move.count = 9;
     assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
