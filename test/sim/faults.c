@@ -304,6 +304,7 @@ static void jump(struct sim *s, const struct fault *f) {
                                         100 * NS_PER_MS};
     int64_t distance = far % (int64_t)spans_ns[f->amount % 4];
     s->real_ahead += f->kind == FAULT_AHEAD ? distance : -distance;
+    s->jumped_ns += f->kind == FAULT_AHEAD ? (uint64_t)distance + TIMEKEEPER_JUMP_NS : 0;
     s->jump_unseen |= f->kind == FAULT_AHEAD;
     happened(s, f, SITES);
 }

@@ -78,6 +78,7 @@ struct sim {
     uint64_t turn_ns;         /* when the turn under way began */
     uint64_t ended_engine_ns; /* the engine's time when it was stopped last */
     uint64_t turn_engine_ns;  /* the engine's time then, or a little earlier */
+    uint64_t jumped_ns;       /* forward, by the wall clock, in all */
     bool jump_unseen;         /* the wall clock jumped ahead and the engine has not looked since */
     unsigned depth;           /* turns within turns */
     unsigned phase;           /* PHASE_* */

@@ -34,8 +34,10 @@ struct allowance watch_allows(const struct watch *w) {
     return (struct allowance){.count = count, .era = w->era};
 }
 
-static void note(struct watch *w, uint64_t from_ns, uint64_t to_ns, struct allowance allowed) {
-    w->events[w->event_count++ % WATCH_RING] = (struct watch_event){from_ns, to_ns, allowed};
+static void note(struct sim *s, struct watch *w, uint64_t from_ns, uint64_t to_ns,
+                 struct allowance allowed) {
+    w->events[w->event_count++ % WATCH_RING] =
+        (struct watch_event){from_ns, to_ns, s->jumped_ns, allowed};
 }
 
 static const struct watch_event *event_at(const struct watch *w, uint64_t back) {
@@ -46,7 +48,7 @@ static const struct watch_event *event_at(const struct watch *w, uint64_t back) 
 void watch_arrival(struct sim *s, struct watch *w, const char *name, struct allowance allowed,
                    uint64_t now) {
     uint64_t period_ns = w->def.period_ns - clock_slack(w->def.period_ns), seen = 1;
-    note(w, now, now, allowed);
+    note(s, w, now, now, allowed);
     if (allowed.count == 0)
         watch_forget(w);
     for (uint64_t back = 2; back <= WATCH_RING && w->first + back <= w->event_count; back++) {
@@ -75,10 +77,12 @@ void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahea
             break;
         pace.count = count;
         window += clock_slack(window);
+        if (pace.period_ns > TIMEKEEPER_HOLD_MIN_NS)
+            window += s->jumped_ns - e->jumped_ns;
         uint64_t most = pace_burst(&pace) + 1 + window / (pace.period_ns / count);
         SIM_CHECK(s, back + 1 <= most, "%llu starts within %llu us at %s, %llu are allowed",
                   (unsigned long long)back + 1, (unsigned long long)window / 1000, name,
                   (unsigned long long)most);
     }
-    note(w, s->turn_ns + ahead_ns, now_ns, allowed);
+    note(s, w, s->turn_ns + ahead_ns, now_ns, allowed);
 }

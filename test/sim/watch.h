@@ -5,7 +5,8 @@
  *          smooth: starts in any window of t are at most burst + t * count / period (and one that was
  *                  under way in each of the moments that bound it).
  *          What was started under another count is part of the window: a limit that is lowered holds for the
- *          first start behind it. Of a limit that is quite new nothing before it counts.
+ *          first start behind it. Of a limit that is quite new nothing before it counts. Where the wall clock
+ *          jumped ahead, one with a longer period than the hold that follows may see the jump as time that passed.
  * Units:   ns of a clock that crashes do not stop.
  */
 #ifndef SLUICE_TEST_SIM_WATCH_H
@@ -23,6 +24,7 @@ struct allowance {
 
 struct watch_event {
     uint64_t from_ns, to_ns; /* it happened in between */
+    uint64_t jumped_ns;      /* by the wall clock, before it */
     struct allowance allowed;
 };
 
