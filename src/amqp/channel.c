@@ -379,12 +379,7 @@ static bool hold_publish(struct amqp_connection *c) {
     if (!c->alarm)
         return false;
     c->held = true;
-    if (!c->told_blocked && c->can_block) {
-        struct amqp_method m = {AMQP_CONNECTION_BLOCKED,
-                                .as.connection_blocked = {span_text(c->alarm_reason)}};
-        amqp_send(c, 0, &m);
-        c->told_blocked = true;
-    }
+    amqp_tell_blocked(c, c->alarm_reason);
     return true;
 }
 
@@ -418,6 +413,5 @@ bool amqp_channel_frame(struct amqp_channel *ch, const struct amqp_frame *frame)
     }
     if (frame->type == AMQP_FRAME_METHOD)
         return method_frame(ch, frame->payload);
-    amqp_content_frame(ch, frame);
-    return true;
+    return amqp_content_frame(ch, frame);
 }

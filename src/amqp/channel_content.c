@@ -18,7 +18,8 @@
 void amqp_content_drop(struct amqp_channel *ch) {
     if (ch->content == NULL)
         return;
-    ch->connection->assembled_bytes -= ch->content->room_bytes;
+    amqp_let_go(ch->connection, ch->content->room_bytes);
+    amqp_let_others(ch->connection);
     amqp_op_free(ch->content);
     ch->content = NULL;
     ch->has_header = false;
@@ -39,7 +40,7 @@ void amqp_content_begin(struct amqp_channel *ch, struct span payload) {
     op->in.publish.encoded.size = payload.size; /* where the properties will begin */
     ch->content = op;
     ch->has_header = false;
-    c->assembled_bytes += op->room_bytes;
+    amqp_hold_more(c, op->room_bytes);
 }
 
 /* Spans lie behind the op, which may have been moved. */
@@ -56,21 +57,19 @@ static int point_into(struct amqp_op *op, size_t method_bytes, size_t property_b
     return amqp_properties_read(p->encoded, &p->properties);
 }
 
+/* False: see amqp_hold. */
 static bool grow(struct amqp_channel *ch, size_t room_bytes) {
     struct amqp_connection *c = ch->connection;
     size_t more = room_bytes - ch->content->room_bytes;
-    if (more > c->host->limits.assembled_bytes - c->assembled_bytes) {
-        amqp_fail(c, AMQP_RESOURCE_ERROR, AMQP_BASIC_PUBLISH,
-                  "half messages of more than %" PRIu64 " bytes", c->host->limits.assembled_bytes);
+    if (!amqp_hold(c, more))
         return false;
-    }
     struct amqp_op *op = amqp_op_grow(ch->content, room_bytes);
     if (op == NULL) {
+        amqp_let_go(c, more);
         amqp_fail_nomem(c);
         return false;
     }
     ch->content = op;
-    c->assembled_bytes += more;
     return true;
 }
 
@@ -122,19 +121,10 @@ static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
     return true;
 }
 
-static void complete(struct amqp_channel *ch) {
-    struct amqp_op *op = ch->content;
-    struct amqp_publish *p = &op->in.publish;
-    size_t before = (size_t)(p->encoded.data + p->encoded.size - amqp_op_room(op));
-    p->body = span_of(amqp_op_room(op) + before, ch->body_size);
-    ch->connection->assembled_bytes -= op->room_bytes;
-    ch->content = NULL;
-    ch->has_header = false;
-    if (!acceptable(ch, p)) {
-        amqp_op_free(op);
-        return;
-    }
-    if ((p->properties.flags & AMQP_HAS_REPLY_TO) && amqp_is_reply_to(p->properties.reply_to)) {
+/* What it is held for has its memory from now on. */
+static void hand_on(struct amqp_channel *ch, struct amqp_op *op) {
+    if ((op->in.publish.properties.flags & AMQP_HAS_REPLY_TO) &&
+        amqp_is_reply_to(op->in.publish.properties.reply_to)) {
         op = amqp_reply_put_address(ch, op);
         if (op == NULL)
             return;
@@ -147,6 +137,21 @@ static void complete(struct amqp_channel *ch) {
         op->sequence = ++ch->published;
     op->bytes = op->room_bytes;
     amqp_channel_ask(ch, op);
+}
+
+static void complete(struct amqp_channel *ch) {
+    struct amqp_op *op = ch->content;
+    struct amqp_publish *p = &op->in.publish;
+    size_t before = (size_t)(p->encoded.data + p->encoded.size - amqp_op_room(op));
+    p->body = span_of(amqp_op_room(op) + before, ch->body_size);
+    amqp_let_go(ch->connection, op->room_bytes);
+    ch->content = NULL;
+    ch->has_header = false;
+    if (acceptable(ch, p))
+        hand_on(ch, op);
+    else
+        amqp_op_free(op);
+    amqp_let_others(ch->connection);
 }
 
 /* ---- header and bodies ---- */
@@ -207,6 +212,7 @@ static bool append_body(struct amqp_channel *ch, struct span bytes) {
     if (bytes.size > 0)
         memcpy(amqp_op_room(ch->content) + before + ch->body_have, bytes.data, bytes.size);
     ch->body_have += bytes.size;
+    amqp_progress(ch->connection, bytes.size);
     return true;
 }
 
@@ -223,15 +229,14 @@ static void content_body(struct amqp_channel *ch, struct span payload) {
 bool amqp_content_part(struct amqp_channel *ch, struct span part, size_t frame_bytes) {
     bool expected = ch->state == AMQP_CHANNEL_OPEN_ && ch->content != NULL && ch->has_header &&
                     frame_bytes <= ch->body_size - ch->body_have;
-    if (expected)
-        (void)append_body(ch, part); /* or the connection has failed */
-    return expected;
+    return expected && append_body(ch, part);
 }
 
-void amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame) {
+bool amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame) {
+    struct amqp_connection *c = ch->connection;
     bool header = frame->type == AMQP_FRAME_HEADER_;
     if (ch->content == NULL || header == ch->has_header)
-        amqp_fail(ch->connection, AMQP_UNEXPECTED_FRAME, 0, "expected %s, got a content %s instead",
+        amqp_fail(c, AMQP_UNEXPECTED_FRAME, 0, "expected %s, got a content %s instead",
                   ch->content == NULL ? "method frame"
                   : ch->has_header    ? "content body"
                                       : "content header",
@@ -240,4 +245,5 @@ void amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame)
         content_header(ch, frame->payload);
     else
         content_body(ch, frame->payload);
+    return !amqp_budget_waits(&c->holder);
 }

@@ -18,7 +18,7 @@ static void free_publishes(struct amqp_op *op) {
 
 static void forget_publishes(struct amqp_channel *ch) {
     for (struct amqp_op *op = ch->tx_first; op != NULL; op = op->next)
-        ch->connection->assembled_bytes -= op->room_bytes;
+        amqp_let_go(ch->connection, op->room_bytes);
     ch->tx_first = ch->tx_last = NULL;
     ch->tx_publishes = 0;
 }
@@ -30,6 +30,7 @@ void amqp_tx_drop(struct amqp_channel *ch) {
     free(ch->tx_settled);
     ch->tx_settled = NULL;
     ch->tx_settled_count = ch->tx_settled_capacity = 0;
+    amqp_let_others(ch->connection);
 }
 
 static bool has_room(struct amqp_channel *ch) {
@@ -52,7 +53,7 @@ void amqp_tx_publish(struct amqp_channel *ch, struct amqp_op *op) {
         amqp_fail(c, AMQP_RESOURCE_ERROR, AMQP_BASIC_PUBLISH, "the transaction is too large");
         return;
     }
-    c->assembled_bytes += op->room_bytes;
+    amqp_hold_more(c, op->room_bytes);
     if (ch->tx_first == NULL)
         ch->tx_first = op;
     else

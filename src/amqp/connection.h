@@ -17,6 +17,7 @@
 #define SLUICE_AMQP_CONNECTION_H
 
 #include "amqp/broker.h"
+#include "amqp/budget.h"
 
 #define AMQP_NEVER UINT64_MAX
 
@@ -28,6 +29,8 @@ struct amqp_limits {
     uint32_t asked_max;            /* 4096 ops of a connection not answered; then reading stops */
     uint64_t asked_bytes;          /* 32 MiB of bodies in them, likewise */
     uint64_t assembled_bytes;      /* 64 MiB in half messages of a connection; above it 506 */
+    uint64_t memory_bytes;         /* 256 MiB in messages of all connections that share a budget */
+    uint32_t partial_timeout_ms;   /* 30000 without progress of half a message, while others wait */
     uint32_t transaction_ops;      /* 65536 publishes and settlements of a tx; above it 506 */
     uint32_t consumers;            /* 65536 of a connection; above it 530 */
     uint32_t handshake_timeout_ms; /* 10000 */
@@ -41,6 +44,7 @@ struct amqp_host {
     const char *version;               /* borrows: the program's */
     bool external;                     /* EXTERNAL is offered */
     struct amqp_op_pool *pool;         /* borrows: of messages; NULL: none */
+    struct amqp_budget *budget;        /* borrows: served by the host, after each turn */
     uint64_t (*now_ms)(void *context); /* monotonic */
     /* Takes the op until amqp_connection_answer. */
     void (*ask)(void *context, struct amqp_op *op);
@@ -48,6 +52,8 @@ struct amqp_host {
     struct buffer *(*out)(void *context);
     /* It has ended: send what is there and close the socket. Called once, at most. */
     void (*ended)(void *context);
+    /* It waited for memory of the budget and is not stalled any more. */
+    void (*resumed)(void *context);
     /* Ended, and its last op has been answered: may be freed, also from here. */
     void (*unused)(void *context);
     /* Unpredictable, for names that nobody else may guess. */
@@ -56,13 +62,15 @@ struct amqp_host {
 
 struct amqp_connection;
 
+/* For all connections of a host. */
+void amqp_connection_budget_init(struct amqp_budget *b, const struct amqp_limits *l);
 MUST_CHECK int amqp_connection_create(const struct amqp_host *host, void *context,
                                       struct amqp_connection **ret);
 void amqp_connection_free(struct amqp_connection *c);
 
 /*
  * Takes bytes off the front; how many. Less than all: a frame is not whole, or it is stalled (alarm, too
- * much asked): then the rest comes again after `stalled` has become false.
+ * much asked, no memory): then the rest comes again after `stalled` has become false.
  */
 size_t amqp_connection_feed(struct amqp_connection *c, struct span bytes);
 bool amqp_connection_stalled(const struct amqp_connection *c);

@@ -118,7 +118,11 @@ struct amqp_connection {
     uint32_t channel_count;
     uint32_t asked;
     uint32_t consumer_count, consumer_numbers;
-    uint64_t asked_bytes, assembled_bytes;
+    uint64_t asked_bytes, assembled_bytes; /* both of the host's budget */
+    struct amqp_holder holder;             /* waits in the budget for memory */
+    uint64_t waits_since_ms;               /* while it does */
+    uint64_t
+        progress_ms; /* half messages are as old as if all had come at PROGRESS_BYTES_PER_MS since then */
     uint32_t part_left; /* of a body's frame that was taken in part; 0: of none */
     uint16_t part_channel;
     struct list dirty; /* channels with confirms to send */
@@ -138,6 +142,17 @@ void amqp_fail(struct amqp_connection *c, enum amqp_code code, uint32_t method, 
                ...) PRINTF_LIKE(4, 5);
 void amqp_fail_nomem(struct amqp_connection *c);
 void amqp_ask(struct amqp_connection *c, struct amqp_op *op);
+/* Memory for messages that are not whole. False: it waits for it and is stalled, or it has failed. */
+MUST_CHECK bool amqp_hold(struct amqp_connection *c, uint64_t bytes);
+/* The same without asking: little, or what was held already. */
+void amqp_hold_more(struct amqp_connection *c, uint64_t bytes);
+void amqp_let_go(struct amqp_connection *c, uint64_t bytes);
+/* So much of one has come. */
+void amqp_progress(struct amqp_connection *c, uint64_t bytes);
+/* After amqp_let_go, when what followed from it was asked or held. */
+void amqp_let_others(struct amqp_connection *c);
+/* Once for each time that publishes have to wait, if it wants to know. */
+void amqp_tell_blocked(struct amqp_connection *c, const char *reason);
 /* For the SETTLE of this turn. */
 void amqp_settle(struct amqp_connection *c, uint64_t message, enum amqp_verdict verdict);
 /* Ask what waits for the end of the turn. */
@@ -175,7 +190,8 @@ struct amqp_op *amqp_channel_op(struct amqp_channel *ch, enum amqp_op_kind kind,
 
 /* ---- channel_content.c ---- */
 void amqp_content_begin(struct amqp_channel *ch, struct span payload);
-void amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame);
+/* False: not taken, for want of memory. */
+MUST_CHECK bool amqp_content_frame(struct amqp_channel *ch, const struct amqp_frame *frame);
 /* The beginning of a body's frame of `frame_bytes`, or more of it. False: nothing was taken, it has to come whole. */
 MUST_CHECK bool amqp_content_part(struct amqp_channel *ch, struct span part, size_t frame_bytes);
 void amqp_content_drop(struct amqp_channel *ch);

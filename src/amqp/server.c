@@ -5,7 +5,8 @@
  *   event (input, answer, delivery) ─► connection ─► marks the client ─► before_wait: flush, pause or resume
  *
  * Reading stops while the connection is stalled or UNSENT_HIGH bytes wait for the peer; its consumers pause
- * from there on too, and go on when all was taken.
+ * from there on too, and go on when all was taken. While what waits for all peers together is more than
+ * amqp_limits.memory_bytes, the mark is UNSENT_SHARED: those that read do not notice.
  */
 #include "amqp/server.h"
 
@@ -24,18 +25,20 @@
 #define CONNECTIONS_DEFAULT 10000u
 #define WRITE_TIMEOUT_MS    30000u
 #define UNSENT_HIGH         (1u << 20)
+#define UNSENT_SHARED       (64u << 10)
 #define SEND_BYTES          (48u << 10) /* collected for a client: they leave before the turn ends */
 
 struct amqp_server {
     struct net_loop *loop; /* borrows */
     struct amqp_host host;
     struct amqp_op_pool pool;
+    struct amqp_budget messages;
     void (*ask)(void *context, struct amqp_op *op);
     void *context; /* borrows: for ask */
     struct net_listener listener;
     bool listener_closed;
     struct net_stream_options stream_options;
-    struct net_budget budget;
+    struct net_budget budget; /* of what streams keep */
     struct list clients;
     struct list marked;  /* something happened to them in this turn */
     struct peers *peers; /* owns */
@@ -131,6 +134,12 @@ static void host_unused(void *context) {
     free_if_unused(context);
 }
 
+static void mark(struct amqp_client *k);
+
+static void host_resumed(void *context) {
+    mark(context);
+}
+
 static void host_random(void *context, uint8_t *bytes, size_t size) {
     (void)context;
     ssize_t got = getrandom(bytes, size, 0);
@@ -156,8 +165,15 @@ static void count_bytes(struct amqp_client *k) {
     k->counted_out = k->stream.bytes_out;
 }
 
+static bool is_full(const struct amqp_client *k) {
+    const struct amqp_server *s = k->server;
+    uint64_t most =
+        s->budget.used_bytes > s->host.limits.memory_bytes ? UNSENT_SHARED : UNSENT_HIGH;
+    return net_stream_unsent(&k->stream) > most;
+}
+
 static void sync_reading(struct amqp_client *k) {
-    bool full = net_stream_unsent(&k->stream) > UNSENT_HIGH;
+    bool full = is_full(k);
     bool stop = full || amqp_connection_stalled(k->connection);
     if (full)
         amqp_connection_pause(k->connection, true);
@@ -182,12 +198,16 @@ static void settle_turn(struct amqp_client *k) {
     net_stream_set_deadline(&k->stream, amqp_connection_due_ms(k->connection));
 }
 
+/* Those who waited for memory are marked, and so settled, last. */
 void amqp_server_before_wait(struct amqp_server *s) {
-    if (list_empty(&s->marked))
+    if (list_empty(&s->marked) && !amqp_budget_short(&s->messages))
         return;
     s->in_turn = true;
-    for (struct list_node *n; (n = list_pop(&s->marked)) != NULL;)
-        settle_turn(CONTAINER_OF(n, struct amqp_client, mark));
+    do {
+        for (struct list_node *n; (n = list_pop(&s->marked)) != NULL;)
+            settle_turn(CONTAINER_OF(n, struct amqp_client, mark));
+        amqp_budget_serve(&s->messages);
+    } while (!list_empty(&s->marked));
     s->in_turn = false;
     check_end(s); /* may free s */
 }
@@ -195,7 +215,7 @@ void amqp_server_before_wait(struct amqp_server *s) {
 static void run_turn(struct net_item *item) {
     struct amqp_server *s = CONTAINER_OF(item, struct amqp_server, turn);
     s->turn_deferred = false;
-    if (list_empty(&s->marked)) {
+    if (list_empty(&s->marked) && !amqp_budget_short(&s->messages)) {
         check_end(s);
         return;
     }
@@ -339,12 +359,15 @@ static struct amqp_server *new_server(struct net_loop *loop,
                                  .version = options->version,
                                  .external = options->external,
                                  .pool = &s->pool,
+                                 .budget = &s->messages,
                                  .now_ms = host_now_ms,
                                  .ask = host_ask,
                                  .out = host_out,
                                  .ended = host_ended,
+                                 .resumed = host_resumed,
                                  .unused = host_unused,
                                  .random = host_random};
+    amqp_connection_budget_init(&s->messages, &options->limits);
     s->turn.run = run_turn;
     list_init(&s->clients);
     list_init(&s->marked);
@@ -466,7 +489,7 @@ void amqp_server_cancelled(struct amqp_connection *c, uint16_t channel, uint64_t
 }
 
 bool amqp_server_has_room(const struct amqp_connection *c) {
-    return net_stream_unsent(&of_connection(c)->stream) <= UNSENT_HIGH;
+    return !is_full(of_connection(c));
 }
 
 void amqp_server_alarm(struct amqp_server *s, bool on, const char *reason) {

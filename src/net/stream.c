@@ -330,13 +330,13 @@ static void send_tls(struct net_stream *s) {
 }
 
 static void send_out(struct net_stream *s) {
-    if (s->writing || s->state == NET_CLOSING)
+    if (s->state == NET_CLOSING)
         return;
-    if (s->tls != NULL)
+    if (!s->writing && s->tls != NULL)
         send_tls(s);
-    else if (s->out.size > 0)
+    else if (!s->writing && s->out.size > 0)
         send_buffer(s, &s->out);
-    account(s);
+    account(s); /* what waits behind the write, too */
 }
 
 void net_stream_send(struct net_stream *s) {

@@ -54,6 +54,11 @@ static void same_bytes(void *context, uint8_t *bytes, size_t size) {
     memset(bytes, 7, size);
 }
 
+static void resumed(void *context) {
+    (void)context; /* it is fed in any case */
+}
+
+static struct amqp_budget budget;
 static const struct amqp_host HOST = {
     .limits = {.frame_max = 8192,
                .channel_max = 20,
@@ -62,15 +67,19 @@ static const struct amqp_host HOST = {
                .asked_max = 50,
                .asked_bytes = 100000,
                .assembled_bytes = 50000,
+               .memory_bytes = 10000,
+               .partial_timeout_ms = 5000,
                .transaction_ops = 20,
                .consumers = 10,
                .handshake_timeout_ms = 1000,
                .close_timeout_ms = 1000},
     .version = "0",
+    .budget = &budget,
     .now_ms = now_ms,
     .ask = ask,
     .out = out,
     .ended = ended,
+    .resumed = resumed,
     .unused = unused,
     .random = same_bytes,
 };
@@ -110,6 +119,7 @@ static void turn(struct world *w) {
     do
         amqp_connection_flush(w->connection);
     while (toy_run(w->broker));
+    amqp_budget_serve(&budget);
     check_out(w);
 }
 
@@ -169,6 +179,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct rng rng;
     rng_init(&rng, data[0]);
     buffer_init(&w.out, OUT_MAX);
+    amqp_connection_budget_init(&budget, &HOST.limits);
     int error = amqp_connection_create(&HOST, &w, &w.connection);
     assert(error == 0);
     if (data[0] & 1) {
@@ -188,6 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         ;
     assert(amqp_connection_is_unused(w.connection));
     amqp_connection_free(w.connection);
+    assert(budget.held_bytes == 0 && budget.leaving_bytes == 0 && budget.favoured == NULL);
     toy_free(w.broker);
     buffer_release(&w.out);
     return 0;

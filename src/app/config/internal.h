@@ -23,7 +23,7 @@ struct listener_texts {
 /* The file writes durations; http_limits counts ms. */
 struct config_timeouts {
     uint64_t head_ns, body_ns, idle_ns, write_ns;
-    uint64_t heartbeat_ns, handshake_ns; /* of AMQP, which counts seconds and ms */
+    uint64_t heartbeat_ns, handshake_ns, partial_ns; /* of AMQP, which counts seconds and ms */
 };
 
 struct config_definition {

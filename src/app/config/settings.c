@@ -75,6 +75,7 @@ static const struct field amqp_fields[] = {
     COUNT_FIELD("consumers", settings.amqp_limits.consumers),
     TIME_FIELD("heartbeat", timeouts.heartbeat_ns, 0, TIMEOUT_MAX),
     TIME_FIELD("handshakeTimeout", timeouts.handshake_ns, TIMEOUT_MIN, TIMEOUT_MAX),
+    TIME_FIELD("partialTimeout", timeouts.partial_ns, TIMEOUT_MIN, TIMEOUT_MAX),
     FIELD_END};
 
 /* In the order of the enums of base/logline.h. */
@@ -111,13 +112,13 @@ int settings_init(struct config *c) {
     http_limits_default(http);
     amqp_limits_default(&c->settings.amqp_limits);
     c->settings.resident_percent = 70;
-    c->timeouts =
-        (struct config_timeouts){http->head_timeout_ms * NS_PER_MS,
-                                 http->body_timeout_ms * NS_PER_MS,
-                                 http->idle_timeout_ms * NS_PER_MS,
-                                 http->write_timeout_ms * NS_PER_MS,
-                                 c->settings.amqp_limits.heartbeat_s * NS_PER_SECOND,
-                                 c->settings.amqp_limits.handshake_timeout_ms * NS_PER_MS};
+    c->timeouts = (struct config_timeouts){http->head_timeout_ms * NS_PER_MS,
+                                           http->body_timeout_ms * NS_PER_MS,
+                                           http->idle_timeout_ms * NS_PER_MS,
+                                           http->write_timeout_ms * NS_PER_MS,
+                                           c->settings.amqp_limits.heartbeat_s * NS_PER_SECOND,
+                                           c->settings.amqp_limits.handshake_timeout_ms * NS_PER_MS,
+                                           c->settings.amqp_limits.partial_timeout_ms * NS_PER_MS};
     c->settings.system_call_filter = true;
     int error = def_set_text(&c->user, span_of(NULL, 0));
     return error != 0 ? error : def_set_text(&c->data_directory, span_text("sluice-data"));
@@ -128,6 +129,8 @@ static void settle_amqp(struct config *c) {
     struct amqp_limits *l = &c->settings.amqp_limits;
     l->heartbeat_s = (uint16_t)(c->timeouts.heartbeat_ns / NS_PER_SECOND);
     l->handshake_timeout_ms = (uint32_t)(c->timeouts.handshake_ns / NS_PER_MS);
+    l->partial_timeout_ms = (uint32_t)(c->timeouts.partial_ns / NS_PER_MS);
+    l->memory_bytes = c->settings.http_limits.memory_bytes;
     if (l->assembled_bytes < l->message_bytes + MIB)
         l->assembled_bytes = l->message_bytes + MIB;
 }

@@ -86,6 +86,8 @@ static const struct {
     SETTING(asked_max),
     SETTING(asked_bytes),
     SETTING(assembled_bytes),
+    SETTING(memory_bytes),
+    SETTING(partial_timeout_ms),
     SETTING(transaction_ops),
     SETTING(consumers),
     SETTING(close_timeout_ms),

@@ -38,6 +38,11 @@ static void unused(void *context) {
     r->unused = true;
 }
 
+static void resumed(void *context) {
+    struct rig *r = context;
+    r->resumed = true;
+}
+
 static void count_up(void *context, uint8_t *bytes, size_t size) {
     (void)context;
     for (size_t i = 0; i < size; i++)
@@ -48,13 +53,16 @@ void rig_init(struct rig *r) {
     *r = (struct rig){.now_ms = 1000};
     r->host = (struct amqp_host){.version = "0",
                                  .pool = &r->pool,
+                                 .budget = &r->budget,
                                  .now_ms = now_ms,
                                  .ask = ask,
                                  .out = out,
                                  .ended = ended,
+                                 .resumed = resumed,
                                  .unused = unused,
                                  .random = count_up};
     amqp_limits_default(&r->host.limits);
+    amqp_connection_budget_init(&r->budget, &r->host.limits);
     buffer_init(&r->in, ROOM_MAX);
     buffer_init(&r->out, ROOM_MAX);
     assert_int_equal(amqp_connection_create(&r->host, r, &r->connection), 0);

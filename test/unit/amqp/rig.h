@@ -13,12 +13,13 @@ struct rig {
     struct amqp_connection *connection;
     struct amqp_host host;
     struct amqp_op_pool pool;
+    struct amqp_budget budget; /* of its own; host.budget may be another's */
     struct buffer in, out;
     size_t out_read;
     uint64_t now_ms;
     struct amqp_op *ops[RIG_OPS_MAX]; /* asked, oldest first */
     size_t op_count;
-    bool ended, unused;
+    bool ended, unused, resumed;
 };
 
 void rig_init(struct rig *r);

@@ -265,6 +265,148 @@ static void a_channel_that_fails_in_the_middle_of_a_frame_takes_nothing_with_it(
     rig_release(&r);
 }
 
+/* ---- memory that connections share ---- */
+
+static void open_two(struct rig *a, struct rig *b, uint64_t max_bytes) {
+    rig_init(a);
+    rig_init(b);
+    a->budget.max_bytes = max_bytes;
+    b->host.budget = &a->budget;
+    rig_open(a);
+    rig_open(b);
+}
+
+static void release_two(struct rig *a, struct rig *b) {
+    rig_release(b);
+    rig_release(a);
+    assert_true(a->budget.leaving_bytes == 0 && a->budget.favoured == NULL);
+    assert_int_equal(a->budget.held_bytes, 0);
+}
+
+static void begin(struct rig *r, uint64_t body_bytes) {
+    struct amqp_method m = {AMQP_BASIC_PUBLISH,
+                            .as.basic_publish = {.routing_key = span_text("q")}};
+    struct buffer bytes;
+    buffer_init(&bytes, 1024);
+    assert_int_equal(amqp_method_write(&bytes, 1, &m), 0);
+    assert_int_equal(amqp_content_header_write(&bytes, 1, body_bytes, span_of("\0\0", 2)), 0);
+    rig_bytes(r, buffer_span(&bytes));
+    buffer_release(&bytes);
+}
+
+static void send_body(struct rig *r, size_t size) {
+    static const uint8_t zeros[60000];
+    struct buffer bytes;
+    buffer_init(&bytes, 1 << 20);
+    assert_int_equal(amqp_body_write(&bytes, 1, span_of(zeros, size), 131072), 0);
+    rig_bytes(r, buffer_span(&bytes));
+    buffer_release(&bytes);
+}
+
+/* A second later it is told. */
+static void expect_wait(struct rig *r) {
+    assert_true(amqp_connection_stalled(r->connection) && !r->resumed);
+    r->now_ms += 1000;
+    assert_true(amqp_connection_due_ms(r->connection) <= r->now_ms);
+    amqp_connection_tick(r->connection);
+    while (r->out.data[r->out_read] == AMQP_FRAME_HEARTBEAT)
+        rig_expect_heartbeat(r);
+    rig_expect(r, 0, AMQP_CONNECTION_BLOCKED);
+    assert_true(amqp_connection_due_ms(r->connection) > r->now_ms);
+}
+
+static void expect_resumed(struct rig *r) {
+    amqp_budget_serve(r->host.budget);
+    assert_true(r->resumed && !amqp_connection_stalled(r->connection));
+    rig_expect(r, 0, AMQP_CONNECTION_UNBLOCKED);
+    rig_bytes(r, span_of(NULL, 0));
+}
+
+static void messages_wait_for_the_memory_of_others(void **state) {
+    (void)state;
+    struct rig a, b;
+    open_two(&a, &b, 60000);
+    begin(&a, 40000);
+    begin(&b, 40000);
+    expect_wait(&b);
+    send_body(&b, 40000);
+    send_body(&a, 40000);
+    rig_answer(&a, rig_take(&a, 0, AMQP_OP_PUBLISH));
+    expect_resumed(&b);
+    assert_true(a.budget.favoured == NULL);
+    rig_answer(&b, rig_take(&b, 0, AMQP_OP_PUBLISH));
+    rig_publish(&a, 1, "q", false, "x");
+    assert_int_equal(a.op_count, 1);
+    release_two(&a, &b);
+}
+
+static void a_message_larger_than_all_memory_comes_through(void **state) {
+    (void)state;
+    struct rig a, b;
+    open_two(&a, &b, 1000);
+    begin(&a, 120000);
+    begin(&b, 90000);
+    amqp_budget_serve(&a.budget);
+    assert_true(a.resumed && !b.resumed);
+    send_body(&a, 60000);
+    send_body(&a, 60000);
+    struct amqp_op *op = rig_take(&a, 0, AMQP_OP_PUBLISH);
+    expect_wait(&b);
+    rig_answer(&a, op);
+    expect_resumed(&b);
+    send_body(&b, 60000);
+    send_body(&b, 30000);
+    rig_answer(&b, rig_take(&b, 0, AMQP_OP_PUBLISH));
+    release_two(&a, &b);
+}
+
+/* A byte now and then is no progress either. */
+static void who_stands_still_is_closed_when_others_wait(void **state) {
+    (void)state;
+    struct rig a, b;
+    open_two(&a, &b, 60000);
+    begin(&a, 40000);
+    for (uint64_t until = a.now_ms + 100000; a.now_ms < until;) {
+        a.now_ms = amqp_connection_due_ms(a.connection);
+        amqp_connection_tick(a.connection);
+        send_body(&a, 1);
+    }
+    a.out_read = a.out.size; /* heartbeats */
+    b.now_ms = a.now_ms;
+    begin(&b, 40000);
+    expect_wait(&b);
+    for (uint64_t until = a.now_ms + 31000; a.now_ms < until;) {
+        a.now_ms += 1000;
+        amqp_connection_tick(a.connection);
+        send_body(&a, 1);
+    }
+    while (a.out.data[a.out_read] == AMQP_FRAME_HEARTBEAT)
+        rig_expect_heartbeat(&a);
+    assert_int_equal(rig_expect(&a, 0, AMQP_CONNECTION_CLOSE).as.connection_close.reply_code, 506);
+    expect_resumed(&b);
+    release_two(&a, &b);
+}
+
+static void a_channel_that_fails_while_it_waits_keeps_nothing(void **state) {
+    (void)state;
+    struct rig a, b;
+    open_two(&a, &b, 60000);
+    begin(&a, 40000);
+    rig_publish(&b, 1, "q", false, "x");
+    begin(&b, 40000);
+    expect_wait(&b);
+    struct amqp_op *op = rig_take(&b, 0, AMQP_OP_PUBLISH);
+    amqp_op_refuse(op, AMQP_NOT_FOUND, "no exchange");
+    rig_answer(&b, op);
+    rig_expect(&b, 1, AMQP_CHANNEL_CLOSE);
+    amqp_budget_serve(&a.budget); /* it is favoured now, and does not want it */
+    expect_resumed(&b);
+    assert_true(a.budget.favoured == NULL);
+    uint64_t held = a.budget.held_bytes;
+    assert_true(held > 40000 && held < 41000);
+    release_two(&a, &b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unfinished_handshake_ends),
@@ -278,6 +420,10 @@ int main(void) {
         cmocka_unit_test(a_body_is_the_same_however_it_is_cut),
         cmocka_unit_test(a_frame_that_came_in_parts_has_to_end_as_it_should),
         cmocka_unit_test(a_channel_that_fails_in_the_middle_of_a_frame_takes_nothing_with_it),
+        cmocka_unit_test(messages_wait_for_the_memory_of_others),
+        cmocka_unit_test(a_message_larger_than_all_memory_comes_through),
+        cmocka_unit_test(who_stands_still_is_closed_when_others_wait),
+        cmocka_unit_test(a_channel_that_fails_while_it_waits_keeps_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
