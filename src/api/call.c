@@ -107,6 +107,8 @@ static void collect(struct call *c) {
     }
     l->last = &c->request;
     l->collected++;
+    /* Who asks in a quick answer asks behind before_wait: without another round it waited for whatever comes next. */
+    net_loop_again(l->loop);
 }
 
 /* Between the quotes, if it has any. */

@@ -66,7 +66,7 @@ uv_loop_t *net_loop_uv(struct net_loop *loop);
 uint64_t net_loop_now_ms(const struct net_loop *loop);
 /* Runs `item` in the deferred step of this turn. It must not be deferred already. */
 void net_loop_defer(struct net_loop *loop, struct net_item *item);
-/* From a deferred item: new work was made (input handled), so go through the steps again. */
+/* From a posted or deferred item: new work was made (input handled, something asked), so go through the steps again. */
 void net_loop_again(struct net_loop *loop);
 /*
  * From the end of a callback of libuv's, with nothing of a protocol on the stack: runs what was posted, and the
