@@ -3,12 +3,17 @@ import os
 import shutil
 import sys
 
+import pika
 import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 from support.example import Example  # noqa: E402
 from support.provider import Provider  # noqa: E402
 from support.server import BINARY, Server  # noqa: E402
+
+# A busy machine is no broken one: as long as all other clients of the tests wait (10 s and 15 s as pika has it).
+pika.ConnectionParameters.DEFAULT_SOCKET_TIMEOUT = 60
+pika.ConnectionParameters.DEFAULT_STACK_TIMEOUT = 90
 
 
 def pytest_sessionstart(session):

@@ -83,7 +83,7 @@ def test_a_total_is_never_below_what_is_used(client):
 
 def test_a_hold_that_is_not_confirmed_ends(client):
     client.define("stocks", "gifts", total=1)
-    held = client.reserve("gifts", "p-1", "ann", hold="0.2s")
+    held = client.reserve("gifts", "p-1", "ann", hold="5s")
     assert held.status == 201 and held.json["state"] == "held"
     assert client.reserve("gifts", "p-2", "bob").problem == "sold-out"
     from support.wait import until

@@ -47,7 +47,7 @@ def test_priority_delay_life_and_death(broker):
     channel.queue_declare("dead", durable=True)
     channel.queue_declare("work", durable=True, arguments={
         "x-max-priority": 9, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead", "x-queue-type": "classic"})
-    channel.basic_publish("", "work", b"late", pika.BasicProperties(headers={"x-delay": 8000}, priority=9))
+    channel.basic_publish("", "work", b"late", pika.BasicProperties(headers={"x-delay": 12000}, priority=9))
     channel.basic_publish("", "work", b"short", pika.BasicProperties(expiration="50", priority=0))
     for priority in (1, 5, 9, 5):
         channel.basic_publish("", "work", b"p%d" % priority, pika.BasicProperties(priority=priority))

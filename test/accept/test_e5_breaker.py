@@ -7,10 +7,13 @@ import time
 from support.wait import until
 
 QUICK = {"windowCalls: 50 ": "windowCalls: 20 ", "minimumCalls: 20 ": "minimumCalls: 10 ",
-         "slowCallDuration: 1s ": "slowCallDuration: 300ms ", "openTime: 10s ": "openTime: 1.5s ", "probes: 5 ": "probes: 3 ",
+         "slowCallDuration: 1s ": "slowCallDuration: 300ms ", "openTime: 10s ": "openTime: 700ms ", "probes: 5 ": "probes: 3 ",
          "maxConcurrentDispatches: 16": "maxConcurrentDispatches: 4", "minBackoff: 1s ": "minBackoff: 400ms "}
 NO_BREAKER = {"windowCalls: 50 ": "windowCalls: 100 ", "minimumCalls: 20 ": "minimumCalls: 100 ", "failurePercent: 50 ": "failurePercent: 0 ",
               "retryBudget: {percent: 20}": "retryBudget: {percent: 100}"}
+
+
+PATIENT = {"timeout: 2s ": "timeout: 60s ", "connectTimeout: 1s": "connectTimeout: 30s"}
 
 
 def run(make_example, provider, **more):
@@ -35,42 +38,42 @@ def settled(client, count):
     return stats["completed"] + stats["dead"] == count
 
 
+# The breaker opens when the tenth has failed: not before the provider saw it, which may be late, as with all that it sees. Three
+# others may be under way then.
+LEAST, MOST = 10, 10 + 3
+
+
 def test_by_failure_rate_through_all_states(make_example, make_provider):
     well = []
     provider = make_provider(lambda seen, times: 200 if well else 500)
     client = run(make_example, provider, **{"maxAttempts: 4 ": "maxAttempts: 50 "}).client
     publish(client, 30)
     at_state(client, "open")
-    time.sleep(0.3)  # for those that were under way
-    by_failures = len(provider.seen)
-    time.sleep(0.2)
-    assert len(provider.seen) == by_failures, "open: nothing is sent"
-    until(lambda: len(provider.seen) == by_failures + 3, what="three probes")
-    at_state(client, "open")
-    until(lambda: len(provider.seen) > by_failures + 3, what="the next probes")
+    until(lambda: len(provider.seen) > MOST + 3, what="three probes, and probes after them")
     times = sorted(seen.at_ns / 1e9 for seen in provider.seen)
-    half_open, second = (times[n] - times[n - 1] for n in (by_failures, by_failures + 3))
+    half_open, second = times[MOST] - times[LEAST - 1], times[MOST + 3] - times[LEAST - 1]
     well.append(True)
     at_state(client, "closed")
     until(lambda: len(provider.effects) == 30, 15, "all of them")
-    print(f"\nE5: opened after {by_failures} failures, probed after {half_open:.2f} s, failed probes doubled that to {second:.2f} s, "
+    print(f"\nE5: opened by failures; probed {half_open:.2f} s after the tenth, more than once after {second:.2f} s, "
           f"closed by good ones; 30 of 30 sent, {client.queue('jobs')['stats']['dead']} dead")
-    assert 10 <= by_failures <= 10 + 4, "the minimum, and what was under way"
-    assert half_open >= 1 and second >= 2.2
+    assert half_open >= 0.7, "open: nothing is sent but what was under way"
+    assert second >= 0.7 + 1.4, "three probes, and failed ones double the time"
     assert client.queue("jobs")["stats"]["dead"] == 0
 
 
 def test_by_slow_calls(make_example, make_provider):
     provider = make_provider(delay=0.5)
-    client = run(make_example, provider, **{"timeout: 2s ": "timeout: 60s "}).client
+    client = run(make_example, provider, **PATIENT).client
     publish(client, 30)
     at_state(client, "open")
-    shown, sent = breaker(client), len(provider.seen)
+    shown = breaker(client)
     provider.delay = 0.0
     at_state(client, "closed")
     until(lambda: len(provider.effects) == 30, 10, "all")
-    print(f"\nE5: opened by slow calls after {sent} good answers of 500 ms: {shown}")
-    assert sent <= 10 + 4
+    times = sorted(seen.at_ns / 1e9 for seen in provider.seen)
+    print(f"\nE5: opened by slow calls, good answers of 500 ms: {shown}")
+    assert times[MOST] - times[LEAST - 1] >= 0.5 + 0.7, "nothing is sent but what was under way when the tenth was answered"
     assert client.queue("jobs")["stats"]["attempts"] == 30, "each was good: slow is no reason to send again"
 
 
@@ -80,7 +83,7 @@ def test_attempts_are_capped_and_spaced_and_conditional(make_example, make_provi
         return 503 if kind == 0 else 422 if kind == 1 else 200
 
     provider = make_provider(answer)
-    client = run(make_example, provider, **NO_BREAKER).client
+    client = run(make_example, provider, **NO_BREAKER, **PATIENT).client
     publish(client, 60)
     until(lambda: settled(client, 60), 10, "the end of all")
     at, jobs = collections.defaultdict(list), {}
@@ -105,11 +108,12 @@ def test_attempts_are_capped_and_spaced_and_conditional(make_example, make_provi
 def test_each_attempt_has_its_time_and_the_bulkhead_its_size(make_example, make_provider):
     provider = make_provider(delay=1.8)
     client = run(make_example, provider, **NO_BREAKER, **{"maxAttempts: 4 ": "maxAttempts: 2 ", "timeout: 2s ": "timeout: 1.2s "}).client
+    begun = time.monotonic()
     publish(client, 8)
     until(lambda: settled(client, 8), 10, "the end of all")
-    times = sorted(seen.at_ns / 1e9 for seen in provider.seen)
-    spacing = [times[n + 4] - times[n] for n in range(len(times) - 4)]
+    until(lambda: len(provider.seen) >= 16, what="all attempts")
+    times = sorted(seen.at_ns / 1e9 - begun for seen in provider.seen)
     dead = client.get("/v1/queues/jobs/messages?filter=dead").json["messages"]
-    print(f"\nE5: {len(times)} attempts of at most 1.2 s each, four at a time: a fifth after {min(spacing) * 1e3:.0f} ms at the earliest")
+    print(f"\nE5: {len(times)} attempts of at most 1.2 s each, four at a time: the last four after {times[12]:.2f} s")
     assert [(one["deadReason"], one["lastError"], one["attempts"]) for one in dead] == [("exhausted", "timeout", 2)] * 8
-    assert len(times) == 16 and min(spacing) >= 0.6, "never a fifth before one had its time"
+    assert len(times) == 16 and all(at >= n // 4 * 1.2 for n, at in enumerate(times)), "never a fifth before one had its time"

@@ -79,13 +79,24 @@ class Sluice(Broker):
         self.port = free_port()
         tls = {"certificate": str(self.certificate), "key": str(self.key)}
         self.server.configure({
-            "amqp": {"messageBytes": MESSAGE_MAX, "handshakeTimeout": "2s"},
+            "amqp": {"messageBytes": MESSAGE_MAX, "handshakeTimeout": "60s"},
             "listeners": [*self.server.config["listeners"], {"host": "127.0.0.1", "port": self.port, "protocol": "amqp"},
                           {"host": "127.0.0.1", "port": self.tls_port, "protocol": "amqp", "tls": tls},
                           {"host": "127.0.0.1", "port": self.certified_port, "protocol": "amqp",
                            "tls": {**tls, "clientCa": str(self.authority.certificate)}}]})
         self.server.start()
+        self.hasty = None
 
+    def hasty_port(self):
+        """Of a server of its own: a busy machine would keep others than the silent waiting for two seconds."""
+        if self.hasty is None:
+            self.hasty = HurtServer(self.folder / "hasty", {"amqp": {"handshakeTimeout": "2s"}}).start()
+        return self.hasty.amqp_port
+
+    def stop(self):
+        super().stop()
+        if self.hasty is not None:
+            self.hasty.stop()
 
     def alarm(self, resource):
         return MemoryAlarm(self.folder / "memory") if resource == "memory" else DiskAlarm(self.folder / "alarm")
@@ -173,6 +184,9 @@ class RabbitAlarm:
 
 
 class RealRabbit(Broker):
+    def hasty_port(self):
+        return self.port
+
     def alarm(self, resource):
         return RabbitAlarm(self.server, resource)
 

@@ -213,10 +213,12 @@ def test_priority(channel):
 
 
 def test_delay_on_any_queue(channel):
-    name = queue(channel)
+    name, together = queue(channel), channel.connection.channel()
+    together.tx_select()  # both of the same moment, however long it takes to send them
     begun = time.monotonic()
-    put(channel, name, b"later", headers={"x-delay": 300})
-    put(channel, name, b"now")
+    put(together, name, b"later", headers={"x-delay": 300})
+    put(together, name, b"now")
+    together.tx_commit()
     assert bodies(channel, name, 2) == [b"now", b"later"]
     assert time.monotonic() - begun > 0.28
 

@@ -4,6 +4,7 @@ import time
 
 import pika
 from pika.exceptions import AMQPError
+from support import pika_queue
 from support.server import Server, free_port
 
 ROUNDS = 6
@@ -91,12 +92,7 @@ def test_nothing_confirmed_is_lost_and_nothing_acknowledged_comes_back(tmp_path)
             thread.join()
         server.start()
     with connect(port) as connection:
-        channel, left = connection.channel(), set()
-        while True:
-            method, _, body = channel.basic_get("ledger", auto_ack=True)
-            if method is None:
-                break
-            left.add(int(body))
+        left = {int(body) for _, _, body in pika_queue.drain(connection, "ledger")}
     server.stop()
     assert not failures, failures
     assert len(ledger.confirmed) > 10 * ROUNDS and len(ledger.acked) > ROUNDS

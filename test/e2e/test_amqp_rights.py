@@ -13,6 +13,7 @@ from support.amqp_peer import Peer
 from support.certificates import Authority
 from support.server import Server, free_port
 from support.tokens import Tokens
+from support.wait import until
 
 
 class Broker(Server):
@@ -163,7 +164,7 @@ def test_external_by_distinguished_name(make_server, tmp_path, subject, user):
             assert server.client.put(f"/api/{path}", body).status in (201, 204)
     with Peer(port, client_context(authority, subject)) as peer:
         peer.open(mechanism="EXTERNAL", response="").declare("mine")
-        assert server.client.get("/api/connections").json[0]["user"] == user
+        until(lambda: [one["user"] for one in server.client.get("/api/connections").json] == [user], what="nobody else")
 
 
 def client_context(authority, subject):

@@ -41,10 +41,11 @@ class ArraysHandler(Handler):
         self.wfile.write(text)
 
 
-def far(client, provider, batch, **destination):
+def far(client, provider, batch, attempts=4, **destination):
     client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, batch=batch, timeout="60s",
                   **destination)
-    client.define("queues", "q", destination="far", retryConfig={"minBackoff": "10ms", "maxBackoff": "50ms", "maxAttempts": 4})
+    client.define("queues", "q", destination="far",
+                  retryConfig={"minBackoff": "10ms", "maxBackoff": "50ms", "maxAttempts": attempts})
 
 
 def publish(client, n, **headers):
@@ -171,7 +172,8 @@ def test_nothing_is_lost_over_kills(make_server):
     provider = Arrays(lambda item, times: 503 if item["id"] % 7 == 0 and times == 0 else 200, delay=0.05)
     server = make_server().start()
     try:
-        far(server.client, provider, {"maxMessages": 10, "maxWait": "20ms", "results": SPLIT}, retryBudget={"percent": 100})
+        far(server.client, provider, {"maxMessages": 10, "maxWait": "20ms", "results": SPLIT}, attempts=50,
+            retryBudget={"percent": 100})  # each kill may cost an attempt
         sent = 0
         for round_ in range(6):
             for _ in range(25):

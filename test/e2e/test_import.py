@@ -13,6 +13,7 @@ from support import pika_queue
 from support.certificates import Authority
 from support.rabbit import PROGRAM, Rabbit
 from support.server import BINARY, Server, free_port, run
+from support.wait import until
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="rabbitmq-server is not installed: nothing to import from")
 MANY = 12000
@@ -83,6 +84,13 @@ def publish_all_kinds(channel):
     while method is None:
         method, _, _ = channel.basic_get("refusing")
     channel.basic_nack(method.delivery_tag, requeue=False)
+    wait_for(channel, dead=1)
+
+
+def wait_for(channel, **counts):
+    """Until queues that nobody uses have so many: there dead letters are on their way for a while, and what is given back too."""
+    for queue, count in counts.items():
+        until(lambda: channel.queue_declare(queue, passive=True).method.message_count == count, what=f"{count} in {queue}")
 
 
 def test_all_of_it_moves(rabbit, sluice):
@@ -109,6 +117,7 @@ def test_all_of_it_moves(rabbit, sluice):
                 break
             seen.append(found)
     connection.close()  # all of it goes back
+    wait_for(connect(rabbit.amqp_port, "shop").channel(), **{queue: len(seen) for queue, seen in looked_at.items()})
     done = run(*command(rabbit, sluice, vhost="/shop"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "ha-mode is kept, but has no effect here" in done.stdout
@@ -140,13 +149,13 @@ def test_a_death_here_comes_before_those_there(rabbit, sluice):
     theirs.queue_declare("second", durable=True, arguments={"x-dead-letter-exchange": "",
                                                            "x-dead-letter-routing-key": "graves"})
     theirs.basic_publish("", "first", b"x")
-    while theirs.queue_declare("second", passive=True).method.message_count == 0:
-        time.sleep(0.05)
+    wait_for(theirs, second=1)
     assert run(*command(rabbit, sluice, "--queue", "graves", "--queue", "second")).returncode == 0
     ours = connect(sluice.amqp).channel()
     method, properties, _ = ours.basic_get("second")
     assert [(d["queue"], d["reason"]) for d in properties.headers["x-death"]] == [("first", "expired")]
     ours.basic_nack(method.delivery_tag, requeue=False)
+    wait_for(ours, graves=1)
     _, properties, _ = ours.basic_get("graves")
     assert [(d["queue"], d["reason"]) for d in properties.headers["x-death"]] == [("second", "rejected"), ("first", "expired")]
 
@@ -243,18 +252,26 @@ def fill(port):
     connection.close()
 
 
+def moved(sluice):
+    """So many are here."""
+    queues = sluice.client.get("/v1/queues").json["queues"]
+    return sum(queue["stats"]["ready"] for queue in queues if queue["name"] in ("with-ids", "without"))
+
+
 def test_kill_each_in_the_middle(rabbit, sluice):
     """Nothing lost, the order kept; with a message-id nothing twice, without one at most a window for each kill."""
     fill(rabbit.amqp_port)
     dice = random.Random(7)
     kills = 0
     for victim in ("import", "sluice", "rabbit", "import", "sluice", "import", "import", None):
+        before = moved(sluice)
         process = subprocess.Popen([BINARY, *command(rabbit, sluice, "--queue", "with-ids", "--queue", "without")],
                                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if victim is None:
             output = process.communicate(timeout=300)[0]
             break
-        time.sleep(0.15 + dice.random() * 0.35)
+        some = dice.randrange(1, MANY // 16)
+        until(lambda: moved(sluice) >= before + some or process.poll() is not None, what="some of it")
         kills += process.poll() is None
         {"import": process.kill, "sluice": sluice.kill, "rabbit": rabbit.kill}[victim]()
         process.communicate(timeout=300)

@@ -368,6 +368,11 @@ def connect(port, user="guest", password="guest", **properties):
         "127.0.0.1", port, credentials=pika.PlainCredentials(user, password), heartbeat=0, client_properties=properties or None))
 
 
+def listen(connection):
+    """Until something happens to it."""
+    until(lambda: connection.process_data_events(1) or connection.is_closed, what="anything")
+
+
 def quoted(name):
     return urllib.parse.quote(name, safe="")
 
@@ -381,7 +386,9 @@ def test_connections_and_channels_are_listed(broker):
     first.basic_qos(prefetch_count=7)
     first.queue_declare("jobs")
     first.basic_publish("", "jobs", b"x")
-    tag = first.basic_consume("jobs", lambda *_: None)
+    delivered = []
+    tag = first.basic_consume("jobs", lambda *_: delivered.append(True))
+    until(lambda: busy.process_data_events(0.05) or delivered, what="the delivery: what is counted stands still")
     found = {c["client_properties"].get("connection_name"): c for c in manage.get("connections")}
     assert set(found) == {None, "billing"} and found[None]["channels"] == 0
     one = found["billing"]
@@ -423,14 +430,15 @@ def test_a_connection_is_closed_by_its_name(broker):
     assert lee.delete(f"connections/{names['kim']}") == 403
     assert kim.delete(f"connections/{names['kim']}") == 204
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker) as closed:
-        of["kim"].channel()
+        listen(of["kim"])
     assert closed.value.reply_code == 320 and "Closed via management plugin" in closed.value.reply_text
     of["lee"].channel()
     request = urllib.request.Request(manage.base + f"connections/{names['lee']}", method="DELETE",
                                      headers={"Authorization": manage.authorization, "X-Reason": "moving house"})
     assert urllib.request.urlopen(request, timeout=30).status == 204
     with pytest.raises(pika.exceptions.ConnectionClosedByBroker, match="moving house"):
-        of["lee"].channel()
+        listen(of["lee"])
+    until(lambda: manage.get("connections") == [], what="the end of both")
     assert manage.delete(f"connections/{names['lee']}") == 404
     entries = [e["entry"] for e in broker.client.get("/v1/audit").json["entries"] if e["entry"]["action"] == "close-connection"]
     assert {(e["actor"], e["detail"]) for e in entries} == {
@@ -600,8 +608,8 @@ def test_rabbitmqadmin_sees_and_closes_connections(rabbit, broker, tmp_path):
         channel.basic_qos(prefetch_count=3)
         channel.basic_consume("watched", lambda *_: None, consumer_tag="me")
         manage = Management(one.port)
-        until(lambda: manage.get("channels") and manage.get("consumers") and manage.get("connections")[0].get("channels") == 1,
-              60, "it is listed")
+        until(lambda: manage.get("consumers") and [c.get("channels") for c in manage.get("connections")] == [1] and
+              [(c.get("consumer_count"), c.get("prefetch_count")) for c in manage.get("channels")] == [(1, 3)], what="it is listed")
         shown = [plain(admin(one.port, *command.split()).stdout) for command in (
             "list connections user vhost protocol channels ssl auth_mechanism client_properties.connection_name",
             "list channels number user vhost consumer_count prefetch_count confirm",
@@ -612,7 +620,7 @@ def test_rabbitmqadmin_sees_and_closes_connections(rabbit, broker, tmp_path):
         closed = admin(one.port, "close", "connection", f"name={name}")
         assert closed.returncode == 0, closed
         with pytest.raises(pika.exceptions.ConnectionClosedByBroker) as end:
-            connection.process_data_events(30)
+            listen(connection)
         seen.append((shown, types, end.value.reply_code, admin(one.port, "show", "overview", "node").returncode))
     assert seen[1] == seen[0]
     exported = tmp_path / "definitions.json"

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 from support.provider import Provider
-from support.server import BINARY
+from support.server import BINARY, free_port
 from support.wait import until
 
 BUILD = pathlib.Path(os.environ.get("SLUICE_BUILD", pathlib.Path(BINARY).parents[2]))
@@ -34,10 +34,11 @@ def names(tmp_path, monkeypatch):
 
 @pytest.fixture
 def serve():
-    """Providers that keep no connection, so that each attempt has to find them."""
+    """Providers that keep no connection, so that each attempt has to find them. On ports that nobody else takes meanwhile."""
     running = []
 
-    def start(address, port=0):
+    def start(address, port=None):
+        port = port or free_port()
         running.append(Provider(lambda seen, times: (200, {"Connection": "close"}), address=(address, port)))
         return running[-1]
     yield start

@@ -1,6 +1,7 @@
 """A small HTTP client: one keep-alive connection a thread, JSON in and out, nothing retried behind the test's back."""
 import http.client
 import json
+import select
 import socket
 import threading
 from urllib.parse import quote
@@ -48,6 +49,8 @@ class Client:
             body = json.dumps(body)
         if body is not None:
             fields.setdefault("Content-Type", "application/json")
+        if self.ended():
+            self.close()
         reused = getattr(self.local, "connection", None) is not None
         if not reused:
             self.local.connection = self.connect()
@@ -63,6 +66,15 @@ class Client:
         if response.will_close:
             self.close()
         return reply
+
+    def ended(self):
+        """Whether the server has closed the kept connection, as it does with an idle one: nothing else can be there to be read."""
+        connection = getattr(self.local, "connection", None)
+        if connection is None or connection.sock is None:
+            return False
+        poll = select.poll()
+        poll.register(connection.sock, select.POLLIN)
+        return bool(poll.poll(0))
 
     def close(self):
         connection = getattr(self.local, "connection", None)
@@ -112,7 +124,7 @@ class Client:
         return self.get(f"/v1/queues/{name}").json
 
 
-def send_raw(port, data, timeout=30):
+def send_raw(port, data, timeout=60):
     """Sends bytes as they are; what came back until the server closed or fell silent."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
         connection.sendall(data)

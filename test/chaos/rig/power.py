@@ -71,7 +71,9 @@ class PowerCut:
         if not self.journal_path.exists():
             return []
         with open(self.journal_path, "rb") as file:
-            magic, end, _ = struct.unpack("<8sQQ", file.read(24))
+            magic, end, _ = struct.unpack("<8sQQ", file.read(24).ljust(24, b"\0"))
+            if end == 0:
+                return []  # killed before it had begun the journal, and so before any change
             assert magic == b"PWRCUT01", magic
             file.seek(0)
             journal = file.read(end)
