@@ -11,6 +11,7 @@ from support.server import Server, free_port
 
 pytestmark = pytest.mark.skipif(bool(os.environ.get("SLUICE_SANITIZED")), reason="a sanitizer keeps the memory that was freed")
 MIB = 1 << 20
+PATIENCE_S = 600  # there are tens of thousands of messages to be published and to be taken
 
 
 def resident(server):
@@ -47,7 +48,7 @@ def node(server):
 
 
 def wait(said, what):
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while not said():
         assert time.monotonic() < end, what
         time.sleep(0.1)
@@ -93,11 +94,11 @@ def test_publishers_wait_and_consumers_go_on(server):
         connection.close()
     taker = threading.Thread(target=take)
     taker.start()
-    end = time.monotonic() + 60
+    end = time.monotonic() + PATIENCE_S
     while "unblocked" not in told and time.monotonic() < end:
         publisher.process_data_events(0.2)
     assert told[:2] == ["low on memory", "unblocked"], (told, got, node(server)["mem_used"])
-    taker.join(600)  # there are tens of thousands
+    taker.join(PATIENCE_S)
     assert not taker.is_alive() and got[0] > 1000
     wait(lambda: not node(server)["mem_alarm"], "it does not end")
     assert server.client.post("/v1/queues/h/messages", {"a": 1}).status in (200, 201, 202)
