@@ -23,8 +23,7 @@ static void own_free(void *own) {
         buffer_release(&m->lists[i]);
     buffer_release(&m->text);
     json_decref(m->found);
-    json_decref(m->connections);
-    json_decref(m->channels);
+    manage_peers_free(m->peers);
     json_decref(m->session_names);
     manage_login_free(m->login);
     import_free(m->import);

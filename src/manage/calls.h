@@ -38,13 +38,13 @@ struct manage {
     unsigned wanted;         /* of WANT: not asked yet */
     enum manage_list asking;
     void (*then)(struct call *c);
-    bool there;                     /* what is defined was there before: 204, not 201 */
-    struct buffer text;             /* owns: encoded tables and properties of the request */
-    json_t *found;                  /* owns: answers that come in steps */
-    struct manage_login *login;     /* owns */
-    struct import *import;          /* owns */
-    json_t *connections, *channels; /* own: peers.c */
-    json_t *session_names;          /* owns: of connections, for lists of consumers */
+    bool there;                 /* what is defined was there before: 204, not 201 */
+    struct buffer text;         /* owns: encoded tables and properties of the request */
+    json_t *found;              /* owns: answers that come in steps */
+    struct manage_login *login; /* owns */
+    struct import *import;      /* owns */
+    struct peers *peers;        /* owns: peers.c */
+    json_t *session_names;      /* owns: of connections, for lists of consumers */
     size_t connection_count, channel_count;
     uint32_t closed;  /* connections, by this call */
     uint64_t session; /* of a get ... */
@@ -147,6 +147,9 @@ struct pages;
 struct pages *pages_begin(struct call *c);
 /* Takes `item`, NULL: no memory. */
 void pages_add(struct pages *p, json_t *item);
+/* A connection or channel; `table` stays until the call is answered. */
+void pages_add_table(struct pages *p, struct span table);
+/* Answers, perhaps later. */
 void pages_end(struct call *c, struct pages *p);
 
 /* ---- messages' properties: properties.c ---- */
@@ -157,6 +160,9 @@ json_t *properties_to_json(struct span encoded);
 /* ---- connections: peers.c ---- */
 /* m->connection_count and m->channel_count: what the caller may see. Then goes on. */
 void manage_count_peers(struct call *c, void (*then)(struct call *c));
+void manage_peers_free(struct peers *p);
+/* A connection or channel of the census. NULL: no memory. */
+json_t *manage_peer_json(struct span table);
 /* NULL: no connection that the caller may see. */
 const char *manage_session_name(const struct manage *m, uint64_t session);
 
@@ -172,8 +178,7 @@ void manage_show(struct call *c);
 void manage_empty_list(struct call *c);
 void manage_bindings_of(struct call *c);
 void manage_user_permissions(struct call *c);
-void manage_connections(struct call *c);
-void manage_channels(struct call *c);
+void manage_peers(struct call *c);
 void manage_connection(struct call *c);
 void manage_channel(struct call *c);
 void manage_delete_connection(struct call *c);
@@ -185,12 +190,14 @@ void manage_node(struct call *c);
 void manage_whoami(struct call *c);
 void manage_cluster_name(struct call *c);
 void manage_health(struct call *c);
+void manage_health_of_node(struct call *c);
 void manage_health_listener(struct call *c);
 void manage_auth(struct call *c);
 void manage_put_vhost(struct call *c);
 void manage_delete_vhost(struct call *c);
 void manage_put_user(struct call *c);
 void manage_delete_user(struct call *c);
+void manage_delete_users(struct call *c);
 void manage_put_permission(struct call *c);
 void manage_delete_permission(struct call *c);
 void manage_put_exchange(struct call *c);

@@ -2,20 +2,24 @@
  * Lists as tools ask for them: filtered by name, sorted, in pages, with some columns only.
  *
  * Items are rendered to text as they come, so that a list of very many costs its text and little more; only
- * what is sorted is kept apart until the end.
+ * what is sorted is kept apart until the end. Of tables (connections, channels) only name and key are looked at until
+ * it is known which are on the page; these are rendered STEP_ROWS at a time, with others' work of the loop in between.
  */
 #include <math.h>
 #include <stdlib.h>
 
 #include "http/query.h"
 #include "manage/calls.h"
+#include "net/loop.h"
 
 #define ROWS_MAX      1000000u
 #define PAGE_SIZE_MAX 500u
+#define STEP_ROWS     50u
 
 struct row {
-    char *text; /* owns: the item */
-    char *key;  /* owns: what it is sorted by, when that is a text */
+    char *text;        /* owns: the item; NULL: not rendered yet */
+    struct span table; /* borrows: what it is of, when it is one */
+    char *key;         /* owns: what it is sorted by, when that is a text */
     double number;
     uint32_t place;
 };
@@ -27,6 +31,10 @@ struct pages {
     uint64_t page, page_size;
     uint32_t total, count, capacity;
     struct row *rows; /* owns */
+    /* Of tables, while they are rendered. */
+    struct net_item step;
+    struct call *call; /* borrows: it waits */
+    uint64_t next;
 };
 
 static bool read_text(const struct call *c, const char *name, char *out, size_t size) {
@@ -67,13 +75,17 @@ struct pages *pages_begin(struct call *c) {
     return p;
 }
 
-static bool matches(const struct pages *p, const json_t *item) {
-    const char *name = json_string_value(json_object_get(item, "name"));
+static bool matches(const struct pages *p, struct span name) {
     if (!p->filtered)
         return true;
-    if (name == NULL)
-        name = "";
-    return p->regex ? pattern_matches(p->compiled, span_text(name)) : strstr(name, p->name) != NULL;
+    return p->regex
+               ? pattern_matches(p->compiled, name)
+               : name.size > 0 && memmem(name.data, name.size, p->name, strlen(p->name)) != NULL;
+}
+
+static bool item_matches(const struct pages *p, const json_t *item) {
+    const char *name = json_string_value(json_object_get(item, "name"));
+    return matches(p, span_text(name != NULL ? name : ""));
 }
 
 /* "message_stats.publish" leads into an object. */
@@ -132,18 +144,23 @@ static void sort_key(const struct pages *p, const json_t *item, struct row *row)
         row->number = json_is_number(value) ? json_number_value(value) : json_is_true(value);
 }
 
+static char *render(const struct pages *p, json_t *item) {
+    json_t *shown = p->has_columns ? columns_of(p, item) : json_incref(item);
+    char *text = json_dumps(shown, JSON_COMPACT);
+    json_decref(shown);
+    return text;
+}
+
 void pages_add(struct pages *p, json_t *item) {
     p->total++;
     if (item == NULL) {
         p->failed = true;
         return;
     }
-    if (!p->failed && matches(p, item)) {
+    if (!p->failed && item_matches(p, item)) {
         struct row row = {.number = 0};
-        json_t *shown = p->has_columns ? columns_of(p, item) : json_incref(item);
         sort_key(p, item, &row);
-        row.text = json_dumps(shown, JSON_COMPACT);
-        json_decref(shown);
+        row.text = render(p, item);
         if (row.text == NULL || !add_row(p, &row)) {
             free(row.text);
             free(row.key);
@@ -151,6 +168,59 @@ void pages_add(struct pages *p, json_t *item) {
         }
     }
     json_decref(item);
+}
+
+/* ---- tables ---- */
+
+/* "client_properties.product" leads into a table. */
+static bool field_at(struct span table, const char *path, struct amqp_field *ret) {
+    const char *dot = strchr(path, '.');
+    char head[64];
+    if (amqp_table_find(table, path, ret))
+        return true;
+    if (dot == NULL || (size_t)(dot - path) >= sizeof head)
+        return false;
+    memcpy(head, path, (size_t)(dot - path));
+    head[dot - path] = '\0';
+    return amqp_table_find(table, head, ret) && ret->type == 'F' &&
+           field_at(ret->as.bytes, dot + 1, ret);
+}
+
+static void table_key(const struct pages *p, struct span table, struct row *row) {
+    struct amqp_field f;
+    struct span text;
+    int64_t number;
+    if (!p->sorted || !field_at(table, p->sort, &f))
+        return;
+    if (amqp_field_text(&f, &text))
+        row->key = span_dup(text);
+    else if (amqp_field_integer(&f, &number))
+        row->number = (double)number;
+    else
+        row->number = f.type == 't' && f.as.boolean;
+}
+
+void pages_add_table(struct pages *p, struct span table) {
+    struct amqp_field f;
+    struct span name = span_text("");
+    p->total++;
+    if (amqp_table_find(table, "name", &f))
+        (void)amqp_field_text(&f, &name);
+    if (p->failed || !matches(p, name))
+        return;
+    struct row row = {.table = table};
+    table_key(p, table, &row);
+    if (!add_row(p, &row)) {
+        free(row.key);
+        p->failed = true;
+    }
+}
+
+static char *render_table(const struct pages *p, struct span table) {
+    json_t *item = manage_peer_json(table);
+    char *text = item != NULL ? render(p, item) : NULL;
+    json_decref(item);
+    return text;
 }
 
 static int compare(const void *a, const void *b) {
@@ -163,11 +233,25 @@ static int compare(const void *a, const void *b) {
     return order != 0 ? order : x->place < y->place ? -1 : 1;
 }
 
+static struct row *row_at(const struct pages *p, uint64_t i) {
+    return &p->rows[p->reverse ? p->count - 1 - i : i];
+}
+
 static void write_rows(const struct pages *p, struct json_out *out, uint64_t from, uint64_t to) {
     out_open(out, '[');
     for (uint64_t i = from; i < to && i < p->count; i++)
-        out_raw(out, span_text(p->rows[p->reverse ? p->count - 1 - i : i].text));
+        out_raw(out, span_text(row_at(p, i)->text));
     out_close(out, ']');
+}
+
+/* What of the rows is shown. */
+static uint64_t first_shown(const struct pages *p) {
+    return p->paged ? (p->page - 1) * p->page_size : 0;
+}
+
+static uint64_t end_shown(const struct pages *p) {
+    uint64_t end = first_shown(p) + p->page_size;
+    return p->paged && end < p->count ? end : p->count;
 }
 
 static void number(struct json_out *out, const char *key, uint64_t value) {
@@ -176,8 +260,7 @@ static void number(struct json_out *out, const char *key, uint64_t value) {
 }
 
 static void write_page(const struct pages *p, struct json_out *out) {
-    uint64_t from = (p->page - 1) * p->page_size;
-    uint64_t to = from + p->page_size < p->count ? from + p->page_size : p->count;
+    uint64_t from = first_shown(p), to = end_shown(p);
     out_open(out, '{');
     number(out, "filtered_count", p->count);
     number(out, "item_count", to - from);
@@ -201,16 +284,10 @@ static void release(struct pages *p) {
     free(p);
 }
 
-void pages_end(struct call *c, struct pages *p) {
-    bool beyond =
-        p->paged && p->page > 1 && (p->page > p->count || (p->page - 1) * p->page_size >= p->count);
+static void answer(struct call *c, struct pages *p) {
     if (p->failed) {
         call_problem(c, PROBLEM_INTERNAL, NULL);
-    } else if (beyond) {
-        call_invalid(c, "", "page out of range");
     } else {
-        if (p->sorted)
-            qsort(p->rows, p->count, sizeof *p->rows, compare);
         struct json_out out = call_json_begin(c);
         if (p->paged)
             write_page(p, &out);
@@ -219,4 +296,39 @@ void pages_end(struct call *c, struct pages *p) {
         call_json_end(c, 200, &out);
     }
     release(p);
+}
+
+static void render_some(struct net_item *step) {
+    struct pages *p = CONTAINER_OF(step, struct pages, step);
+    uint64_t end = end_shown(p);
+    uint64_t stop = p->next + STEP_ROWS < end ? p->next + STEP_ROWS : end;
+    for (; p->next < stop && !p->failed; p->next++) {
+        struct row *row = row_at(p, p->next);
+        if (row->text == NULL)
+            row->text = render_table(p, row->table);
+        p->failed = row->text == NULL;
+    }
+    if (p->next < end && !p->failed)
+        net_loop_post(p->call->loop->loop, &p->step);
+    else
+        answer(p->call, p);
+}
+
+void pages_end(struct call *c, struct pages *p) {
+    bool beyond =
+        p->paged && p->page > 1 && (p->page > p->count || (p->page - 1) * p->page_size >= p->count);
+    if (beyond && !p->failed) {
+        call_invalid(c, "", "page out of range");
+        release(p);
+        return;
+    }
+    if (p->sorted && p->count > 0)
+        qsort(p->rows, p->count, sizeof *p->rows, compare);
+    p->call = c;
+    p->next = first_shown(p);
+    p->step.run = render_some;
+    if (p->count > 0 && p->rows[0].table.data != NULL)
+        render_some(&p->step);
+    else
+        answer(c, p);
 }

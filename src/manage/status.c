@@ -63,6 +63,22 @@ static json_t *listeners_json(const struct manager *m) {
     return list;
 }
 
+/* Where this API is served, as RabbitMQ lists its web contexts: the port is a text there. */
+static json_t *contexts_json(const struct manager *m) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < m->options.listener_count; i++) {
+        const struct manage_listener *l = &m->options.listeners[i];
+        char port[8];
+        snprintf(port, sizeof port, "%u", l->port);
+        if (strncmp(l->protocol, "http", 4) == 0)
+            json_array_append_new(list, json_pack("{s:[],s:s,s:s,s:s,s:s,s:s,s:s}", "ssl_opts",
+                                                  "node", MANAGE_NODE, "description",
+                                                  "RabbitMQ Management", "path", "/", "cowboy_opts",
+                                                  "[]", "ip", l->host, "port", port));
+    }
+    return list;
+}
+
 static json_t *exchange_types_json(void) {
     json_t *list = json_array();
     for (int type = EXCHANGE_DIRECT; type <= EXCHANGE_HASH; type++)
@@ -83,7 +99,7 @@ static void send_overview(struct call *c) {
                           "cluster_name", MANAGE_NODE, "rates_mode", "none", "erlang_version", "");
     json_object_set_new(o, "exchange_types", exchange_types_json());
     json_object_set_new(o, "listeners", listeners_json(m));
-    json_object_set_new(o, "contexts", json_array());
+    json_object_set_new(o, "contexts", contexts_json(m));
     json_object_set_new(o, "statistics_db_event_queue", json_integer(0));
     json_object_set_new(o, "queue_totals",
                         json_pack("{s:I,s:I,s:I}", "messages", (json_int_t)(t.ready + t.unacked),
@@ -208,6 +224,13 @@ void manage_health(struct call *c) {
         return;
     (void)call_request(c, REQUEST_NOTHING);
     manage_submit(c, true, flushed);
+}
+
+void manage_health_of_node(struct call *c) {
+    if (span_is(call_capture(c, 0), MANAGE_NODE))
+        manage_health(c);
+    else
+        call_problem(c, PROBLEM_NOT_FOUND, "no such node");
 }
 
 /* /health/checks/port-listener/{port}, /health/checks/protocol-listener/{protocol} */

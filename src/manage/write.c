@@ -116,6 +116,41 @@ void manage_delete_user(struct call *c) {
     manage_submit(c, false, manage_done);
 }
 
+static void delete_next(struct call *c);
+
+/* One that is not there ends it, as in RabbitMQ: those before it are gone. */
+static void deleted_one(struct call *c) {
+    if (c->request.r.refusal == REFUSAL_NOT_FOUND)
+        call_invalid(c, "/users", "no_such_user");
+    else if (!manage_refused(c))
+        delete_next(c);
+}
+
+static void delete_next(struct call *c) {
+    struct manage *m = c->own;
+    const json_t *name = json_array_get(json_object_get(c->tree, "users"), m->asked++);
+    if (name == NULL) {
+        call_empty(c, 204);
+        return;
+    }
+    struct request *r = call_request(c, REQUEST_USER_DELETE);
+    r->name = r->in.user.name = span_text(json_string_value(name));
+    manage_submit(c, false, deleted_one);
+}
+
+void manage_delete_users(struct call *c) {
+    if (manage_of(c) == NULL || !manage_body(c))
+        return;
+    const json_t *users = json_object_get(c->tree, "users"), *name;
+    bool texts = json_is_array(users);
+    size_t i;
+    json_array_foreach((json_t *)(uintptr_t)users, i, name) texts = texts && json_is_string(name);
+    if (texts)
+        delete_next(c);
+    else
+        call_invalid(c, "/users", "expected a list of names");
+}
+
 /* ---- permissions ---- */
 
 static void put_permission(struct call *c) {

@@ -146,6 +146,21 @@ def test_what_exporters_read(manage):
                   f"health/checks/port-listener/{manage.port}", "health/checks/protocol-listener/http"):
         assert manage.get(check)["status"] == "ok"
     assert manage.call("GET", "health/checks/port-listener/1")[0] == 503
+    context = next(c for c in overview["contexts"] if c["port"] == str(manage.port))
+    assert {"description", "path", "ssl_opts", "cowboy_opts"} <= set(context) and context["node"] == node["name"]
+    assert manage.get(f"healthchecks/node/{context['node']}") == {"status": "ok"}
+    assert manage.call("GET", "healthchecks/node/none")[0] == 404
+
+
+def test_several_users_are_deleted_at_once(manage):
+    for name in ("one", "two"):
+        assert manage.put(f"users/{name}", {"password": "p", "tags": ""}) == 201
+    assert manage.call("POST", "users/bulk-delete", {"users": ["one", "nobody", "two"]})[0] == 400
+    assert manage.call("POST", "users/bulk-delete", {"users": ["two"]})[0] == 204
+    assert manage.call("POST", "users/bulk-delete", {"users": []})[0] == 204
+    assert {"one", "two"} & {u["name"] for u in manage.get("users")} == set()
+    assert manage.call("POST", "users/bulk-delete", {"users": "one"})[0] == 400
+    assert manage.call("POST", "users/bulk-delete", {"users": ["one", 1]})[0] == 400
 
 
 def test_the_steps_of_a_request_wait_for_nothing(manage):
@@ -404,13 +419,24 @@ def test_connections_and_channels_are_listed(broker):
     assert manage.get(f"channels/{quoted(channels[2]['name'])}")["number"] == 2
     assert len(manage.get(f"connections/{quoted(one['name'])}/channels")) == 2
     assert manage.get(f"connections/{quoted(found[None]['name'])}/channels") == []
-    assert len(manage.get("vhosts/%2F/connections")) == 2 and manage.get("vhosts/none/channels") == []
+    assert manage.call("GET", "connections/nobody/channels")[0] == 404
+    columns = "&page_size=1&columns=channels,client_properties.connection_name"
+    last = manage.get("connections?page=1&sort=client_properties.connection_name&sort_reverse=true" + columns)
+    assert last["items"] == [{"channels": 2, "client_properties": {"connection_name": "billing"}}]
+    assert (last["item_count"], last["filtered_count"], last["total_count"], last["page_count"]) == (1, 2, 2, 2)
+    assert [c["number"] for c in manage.get("channels?page=2&sort=confirm" + columns.replace("channels", "number"))["items"]] == [2]
+    assert manage.call("GET", "connections?page=3&page_size=1")[0] == 400
+    assert len(manage.get("connections?name=" + quoted(r"^\d.* -> \d") + "&use_regex=true")) == 2
+    assert len(manage.get("vhosts/%2F/connections")) == 2 and manage.call("GET", "vhosts/none/channels")[0] == 404
     details = manage.get("consumers")[0]
     assert (details["consumer_tag"], details["channel_details"]["name"]) == (tag, channels[1]["name"])
     assert manage.get("queues/%2F/jobs")["consumer_details"][0]["channel_details"]["connection_name"] == one["name"]
     assert {k: manage.get("overview")["object_totals"][k] for k in ("connections", "channels", "consumers")} == {
         "connections": 2, "channels": 2, "consumers": 1}
     assert [c["name"] for c in manage.get("connections?name=" + quoted(one["name"]))] == [one["name"]]
+    many = [busy.channel() for _ in range(120)]  # more than one step of the list's making
+    listed = manage.get("channels?sort=number")
+    assert [c["number"] for c in listed] == list(range(1, 123)) and len(many) == 120
     idle.close()
     busy.close()
     until(lambda: manage.get("connections") == manage.get("channels") == [], 30, "they are gone")

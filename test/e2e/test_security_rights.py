@@ -28,7 +28,7 @@ MANAGED = {
     "manage-ping": """
         Whoami""",
     "manage-rule": """
-        PutVhost DeleteVhost PutUser DeleteUser PutPermission DeletePermission Import ImportVhost
+        PutVhost DeleteVhost PutUser DeleteUser DeleteUsers PutPermission DeletePermission Import ImportVhost
         PutOperatorPolicy DeleteOperatorPolicy""",
     "manage-secrets": """
         ListVhostPermissions ListUsers GetUser ListUserPermissions ListPermissions GetPermission Export
@@ -46,7 +46,7 @@ MANAGED = {
     "manage-look": """
         GetConnection GetChannel ListConnectionChannels ListVhostConnections ListVhostChannels
         Overview ClusterName Auth Nodes Node Extensions Parameters GlobalParameters TopicPermissions
-        ListOperatorPolicies ListVhostOperatorPolicies GetOperatorPolicy VhostLimits FeatureFlags HealthNode HealthAlarms HealthLocalAlarms HealthVhosts
+        ListOperatorPolicies ListVhostOperatorPolicies GetOperatorPolicy VhostLimits FeatureFlags HealthNode HealthOfNode HealthAlarms HealthLocalAlarms HealthVhosts
         HealthPort HealthProtocol Aliveness ListVhosts GetVhost ListExchanges ListVhostExchanges GetExchange
         BindingsFrom BindingsTo ListQueues ListVhostQueues GetQueue BindingsOfQueue ListBindings
         ListVhostBindings BindingsToQueue BindingsToExchange ListPolicies ListVhostPolicies GetPolicy
