@@ -111,7 +111,6 @@ int queue_apply_edited(struct model *m, const struct applied *w, struct span pay
         return rc != 0 ? rc : E_CORRUPT;
     }
     rc = message_set_body(m, slot, w->address, payload.size, p.stored.envelope.body.size);
-    rc = rc != 0 ? rc : message_renew_headers(m, slot, stored_message_table(&p.stored));
     rc = rc != 0 ? rc : message_set_priority(m, slot, p.stored.priority);
     struct history_entry e = {.kind = HISTORY_EDITED, .time_ns = w->time_ns};
     return rc != 0 ? rc : history_note(m, p.stored.id, &e);

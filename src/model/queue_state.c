@@ -542,22 +542,10 @@ int message_set_origin(struct model *m, uint32_t slot, struct span origin, struc
         return E_NOMEM;
     }
     struct message_tie *tie = tie_at(s, g->tie);
-    free(tie->origin);
+    assert(tie->origin == NULL);
     tie->origin = copy;
     tie->origin_size = size;
     return 0;
-}
-
-int message_renew_headers(struct model *m, uint32_t slot, struct span headers) {
-    const struct message *g = message_at(m->queues, slot);
-    struct span old = message_origin(m->queues, g);
-    struct amqp_origin o;
-    if (old.size == 0 || amqp_origin_read(old, &o) != 0 || o.headers.size == 0) {
-        return 0;
-    }
-    uint8_t *bytes = tie_at(m->queues, g->tie)->origin;
-    bytes[ORIGIN_FLAGS_AT] |= ORIGIN_BORROWS >> 8;
-    return message_set_origin(m, slot, span_of(bytes, old.size - o.headers.size), headers);
 }
 
 void message_forget_tie(struct model *m, uint32_t slot) {

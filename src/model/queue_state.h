@@ -313,12 +313,9 @@ MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct mess
 void message_forget_tie(struct model *m, uint32_t slot);
 /* A tenant's cell, of which the message is one more reference. E_NOMEM. */
 MUST_CHECK int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant);
-/* Copies; empty: none. Once only. */
-/* Of a fact: `headers` are those that it may borrow. */
+/* Copies the origin of a fact, which may borrow `headers`; empty: none. Once only. */
 MUST_CHECK int message_set_origin(struct model *m, uint32_t slot, struct span origin,
                                   struct span headers);
-/* The headers that its origin keeps are these from now on; if it keeps none, they stay unkept. */
-MUST_CHECK int message_renew_headers(struct model *m, uint32_t slot, struct span headers);
 /* For the apply of deliveries and settles, by consumer's slot. The message must be ready (held by it). */
 MUST_CHECK int message_deliver(struct model *m, const struct applied *w, uint32_t slot,
                                uint32_t consumer);
