@@ -44,10 +44,6 @@ static const uint16_t moves[STATES_LIVE] = {
     [MESSAGE_BLOCKED] = STATE_BIT(MESSAGE_READY) | STATE_BIT(MESSAGE_DEAD),
 };
 
-uint32_t message_find(const struct queues *s, uint64_t id) {
-    return map_find(&s->by_id, id_hash(id), &id);
-}
-
 /* ---- lists ---- */
 
 static void list_insert(const struct queues *s, struct slot_list *l, uint32_t before,
@@ -296,37 +292,6 @@ static int timer_update(struct model *m, uint32_t slot) {
                      &times_at(m->queues, g->times)->timer_ns);
 }
 
-/* A cell that says nothing any more is given back. */
-static void times_trim(struct queues *s, struct message *g) {
-    if (g->times == 0) {
-        return;
-    }
-    const struct message_times *t = times_at(s, g->times);
-    if (t->due_ns == 0 && t->expires_ns == 0 && t->first_attempt_ns == 0 && t->timer_ns == 0) {
-        slab_give(&s->times, g->times);
-        g->times = 0;
-    }
-}
-
-static int message_need_times(struct queues *s, struct message *g) {
-    return g->times != 0 ? 0 : slab_take(&s->times, &g->times);
-}
-
-int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns, uint64_t expires_ns) {
-    struct message *g = message_at(m->queues, slot);
-    if (g->times == 0 && due_ns == 0 && expires_ns == 0) {
-        return 0;
-    }
-    int rc = message_need_times(m->queues, g);
-    if (rc != 0) {
-        return rc;
-    }
-    struct message_times *t = times_at(m->queues, g->times);
-    t->due_ns = due_ns;
-    t->expires_ns = expires_ns;
-    return 0; /* the timer follows with the move that is to come */
-}
-
 /* ---- moves ---- */
 
 int message_move(struct model *m, uint32_t slot, enum message_state to, enum place place) {
@@ -343,7 +308,7 @@ int message_move(struct model *m, uint32_t slot, enum message_state to, enum pla
         times_at(s, g->times)->due_ns = 0;
     }
     rc = timer_update(m, slot);
-    times_trim(s, g);
+    message_trim_times(s, g);
     queue_ready_changed(m, q);
     return rc;
 }
@@ -351,6 +316,33 @@ int message_move(struct model *m, uint32_t slot, enum message_state to, enum pla
 int message_arrive(struct model *m, uint32_t slot, enum place place) {
     return key_claim(m, slot) ? message_move(m, slot, MESSAGE_READY, place)
                               : message_move(m, slot, MESSAGE_BLOCKED, PLACE_TAIL);
+}
+
+int message_end(struct model *m, const struct applied *w, uint32_t slot, enum message_state state,
+                enum dead_reason reason) {
+    struct message *g = message_at(m->queues, slot);
+    struct queue *q = queue_at(m->queues, g->queue);
+    state_leave(m, q, slot);
+    int rc = timer_update(m, slot); /* in no state there is no timer */
+    if (rc == 0) {
+        rc = key_yield(m, slot);
+    }
+    if (rc == 0 && !g->quiet) {
+        rc = receipt_note(m, w, g->id, g->queue, state, reason, message_status(g), g->attempts);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    dedup_message_ended(m, g->id);
+    key_part(m, slot);
+    if (g->storied) {
+        history_forget(m, g->id);
+        m->queues->storied--;
+    }
+    bodies_remove(&m->bodies, g->address, stored_bytes(g));
+    message_free(m, slot);
+    queue_ready_changed(m, q);
+    return 0;
 }
 
 int message_die(struct model *m, const struct applied *w, uint32_t slot, enum dead_reason reason) {
@@ -384,20 +376,6 @@ int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q) {
 
 /* ---- out of a snapshot ---- */
 
-int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns, uint64_t expires_ns,
-                       uint64_t first_attempt_ns) {
-    if (due_ns == 0 && expires_ns == 0 && first_attempt_ns == 0) {
-        return E_CORRUPT; /* such a cell is not kept */
-    }
-    struct message *g = message_at(m->queues, slot);
-    int rc = message_need_times(m->queues, g);
-    if (rc == 0) {
-        *times_at(m->queues, g->times) = (struct message_times){
-            .due_ns = due_ns, .expires_ns = expires_ns, .first_attempt_ns = first_attempt_ns};
-    }
-    return rc;
-}
-
 /* Q3, and that only what is delayed has a due time. */
 static bool state_possible(const struct queues *s, uint32_t slot, enum message_state state) {
     const struct message *g = message_at(s, slot);
@@ -422,93 +400,19 @@ int message_load_state(struct model *m, uint32_t slot, enum message_state state)
     return rc != 0 ? rc : timer_update(m, slot);
 }
 
-/* ---- beginnings and ends ---- */
-
-/* Widens what is known of the chunk; the array is as long as the slab has chunks. */
-static int chunk_note(struct queues *s, uint32_t slot, uint32_t segment) {
-    size_t chunk = slot / SLAB_CHUNK_CELLS;
-    if (chunk >= s->chunk_count) {
-        size_t count = s->messages.chunk_count;
-        struct chunk_segments *chunks = realloc(s->chunks, count * sizeof *chunks);
-        if (chunks == NULL) {
-            return E_NOMEM;
-        }
-        for (size_t i = s->chunk_count; i < count; i++) {
-            chunks[i] = (struct chunk_segments){.low = UINT32_MAX};
-        }
-        s->chunks = chunks;
-        s->chunk_count = count;
-    }
-    struct chunk_segments *c = &s->chunks[chunk];
-    c->low = segment < c->low ? segment : c->low;
-    c->high = segment > c->high ? segment : c->high;
-    return 0;
-}
-
-int message_set_address(struct model *m, uint32_t slot, uint64_t address) {
+int message_load_held(struct model *m, uint32_t slot, uint32_t consumer) {
     struct message *g = message_at(m->queues, slot);
-    bodies_remove(&m->bodies, g->address, stored_bytes(g));
-    g->address = address;
-    if (address == 0) {
-        return 0;
-    }
-    int rc = bodies_add(&m->bodies, address, stored_bytes(g));
-    return rc != 0 ? rc : chunk_note(m->queues, slot, m->bodies.segment_of(address));
-}
-
-int message_create(struct model *m, uint64_t id, uint32_t *ret_slot) {
-    struct queues *s = m->queues;
-    if (id >> TIMER_REF_BITS != 0 || message_find(s, id) != 0) {
+    if (g->state != MESSAGE_IN_FLIGHT || g->held) {
         return E_CORRUPT;
     }
-    uint32_t slot;
-    int rc = slab_take(&s->messages, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    message_at(s, slot)->id = id;
-    rc = map_insert(&s->by_id, id_hash(id), slot);
-    if (rc != 0) {
-        slab_give(&s->messages, slot);
-        return rc;
-    }
-    *ret_slot = slot;
-    return 0;
+    struct queue *q = queue_at(m->queues, g->queue);
+    state_leave(m, q, slot);
+    g->outcome = consumer;
+    g->held = 1;
+    return state_enter(m, q, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
 }
 
-static int message_need_tie(struct queues *s, struct message *g) {
-    return g->tie != 0 ? 0 : slab_take(&s->ties, &g->tie);
-}
-
-int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p) {
-    struct queues *s = m->queues;
-    if (p->tie.campaign == 0 && p->tie.stock == 0) {
-        return 0;
-    }
-    uint8_t *purchase = NULL;
-    if (!p->purchase_is_id) {
-        if (p->tie.purchase.size > KEY_MAX_BYTES) {
-            return E_CORRUPT;
-        }
-        purchase = malloc(1 + p->tie.purchase.size);
-        if (purchase == NULL) {
-            return E_NOMEM;
-        }
-        purchase[0] = (uint8_t)p->tie.purchase.size;
-        memcpy(purchase + 1, p->tie.purchase.data, p->tie.purchase.size);
-    }
-    struct message *g = message_at(s, slot);
-    int rc = message_need_tie(s, g);
-    if (rc != 0) {
-        free(purchase);
-        return rc;
-    }
-    struct message_tie *tie = tie_at(s, g->tie);
-    tie->campaign = p->tie.campaign;
-    tie->stock = p->tie.stock;
-    tie->purchase = purchase;
-    return 0;
-}
+/* ---- changes that take it out of its list and back ---- */
 
 /* One that is ready goes over to the tenant's set. */
 int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant) {
@@ -527,90 +431,6 @@ int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant) {
     state_leave(m, q, slot);
     tie_at(s, g->tie)->tenant = tenant;
     return state_enter(m, q, slot, state, PLACE_TAIL);
-}
-
-int message_set_origin(struct model *m, uint32_t slot, struct span origin, struct span headers) {
-    if (origin.size == 0) {
-        return 0;
-    }
-    struct queues *s = m->queues;
-    struct message *g = message_at(s, slot);
-    uint32_t size;
-    uint8_t *copy = amqp_origin_complete(origin, headers, &size);
-    if (copy == NULL || message_need_tie(s, g) != 0) {
-        free(copy);
-        return E_NOMEM;
-    }
-    struct message_tie *tie = tie_at(s, g->tie);
-    assert(tie->origin == NULL);
-    tie->origin = copy;
-    tie->origin_size = size;
-    return 0;
-}
-
-void message_forget_tie(struct model *m, uint32_t slot) {
-    struct queues *s = m->queues;
-    const struct message *g = message_at(s, slot);
-    if (g->tie != 0) {
-        free(tie_at(s, g->tie)->purchase);
-        tie_at(s, g->tie)->purchase = NULL;
-    }
-}
-
-static void message_free_cells(struct model *m, uint32_t slot) {
-    struct queues *s = m->queues;
-    struct message *g = message_at(s, slot);
-    if (g->tie != 0) {
-        free(tie_at(s, g->tie)->purchase);
-        free(tie_at(s, g->tie)->origin);
-        tenant_part(m, slot);
-        slab_give(&s->ties, g->tie);
-        g->tie = 0;
-    }
-    if (g->times != 0) {
-        slab_give(&s->times, g->times);
-    }
-    map_remove(&s->by_id, id_hash(g->id), slot);
-    slab_give(&s->messages, slot);
-}
-
-int message_end(struct model *m, const struct applied *w, uint32_t slot, enum message_state state,
-                enum dead_reason reason) {
-    struct message *g = message_at(m->queues, slot);
-    struct queue *q = queue_at(m->queues, g->queue);
-    state_leave(m, q, slot);
-    int rc = timer_update(m, slot); /* in no state there is no timer */
-    if (rc == 0) {
-        rc = key_yield(m, slot);
-    }
-    if (rc == 0 && !g->quiet) {
-        rc = receipt_note(m, w, g->id, g->queue, state, reason, message_status(g), g->attempts);
-    }
-    if (rc != 0) {
-        return rc;
-    }
-    dedup_message_ended(m, g->id);
-    key_part(m, slot);
-    if (g->storied) {
-        history_forget(m, g->id);
-        m->queues->storied--;
-    }
-    bodies_remove(&m->bodies, g->address, stored_bytes(g));
-    message_free_cells(m, slot);
-    queue_ready_changed(m, q);
-    return 0;
-}
-
-/* ---- changes by people ---- */
-
-void message_renew(struct model *m, uint32_t slot) {
-    struct message *g = message_at(m->queues, slot);
-    g->attempts = 0;
-    g->dead_reason = DEAD_NONE;
-    if (g->times != 0) {
-        times_at(m->queues, g->times)->first_attempt_ns = 0;
-        times_at(m->queues, g->times)->by_deadline = false;
-    }
 }
 
 /* The body stands elsewhere, and is another; an origin leads to the one before no more. */
@@ -675,169 +495,4 @@ int message_rehouse(struct model *m, uint32_t slot, struct queue *to, uint8_t pr
     }
     return due_ns != 0 ? message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL)
                        : message_arrive(m, slot, PLACE_TAIL);
-}
-
-/* ---- mutators for the apply of attempts ---- */
-
-static int message_expect(struct model *m, uint64_t id, enum message_state state,
-                          uint32_t *ret_slot) {
-    uint32_t slot = message_find(m->queues, id);
-    if (slot == 0 || message_at(m->queues, slot)->state != state ||
-        message_at(m->queues, slot)->held) {
-        return E_CORRUPT;
-    }
-    *ret_slot = slot;
-    return 0;
-}
-
-/* Ready -> in flight: a turn of its tenant. */
-static int message_serve(struct model *m, struct queue *q, uint32_t slot) {
-    uint32_t served = tenant_served(m->queues, q, message_at(m->queues, slot));
-    int rc = message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
-    tenant_turn(m, q, served);
-    return rc;
-}
-
-int queue_message_take(struct model *m, const struct applied *w, uint64_t id, uint32_t attempt) {
-    uint32_t slot = 0;
-    int rc = message_expect(m, id, MESSAGE_READY, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    struct message *g = message_at(m->queues, slot);
-    struct queue *q = queue_at(m->queues, g->queue);
-    g->attempts = attempt;
-    q->attempts++;
-    if (q->def.retry.max_duration_ns != 0) {
-        rc = message_need_times(m->queues, g);
-        if (rc != 0) {
-            return rc;
-        }
-        struct message_times *t = times_at(m->queues, g->times);
-        t->first_attempt_ns = t->first_attempt_ns != 0 ? t->first_attempt_ns : w->time_ns;
-    }
-    return message_serve(m, q, slot);
-}
-
-/* The end of an attempt, or what was told of it; that may come late, when it was put back already. */
-static int message_expect_sent(struct model *m, uint64_t id, uint32_t *ret_slot) {
-    uint32_t slot = message_find(m->queues, id);
-    const struct message *g = slot == 0 ? NULL : message_at(m->queues, slot);
-    if (g == NULL || g->state == MESSAGE_DEAD || g->held || g->attempts == 0) {
-        return E_CORRUPT;
-    }
-    *ret_slot = slot;
-    return 0;
-}
-
-int queue_message_confirming(struct model *m, uint64_t id, uint64_t deadline_ns, uint16_t status) {
-    uint32_t slot = 0;
-    int rc = message_expect(m, id, MESSAGE_IN_FLIGHT, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    struct message *g = message_at(m->queues, slot);
-    message_set_outcome(g, status, 0);
-    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
-    rc = message_set_times(m, slot, deadline_ns, expires);
-    return rc != 0 ? rc : message_move(m, slot, MESSAGE_CONFIRMING, PLACE_TAIL);
-}
-
-int queue_message_done(struct model *m, const struct applied *w, uint64_t id, uint16_t status) {
-    uint32_t slot = 0;
-    int rc = message_expect_sent(m, id, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    struct message *g = message_at(m->queues, slot);
-    message_set_outcome(g, status, 0);
-    queue_at(m->queues, g->queue)->completed++;
-    return message_end(m, w, slot, MESSAGE_DONE, DEAD_NONE);
-}
-
-int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, uint64_t due_ns,
-                        uint16_t status, uint8_t error, bool outcome_unknown) {
-    uint32_t slot = 0;
-    int rc = message_expect_sent(m, id, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    struct message *g = message_at(m->queues, slot);
-    message_set_outcome(g, status, error);
-    g->outcome_unknown |= outcome_unknown;
-    if (outcome_unknown || due_ns <= w->time_ns) {
-        return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
-    }
-    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
-    rc = message_set_times(m, slot, due_ns, expires);
-    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
-}
-
-int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns) {
-    uint32_t slot = 0;
-    int rc = message_expect(m, id, MESSAGE_READY, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    const uint32_t times = message_at(m->queues, slot)->times;
-    rc =
-        message_set_times(m, slot, due_ns, times != 0 ? times_at(m->queues, times)->expires_ns : 0);
-    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
-}
-
-int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
-                       enum dead_reason reason, uint16_t status, uint8_t error) {
-    uint32_t slot = 0;
-    int rc = message_expect_sent(m, id, &slot);
-    if (rc != 0) {
-        return rc;
-    }
-    struct message *g = message_at(m->queues, slot);
-    message_set_outcome(g, status, error);
-    queue_at(m->queues, g->queue)->died++;
-    return message_die(m, w, slot, reason);
-}
-
-/* ---- the same for consumers ---- */
-
-int message_deliver(struct model *m, const struct applied *w, uint32_t slot, uint32_t consumer) {
-    struct message *g = message_at(m->queues, slot);
-    struct queue *q = queue_at(m->queues, g->queue);
-    struct consumer *c = consumer_at(m->sessions, consumer);
-    g->attempts++;
-    q->attempts++;
-    c->delivered++;
-    pace_start(&q->pace, w->time_ns);
-    uint32_t served = tenant_served(m->queues, q, g);
-    g->outcome = consumer;
-    g->held = 1;
-    int rc = message_move(m, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
-    tenant_turn(m, q, served);
-    if (c->getter) {
-        queue_use_changed(m, q);
-    } else {
-        consumer_rotate(m, consumer);
-    }
-    session_queue_turn(m, q, w->time_ns);
-    return rc;
-}
-
-int message_load_held(struct model *m, uint32_t slot, uint32_t consumer) {
-    struct message *g = message_at(m->queues, slot);
-    if (g->state != MESSAGE_IN_FLIGHT || g->held) {
-        return E_CORRUPT;
-    }
-    struct queue *q = queue_at(m->queues, g->queue);
-    state_leave(m, q, slot);
-    g->outcome = consumer;
-    g->held = 1;
-    return state_enter(m, q, slot, MESSAGE_IN_FLIGHT, PLACE_TAIL);
-}
-
-int message_requeue(struct model *m, uint32_t slot, bool counts) {
-    struct message *g = message_at(m->queues, slot);
-    if (!counts && g->attempts > 0) {
-        g->attempts--;
-    }
-    return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
 }

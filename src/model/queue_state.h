@@ -14,9 +14,16 @@
  * What only some messages have lies in side cells: `times` (delay, time to live), `tie` (what is settled
  * at its end, its tenant), `key` (shared by all messages of an ordering key).
  *
- * Files: queue_table.c queues and destinations they push to; queue_state.c lists, moves, ends;
- * queue_key.c ordering keys; queue_tenant.c tenants; queue_read.c what others read; queue_list.c and queue_filter.c lists of
- * messages; queue_apply.c facts; queue.c, queue_request.c and queue_change.c decide; queue_snapshot.c save, load; queue_check.c invariants.
+ * Files:
+ *      queue_table.c      queues, and destinations that they push to
+ *      queue_message.c    what a message has besides its place: cells, body, times, what is settled at its end
+ *      queue_state.c      lists, moves, ends
+ *      queue_attempt.c    what attempts and deliveries do to a message
+ *      queue_key.c, queue_tenant.c                         ordering keys; tenants
+ *      queue_read.c, queue_list.c, queue_filter.c          what others read; lists of messages
+ *      queue_apply.c, queue_fanout.c                       facts
+ *      queue.c, queue_request.c, queue_change.c, queue_amqp.c   decide
+ *      queue_snapshot.c, queue_check.c                     save, load; invariants
  */
 #ifndef SLUICE_MODEL_QUEUE_STATE_H
 #define SLUICE_MODEL_QUEUE_STATE_H
@@ -279,11 +286,46 @@ bool queue_is_too_long(const struct queue *q);
 /* After anything that may change whether there is something to start: tells the destination. */
 void queue_ready_changed(struct model *m, struct queue *q);
 
+/* ---- queue_message.c ---- */
+
+uint32_t message_find(const struct queues *s, uint64_t id);
+/* A new message in no list yet: cell and map entry. */
+MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
+/* In no list any more: all its cells. */
+void message_free(struct model *m, uint32_t slot);
+/* The record of its body, which is counted there; 0: none. E_NOMEM. */
+MUST_CHECK int message_set_address(struct model *m, uint32_t slot, uint64_t address);
+/* A cell for its times, if it has none. E_NOMEM. */
+MUST_CHECK int message_need_times(struct queues *s, struct message *g);
+MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns,
+                                 uint64_t expires_ns);
+/* A cell that says nothing any more is given back. */
+void message_trim_times(struct queues *s, struct message *g);
+/* Out of a snapshot. */
+MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
+                                  uint64_t expires_ns, uint64_t first_attempt_ns);
+/* As if it had just been published: its attempts count anew. */
+void message_renew(struct model *m, uint32_t slot);
+/* A cell for what is settled at its end, if it has none. E_NOMEM. */
+MUST_CHECK int message_need_tie(struct queues *s, struct message *g);
+MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p);
+/* Copies the origin of a fact, which may borrow `headers`; empty: none. Once only. */
+MUST_CHECK int message_set_origin(struct model *m, uint32_t slot, struct span origin,
+                                  struct span headers);
+/* Of one that may stand in no list yet, when loading or applying fails: frees what no list leads to. */
+void message_forget_tie(struct model *m, uint32_t slot);
+
+/* ---- queue_attempt.c ---- */
+
+/* For the apply of deliveries and settles, by consumer's slot. The message must be ready (held by it). */
+MUST_CHECK int message_deliver(struct model *m, const struct applied *w, uint32_t slot,
+                               uint32_t consumer);
+MUST_CHECK int message_requeue(struct model *m, uint32_t slot, bool counts);
+
 /* ---- queue_state.c ---- */
 
 enum place { PLACE_TAIL, PLACE_BY_AGE };
 
-uint32_t message_find(const struct queues *s, uint64_t id);
 /* First slot of the highest level that has one, 0: none ready. */
 uint32_t ready_set_first(const struct ready_set *set);
 size_t ready_set_bytes(const struct ready_set *set);
@@ -292,8 +334,6 @@ uint32_t queue_first_ready(const struct queues *s, const struct queue *q);
 struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g);
 /* See struct module. */
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step);
-/* A new message in no list yet: cell and map entry. */
-MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
 /* The only writer of message.state: list, counters, timer and state move together. */
 MUST_CHECK int message_move(struct model *m, uint32_t slot, enum message_state to,
                             enum place place);
@@ -305,25 +345,9 @@ MUST_CHECK int message_die(struct model *m, const struct applied *w, uint32_t sl
 /* Gone for good, with a receipt. */
 MUST_CHECK int message_end(struct model *m, const struct applied *w, uint32_t slot,
                            enum message_state state, enum dead_reason reason);
-MUST_CHECK int message_set_address(struct model *m, uint32_t slot, uint64_t address);
-MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns,
-                                 uint64_t expires_ns);
-MUST_CHECK int message_set_tie(struct model *m, uint32_t slot, const struct message_payload *p);
-/* Of one that may stand in no list yet, when loading or applying fails: frees what no list leads to. */
-void message_forget_tie(struct model *m, uint32_t slot);
 /* A tenant's cell, of which the message is one more reference. E_NOMEM. */
 MUST_CHECK int message_set_tenant(struct model *m, uint32_t slot, uint32_t tenant);
-/* Copies the origin of a fact, which may borrow `headers`; empty: none. Once only. */
-MUST_CHECK int message_set_origin(struct model *m, uint32_t slot, struct span origin,
-                                  struct span headers);
-/* For the apply of deliveries and settles, by consumer's slot. The message must be ready (held by it). */
-MUST_CHECK int message_deliver(struct model *m, const struct applied *w, uint32_t slot,
-                               uint32_t consumer);
-MUST_CHECK int message_requeue(struct model *m, uint32_t slot, bool counts);
-/* Out of a snapshot: what the queue has in flight is this consumer's. E_CORRUPT. */
-MUST_CHECK int message_load_held(struct model *m, uint32_t slot, uint32_t consumer);
-/* For the apply of what people change; see queue_change.c. Its attempts count anew. */
-void message_renew(struct model *m, uint32_t slot);
+/* What people change; see queue_change.c. */
 MUST_CHECK int message_set_body(struct model *m, uint32_t slot, uint64_t address,
                                 uint64_t payload_bytes, uint64_t body_bytes);
 MUST_CHECK int message_set_priority(struct model *m, uint32_t slot, uint8_t priority);
@@ -332,8 +356,8 @@ MUST_CHECK int message_rehouse(struct model *m, uint32_t slot, struct queue *to,
 
 /* ---- the same for a message out of a snapshot ---- */
 
-MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
-                                  uint64_t expires_ns, uint64_t first_attempt_ns);
+/* What the queue has in flight is this consumer's. E_CORRUPT. */
+MUST_CHECK int message_load_held(struct model *m, uint32_t slot, uint32_t consumer);
 /* To the tail of the list of its state; last of all. E_CORRUPT: the state cannot be. */
 MUST_CHECK int message_load_state(struct model *m, uint32_t slot, enum message_state state);
 /* When its timer should go off; 0: it has none. */

@@ -80,6 +80,8 @@ class Checks(unittest.TestCase):
         self.assert_clean("check-tests")
         self.write("test/untested.txt", "src/app/main.c: test/e2e\nsrc/app/gone.c: test/e2e\n")
         self.assert_found("check-tests", "does not exist")
+        self.write("test/untested.txt", "src/app/main.c: test/e2e\n" * 2)
+        self.assert_found("check-tests", "src/app/main.c stands there 2 times")
 
     def test_length_of_functions(self):
         body = "    x++;\n"
