@@ -428,6 +428,8 @@ static size_t edit_distance(const char *a, const char *b) {
     return row[columns];
 }
 
+#define KNOWN_NAMES_BYTES 160u
+
 /* The known name that is nearest to `name`, if it is near. */
 struct nearest {
     const char *name;
@@ -447,17 +449,39 @@ static void consider(struct nearest *n, const char *name, const char *known) {
     }
 }
 
+static bool add_name(const char *name, char names[KNOWN_NAMES_BYTES]) {
+    size_t size = strlen(names);
+    int more = snprintf(names + size, KNOWN_NAMES_BYTES - size, "%s%s", size > 0 ? ", " : "", name);
+    return size + (size_t)more < KNOWN_NAMES_BYTES;
+}
+
+/* False: they are more than anybody wants to read in one line. */
+static bool list_names(const struct field *table, const char *const *others,
+                       char names[KNOWN_NAMES_BYTES]) {
+    bool fits = true;
+    for (const struct field *f = table; fits && f->type != FIELD_NONE; f++) {
+        fits = add_name(f->name, names);
+    }
+    for (; fits && others != NULL && *others != NULL; others++) {
+        fits = add_name(*others, names);
+    }
+    return fits;
+}
+
 static void unknown_field(const struct field *table, const char *const *others, const char *name,
                           struct field_reader *r) {
     struct nearest nearest = {NULL, strlen(name) / 2 + 1};
     for (const struct field *f = table; f->type != FIELD_NONE; f++) {
         consider(&nearest, name, f->name);
     }
-    for (; others != NULL && *others != NULL; others++) {
-        consider(&nearest, name, *others);
+    for (const char *const *other = others; other != NULL && *other != NULL; other++) {
+        consider(&nearest, name, *other);
     }
+    char names[KNOWN_NAMES_BYTES] = "";
     if (nearest.name != NULL) {
         field_fault(r, name, "unknown field; did you mean \"%s\"?", nearest.name);
+    } else if (list_names(table, others, names)) {
+        field_fault(r, name, "unknown field; there are %s", names);
     } else {
         field_fault(r, name, "unknown field");
     }

@@ -191,11 +191,26 @@ static struct config *load(const char *path) {
     return error == 0 ? config : NULL;
 }
 
+void serve_usage(FILE *out) {
+    fputs("usage: sluice serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] [--paranoid] "
+          "[--salvage]\n"
+          "  --config FILE       what to serve and how; without, 127.0.0.1:8080 with nothing "
+          "defined\n"
+          "  --data FOLDER       where everything is kept, made if need be; wins over the file\n"
+          "  --listen HOST:PORT  a loopback address; wins over those of the file\n"
+          "  --paranoid          checks all invariants after each record, which is slow\n"
+          "  --salvage           starts from a damaged log and reports what it had to drop\n",
+          out);
+}
+
+void serve_config_usage(FILE *out) {
+    fputs("usage: sluice config check FILE\n", out);
+}
+
 int serve_main(int argc, char **argv) {
     struct serve_arguments arguments = {0};
     if (parse(argc, argv, &arguments) != 0) {
-        fprintf(stderr, "usage: sluice serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] "
-                        "[--paranoid] [--salvage]\n");
+        serve_usage(stderr);
         return EXIT_WRONG_USE;
     }
     struct server_listener listener = {0};
@@ -216,7 +231,7 @@ int serve_main(int argc, char **argv) {
 
 int serve_config_main(int argc, char **argv) {
     if (argc != 3 || strcmp(argv[1], "check") != 0) {
-        fprintf(stderr, "usage: sluice config check FILE\n");
+        serve_config_usage(stderr);
         return EXIT_WRONG_USE;
     }
     struct config *config = load(argv[2]);

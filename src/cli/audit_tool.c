@@ -56,11 +56,15 @@ static int show(const char *folder) {
     return 0;
 }
 
+void audit_tool_usage(FILE *out) {
+    fputs("usage: sluice audit verify FOLDER [HASH]\n       sluice audit show FOLDER\n", out);
+}
+
 int audit_tool_run(int argc, char **argv) {
     if (argc >= 2 && argc <= 3 && strcmp(argv[0], "verify") == 0)
         return verify(argv[1], argc == 3 ? argv[2] : NULL);
     if (argc == 2 && strcmp(argv[0], "show") == 0)
         return show(argv[1]);
-    fprintf(stderr, "usage: sluice audit verify FOLDER [HASH]\n       sluice audit show FOLDER\n");
+    audit_tool_usage(stderr);
     return 2;
 }

@@ -1,12 +1,13 @@
 #include "cli/client.h"
 
+#include <ctype.h>
 #include <curl/curl.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/error.h"
 
 #define DEFAULT_URL      "http://127.0.0.1:8080"
@@ -125,7 +126,7 @@ static int answer_of(CURL *curl, CURLcode code, const struct client *c, struct b
     return error_of_status(status);
 }
 
-int client_call(const struct client *c, const char *method, const char *path, const char *body,
+int client_call(const struct client *c, const char *method, const char *path, struct span body,
                 json_t **ret_answer) {
     char url[URL_BYTES];
     snprintf(url, sizeof(url), "%s%s", c->url, path);
@@ -144,13 +145,50 @@ int client_call(const struct client *c, const char *method, const char *path, co
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     if (c->ca != NULL)
         curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca);
-    if (body != NULL)
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
-    else if (strcmp(method, "POST") == 0)
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
+    if (body.size > 0 || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0) {
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.size);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body.size > 0 ? (const char *)body.data : "");
+    }
     int error = answer_of(curl, curl_easy_perform(curl), c, &raw, ret_answer);
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
     buffer_release(&raw);
     return error;
+}
+
+static int read_all(FILE *file, struct buffer *ret) {
+    uint8_t block[16384];
+    size_t size;
+    while ((size = fread(block, 1, sizeof(block), file)) > 0) {
+        int error = buffer_append(ret, block, size);
+        if (error != 0)
+            return error;
+    }
+    return ferror(file) ? E_IO : 0;
+}
+
+int client_read_body(const char *name, struct buffer *ret) {
+    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
+    if (file == NULL) {
+        fprintf(stderr, "sluice: %s: %s\n", name, strerror(errno));
+        return E_IO;
+    }
+    int error = read_all(file, ret);
+    if (error != 0)
+        fprintf(stderr, "sluice: %s %s\n", name,
+                error == E_IO ? "cannot be read" : "is larger than 16 MiB");
+    if (file != stdin)
+        fclose(file);
+    return error;
+}
+
+void client_path_add(char *path, size_t size, const char *text) {
+    size_t n = strlen(path);
+    for (; *text != '\0' && n + 4 < size; text++) {
+        if (isalnum((unsigned char)*text) || strchr("-._~", *text) != NULL)
+            path[n++] = *text;
+        else
+            n += (size_t)snprintf(path + n, 4, "%%%02X", (unsigned char)*text);
+    }
+    path[n] = '\0';
 }

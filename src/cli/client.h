@@ -10,25 +10,30 @@
 
 #include <jansson.h>
 
-#include "base/compiler.h"
+#include "base/buffer.h"
+
+#define BODY_MAX_BYTES (16u << 20) /* the most that a server takes */
 
 struct client {
     const char *url;   /* borrows: "http://127.0.0.1:8080" */
     const char *token; /* borrows: bearer token, NULL without */
-    const char *
-        ca; /* borrows: file of the authorities that vouch for the server, PEM; NULL: the system's */
-    const char *const
-        *headers; /* borrows: lines besides, NULL at the end; NULL: the body is JSON */
+    const char *ca;    /* borrows: PEM file of authorities for the server's; NULL: the system's */
+    const char *const *headers; /* borrows: lines, NULL at the end; NULL: the body is JSON */
 };
 
 /* What is NULL in `given` comes from SLUICE_URL, SLUICE_TOKEN, SLUICE_CA_FILE, else from the server's default. */
 void client_init(struct client *c, const struct client *given);
 
 /*
- * ret_answer: the body as JSON, NULL when it has none; the caller decrefs it. `body` may be NULL.
+ * ret_answer: the body as JSON, NULL when it has none; the caller decrefs it. Without data there is no body.
  * 0: 2xx; E_NOT_FOUND, E_DENIED, E_CONFLICT by status; E_IO: no answer. Explained on stderr already.
  */
 MUST_CHECK int client_call(const struct client *c, const char *method, const char *path,
-                           const char *body, json_t **ret_answer);
+                           struct span body, json_t **ret_answer);
+
+/* A file ('-': standard input) for the body of a call; `ret` has its maximum. Explained on stderr already. */
+MUST_CHECK int client_read_body(const char *name, struct buffer *ret);
+/* Appends to the path in a buffer of `size`, percent-encoded; what does not fit is left out. */
+void client_path_add(char *path, size_t size, const char *text);
 
 #endif

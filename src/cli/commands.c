@@ -1,19 +1,17 @@
 #include "cli/commands.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
+#include "cli/help.h"
 #include "cli/queue_tool.h"
 #include "cli/table.h"
 
-#define PATH_BYTES     2048
-#define BODY_MAX_BYTES (16u << 20) /* the most that a server takes */
-#define PAGES_MAX      1000
+#define PATH_BYTES 2048
+#define PAGES_MAX  1000
 
 struct command {
     const char *noun;
@@ -81,24 +79,31 @@ static const struct command commands[] = {
      "what became of an accepted request"},
 };
 
-bool commands_know(const char *noun) {
-    for (size_t i = 0; i < ARRAY_LENGTH(commands); i++)
-        if (strcmp(commands[i].noun, noun) == 0)
-            return true;
-    return false;
-}
-
-void commands_help(FILE *out) {
+/* Of one noun, or of all. How many there are. */
+static size_t print_commands(FILE *out, const char *noun) {
+    size_t count = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(commands); i++) {
         const struct command *k = &commands[i];
         char line[80];
+        if (noun != NULL && strcmp(k->noun, noun) != 0)
+            continue;
+        count++;
         snprintf(line, sizeof(line), "%s %s %s", k->noun, k->verb != NULL ? k->verb : "",
                  k->arguments);
-        fprintf(out, "  %-34s %s\n", line, k->help);
+        help_line(out, line, k->help);
         bool last = i + 1 == ARRAY_LENGTH(commands) || strcmp(k->noun, k[1].noun) != 0;
         if (last && strcmp(k->noun, "queue") == 0)
             queue_tool_help(out);
     }
+    return count;
+}
+
+void commands_help(FILE *out) {
+    (void)print_commands(out, NULL);
+}
+
+bool commands_help_of(FILE *out, const char *noun) {
+    return print_commands(out, noun) > 0;
 }
 
 static const struct command *find(int argc, char **argv) {
@@ -114,56 +119,17 @@ static const struct command *find(int argc, char **argv) {
 
 /* Replaces each {} by the next argument, percent-encoded. Returns how many were used, -1: too few. */
 static int fill_path(const char *pattern, int argc, char **argv, char path[PATH_BYTES]) {
-    size_t n = 0;
     int used = 0;
-    for (const char *p = pattern; *p != '\0' && n < PATH_BYTES - 4; p++) {
-        if (p[0] != '{' || p[1] != '}') {
-            path[n++] = *p;
-            continue;
-        }
+    const char *place;
+    path[0] = '\0';
+    for (; (place = strstr(pattern, "{}")) != NULL; pattern = place + 2) {
         if (used == argc)
             return -1;
-        for (const char *a = argv[used]; *a != '\0' && n < PATH_BYTES - 4; a++) {
-            if (isalnum((unsigned char)*a) || strchr("-._~", *a) != NULL)
-                path[n++] = *a;
-            else
-                n += (size_t)snprintf(path + n, 4, "%%%02X", (unsigned char)*a);
-        }
-        used++;
-        p++;
+        strncat(path, pattern, (size_t)(place - pattern));
+        client_path_add(path, PATH_BYTES, argv[used++]);
     }
-    path[n] = '\0';
+    strncat(path, pattern, PATH_BYTES - strlen(path) - 1);
     return used;
-}
-
-/* The whole of it as text; NULL after saying why not. */
-static char *read_text(FILE *file, const char *name) {
-    char *text = malloc(BODY_MAX_BYTES + 2);
-    if (text == NULL) {
-        fprintf(stderr, "sluice: out of memory\n");
-        return NULL;
-    }
-    size_t size = fread(text, 1, BODY_MAX_BYTES + 1, file);
-    if (ferror(file) || size > BODY_MAX_BYTES) {
-        fprintf(stderr, "sluice: %s %s\n", name,
-                ferror(file) ? "cannot be read" : "is larger than 16 MiB");
-        free(text);
-        return NULL;
-    }
-    text[size] = '\0';
-    return text;
-}
-
-static char *read_body(const char *name) {
-    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
-    if (file == NULL) {
-        fprintf(stderr, "sluice: %s: %s\n", name, strerror(errno));
-        return NULL;
-    }
-    char *text = read_text(file, name);
-    if (file != stdin)
-        fclose(file);
-    return text;
 }
 
 /* A list answer has one array among its members. */
@@ -192,7 +158,7 @@ static int run_list(const struct client *c, const struct command *k, const char 
     snprintf(page, sizeof(page), "%s?page_size=500", path);
     for (int n = 0; n < PAGES_MAX; n++) {
         json_t *answer = NULL;
-        if (client_call(c, k->method, page, NULL, &answer) != 0)
+        if (client_call(c, k->method, page, span_of(NULL, 0), &answer) != 0)
             return 1;
         table_print(&table, list_of(answer), n == 0);
         const char *token = json_string_value(json_object_get(answer, "nextPageToken"));
@@ -208,15 +174,15 @@ static int run_list(const struct client *c, const struct command *k, const char 
 
 static int run_call(const struct client *c, const struct command *k, const char *path,
                     const char *file) {
-    char *body = NULL;
-    if (file != NULL && (body = read_body(file)) == NULL)
-        return 1;
+    struct buffer body;
     json_t *answer = NULL;
-    int error = client_call(c, k->method, path, body, &answer);
+    buffer_init(&body, BODY_MAX_BYTES);
+    int error = file != NULL ? client_read_body(file, &body) : 0;
+    error = error != 0 ? error : client_call(c, k->method, path, buffer_span(&body), &answer);
     if (error == 0)
         print_json(answer);
     json_decref(answer);
-    free(body);
+    buffer_release(&body);
     return error == 0 ? 0 : 1;
 }
 
@@ -224,6 +190,8 @@ int commands_run(const struct client *c, int argc, char **argv, bool as_json) {
     if (argc > 1 && strcmp(argv[0], "queue") == 0 && queue_tool_knows(argv[1]))
         return queue_tool_run(c, argc - 1, argv + 1, as_json);
     const struct command *k = find(argc, argv);
+    if (k == NULL && commands_help_of(stderr, argv[0]))
+        return 2;
     if (k == NULL) {
         fprintf(stderr, "sluice: unknown command `%s%s%s`; `sluice help` lists them\n", argv[0],
                 argc > 1 ? " " : "", argc > 1 ? argv[1] : "");

@@ -10,8 +10,6 @@
 
 #include "cli/client.h"
 
-/* Is there a table command with this noun ("queue")? */
-_Bool commands_know(const char *noun);
 /*
  * argv: noun, verb, arguments. `as_json` prints the answer as it came. Returns the exit code: 0 done,
  * 1 refused, 2 wrong use (usage printed).
@@ -19,5 +17,7 @@ _Bool commands_know(const char *noun);
 int commands_run(const struct client *c, int argc, char **argv, _Bool as_json);
 /* One line per command, for help. */
 void commands_help(FILE *out);
+/* Those of one noun ("queue"). False: there are none. */
+_Bool commands_help_of(FILE *out, const char *noun);
 
 #endif

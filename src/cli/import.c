@@ -142,7 +142,7 @@ static int post_piece(struct import *i, const char *part, json_t *items, size_t 
     json_decref(piece);
     if (text == NULL)
         return -1;
-    int rc = client_call(i->client, "POST", "/api/definitions", text, &answer);
+    int rc = client_call(i->client, "POST", "/api/definitions", span_text(text), &answer);
     free(text);
     size_t k;
     json_array_foreach(answer, k, line) {
@@ -336,9 +336,9 @@ static int move_messages(struct import *i) {
 
 /* ---- the command ---- */
 
-static int usage(void) {
+void import_usage(FILE *out) {
     fprintf(
-        stderr,
+        out,
         "usage: sluice [--url URL] [--token TOKEN] import rabbitmq "
         "amqp://user:password@host:port[/vhost]\n"
         "  --management URL      its management API: definitions, and which queues there are\n"
@@ -349,7 +349,6 @@ static int usage(void) {
         "  --no-messages         definitions only\n"
         "  --ttl-from-timestamp  a message's expiration counts from its timestamp, not from now\n"
         "  --ca FILE  --certificate FILE  --key FILE   for amqps\n");
-    return 2;
 }
 
 enum {
@@ -433,8 +432,10 @@ static void import_release(struct import *i) {
 
 int import_main(const struct client *c, int argc, char **argv) {
     struct options options = {.messages = true, .to.uri = "amqp://guest:guest@127.0.0.1:5672"};
-    if (!read_options(&options, argc, argv))
-        return usage();
+    if (!read_options(&options, argc, argv)) {
+        import_usage(stderr);
+        return 2;
+    }
     struct import i = {.client = c, .options = &options};
     i.vhost_given = link_vhost(options.from.uri, i.vhost, sizeof i.vhost);
     signal(SIGINT, on_signal);

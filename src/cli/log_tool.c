@@ -137,6 +137,12 @@ static int stat_log(const char *directory) {
     return error == 0 ? 0 : 1;
 }
 
+void log_tool_usage(FILE *out) {
+    fputs("usage: sluice log verify|stat DATA-FOLDER\n"
+          "       sluice log dump DATA-FOLDER [FIRST-POSITION]\n",
+          out);
+}
+
 int log_tool_run(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[0], "verify") == 0)
         return verify(argv[1]);
@@ -148,7 +154,6 @@ int log_tool_run(int argc, char **argv) {
         uint64_t from = argc == 3 ? strtoull(argv[2], NULL, 10) : 0;
         return scan(argv[1], from, &visitor, &summary) == 0 ? 0 : 1;
     }
-    fprintf(stderr, "usage: sluice log verify|stat DATA-FOLDER\n"
-                    "       sluice log dump DATA-FOLDER [FIRST-POSITION]\n");
+    log_tool_usage(stderr);
     return 2;
 }

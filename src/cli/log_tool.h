@@ -6,7 +6,10 @@
 #ifndef SLUICE_CLI_LOG_TOOL_H
 #define SLUICE_CLI_LOG_TOOL_H
 
+#include <stdio.h>
+
 /* argv: "verify" | "dump" | "stat", data folder, for dump optionally the first position. */
 int log_tool_run(int argc, char **argv);
+void log_tool_usage(FILE *out);
 
 #endif

@@ -15,6 +15,7 @@
 #include "cli/audit_tool.h"
 #include "cli/client.h"
 #include "cli/commands.h"
+#include "cli/help.h"
 #include "cli/import.h"
 #include "cli/log_tool.h"
 #include "cli/top.h"
@@ -23,27 +24,55 @@
 enum { OPTION_URL = 256, OPTION_TOKEN, OPTION_CA, OPTION_JSON };
 
 static void help(FILE *out) {
-    fprintf(
-        out,
-        "sluice " SLUICE_VERSION ": accepts bursts durably, lets them out at a bearable pace\n\n"
-        "usage: sluice [--url URL] [--token TOKEN] [--ca FILE] [--json] COMMAND ...\n\n"
-        "  serve [--config FILE] [--data FOLDER] [--listen HOST:PORT] [--paranoid] [--salvage]\n"
-        "  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n  %-34s %s\n"
-        "  %-34s %s\n  %-34s %s\n",
-        "config check FILE", "read a configuration, say what is wrong with it", "top",
-        "live figures in the terminal", "log verify|stat FOLDER",
-        "check or count the records of a data folder", "log dump FOLDER [POSITION]",
-        "print the records of a data folder", "audit verify FOLDER [HASH]",
-        "check that the audit file is what was written", "audit show FOLDER", "print its entries",
-        "token new", "make a bearer token and the line to configure", "version",
-        "print the version", "import rabbitmq AMQP-URL ...",
-        "move definitions and messages of a RabbitMQ here");
+    static const char *const lines[][2] = {
+        {"serve [--config FILE] [--data FOLDER] ...", "the server"},
+        {"config check FILE", "read a configuration, say what is wrong with it"},
+        {"top", "live figures in the terminal"},
+        {"log verify|stat FOLDER", "check or count the records of a data folder"},
+        {"log dump FOLDER [POSITION]", "print the records of a data folder"},
+        {"audit verify FOLDER [HASH]", "check that the audit file is what was written"},
+        {"audit show FOLDER", "print its entries"},
+        {"token new", "make a bearer token and the line to configure"},
+        {"version", "print the version"},
+        {"import rabbitmq AMQP-URL ...", "move definitions and messages of a RabbitMQ here"},
+    };
+    fputs("sluice " SLUICE_VERSION ": accepts bursts durably, lets them out at a bearable pace\n\n"
+          "usage: sluice [--url URL] [--token TOKEN] [--ca FILE] [--json] COMMAND ...\n"
+          "       sluice COMMAND --help\n\n",
+          out);
+    for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
+        help_line(out, lines[i][0], lines[i][1]);
     commands_help(out);
+}
+
+static void token_usage(FILE *out) {
+    fputs("usage: sluice token new\n", out);
+}
+
+static const struct {
+    const char *noun;
+    void (*usage)(FILE *out);
+} tools[] = {
+    {"serve", serve_usage},  {"config", serve_config_usage}, {"top", top_usage},
+    {"log", log_tool_usage}, {"audit", audit_tool_usage},    {"import", import_usage},
+    {"token", token_usage},
+};
+
+static int help_of(const char *noun) {
+    for (size_t i = 0; i < ARRAY_LENGTH(tools); i++) {
+        if (strcmp(tools[i].noun, noun) == 0) {
+            tools[i].usage(stdout);
+            return 0;
+        }
+    }
+    if (!commands_help_of(stdout, noun))
+        help(stdout);
+    return 0;
 }
 
 static int token_new(int argc, char **argv) {
     if (argc != 2 || strcmp(argv[1], "new") != 0) {
-        fprintf(stderr, "usage: sluice token new\n");
+        token_usage(stderr);
         return 2;
     }
     char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES];
@@ -63,6 +92,10 @@ static int top(const struct client *c, int argc, char **argv) {
 
 static int run(const struct client *c, int argc, char **argv, bool as_json) {
     const char *noun = argv[0];
+    if (help_is_wanted(argc, argv))
+        return help_of(noun);
+    if (strcmp(noun, "help") == 0)
+        return help_of(argc > 1 ? argv[1] : "");
     if (strcmp(noun, "serve") == 0)
         return serve_main(argc, argv);
     if (strcmp(noun, "config") == 0)
@@ -79,10 +112,6 @@ static int run(const struct client *c, int argc, char **argv, bool as_json) {
         return token_new(argc, argv);
     if (strcmp(noun, "version") == 0) {
         puts("sluice " SLUICE_VERSION);
-        return 0;
-    }
-    if (strcmp(noun, "help") == 0) {
-        help(stdout);
         return 0;
     }
     return commands_run(c, argc, argv, as_json);

@@ -1,7 +1,5 @@
 #include "cli/queue_tool.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,12 +7,14 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "cli/help.h"
 #include "cli/table.h"
 
-#define PATH_BYTES 8192
-#define PAGES_MAX  100000
-#define POLL_US    250000
-#define WORDS_MAX  4
+#define PATH_BYTES  8192
+#define PAGES_MAX   100000
+#define POLL_US     250000
+#define WORDS_MAX   4
+#define SINCE_MAX_S 3e9 /* a hundred years */
 #define MESSAGE_TABLE                                                                              \
     "ID=id STATE=state REASON=deadReason STATUS=lastStatus ERROR=lastError ATTEMPTS=attempts "     \
     "BYTES=bodyBytes CHANGED=changedAt"
@@ -82,9 +82,10 @@ static bool set_since(json_t *filter, const char *text) {
                      : strcmp(unit, "h") == 0 ? number * 3600
                      : strcmp(unit, "d") == 0 ? number * 86400
                                               : -1;
-    time_t at = time(NULL) - (time_t)seconds;
+    bool good = seconds >= 0 && seconds <= SINCE_MAX_S; /* neither is what is no number */
+    time_t at = time(NULL) - (good ? (time_t)seconds : 0);
     struct tm tm;
-    if (seconds < 0 || gmtime_r(&at, &tm) == NULL) {
+    if (!good || gmtime_r(&at, &tm) == NULL) {
         fprintf(stderr, "sluice: --since: expected a duration such as 30m, 2h or 1d\n");
         return false;
     }
@@ -161,18 +162,6 @@ static bool read_given(struct given *g, int argc, char **argv) {
 
 /* ---- calls ---- */
 
-static void encode(const char *text, char *path) {
-    size_t n = strlen(path);
-    for (; *text != '\0' && n < PATH_BYTES - 4; text++) {
-        if (isalnum((unsigned char)*text) || strchr("-._~", *text) != NULL) {
-            path[n++] = *text;
-        } else {
-            n += (size_t)snprintf(path + n, 4, "%%%02X", (unsigned char)*text);
-        }
-    }
-    path[n] = '\0';
-}
-
 static void append(char *path, const char *text) {
     strncat(path, text, PATH_BYTES - strlen(path) - 1);
 }
@@ -181,16 +170,17 @@ static void append(char *path, const char *text) {
 static void make_path(const struct given *g, const char *middle, const char *id, const char *end,
                       char path[PATH_BYTES]) {
     strcpy(path, "/v1/queues/");
-    encode(g->words[0], path);
+    client_path_add(path, PATH_BYTES, g->words[0]);
     append(path, middle);
-    encode(id != NULL ? id : "", path);
+    client_path_add(path, PATH_BYTES, id != NULL ? id : "");
     append(path, end);
 }
 
 static int call(const struct given *g, const char *method, const char *path, json_t *body,
                 json_t **ret) {
     char *text = body != NULL ? json_dumps(body, JSON_COMPACT) : NULL;
-    int error = client_call(g->client, method, path, text, ret);
+    int error = client_call(g->client, method, path,
+                            text != NULL ? span_text(text) : span_of(NULL, 0), ret);
     free(text);
     json_decref(body);
     return error;
@@ -222,7 +212,8 @@ static void append_query(const json_t *filter, char path[PATH_BYTES]) {
         append(path, "&");
         append(path, key);
         append(path, "=");
-        encode(json_is_integer(value) ? number : json_string_value(value), path);
+        client_path_add(path, PATH_BYTES,
+                        json_is_integer(value) ? number : json_string_value(value));
     }
 }
 
@@ -235,7 +226,7 @@ static int list(const struct given *g, const char *first, const char *member, co
     snprintf(path, sizeof path, "%s", first);
     for (int page = 0; page < PAGES_MAX; page++) {
         json_t *answer = NULL;
-        if (client_call(g->client, "GET", path, NULL, &answer) != 0) {
+        if (client_call(g->client, "GET", path, span_of(NULL, 0), &answer) != 0) {
             return 1;
         }
         const json_t *items = json_object_get(answer, member);
@@ -287,38 +278,14 @@ static int run_cancel(struct given *g) {
 
 /* ---- edit ---- */
 
-static char *read_file(const char *name) {
-    FILE *file = strcmp(name, "-") == 0 ? stdin : fopen(name, "rb");
-    char *text = NULL;
-    size_t room = 0;
-    if (file == NULL) {
-        fprintf(stderr, "sluice: %s: %s\n", name, strerror(errno));
-        return NULL;
-    }
-    ssize_t size = getdelim(&text, &room, '\0', file);
-    if (size < 0 && !ferror(file)) {
-        free(text);
-        text = strdup(""); /* an empty file is an empty body */
-    } else if (size < 0) {
-        fprintf(stderr, "sluice: %s: %s\n", name, strerror(errno));
-        free(text);
-        text = NULL;
-    }
-    if (file != stdin) {
-        fclose(file);
-    }
-    return text;
-}
-
 static int run_edit(struct given *g) {
     char path[PATH_BYTES], type[300], priority[64], tag[128];
     const char *headers[4];
     size_t n = 0;
     bool keep = g->word_count == 2;
-    char *body = keep ? NULL : read_file(g->words[2]);
-    if (body == NULL && !keep) {
-        return 1;
-    }
+    struct buffer body;
+    buffer_init(&body, BODY_MAX_BYTES);
+    int error = keep ? 0 : client_read_body(g->words[2], &body);
     snprintf(type, sizeof type, "Content-Type:%s%s", g->type != NULL ? " " : "",
              g->type != NULL ? g->type : ""); /* without a value curl sends none: it stays */
     headers[n++] = type;
@@ -335,8 +302,8 @@ static int run_edit(struct given *g) {
     with.headers = headers;
     make_path(g, "/messages/", g->words[1], keep ? "?body=keep" : "", path);
     json_t *answer = NULL;
-    int error = client_call(&with, "PUT", path, body, &answer);
-    free(body);
+    error = error != 0 ? error : client_call(&with, "PUT", path, buffer_span(&body), &answer);
+    buffer_release(&body);
     return print(g, error, answer);
 }
 
@@ -363,7 +330,7 @@ static int follow(const struct given *g, const char *id) {
     make_path(g, "/jobs/", id, "", path);
     for (;;) {
         json_t *job = NULL;
-        if (client_call(g->client, "GET", path, NULL, &job) != 0) {
+        if (client_call(g->client, "GET", path, span_of(NULL, 0), &job) != 0) {
             return 1;
         }
         const char *status = json_string_value(json_object_get(job, "status"));
@@ -434,7 +401,7 @@ static int run_discard(struct given *g) {
     }
     if (g->word_count == 2) {
         make_path(g, "/messages/", g->words[1], "?reason=", path);
-        encode(g->why, path);
+        client_path_add(path, PATH_BYTES, g->why);
         return simple(g, "DELETE", path, NULL);
     }
     return start_job(g, NULL);
@@ -482,7 +449,7 @@ void queue_tool_help(FILE *out) {
     for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++) {
         char line[160];
         snprintf(line, sizeof line, "queue %s %s", verbs[i].name, verbs[i].arguments);
-        fprintf(out, "  %-34s %s\n", line, verbs[i].help);
+        help_line(out, line, verbs[i].help);
     }
     fputs(FILTER_HELP, out);
 }

@@ -331,6 +331,15 @@ static const struct option LONG_OPTIONS[] = {
     {NULL, 0, NULL, 0},
 };
 
+void top_usage(FILE *out) {
+    fputs("usage: sluice top [--url URL] [--token TOKEN] [--ca FILE] [--campaign NAME]\n"
+          "                  [--provider URL] [--note FILE]\n"
+          "  --campaign NAME   the one to show, not the first\n"
+          "  --provider URL    counters of the demo's provider beside ours\n"
+          "  --note FILE       the lines of this file are shown below, as they come\n",
+          out);
+}
+
 int top_main(int argc, char **argv, const struct top_options *defaults) {
     struct top_options o = *defaults;
     int c;
@@ -356,9 +365,7 @@ int top_main(int argc, char **argv, const struct top_options *defaults) {
             o.note_file = optarg;
             break;
         default:
-            fputs("usage: sluice top [--url URL] [--token TOKEN] [--ca FILE] [--campaign NAME]\n"
-                  "                  [--provider URL] [--note FILE]\n",
-                  stderr);
+            top_usage(stderr);
             return 2;
         }
     }

@@ -9,6 +9,8 @@
 #ifndef SLUICE_CLI_TOP_H
 #define SLUICE_CLI_TOP_H
 
+#include <stdio.h>
+
 struct top_options {
     const char *url;   /* "http://127.0.0.1:8080" */
     const char *token; /* bearer token; NULL: none */
@@ -21,5 +23,6 @@ struct top_options {
 int top_run(const struct top_options *options);
 /* argv[0] is "top"; --url, --token, --ca, --campaign, --provider, --note override what `defaults` says. */
 int top_main(int argc, char **argv, const struct top_options *defaults);
+void top_usage(FILE *out);
 
 #endif

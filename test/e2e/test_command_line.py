@@ -140,3 +140,34 @@ def test_an_unusable_certificate_ends_the_start_and_names_the_file(tmp_path):
         "certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}}]})
     server.launch()
     assert server.wait_end() == 1 and "key.pem" in server.output(), server.output()
+
+
+def test_each_command_says_how_it_is_used():
+    for noun in ["serve", "config", "top", "log", "audit", "import", "token", "queue", "stock", "campaign", "destination", "receipt",
+                 "status"]:
+        for arguments in [(noun, "--help"), ("help", noun), (noun, "x", "-h")]:
+            result = program.run(*arguments)
+            assert result.returncode == 0 and noun in result.stdout and result.stderr == "", (arguments, result)
+    assert "--salvage" in program.run("serve", "--help").stdout
+    assert "--contains" in program.run("queue", "--help").stdout
+    everything = program.run("help").stdout
+    assert everything == program.run("--help").stdout and everything == program.run("help", "nonsense").stdout
+    assert all(len(line) < 120 for line in everything.splitlines()), everything
+
+
+def test_a_verb_that_is_missing_is_listed():
+    result = program.run("queue", "shwo", "mail")
+    assert result.returncode == 2 and "queue show NAME" in result.stderr and "queue edit" in result.stderr, result
+
+
+def test_what_an_edited_file_holds_is_sent_as_it_is(secure, tmp_path):
+    body = tmp_path / "body"
+    receipt = secure.client.post("/v1/queues/jobs/messages", {"n": 1}).json["receipt"]
+    here = ["--url", f"http://127.0.0.1:{secure.port}"]
+    for content in [b"a\x00b\xff", b"", b"x" * 100_000]:
+        body.write_bytes(content)
+        result = program.run(*here, "queue", "edit", "jobs", receipt, body)
+        assert result.returncode == 0, result
+        assert secure.client.get(f"/v1/queues/jobs/messages/{receipt}?view=body").body == content
+    missing = program.run(*here, "queue", "edit", "jobs", receipt, tmp_path / "none")
+    assert missing.returncode == 1 and "No such file" in missing.stderr, missing

@@ -132,7 +132,8 @@ static void all_errors_at_once(void **state) {
     assert_error("/rateLimits/maxDispatchesPerSecond", "found 1000001");
     assert_error("/rateLimits/mode", "expected one of \"smooth\", \"strict\", found \"fast\"");
     assert_error("/rateLimits/maxBurstSize", "from 0 to");
-    assert_error("/rateLimits/burst", "unknown field");
+    assert_error("/rateLimits/burst", "unknown field; there are maxDispatchesPerSecond, "
+                                      "maxBurstSize, maxConcurrentDispatches, mode");
     assert_error("/completelyDifferent", "unknown field");
     assert_int_equal(errors->count, 15);
     definition_release(&d);
