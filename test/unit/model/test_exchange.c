@@ -316,32 +316,6 @@ static void test_headers_route_the_dead(void **state) {
     assert_int_equal(d.kind, DELIVERY_MESSAGE);
 }
 
-/* Who edits the headers of a message says where it goes when it dies. */
-static void test_edited_headers_route(void **state) {
-    headers_grave("amq.headers", "grave");
-    mortal("q", "amq.headers", NULL, 1000, 0);
-    assert_int_equal(publish_kind("q", "note", NULL, 0), 1);
-    struct delivery d = rabbit_get(&w, 1, "q");
-    rabbit_settle(&w, 1, d.message, SETTLE_RETURN);
-    uint8_t properties[256];
-    struct span headers = kind_headers("bill", properties);
-    struct stored_message content = {.version = 1,
-                                     .routing_key = span_text("q"),
-                                     .properties = span_of(properties, headers.size + 6),
-                                     .envelope = {.body = span_text("x")}};
-    struct request r;
-    request_init(&r, REQUEST_MESSAGE_EDIT);
-    r.name = span_text("q");
-    r.id = d.message;
-    r.in.edit.seen = (struct message_seen){d.address, 0, MESSAGE_READY};
-    r.in.edit.content = &content;
-    assert_int_equal(world_ask(&w, &r), REFUSAL_NONE);
-    request_release(&r);
-    w.now_ns += 2 * NS_PER_SECOND;
-    world_run_timers(&w);
-    assert_int_equal(rabbit_ready(&w, "grave"), 1);
-}
-
 /* What nobody can look at is not kept; nor is a first delivery told of what is. */
 static void test_no_more_is_kept_than_routes(void **state) {
     mortal("q", "amq.direct", NULL, 0, 0);
@@ -530,7 +504,6 @@ int main(void) {
         TEST(test_expired_goes_to_its_exchange),
         TEST(test_headers_route_the_dead),
         TEST(test_no_more_is_kept_than_routes),
-        TEST(test_edited_headers_route),
         TEST(test_copies_route_the_dead),
         TEST(test_cycles),
         TEST(test_overflow),
