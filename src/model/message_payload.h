@@ -44,21 +44,23 @@
 
 struct message_payload {
     struct stored_message stored;
-    uint32_t queue; /* index */
-    bool purchase_is_id;
-    bool amqp;       /* stored has exchange, routing_key, properties */
-    uint16_t copies; /* ids from stored.id that this body belongs to; 0: one */
+    uint32_t queue;      /* index */
+    bool purchase_is_id; /* the purchase of its tie is its own receipt, and not stored */
+    bool amqp;           /* stored has exchange, routing_key, properties */
+    uint16_t copies;     /* ids from stored.id that this body belongs to; 0: one */
     struct tie tie;
     bool by_deadline; /* stored.expires_ns is a dispatch deadline */
 };
 
+/* Ties it to what is settled at its end; its id is known already. */
+void message_payload_tie(struct message_payload *p, const struct tie *tie);
 /* Appends. stored.payload is not looked at. E_NOMEM, E_LIMIT. */
 MUST_CHECK int message_payload_encode(const struct message_payload *p, struct buffer *out);
 /* Spans borrow `payload`. E_CORRUPT. */
 MUST_CHECK int message_payload_decode(struct span payload, struct message_payload *ret);
-/* Bytes of the optional texts of an envelope, for the limit. */
 /* The value of a header of the message; empty: it has none by this name. */
 struct span envelope_header(const struct envelope *e, const char *name);
+/* Bytes of the optional texts of an envelope, for the limit. */
 size_t envelope_extra_bytes(const struct envelope *e);
 
 #endif

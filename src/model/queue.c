@@ -352,12 +352,6 @@ uint64_t queue_end_of_life(const struct queue *q, uint64_t now_ns, uint64_t ttl_
     return now_ns + ttl;
 }
 
-static bool purchase_is_id(uint64_t id, const struct tie *tie) {
-    char text[18];
-    receipt_format(id, text);
-    return span_is(tie->purchase, text);
-}
-
 void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
                     const struct publish *p, const struct tie *tie, struct receipt *ret) {
     const struct queue *q = queue_at(m->queues, queue);
@@ -376,8 +370,7 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
     map_prefetch(&m->queues->by_id, id_hash(payload.stored.id)); /* for apply */
     queue_set_deadline(p, &payload);
     if (tie != NULL) {
-        payload.tie = *tie;
-        payload.purchase_is_id = purchase_is_id(payload.stored.id, tie);
+        message_payload_tie(&payload, tie);
     }
     uint64_t tenant = tenant_of_publish(q, p);
     size_t begun = decision_begin(d, FACT_MESSAGE_PUT, 1);

@@ -62,17 +62,12 @@ static enum refusal check_edit(const struct model *m, const struct decision *d, 
     if (content->priority > q->def.max_priority) {
         return request_invalid(r, "/priority", "above the queue's maxPriority");
     }
-    bool grows = g->state != MESSAGE_DEAD && size > g->body_bytes && q->def.max_bytes != 0;
-    if (grows && q->bytes + size - g->body_bytes > q->def.max_bytes) {
+    bool grows = g->state != MESSAGE_DEAD && size > g->body_bytes;
+    if (grows && q->def.overflow != OVERFLOW_DROP_HEAD &&
+        !queue_has_bytes_for(q, size - g->body_bytes)) {
         return request_refuse(r, REFUSAL_QUEUE_FULL, "the queue holds maxBytes bytes");
     }
     return queue_check_envelope(r, &content->envelope);
-}
-
-static bool purchase_is_id(uint64_t id, const struct tie *tie) {
-    char text[18];
-    receipt_format(id, text);
-    return span_is(tie->purchase, text);
 }
 
 enum refusal queue_decide_edit(const struct model *m, struct decision *d, struct request *r) {
@@ -89,12 +84,12 @@ enum refusal queue_decide_edit(const struct model *m, struct decision *d, struct
     }
     struct message_view view;
     message_view_fill(m->queues, slot, &view);
-    struct message_payload p = {.queue = g->queue, .stored = *r->in.edit.content, .tie = view.tie};
+    struct message_payload p = {.queue = g->queue, .stored = *r->in.edit.content};
     p.stored.id = g->id;
     p.stored.accepted_ns = g->accepted_ns;
     p.stored.queue = queue_stored_name(q);
     p.stored.expires_ns = view.expires_ns;
-    p.purchase_is_id = purchase_is_id(g->id, &view.tie);
+    message_payload_tie(&p, &view.tie);
     p.amqp = p.stored.properties.size > 0;
     size_t begun = decision_begin(d, FACT_MESSAGE_EDITED, 1);
     d->failed |= message_payload_encode(&p, d->facts) != 0;

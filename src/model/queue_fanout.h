@@ -4,13 +4,14 @@
  * MESSAGE_FANOUT
  *        0    4  length of the entries
  *        4    .  per queue: queue index (4), due ns or 0 (8), expires ns or 0 (8), hash of its ordering key or 0 (8),
- *                priority (1), origin (u32 length, u16 in version 1, bytes: model/amqp.c; its headers may be those of the body)
+ *                priority (1), origin (u32 length, u16 in version 1, bytes: model/amqp.c; its headers may be those of
+ *                the body)
  *        .    .  the payload as of MESSAGE_PUT; the messages have consecutive ids from its own on
  * MESSAGE_DEAD_LETTERED
  *        0    8  message
  *        8    1  reason (enum dead_reason)
- *        9    1  enum death_end; 1: it is gone; 2: another fact of the record ends it, and then it is gone; else its queue decides
- *                whether to keep it as dead
+ *        9    1  enum death_end; 1: it is gone; 2: another fact of the record ends it, and then it is gone; else its
+ *                queue decides whether to keep it as dead
  *       10    4  origin of those that take its place (u32 length, bytes; since version 2 its headers may be those of this
  *                message), then
  *        .    .  per queue: queue index (4), id (8), expires (8), hash of its ordering key (8), priority (1)

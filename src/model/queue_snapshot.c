@@ -4,8 +4,8 @@
  *   roster (how many queues, generations of the slots), then per queue in order of slots:
  *     4 index   8 file hash   . definition   8 x 6 counters   8 last use, 4 policy (since version 2)   . pace
  *     4 turns that the first of its round has left (since version 3; 0: it has no tenants)
- *     then its lists, in the order ready (set by set of the round, level by level, 0 first), delayed, in flight, dead, confirming (since version 4), blocked
- *     (key by key); each as 8 count, then the messages:
+ *     then its lists, in the order ready (set by set of the round, level by level, 0 first), delayed, in flight, dead,
+ *     confirming (since version 4), blocked (key by key); each as 8 count, then the messages:
  *
  *   offset  size  message
  *        0     8  id

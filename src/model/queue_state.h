@@ -438,9 +438,10 @@ void queue_emit_purge(const struct model *m, struct decision *d, struct request 
                       const struct queue *q, unsigned mask, uint32_t max);
 /* When a message put at start_ns ends; 0: never. */
 uint64_t queue_end_of_life(const struct queue *q, uint64_t start_ns, uint64_t ttl_ns);
-/* For one more of so many bytes; for so many of so many bytes together. */
+/* For one more of so many bytes; for so many of so many bytes together; for those there are, so much larger. */
 bool queue_has_room(const struct queue *q, uint64_t body_bytes);
 bool queue_has_room_for(const struct queue *q, uint64_t messages, uint64_t body_bytes);
+bool queue_has_bytes_for(const struct queue *q, uint64_t body_bytes);
 /* INVALID: too long. */
 enum refusal queue_check_envelope(struct request *r, const struct envelope *e);
 /* Its name, or what of it fits into a payload. */

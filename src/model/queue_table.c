@@ -283,15 +283,18 @@ bool queue_has_room(const struct queue *q, uint64_t body_bytes) {
 
 bool queue_has_room_for(const struct queue *q, uint64_t messages, uint64_t body_bytes) {
     uint64_t waiting = q->counts[MESSAGE_READY] + q->counts[MESSAGE_BLOCKED];
-    uint64_t bytes = q->ready_bytes;
     if (!q->def.amqp) {
         waiting += q->counts[MESSAGE_DELAYED] + q->counts[MESSAGE_IN_FLIGHT] +
                    q->counts[MESSAGE_CONFIRMING];
-        bytes = q->bytes;
     }
-    uint64_t max_bytes = at_most(q->def.max_bytes);
     return (q->def.max_messages == 0 || waiting + messages <= at_most(q->def.max_messages)) &&
-           (q->def.max_bytes == 0 || (bytes <= max_bytes && body_bytes <= max_bytes - bytes));
+           queue_has_bytes_for(q, body_bytes);
+}
+
+bool queue_has_bytes_for(const struct queue *q, uint64_t body_bytes) {
+    uint64_t bytes = q->def.amqp ? q->ready_bytes : q->bytes;
+    uint64_t max_bytes = at_most(q->def.max_bytes);
+    return q->def.max_bytes == 0 || (bytes <= max_bytes && body_bytes <= max_bytes - bytes);
 }
 
 static void note_length(struct model *m, struct queue *q) {

@@ -136,6 +136,13 @@ static size_t encoded_max(const struct message_payload *p) {
 }
 
 /* One reservation, then plain stores: this is on the way of every message. */
+void message_payload_tie(struct message_payload *p, const struct tie *tie) {
+    char receipt[18];
+    receipt_format(p->stored.id, receipt);
+    p->tie = *tie;
+    p->purchase_is_id = span_is(tie->purchase, receipt);
+}
+
 int message_payload_encode(const struct message_payload *p, struct buffer *out) {
     const struct stored_message *s = &p->stored;
     assert(s->queue.size >= 1 && s->queue.size <= UINT8_MAX);
