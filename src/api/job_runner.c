@@ -1,5 +1,6 @@
 #include "api/job_runner.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 #include "api/filter.h"
@@ -9,11 +10,15 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/job.h"
+#include "model/message_payload.h"
 #include "model/queue.h"
 
 #define AGAIN_NS      (NS_PER_SECOND / 10) /* the engine is busy */
 #define FULL_AGAIN_NS NS_PER_SECOND        /* the other queue, or the disk, is full */
-#define KEYS_MAX      ((size_t)1 << 20)    /* of what a step keeps of stored messages */
+#define KEYS_BYTES    ((size_t)2 << 20)    /* of what a step keeps of stored messages */
+#define KEYS_ENOUGH   (KEYS_BYTES / 2)     /* then it ends: there is room for any one more */
+
+_Static_assert(KEYS_BYTES - KEYS_ENOUGH > EXTRA_BYTES_MAX, "what one message has besides its body");
 
 struct turn {
     struct engine *engine; /* borrows */
@@ -74,59 +79,42 @@ static bool read_job(struct turn *t) {
     return true;
 }
 
-static uint32_t batch(const struct job_info *i) {
-    uint64_t most = i->interval_ns == 0 ? JOB_BATCH_MAX : JOB_BURST_NS / i->interval_ns;
-    return most == 0 ? 1 : most < JOB_BATCH_MAX ? (uint32_t)most : JOB_BATCH_MAX;
-}
-
 /* ---- which messages ---- */
 
-static int keep(struct buffer *keys, struct span *text) {
+/* Into memory that was reserved, and so stays where it is. */
+static struct span keep(struct buffer *keys, struct span text) {
     size_t at = keys->size;
-    int error = buffer_append_span(keys, *text);
-    *text = span_of((const uint8_t *)(uintptr_t)at, text->size); /* a place, until all are there */
-    return error;
-}
-
-static void place(const struct buffer *keys, struct span *text) {
-    *text = span_of(text->size > 0 ? keys->data + (uintptr_t)text->data : NULL, text->size);
-}
-
-static struct span *key_text(struct stored_message *s, unsigned i) {
-    struct span *const texts[] = {&s->envelope.ordering_key, &s->envelope.headers, &s->routing_key,
-                                  &s->properties};
-    return i < ARRAY_LENGTH(texts) ? texts[i] : NULL;
+    int error = buffer_append_span(keys, text);
+    assert(error == 0);
+    return span_of(keys->data + at, text.size);
 }
 
 /* What a key may be made of, without the body. */
-static int keep_keys(struct turn *t, const struct stored_message *from, struct stored_message *to) {
-    *to = (struct stored_message){.envelope = {.ordering_key = from->envelope.ordering_key,
-                                               .headers = from->envelope.headers},
-                                  .routing_key = from->routing_key,
-                                  .properties = from->properties};
-    int error = 0;
-    for (unsigned i = 0; error == 0 && key_text(to, i) != NULL; i++) {
-        error = keep(&t->keys, key_text(to, i));
-    }
-    return error;
+static struct stored_message keep_keys(struct turn *t, const struct stored_message *from) {
+    return (struct stored_message){
+        .envelope = {.ordering_key = keep(&t->keys, from->envelope.ordering_key),
+                     .headers = keep(&t->keys, from->envelope.headers)},
+        .routing_key = keep(&t->keys, from->routing_key),
+        .properties = keep(&t->keys, from->properties)};
 }
 
-/* False: no room for what is kept of it. One whose body cannot be read is left where it is. */
-static bool take(struct turn *t, const struct message_info *m) {
-    struct job_item item = {.id = m->id};
+/* One whose body cannot be read is left where it is. */
+static void take(struct turn *t, const struct message_info *m) {
+    struct job_item *item = &t->items[t->count];
     bool reads = message_filter_needs_body(&t->filter.match);
-    if (reads || t->info.action == JOB_MOVE) {
-        struct stored_message stored;
-        if (search_read(t->engine, m, t->queue, &t->body, &stored) != 0 ||
-            (reads && !matcher_takes(&t->matcher, &stored))) {
-            return true;
-        }
-        if (keep_keys(t, &stored, &item.stored) != 0) {
-            return false;
-        }
+    bool moves = t->info.action == JOB_MOVE;
+    struct stored_message stored;
+    if ((reads || moves) && search_read(t->engine, m, t->queue, &t->body, &stored) != 0) {
+        return;
     }
-    t->items[t->count++] = item;
-    return true;
+    if (reads && !matcher_takes(&t->matcher, &stored)) {
+        return;
+    }
+    *item = (struct job_item){.id = m->id};
+    if (moves) {
+        item->stored = keep_keys(t, &stored);
+    }
+    t->count++;
 }
 
 /* Fills the step from a page of the list. */
@@ -136,19 +124,11 @@ static void take_page(struct turn *t, const struct request *list, struct job_ste
     for (uint64_t i = 0; i < list->count; i++) {
         struct message_info m;
         memcpy(&m, list->out_bytes.data + i * sizeof m, sizeof m);
-        if (!take(t, &m)) {
-            break;
-        }
-        bool full = t->keys.size > KEYS_MAX / 2 && i + 1 < list->count;
-        if (full) {
+        take(t, &m);
+        if (t->keys.size > KEYS_ENOUGH && i + 1 < list->count) {
             step->cursor = queue_list_cursor(&m);
             step->end = false;
             break;
-        }
-    }
-    for (uint32_t i = 0; i < t->count; i++) {
-        for (unsigned k = 0; key_text(&t->items[i].stored, k) != NULL; k++) {
-            place(&t->keys, key_text(&t->items[i].stored, k));
         }
     }
 }
@@ -179,11 +159,14 @@ static uint64_t submit(struct turn *t, const struct job_step *step) {
 static uint64_t do_step(struct turn *t) {
     struct job_step step = {.step = t->info.steps};
     struct request list;
+    if (t->info.action == JOB_MOVE && buffer_reserve(&t->keys, KEYS_BYTES) != 0) {
+        return AGAIN_NS;
+    }
     request_init(&list, REQUEST_QUEUE_MESSAGES);
     list.name = t->queue;
     list.in.list.state = t->info.state;
     list.in.list.after = t->info.cursor;
-    list.in.list.max = batch(&t->info);
+    list.in.list.max = job_step_max(&t->info);
     list.in.list.filter = &t->filter.match;
     uint64_t wait_ns = ask(t, &list);
     if (wait_ns == 0) {
@@ -206,7 +189,7 @@ uint64_t job_runner_turn(struct engine *e) {
     }
     t->engine = e;
     buffer_init(&t->body, RECORD_MAX_BYTES * 2u);
-    buffer_init(&t->keys, KEYS_MAX);
+    buffer_init(&t->keys, KEYS_BYTES);
     request_init(&t->job, REQUEST_JOB_NEXT);
     uint64_t wait_ns = ask(t, &t->job);
     if (wait_ns == 0) {

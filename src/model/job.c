@@ -66,6 +66,11 @@ const char *job_status_name(enum job_status s) {
     return (unsigned)s < ARRAY_LENGTH(names) ? names[s] : "";
 }
 
+uint32_t job_step_max(const struct job_info *i) {
+    uint64_t most = i->interval_ns == 0 ? JOB_BATCH_MAX : JOB_BURST_NS / i->interval_ns;
+    return most == 0 ? 1 : most < JOB_BATCH_MAX ? (uint32_t)most : JOB_BATCH_MAX;
+}
+
 static struct job *job_find(const struct model *m, uint64_t id) {
     struct job *j = m->jobs->first;
     while (j != NULL && j->info.id != id) {
@@ -100,7 +105,8 @@ static enum refusal check_start(const struct model *m, struct request *r, const 
                                                          : "ready, delayed, blocked or dead");
     }
     if (in->filter.size > JOB_TEXT_MAX_BYTES || in->reason.size > JOB_TEXT_MAX_BYTES) {
-        return request_invalid(r, "/filter", "at most 8 KiB");
+        return request_invalid(r, in->filter.size > JOB_TEXT_MAX_BYTES ? "/filter" : "/reason",
+                               "at most 8 KiB");
     }
     const struct queue *to = NULL;
     return in->action == JOB_MOVE ? queue_find_target(m, r, in->to, q, &to) : REFUSAL_NONE;
@@ -319,13 +325,10 @@ static void emit_stepped(struct step *s, uint64_t cursor, uint64_t visited) {
 
 static enum refusal check_step(const struct job *j, const struct decision *d, struct request *r) {
     const struct job_step *in = &r->in.job_step;
-    uint64_t interval_ns = j->info.interval_ns;
-    uint64_t burst = interval_ns == 0 ? JOB_BATCH_MAX : JOB_BURST_NS / interval_ns;
-    burst = burst == 0 ? 1 : burst < JOB_BATCH_MAX ? burst : JOB_BATCH_MAX;
     if (j->info.steps != in->step) {
         return request_refuse(r, REFUSAL_CONFLICT, "this step was done already");
     }
-    if (in->count > burst || (in->count > 0 && d->now_ns < j->info.next_ns)) {
+    if (in->count > job_step_max(&j->info) || (in->count > 0 && d->now_ns < j->info.next_ns)) {
         return request_refuse(r, REFUSAL_CONFLICT, "faster than the pace of the job");
     }
     return REFUSAL_NONE;

@@ -27,6 +27,9 @@ extern const struct module job_module;
 MUST_CHECK int jobs_create(const struct model *m, struct jobs **ret);
 void jobs_free(struct jobs *s);
 
+/* Messages that one step may have, by the job's pace. */
+uint32_t job_step_max(const struct job_info *i);
+
 const char *job_action_name(enum job_action a);
 const char *job_status_name(enum job_status s);
 
