@@ -1,8 +1,9 @@
 /*
  * api/clerk.h - one thread for what is long and in no hurry: searches through queues, and jobs.
  *
- * Promise: neither an I/O loop nor the engine waits for it. Searches are done one after the other, in the order in which they
- *          came; CLERK_WAITING_MAX may wait; between two of them a job makes one step. What it takes it answers, also when it is stopped meanwhile.
+ * Promise: neither an I/O loop nor the engine waits for it. Searches are done one after the other, in the order in
+ *          which they came; CLERK_WAITING_MAX may wait; between two of them a job makes one step. What it takes it
+ *          answers, also when it is stopped meanwhile.
  */
 #ifndef SLUICE_API_CLERK_H
 #define SLUICE_API_CLERK_H

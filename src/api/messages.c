@@ -182,10 +182,9 @@ void message_etag(const struct message_info *m, uint16_t version, char out[ETAG_
     snprintf(out, ETAG_BYTES, "\"%u-%s-%u\"", version, message_state_name(m->state), m->attempts);
 }
 
-static void send_etag(struct call *c, const struct stored_message *stored) {
-    char text[ETAG_BYTES];
-    message_etag(&c->request.r.out.message, stored->version, text);
-    call_header(c, "ETag", span_text(text));
+static void send_etag(struct call *c, const struct stored_message *stored, char out[ETAG_BYTES]) {
+    message_etag(&c->request.r.out.message, stored->version, out);
+    call_header(c, "ETag", span_text(out));
 }
 
 static void send_message(struct call *c, const struct stored_message *stored) {
@@ -196,8 +195,7 @@ static void send_message(struct call *c, const struct stored_message *stored) {
     write_history(buffer_span(&c->request.r.out_bytes), &out);
     if (stored != NULL) {
         char etag[ETAG_BYTES];
-        send_etag(c, stored);
-        message_etag(&c->request.r.out.message, stored->version, etag);
+        send_etag(c, stored, etag);
         info_text(&out, "etag", etag);
         write_stored(stored, &out);
     }
@@ -221,12 +219,12 @@ static bool type_sendable(struct span type) {
  */
 static void send_body(struct call *c, const struct stored_message *stored) {
     struct span type = stored->envelope.content_type;
-    char text[256] = "application/octet-stream";
+    char text[256] = "application/octet-stream", etag[ETAG_BYTES];
     if (type_sendable(type)) {
         memcpy(text, type.data, type.size);
         text[type.size] = '\0';
     }
-    send_etag(c, stored);
+    send_etag(c, stored, etag);
     call_header(c, "X-Content-Type-Options", span_text("nosniff"));
     call_header(c, "Content-Security-Policy", span_text("sandbox; default-src 'none'"));
     call_text(c, 200, text, stored->envelope.body);

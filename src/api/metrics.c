@@ -23,7 +23,10 @@ static bool is_plain(uint8_t c) {
     return c < 0x80 && c != '"' && c != '\\' && c != '\n';
 }
 
-/* The value of a label. A queue that AMQP declared may be called anything, and a scraper refuses a whole page for one bad name. */
+/*
+ * The value of a label. A queue that AMQP declared may be called anything, and a scraper refuses a whole page for one
+ * bad name.
+ */
 static void put_label(struct metrics *m, const char *value) {
     const uint8_t *p = (const uint8_t *)value;
     size_t left = strlen(value);

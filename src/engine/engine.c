@@ -464,8 +464,8 @@ int engine_call_at_end(struct engine *e, struct request *r) {
     sequencer_work(e, &c.request);
     pthread_mutex_unlock(&e->lock);
     drain(e);
-    call_wait(e,
-              &c); /* who delivers the answer counts it before: it may be about to write into `c` */
+    /* Who delivers the answer counts it before: it may be about to write into `c`. */
+    call_wait(e, &c);
     *r = c.request.r;
     int error = c.done ? 0 : E_IO;
     call_release(&c);

@@ -143,8 +143,8 @@ struct engine_recovery {
 };
 
 /*
- * Opens the log, loads the newest good snapshot, replays what came after, records attempts of unknown outcome, starts the threads.
- * Errors as log_open; error_text says what to do.
+ * Opens the log, loads the newest good snapshot, replays what came after, records attempts of unknown outcome, starts
+ * the threads. Errors as log_open; error_text says what to do.
  */
 MUST_CHECK int engine_open(const struct engine_options *options,
                            struct engine_recovery *ret_recovery, char error_text[512],

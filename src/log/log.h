@@ -125,9 +125,9 @@ MUST_CHECK int log_read(struct log *log, uint64_t address, struct buffer *out,
 
 /*
  * The same for whoever reads records that stand near one another, as consumers do: what lies behind the record is read
- * with it, at most 256 KiB, and the next ones cost no read. What was flushed last comes from memory. Caller-owned; one thread.
- * `ret_record->facts` borrows `a` until the next call. A record in memory stays readable when its segment is released. Errors
- * as log_read.
+ * with it, at most 256 KiB, and the next ones cost no read. What was flushed last comes from memory. Caller-owned; one
+ * thread. `ret_record->facts` borrows `a` until the next call. A record in memory stays readable when its segment is
+ * released. Errors as log_read.
  */
 struct log_ahead {
     struct buffer bytes;  /* owns; what was read of a file */

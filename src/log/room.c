@@ -5,8 +5,8 @@
  *   released segment --rename--> spare (a few) --reserve--> next --roll--> current
  *                 \--unlink                new file --reserve--/
  *
- * A recycled file has its blocks written already, which makes flushing into it cheaper (fill.c). Its rename to a spare name is made durable before anything
- * is written to it: else a crash could bring the old name back over new bytes.
+ * A recycled file has its blocks written already, which makes flushing into it cheaper (fill.c). Its rename to a spare
+ * name is made durable before anything is written to it: else a crash could bring the old name back over new bytes.
  *
  *   state    next prepared   free >= minimum   left in the current segment
  *   OK            yes              yes                any

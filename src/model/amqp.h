@@ -144,9 +144,8 @@ struct amqp_origin {
     struct span headers; /* entries of its table, kept to route it when it dies; empty: not kept */
 };
 /* In the number of deaths: see amqp.c. */
-#define ORIGIN_ROUTED 0x8000u /* behind the deaths stands what else routes it */
-#define ORIGIN_BORROWS                                                                             \
-    0x4000u /* only in facts: its headers are those of the body or of what died */
+#define ORIGIN_ROUTED   0x8000u /* behind the deaths stands what else routes it */
+#define ORIGIN_BORROWS  0x4000u /* in facts: its headers are those of the body or of what died */
 #define ORIGIN_DEATHS   0x3fffu
 #define ORIGIN_FLAGS_AT 9u /* offset of the byte with both */
 /* Spans borrow `bytes`. E_CORRUPT. */

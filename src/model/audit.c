@@ -300,8 +300,8 @@ static int audit_load(struct model *m, struct reader *section) {
         last = number;
     }
     bool ends_early = entries > 0 ? last != a->state.count : a->state.written != a->state.count;
-    return rc == 0 && ends_early ? E_CORRUPT
-                                 : rc; /* the newest entries are those kept, the unwritten all */
+    /* The newest entries are those kept, and all that are not written yet. */
+    return rc == 0 && ends_early ? E_CORRUPT : rc;
 }
 
 static void audit_check(const struct model *m) {

@@ -12,8 +12,8 @@
  *   P5 an attempt goes to an endpoint that is in.
  * Finish policy (decide of ATTEMPT_FINISH, in this order): success -> done; retriable and attempts and
  * age left -> retry at now + backoff (full jitter, from d->random, at least retry_after_ns); else dead.
- * 429 and 503 with Retry-After close the destination until then, a day at most; 410 pauses it, and the message waits. A dead or done tied message
- * is settled in the same record. A finish of an attempt that is not under way (any more) changes nothing.
+ * 429 and 503 with Retry-After close the destination until then, a day at most; 410 pauses it, and the message waits.
+ * A dead or done tied message is settled in the same record. A finish of an attempt that is not under way (any more) changes nothing.
  * Recovery: an attempt that was under way when the program ended spent its token until its timeout would
  * have been over; its message is ready again, marked.
  */
@@ -70,7 +70,7 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
 bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
                           struct buffer *out);
 
-/* After a load: each message that waits to be confirmed has the attempt that was answered, without which nothing could end it. */
+/* After a load: each message that waits to be confirmed has its answered attempt, without which nothing could end it. */
 bool destination_knows_confirming(const struct model *m);
 
 /* See engine_checked_destinations. */

@@ -13,7 +13,8 @@
  *      u32 attempts under way, for each, oldest first:
  *          u64 message, u32 attempt, u32 destination, u64 started, u64 timeout
  *          version 2: u32 home, u32 endpoint, u32 breaker probe, u32 failover probe
- *          version 3: (since 4: u64 lead, u8 shares its token), u8 holds its place while it is confirming, u8 what was told before its end, key: the note
+ *          version 4: u64 lead, u8 shares its token
+ *          version 3: u8 holds its place while it is confirming, u8 what was told before its end, key: the note
  *      version 3: the same of those that have ended and whose message is confirming
  *
  * The rings of ready queues are not saved: load tells the queues that their destination is there, and they

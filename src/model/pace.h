@@ -47,7 +47,10 @@ struct pace {
 
 /* count, period and burst in their ranges: what pace_define may be given. */
 bool pace_def_valid(const struct pace_def *def);
-/* The burst that holds, which a DEFINED fact says, so that replay does not choose: the one given, or what 16 ms (smooth) or 100 ms (strict) let pass, at least 1. */
+/*
+ * The burst that holds, which a DEFINED fact says, so that replay does not choose: the one given, or what 16 ms (smooth)
+ * or 100 ms (strict) let pass, at least 1.
+ */
 uint32_t pace_burst(const struct pace_def *def);
 
 void pace_init(struct pace *p);

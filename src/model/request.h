@@ -257,16 +257,16 @@ enum attempt_error {
 };
 const char *attempt_error_name(enum attempt_error e);
 
-/*
- * Everything that dispatch needs to make one attempt; made by model_decide_start. message 0: something else
- * was decided (a retry was put off), and nothing is to be sent.
- */
 /* One more message in the request of another one's attempt. */
 struct attempt_item {
     uint64_t message, address;
     uint32_t attempt;
 };
 
+/*
+ * Everything that dispatch needs to make one attempt; made by model_decide_start. message 0: something else
+ * was decided (a retry was put off), and nothing is to be sent.
+ */
 struct attempt_start {
     uint64_t message;
     uint64_t address;            /* where its body is */
@@ -440,6 +440,7 @@ struct stored_message {
     /* As AMQP published it; properties are empty (not even flags) when it came another way. */
     struct span exchange, routing_key, properties;
 };
+
 /* Something done to many messages, one after the other: job.h. */
 enum job_action { JOB_REDRIVE = 1, JOB_MOVE = 2, JOB_DISCARD = 3 };
 enum job_status { JOB_RUNNING = 1, JOB_DONE = 2, JOB_CANCELLED = 3, JOB_FAILED = 4 };
@@ -538,8 +539,8 @@ struct request {
         } move;
         struct {
             struct message_seen seen;
-            const struct stored_message
-                *content; /* borrows: as it is to be; its id does not count */
+            /* Borrows: as it is to be; its id does not count, and properties of AMQP are as they were. */
+            const struct stored_message *content;
         } edit;
         struct {
             struct message_seen seen;

@@ -34,8 +34,8 @@ enum timer_kind {
     TIMER_HOLD,        /* a hold or tombstone ends: slot of the purchase */
     TIMER_DESTINATION, /* its failures are to be evaluated: its index */
 };
-#define TIMER_REF_BITS                                                                             \
-    60u /* ids are positions of records: they stay below for some hundred years */
+/* Ids are positions of records: they stay below for some hundred years. */
+#define TIMER_REF_BITS 60u
 
 struct model {
     struct model_limits limits;
