@@ -428,7 +428,7 @@ static size_t edit_distance(const char *a, const char *b) {
     return row[columns];
 }
 
-#define KNOWN_NAMES_BYTES 160u
+#define KNOWN_NAMES_BYTES 230u
 
 /* The known name that is nearest to `name`, if it is near. */
 struct nearest {

@@ -25,7 +25,7 @@ enum { OPTION_URL = 256, OPTION_TOKEN, OPTION_CA, OPTION_JSON };
 
 static void help(FILE *out) {
     static const char *const lines[][2] = {
-        {"serve [--config FILE] [--data FOLDER] ...", "the server"},
+        {"serve [--config FILE] ...", "the server"},
         {"config check FILE", "read a configuration, say what is wrong with it"},
         {"top", "live figures in the terminal"},
         {"log verify|stat FOLDER", "check or count the records of a data folder"},

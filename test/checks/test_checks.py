@@ -83,6 +83,33 @@ class Checks(unittest.TestCase):
         self.write("test/untested.txt", "src/app/main.c: test/e2e\n" * 2)
         self.assert_found("check-tests", "src/app/main.c stands there 2 times")
 
+    def test_page_that_names_what_is_gone(self):
+        self.write("src/log/log.h", "int log_open(void);\n")
+        self.write("GNUmakefile", "test: ; true\n")
+        self.write("src/api/metrics.c", 'PUT("sluice_sent_total");\n')
+        self.write("src/cli/top.c", '{"campaign", required_argument, NULL, 1},\n')
+        self.write("docs/log.md", "")
+        self.write("ARCHITECTURE.md", "`src/log/log.h`, `log.h` has `log_open`; `make test`; [more](docs/log.md); "
+                   "`sluice_sent_total`; `sluice top --campaign x`\n```\nsluice top --help\n```\n")
+        self.assert_clean("check-docs")
+        for gone, said in [("`src/log/gone.c`", "no src/log/gone.c"), ("`gone.h`", "no gone.h"), ("`log_gone`", "called log_gone"),
+                           ("[gone](docs/gone.md)", "docs/gone.md leads nowhere"), ("`make gone`", "no target gone"),
+                           ("sluice_gone_total", "no metric sluice_gone_total"), ("sluice top --gone", "no option --gone")]:
+            self.write("CONTRIBUTING.md", gone + "\n")
+            self.assert_found("check-docs", said)
+
+    def test_what_has_no_place_on_its_page(self):
+        self.write("docs/configuration.md", "`dataDirectory`\n")
+        self.write("src/app/config/settings.c", '{"dataDirectory", FIELD_TEXT},\nCOUNT_FIELD("queues", x),\n{"null", NULL},\n')
+        self.assert_found("check-docs", "docs/configuration.md: does not tell of queues")
+        self.write("src/app/config/settings.c", '{"dataDirectory", FIELD_TEXT},\n')
+        self.assert_clean("check-docs")
+        self.write("src/api/problem.h", 'X(GONE, "all-gone", 410, "")\n')
+        self.assert_found("check-docs", "docs/http-api.md: does not tell of all-gone")
+        self.write("src/api/problem.h", "")
+        self.write("src/model/fact.h", "X(STOCK_GONE, 0x0203, 1)\n")
+        self.assert_found("check-docs", "docs/format/facts.md: does not tell of STOCK_GONE")
+
     def test_length_of_functions(self):
         body = "    x++;\n"
         declaration = "int declared(int a,\n             int b);\n"
