@@ -148,10 +148,12 @@ int log_tool_run(int argc, char **argv) {
         return verify(argv[1]);
     if (argc == 2 && strcmp(argv[0], "stat") == 0)
         return stat_log(argv[1]);
-    if ((argc == 2 || argc == 3) && strcmp(argv[0], "dump") == 0) {
+    char *end = NULL;
+    uint64_t from = argc == 3 ? strtoull(argv[2], &end, 10) : 0;
+    bool readable = argc == 2 || (argc == 3 && end != argv[2] && *end == '\0');
+    if (readable && strcmp(argv[0], "dump") == 0) {
         struct log_scan_summary summary;
         struct log_visitor visitor = {.record = print_record, .finding = print_finding};
-        uint64_t from = argc == 3 ? strtoull(argv[2], NULL, 10) : 0;
         return scan(argv[1], from, &visitor, &summary) == 0 ? 0 : 1;
     }
     log_tool_usage(stderr);

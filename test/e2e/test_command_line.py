@@ -155,6 +155,11 @@ def test_each_command_says_how_it_is_used():
     assert all(len(line) < 120 for line in everything.splitlines()), everything
 
 
+def test_a_position_is_a_number(secure):
+    result = program.run("log", "dump", secure.data, "first")
+    assert result.returncode == 2 and "FIRST-POSITION" in result.stderr, result
+
+
 def test_a_verb_that_is_missing_is_listed():
     result = program.run("queue", "shwo", "mail")
     assert result.returncode == 2 and "queue show NAME" in result.stderr and "queue edit" in result.stderr, result
