@@ -2,9 +2,11 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
-#define CGROUP_MAX "/sys/fs/cgroup/memory.max"
+#define GROUPS_ROOT "/sys/fs/cgroup"
+#define PATH_BYTES  4096u
 
 uint64_t memory_resident_bytes(void) {
     uint64_t size, resident = 0;
@@ -17,15 +19,51 @@ uint64_t memory_resident_bytes(void) {
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-uint64_t memory_available_bytes(void) {
-    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE), group;
-    FILE *f = fopen(CGROUP_MAX, "re");
+static uint64_t max_of_group(const char *root, const char *path) {
+    char name[2 * PATH_BYTES];
+    uint64_t max = UINT64_MAX;
+    snprintf(name, sizeof(name), "%s%s/memory.max", root, path);
+    FILE *f = fopen(name, "re");
     if (f == NULL)
-        return machine;
-    if (fscanf(f, "%" SCNu64, &group) != 1 || group > machine)
-        group = machine; /* "max" */
+        return max;
+    if (fscanf(f, "%" SCNu64, &max) != 1)
+        max = UINT64_MAX; /* "max" */
     fclose(f);
-    return group;
+    return max;
+}
+
+uint64_t memory_groups_max(const char *root, const char *path) {
+    char above[PATH_BYTES];
+    snprintf(above, sizeof(above), "%s", path);
+    uint64_t least = max_of_group(root, "");
+    for (char *slash; (slash = strrchr(above, '/')) != NULL; *slash = '\0') {
+        uint64_t max = max_of_group(root, above);
+        least = max < least ? max : least;
+    }
+    return least;
+}
+
+/* Of the unified hierarchy: the line "0::/system.slice/sluice.service". Empty: the root, or there is none. */
+static void own_group(char path[PATH_BYTES]) {
+    char line[PATH_BYTES];
+    path[0] = '\0';
+    FILE *f = fopen("/proc/self/cgroup", "re");
+    if (f == NULL)
+        return;
+    while (fgets(line, sizeof(line), f) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, "0::/", 4) == 0)
+            snprintf(path, PATH_BYTES, "%s", line + 3);
+    }
+    fclose(f);
+}
+
+uint64_t memory_available_bytes(void) {
+    char path[PATH_BYTES];
+    own_group(path);
+    uint64_t machine = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t groups = memory_groups_max(GROUPS_ROOT, path);
+    return groups < machine ? groups : machine;
 }
 
 bool memory_is_short(bool was, uint64_t used_bytes, uint64_t max_bytes) {

@@ -1,8 +1,11 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -29,10 +32,43 @@ static void test_what_is_written_to_counts(void **state) {
     free(block);
 }
 
+static void write_max(const char *folder, const char *text) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/memory.max", folder);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* A limit on a slice holds for each service in it. */
+static void test_the_least_of_all_groups(void **state) {
+    char root[] = "/tmp/sluice-memory-XXXXXX", slice[64], service[128];
+    assert_non_null(mkdtemp(root));
+    snprintf(slice, sizeof slice, "%s/a.slice", root);
+    snprintf(service, sizeof service, "%s/b.service", slice);
+    assert_int_equal(mkdir(slice, 0700) | mkdir(service, 0700), 0);
+    assert_true(memory_groups_max(root, "/a.slice/b.service") == UINT64_MAX);
+    write_max(service, "max\n");
+    assert_true(memory_groups_max(root, "/a.slice/b.service") == UINT64_MAX);
+    write_max(slice, "3000\n");
+    assert_int_equal(memory_groups_max(root, "/a.slice/b.service"), 3000);
+    write_max(service, "2000\n");
+    assert_int_equal(memory_groups_max(root, "/a.slice/b.service"), 2000);
+    assert_int_equal(memory_groups_max(root, "/a.slice"), 3000);
+    write_max(root, "1000\n"); /* in a container the root is its own group */
+    assert_int_equal(memory_groups_max(root, "/"), 1000);
+    assert_int_equal(memory_groups_max(root, ""), 1000);
+    char command[128];
+    snprintf(command, sizeof command, "rm -r %s", root);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_begins_above_and_ends_well_below),
         cmocka_unit_test(test_what_is_written_to_counts),
+        cmocka_unit_test(test_the_least_of_all_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
