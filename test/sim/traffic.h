@@ -18,6 +18,12 @@ struct traffic {
     void (*lost)(struct sim *s, struct call *c);
 };
 
+/* One of `count` > 1 tags, 0 excepted; about every other time one of the `latest`. */
+static inline uint32_t traffic_recent(struct rng *rng, uint32_t count, uint32_t latest) {
+    uint32_t range = rng_below(rng, 2) == 0 && count > latest ? latest : count - 1;
+    return count - 1 - (uint32_t)rng_below(rng, range);
+}
+
 /* The facts of a run: limits, policies, totals; drawn from the seed. */
 void traffic_facts(struct sim *s);
 struct call *traffic_draw(struct sim *s, struct rng *rng);

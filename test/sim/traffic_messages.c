@@ -105,8 +105,7 @@ const struct traffic traffic_publish = {30, REQUEST_QUEUE_PUBLISH, make_publish,
 static uint32_t draw_letter(struct sim *s, struct rng *rng, unsigned may) {
     uint32_t count = s->letters->count;
     for (unsigned n = 0; n < TRIES && count > 1; n++) {
-        uint32_t range = rng_below(rng, 2) == 0 && count > 200 ? 200 : count - 1;
-        uint32_t tag = count - 1 - (uint32_t)rng_below(rng, range);
+        uint32_t tag = traffic_recent(rng, count, 200);
         if (tag > 0 && letter_at(s, tag)->id != 0 && (letter_at(s, tag)->may & may))
             return tag;
     }

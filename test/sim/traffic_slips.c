@@ -113,8 +113,7 @@ const struct traffic traffic_slip = {26, REQUEST_QUEUE_PUBLISH, make_publish, pu
 static uint32_t draw_slip(struct sim *s, struct rng *rng, unsigned may) {
     uint32_t count = s->slips->count;
     for (unsigned n = 0; n < TRIES && count > 1; n++) {
-        uint32_t range = rng_below(rng, 2) == 0 && count > 120 ? 120 : count - 1;
-        uint32_t tag = count - 1 - (uint32_t)rng_below(rng, range);
+        uint32_t tag = traffic_recent(rng, count, 120);
         if (tag > 0 && slip_at(s, tag)->id != 0 && (slip_at(s, tag)->may & may))
             return tag;
     }

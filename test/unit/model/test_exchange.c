@@ -9,38 +9,7 @@
 
 #include "base/clock.h"
 #include "model/queue_state.h"
-#include "rabbit.h"
-
-static struct world w;
-static struct buffer table;
-static struct amqp_table_out t;
-
-static int setup(void **state) {
-    world_init(&w, NULL);
-    buffer_init(&table, 4096);
-    return 0;
-}
-
-static int teardown(void **state) {
-    model_check(w.model);
-    world_reload(&w);
-    model_check(w.model);
-    world_check_replay(&w);
-    world_release(&w);
-    buffer_release(&table);
-    return 0;
-}
-
-static const struct span none = {.size = 0};
-
-static void begin(void) {
-    buffer_clear(&table);
-    amqp_table_begin(&t, &table);
-}
-
-static struct span end(void) {
-    return rabbit_arguments(&table, &t);
-}
+#include "amqp_world.h"
 
 static void queue(const char *name, struct span arguments) {
     struct rabbit_queue q = {.arguments = arguments};
@@ -489,7 +458,7 @@ static void test_vhosts(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, amqp_setup, amqp_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_default_and_direct),
         TEST(test_topic),

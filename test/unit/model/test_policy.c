@@ -9,45 +9,18 @@
 
 #include "base/clock.h"
 #include "model/policy.h"
-#include "rabbit.h"
-
-static struct world w;
-static struct buffer table;
-static struct amqp_table_out t;
-
-static int setup(void **state) {
-    world_init(&w, NULL);
-    buffer_init(&table, 4096);
-    return 0;
-}
-
-static int teardown(void **state) {
-    model_check(w.model);
-    world_reload(&w);
-    model_check(w.model);
-    world_check_replay(&w);
-    world_release(&w);
-    buffer_release(&table);
-    return 0;
-}
-
-static const struct span none = {.size = 0};
-
-static void begin(void) {
-    buffer_clear(&table);
-    amqp_table_begin(&t, &table);
-}
+#include "amqp_world.h"
 
 static struct span number(const char *key, int64_t value) {
     begin();
     amqp_put_i64(&t, key, value);
-    return rabbit_arguments(&table, &t);
+    return end();
 }
 
 static struct span text(const char *key, const char *value) {
     begin();
     amqp_put_text(&t, key, span_text(value));
-    return rabbit_arguments(&table, &t);
+    return end();
 }
 
 static struct policy_def of(const char *pattern, int32_t priority, struct span definition) {
@@ -167,7 +140,7 @@ static void test_own_texts_win(void **state) {
     begin();
     amqp_put_i64(&t, "x-max-length", 1);
     amqp_put_text(&t, "x-dead-letter-exchange", span_text("mine"));
-    queue("a", rabbit_arguments(&table, &t));
+    queue("a", end());
     queue("b", number("x-max-length", 1));
     assert_int_equal(define("dlx", of("^[ab]$", 0, text("dead-letter-exchange", "theirs"))),
                      REFUSAL_NONE);
@@ -183,7 +156,7 @@ static void test_overflow(void **state) {
     begin();
     amqp_put_text(&t, "overflow", span_text("reject-publish"));
     amqp_put_i64(&t, "max-length", 2);
-    assert_int_equal(define("p", of(".*", 0, rabbit_arguments(&table, &t))), REFUSAL_NONE);
+    assert_int_equal(define("p", of(".*", 0, end())), REFUSAL_NONE);
     assert_int_equal(rabbit_publish(&w, "", "q", "first"), 1);
     assert_int_not_equal(rabbit_publish(&w, "", "q", "second"), 1);
     assert_int_equal(rabbit_ready(&w, "q"), 1);
@@ -196,7 +169,7 @@ static void test_expires_and_ttl(void **state) {
     queue("kept", none);
     begin();
     amqp_put_i64(&t, "expires", 1000);
-    assert_int_equal(define("e", of("^idle$", 0, rabbit_arguments(&table, &t))), REFUSAL_NONE);
+    assert_int_equal(define("e", of("^idle$", 0, end())), REFUSAL_NONE);
     assert_int_equal(define("t", of("^kept$", 0, number("message-ttl", 500))), REFUSAL_NONE);
     fill("kept", 2);
     w.now_ns += NS_PER_SECOND - 1;
@@ -318,20 +291,23 @@ static void test_a_queue_of_http(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_present_and_new_queues, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_the_highest_priority_applies, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_the_smaller_number_holds, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_own_texts_win, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_overflow, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_expires_and_ttl, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_alternate_exchange, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_delivery_limit_is_of_quorum_queues, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_apply_to, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_policy_stays_in_its_vhost, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_what_is_no_policy, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_costly_pattern, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_there_is_a_limit, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_a_queue_of_http, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_present_and_new_queues, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_the_highest_priority_applies, amqp_setup,
+                                        amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_the_smaller_number_holds, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_own_texts_win, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_overflow, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_expires_and_ttl, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_alternate_exchange, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_delivery_limit_is_of_quorum_queues, amqp_setup,
+                                        amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_apply_to, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_a_policy_stays_in_its_vhost, amqp_setup,
+                                        amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_what_is_no_policy, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_a_costly_pattern, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_there_is_a_limit, amqp_setup, amqp_teardown),
+        cmocka_unit_test_setup_teardown(test_a_queue_of_http, amqp_setup, amqp_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

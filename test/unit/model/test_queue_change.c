@@ -144,6 +144,7 @@ static void test_room_for_an_edit(void **state) {
     uint64_t id = mail_put((struct letter){.queue = "q", .body = "12345678"});
     assert_int_equal(edit(id, "12345678901", 0, seen(id)), REFUSAL_QUEUE_FULL);
     assert_int_equal(edit(id, "1234567890", 0, seen(id)), REFUSAL_NONE);
+    def = mail_def("q", "");
     def.max_bytes = 4; /* less than there is by now */
     assert_int_equal(mail_define(&def), REFUSAL_NONE);
     assert_int_equal(edit(id, "12345678901", 0, seen(id)), REFUSAL_QUEUE_FULL);

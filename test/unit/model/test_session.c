@@ -7,35 +7,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "rabbit.h"
-
-static struct world w;
-static struct buffer table;
-static struct amqp_table_out t;
-
-static int setup(void **state) {
-    world_init(&w, NULL);
-    buffer_init(&table, 4096);
-    return 0;
-}
-
-static int teardown(void **state) {
-    model_check(w.model);
-    world_reload(&w);
-    model_check(w.model);
-    world_check_replay(&w);
-    rabbit_recover(&w);
-    model_check(w.model);
-    world_check_replay(&w);
-    world_release(&w);
-    buffer_release(&table);
-    return 0;
-}
-
-static void begin(void) {
-    buffer_clear(&table);
-    amqp_table_begin(&t, &table);
-}
+#include "amqp_world.h"
 
 static void queue(const char *name, struct rabbit_queue q) {
     assert_int_equal(rabbit_declare(&w, name, q, NULL), REFUSAL_NONE);
@@ -49,7 +21,7 @@ static void quorum(const char *name, int32_t limit) {
     begin();
     amqp_put_text(&t, "x-queue-type", span_text("quorum"));
     amqp_put_i32(&t, "x-delivery-limit", limit);
-    queue(name, (struct rabbit_queue){.arguments = rabbit_arguments(&table, &t)});
+    queue(name, (struct rabbit_queue){.arguments = end()});
 }
 
 static void fill(const char *name, unsigned count) {
@@ -196,7 +168,7 @@ static void test_exclusive(void **state) {
 static void test_single_active(void **state) {
     begin();
     amqp_put_bool(&t, "x-single-active-consumer", true);
-    queue("q", (struct rabbit_queue){.arguments = rabbit_arguments(&table, &t)});
+    queue("q", (struct rabbit_queue){.arguments = end()});
     fill("q", 10);
     rabbit_consume(&w, 1, 1, "q", 2);
     rabbit_consume(&w, 2, 1, "q", 2);
@@ -279,7 +251,7 @@ static void test_recovery(void **state) {
 static void test_expiring_queue(void **state) {
     begin();
     amqp_put_i32(&t, "x-expires", 1000);
-    struct rabbit_queue q = {.arguments = rabbit_arguments(&table, &t)};
+    struct rabbit_queue q = {.arguments = end()};
     queue("q", q);
     w.now_ns += 900 * NS_PER_MS;
     queue("q", q); /* declared again */
@@ -301,7 +273,7 @@ static void test_expiring_queue(void **state) {
 static void test_pace(void **state) {
     begin();
     amqp_put_i32(&t, "x-max-deliveries-per-second", 10);
-    queue("q", (struct rabbit_queue){.arguments = rabbit_arguments(&table, &t)});
+    queue("q", (struct rabbit_queue){.arguments = end()});
     fill("q", 100);
     rabbit_consume(&w, 1, 1, "q", 0);
     rabbit_consume(&w, 2, 1, "q", 0);
@@ -321,7 +293,7 @@ static void test_pace(void **state) {
 static void test_get_at_its_pace(void **state) {
     begin();
     amqp_put_i32(&t, "x-max-deliveries-per-second", 10);
-    queue("q", (struct rabbit_queue){.arguments = rabbit_arguments(&table, &t)});
+    queue("q", (struct rabbit_queue){.arguments = end()});
     fill("q", 3);
     assert_int_equal(rabbit_get(&w, 1, "q").kind, DELIVERY_MESSAGE);
     assert_int_equal(rabbit_get(&w, 1, "q").kind, 0);
@@ -347,13 +319,12 @@ static void test_expired_is_not_delivered(void **state) {
 static void test_ordering_key(void **state) {
     begin();
     amqp_put_text(&t, "x-ordering-key", span_text("x-user"));
-    queue("q", (struct rabbit_queue){.arguments = rabbit_arguments(&table, &t)});
+    queue("q", (struct rabbit_queue){.arguments = end()});
     static const char *const users[] = {"a", "a", "b", "a"};
     for (size_t i = 0; i < ARRAY_LENGTH(users); i++) {
         begin();
         amqp_put_text(&t, "x-user", span_text(users[i]));
-        struct amqp_message m = {.routing_key = span_text("q"),
-                                 .headers = rabbit_arguments(&table, &t)};
+        struct amqp_message m = {.routing_key = span_text("q"), .headers = end()};
         assert_int_equal(rabbit_publish_message(&w, &m), 1);
     }
     rabbit_consume(&w, 1, 1, "q", 0);
@@ -385,20 +356,20 @@ static void test_declare_rules(void **state) {
     assert_int_equal(rabbit_declare(&w, "q", q, NULL), REFUSAL_PRECONDITION);
     begin();
     amqp_put_i32(&t, "x-max-length", 5);
-    struct rabbit_queue longer = {.arguments = rabbit_arguments(&table, &t)};
+    struct rabbit_queue longer = {.arguments = end()};
     assert_int_equal(rabbit_declare(&w, "q", longer, NULL), REFUSAL_PRECONDITION);
     assert_int_equal(rabbit_declare(&w, "r", longer, NULL), REFUSAL_NONE);
     begin();
     amqp_put_i64(&t, "x-max-length", 5); /* another width, an unknown argument: the same */
     amqp_put_text(&t, "x-whatever", span_text("kept"));
-    longer.arguments = rabbit_arguments(&table, &t);
+    longer.arguments = end();
     assert_int_equal(rabbit_declare(&w, "r", longer, NULL), REFUSAL_NONE);
     static const char *const bad[] = {"x-max-length", "x-message-ttl", "x-max-age",
                                       "x-delivery-limit"};
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
         begin();
         amqp_put_i32(&t, bad[i], i < 2 ? -1 : 5);
-        longer.arguments = rabbit_arguments(&table, &t);
+        longer.arguments = end();
         assert_int_equal(rabbit_declare(&w, "s", longer, NULL), REFUSAL_PRECONDITION);
     }
     assert_int_equal(rabbit_declare(&w, "amq.mine", (struct rabbit_queue){.vhost = NULL}, NULL),
@@ -414,7 +385,7 @@ static void test_declare_rules(void **state) {
 }
 
 int main(void) {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, amqp_setup, amqp_teardown_recovering)
     const struct CMUnitTest tests[] = {
         TEST(test_prefetch_and_turns),
         TEST(test_priority),
