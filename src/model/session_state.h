@@ -112,6 +112,13 @@ MUST_CHECK int session_queue_left(struct model *m, const struct applied *w, uint
 /* Puts the queue where its pace says, after a delivery. */
 void session_queue_turn(struct model *m, struct queue *q, uint64_t now_ns);
 
+/* ---- session_apply.c ---- */
+
+/* Of CONSUMER_ADDED. */
+enum consumer_flag { CONSUMER_EXCLUSIVE = 1, CONSUMER_NO_ACK = 2 };
+int session_apply(struct model *m, const struct applied *w, uint16_t kind, uint16_t version,
+                  struct reader *in);
+
 /* ---- session_snapshot.c ---- */
 
 int session_save(const struct model *m, struct buffer *chunk,
