@@ -1,10 +1,8 @@
 /*
- * Sessions: what connections ask, who gets the next message, what is settled. The facts, and what they do: session_apply.c.
+ * Sessions: what connections ask, who gets the next message, what is settled. What facts there are, and what they
+ * do: session_apply.c.
  */
 #include "model/session.h"
-
-#include <assert.h>
-#include <stdlib.h>
 
 #include "base/error.h"
 #include "model/campaign.h"
