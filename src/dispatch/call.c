@@ -324,10 +324,15 @@ static void leave_under_way(struct call *c) {
 }
 
 /* It never left. */
+static struct attempt_finish unsent(enum attempt_error error, struct span excerpt) {
+    bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
+    return (struct attempt_finish){
+        .error = (uint8_t)error, .retriable = !final, .excerpt = excerpt};
+}
+
 static void end_unsent(struct dispatch *d, struct report *r, const struct attempt_start *start,
                        enum attempt_error error, struct span excerpt) {
-    bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
-    struct attempt_finish f = {.error = (uint8_t)error, .retriable = !final, .excerpt = excerpt};
+    struct attempt_finish f = unsent(error, excerpt);
     count_end(d, &f);
     report_end(&d->reports, r, start, &f);
     batch_end_joined(d, start, &f);
@@ -339,8 +344,7 @@ static void end_call_unsent(struct call *c, enum attempt_error error) {
         end_unsent(c->owner, c->report, &c->start, error, excerpt);
         return;
     }
-    bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
-    struct attempt_finish f = {.error = (uint8_t)error, .retriable = !final, .excerpt = excerpt};
+    struct attempt_finish f = unsent(error, excerpt);
     count_end(c->owner, &f);
     batch_end(c, &f);
 }
@@ -354,8 +358,8 @@ static bool begin_batch(struct call *c) {
     }
     c->start.items = NULL;
     c->start.item_count = 0;
-    if (c->target->def.batch.max_messages <=
-        1) { /* defined otherwise meanwhile: one by one, then */
+    if (c->target->def.batch.max_messages <= 1) {
+        /* Defined otherwise meanwhile: one by one, then. */
         batch_end(c, &(struct attempt_finish){.error = ATTEMPT_UNKNOWN, .retriable = true});
         return false;
     }

@@ -93,8 +93,8 @@ void call_own_headers(struct call *c, bool structured) {
     /* Receipts count from 1 in each data folder; whoever is called must not take one for another's. */
     int size =
         snprintf(c->key, sizeof c->key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
-    if (c->stored.version >
-        0) { /* what a receiver remembers of the one before is no answer to this */
+    if (c->stored.version > 0) {
+        /* What a receiver remembers of the one before is no answer to this. */
         snprintf(c->key + size, sizeof c->key - (size_t)size, "-%u", c->stored.version);
     }
     snprintf(attempt, sizeof attempt, "%" PRIu32, c->start.attempt);

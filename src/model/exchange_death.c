@@ -47,8 +47,9 @@ static void save_routing(struct saver *out, const struct span *keys, uint32_t co
 }
 
 /* The headers themselves stand in the record already: see message_set_origin. */
-struct span exchange_origin(struct exchanges *s, const struct queue *q,
+struct span exchange_origin(const struct model *m, struct decision *d, const struct queue *q,
                             const struct amqp_message *in) {
+    struct exchanges *s = m->exchanges;
     char vhost[VHOST_MAX_BYTES + 1];
     bool by_key = !q->def.has_dead_letter_key;
     bool headers = s->headers_users > 0 && in->headers.size > 0;
@@ -69,6 +70,7 @@ struct span exchange_origin(struct exchanges *s, const struct queue *q,
     if (headers || keys > 0) {
         save_routing(&out, in->keys, keys);
     }
+    d->failed |= out.rc != 0;
     return out.rc == 0 ? buffer_span(&s->origin) : span_of(NULL, 0);
 }
 

@@ -42,7 +42,7 @@ static bool refuses(const struct queue *q, const struct amqp_message *in) {
     return !queue_has_room(q, in->body.size);
 }
 
-static struct fan_target target_for(const struct model *m, const struct decision *d,
+static struct fan_target target_for(const struct model *m, struct decision *d,
                                     const struct queue *q, const struct amqp_message *in) {
     uint64_t start_ns =
         in->delay_ns < UINT64_MAX - d->now_ns ? d->now_ns + in->delay_ns : UINT64_MAX;
@@ -53,7 +53,7 @@ static struct fan_target target_for(const struct model *m, const struct decision
         .expires_ns = queue_end_of_life(q, start_ns, ttl_ns),
         .key_hash = ordering_hash(q, in),
         .priority = in->priority < q->def.max_priority ? in->priority : q->def.max_priority,
-        .origin = exchange_origin(m->exchanges, q, in),
+        .origin = exchange_origin(m, d, q, in),
     };
 }
 

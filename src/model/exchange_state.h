@@ -154,7 +154,7 @@ struct message_payload exchange_payload(const struct decision *d, const struct a
 /* ---- exchange_death.c ---- */
 
 /* What a message must remember of how it was published: its dead-letter exchange routes by that. Until the next call. */
-struct span exchange_origin(struct exchanges *s, const struct queue *q,
+struct span exchange_origin(const struct model *m, struct decision *d, const struct queue *q,
                             const struct amqp_message *in);
 /* The queue refuses what is published and has it dead-lettered: a message of its own, with the body again. */
 void exchange_emit_refused(const struct model *m, struct decision *d, const struct queue *q,
