@@ -15,29 +15,13 @@ void matcher_init(struct matcher *m, const struct message_filter *filter) {
 
 /* ---- header fields ---- */
 
-static bool same_letters(struct span a, struct span b) {
-    return a.size == b.size && strncasecmp((const char *)a.data, (const char *)b.data, a.size) == 0;
-}
-
-/* "Name: value\n" lines. */
 static bool lines_have(struct span lines, const struct message_filter *f) {
-    while (lines.size > 0) {
-        const uint8_t *end = memchr(lines.data, '\n', lines.size);
-        size_t size = end != NULL ? (size_t)(end - lines.data) : lines.size;
-        const uint8_t *colon = memchr(lines.data, ':', size);
-        if (colon != NULL &&
-            same_letters(span_of(lines.data, (size_t)(colon - lines.data)), f->header)) {
-            const uint8_t *at = colon + 1, *stop = lines.data + size;
-            while (at < stop && *at == ' ') {
-                at++;
-            }
-            if (f->header_value.data == NULL ||
-                span_equal(span_of(at, (size_t)(stop - at)), f->header_value)) {
-                return true;
-            }
+    struct span name, value;
+    while (header_line_next(&lines, &name, &value)) {
+        if (header_name_is(name, f->header) &&
+            (f->header_value.data == NULL || span_equal(value, f->header_value))) {
+            return true;
         }
-        size += size < lines.size;
-        lines = span_of(lines.data + size, lines.size - size);
     }
     return false;
 }

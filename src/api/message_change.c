@@ -108,18 +108,6 @@ static void edited(struct call *c) {
     call_json_end(c, 200, &out);
 }
 
-static bool has_field(const struct call *c, const char *name) {
-    size_t count;
-    const struct http_header *headers = http_headers(c->x, &count);
-    for (size_t i = 0; i < count; i++) {
-        if (headers[i].name.size == strlen(name) &&
-            strncasecmp((const char *)headers[i].name.data, name, headers[i].name.size) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* What was sent takes the place of what was stored; the rest stays. NULL: fine, else what is wrong. */
 static const char *put_together(struct call *c, const struct publish *p,
                                 struct stored_message *content) {
@@ -138,7 +126,8 @@ static const char *put_together(struct call *c, const struct publish *p,
     e->content_type = c->head.content_type.size > 0 ? c->head.content_type : e->content_type;
     e->headers = p->envelope.headers.size > 0 ? p->envelope.headers : e->headers;
     e->retry = p->envelope.retry.size > 0 ? p->envelope.retry : e->retry;
-    content->priority = has_field(c, "Sluice-Priority") ? p->priority : content->priority;
+    bool prioritized = http_header_find(c->x, "Sluice-Priority").size > 0;
+    content->priority = prioritized ? p->priority : content->priority;
     content->version++;
     return content->version == 0 ? "it was edited 65,535 times" : NULL;
 }

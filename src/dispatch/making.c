@@ -57,26 +57,6 @@ void making_look(struct target *t) {
 
 /* ---- what the places stand for ---- */
 
-/* A header that the message was published with. */
-static int header_of(struct span lines, struct span name, struct span *ret) {
-    while (lines.size > 0) {
-        const uint8_t *end = memchr(lines.data, '\n', lines.size);
-        size_t size = end != NULL ? (size_t)(end - lines.data) : lines.size;
-        if (size > name.size && lines.data[name.size] == ':' &&
-            strncasecmp((const char *)lines.data, (const char *)name.data, name.size) == 0) {
-            size_t from = name.size + 1;
-            while (from < size && lines.data[from] == ' ') {
-                from++;
-            }
-            *ret = span_of(lines.data + from, size - from);
-            return 0;
-        }
-        size_t used = size + (end != NULL);
-        lines = span_of(lines.data + used, lines.size - used);
-    }
-    return E_NOT_FOUND;
-}
-
 /* One step of a JSON pointer; `token` has its escapes still. */
 static const json_t *step(const json_t *value, const char *token, size_t size) {
     char key[256];
@@ -154,7 +134,8 @@ static int lookup(void *context, struct span place, struct span *ret) {
     } else if (span_is(place, "contentType")) {
         *ret = e->content_type;
     } else if (place.size > 7 && memcmp(place.data, "header.", 7) == 0) {
-        return header_of(e->headers, span_of(place.data + 7, place.size - 7), ret);
+        *ret = header_line_find(e->headers, span_of(place.data + 7, place.size - 7));
+        return ret->data != NULL ? 0 : E_NOT_FOUND; /* an empty one is there */
     } else {
         return body_value(c, span_of(place.data + 5, place.size - 5), ret);
     }

@@ -58,8 +58,6 @@ void message_payload_tie(struct message_payload *p, const struct tie *tie);
 MUST_CHECK int message_payload_encode(const struct message_payload *p, struct buffer *out);
 /* Spans borrow `payload`. E_CORRUPT. */
 MUST_CHECK int message_payload_decode(struct span payload, struct message_payload *ret);
-/* The value of a header of the message; empty: it has none by this name. */
-struct span envelope_header(const struct envelope *e, const char *name);
 /* Bytes of the optional texts of an envelope, for the limit. */
 size_t envelope_extra_bytes(const struct envelope *e);
 

@@ -39,9 +39,9 @@ uint64_t tenant_hash(const struct queue *q, struct span name) {
 }
 
 uint64_t tenant_of_publish(const struct queue *q, const struct publish *p) {
-    return q->def.tenant_header[0] == '\0'
-               ? 0
-               : tenant_hash(q, envelope_header(&p->envelope, q->def.tenant_header));
+    const char *name = q->def.tenant_header;
+    return name[0] == '\0' ? 0
+                           : tenant_hash(q, header_line_find(p->envelope.headers, span_text(name)));
 }
 
 static uint32_t find(const struct queues *s, uint64_t hash) {

@@ -639,6 +639,11 @@ uint32_t request_list_max(const struct request *r);
 void receipt_format(uint64_t id, char out[18]);
 MUST_CHECK int receipt_parse(struct span text, uint64_t *ret_id);
 
+/* Of "Name: value\n" lines, as an envelope has them, the first is taken off. False: there are no more. */
+bool header_line_next(struct span *lines, struct span *ret_name, struct span *ret_value);
+/* The value of the first of this name, in whatever case. Data NULL: there is none. */
+struct span header_line_find(struct span lines, struct span wanted);
+bool header_name_is(struct span name, struct span wanted);
 /* The entries of AMQP's table of header fields; empty: there is none. */
 struct span stored_message_table(const struct stored_message *m);
 /* The value of a header field, of AMQP's (a text, else as encoded) or of those sent along. Empty: it is not there. */

@@ -60,22 +60,6 @@ size_t envelope_extra_bytes(const struct envelope *e) {
     return bytes;
 }
 
-struct span envelope_header(const struct envelope *e, const char *name) {
-    struct span lines = e->headers;
-    size_t size = strlen(name);
-    while (lines.size > 0) {
-        const uint8_t *end = memchr(lines.data, '\n', lines.size);
-        size_t line = end != NULL ? (size_t)(end - lines.data) : lines.size;
-        if (line > size + 2 && lines.data[size] == ':' &&
-            strncasecmp((const char *)lines.data, name, size) == 0) {
-            return span_of(lines.data + size + 2, line - size - 2);
-        }
-        size_t step = end != NULL ? line + 1 : line;
-        lines = span_of(lines.data + step, lines.size - step);
-    }
-    return span_of(NULL, 0);
-}
-
 static inline uint8_t *store_u16(uint8_t *at, uint16_t v) {
     v = htole16(v);
     memcpy(at, &v, sizeof v);
@@ -270,20 +254,43 @@ struct span stored_message_table(const struct stored_message *m) {
     return r.failed ? none : table;
 }
 
-static struct span line_value(struct span lines, struct span name) {
-    while (lines.size > 0) {
-        const uint8_t *end = memchr(lines.data, '\n', lines.size);
-        size_t size = end != NULL ? (size_t)(end - lines.data) : lines.size;
-        if (size > name.size && lines.data[name.size] == ':' &&
-            strncasecmp((const char *)lines.data, (const char *)name.data, name.size) == 0) {
-            size_t at = name.size + 1;
-            while (at < size && lines.data[at] == ' ') {
-                at++;
-            }
-            return span_of(lines.data + at, size - at);
+static void split_line(struct span line, size_t colon, struct span *ret_name,
+                       struct span *ret_value) {
+    size_t at = colon + 1;
+    while (at < line.size && line.data[at] == ' ') {
+        at++;
+    }
+    *ret_name = span_of(line.data, colon);
+    *ret_value = span_of(line.data + at, line.size - at);
+}
+
+bool header_line_next(struct span *lines, struct span *ret_name, struct span *ret_value) {
+    while (lines->size > 0) {
+        const uint8_t *end = memchr(lines->data, '\n', lines->size);
+        struct span line = *lines;
+        line.size = end != NULL ? (size_t)(end - line.data) : line.size;
+        size_t used = line.size + (end != NULL);
+        *lines = span_of(lines->data + used, lines->size - used);
+        const uint8_t *colon = memchr(line.data, ':', line.size);
+        if (colon != NULL) {
+            split_line(line, (size_t)(colon - line.data), ret_name, ret_value);
+            return true;
         }
-        size += end != NULL;
-        lines = span_of(lines.data + size, lines.size - size);
+    }
+    return false;
+}
+
+bool header_name_is(struct span name, struct span wanted) {
+    return name.size == wanted.size &&
+           strncasecmp((const char *)name.data, (const char *)wanted.data, name.size) == 0;
+}
+
+struct span header_line_find(struct span lines, struct span wanted) {
+    struct span name, value;
+    while (header_line_next(&lines, &name, &value)) {
+        if (header_name_is(name, wanted)) {
+            return value;
+        }
     }
     return span_of(NULL, 0);
 }
@@ -296,7 +303,7 @@ struct span stored_message_header(const struct stored_message *m, struct span na
             return amqp_field_text(&f, &text) ? text : f.encoded;
         }
     }
-    return line_value(m->envelope.headers, name);
+    return header_line_find(m->envelope.headers, name);
 }
 
 /* Facts that carry a body have its payload at their end. */

@@ -10,9 +10,10 @@ struct span unique_key(const struct queue *q, const struct publish *p) {
     if (q->def.dedup == DEDUP_NONE) {
         return span_of(NULL, 0);
     }
-    struct span value = q->def.unique_header[0] != '\0'
-                            ? envelope_header(&p->envelope, q->def.unique_header)
-                            : span_of(NULL, 0);
+    struct span value = span_of(NULL, 0);
+    if (q->def.unique_header[0] != '\0') {
+        value = header_line_find(p->envelope.headers, span_text(q->def.unique_header));
+    }
     return value.size > 0 ? value : p->unique_key;
 }
 

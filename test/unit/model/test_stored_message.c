@@ -115,12 +115,33 @@ static void test_find_in_a_record(void **state) {
     buffer_release(&facts);
 }
 
+static void expect_header(const char *lines, const char *name, const char *value) {
+    struct span found = header_line_find(span_text(lines), span_text(name));
+    assert_true(value == NULL ? found.data == NULL : span_is(found, value) && found.data != NULL);
+}
+
+static void test_header_lines(void **state) {
+    const char *lines = "X-A: one\nno colon\nx-ab:  two: three\nEmpty:\nX-A: later";
+    expect_header(lines, "x-a", "one");
+    expect_header(lines, "X-AB", "two: three");
+    expect_header(lines, "empty", "");
+    expect_header(lines, "x", NULL);
+    expect_header(lines, "no colon", NULL);
+    expect_header(lines, "", NULL);
+    expect_header("", "x-a", NULL);
+    struct span rest = span_text(lines), name, value;
+    unsigned count = 0;
+    while (header_line_next(&rest, &name, &value)) {
+        count++;
+    }
+    assert_true(count == 4 && span_is(name, "X-A") && span_is(value, "later"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_small),
-        cmocka_unit_test(test_damaged_is_refused),
-        cmocka_unit_test(test_find_in_a_record),
+        cmocka_unit_test(test_round_trip),         cmocka_unit_test(test_small),
+        cmocka_unit_test(test_damaged_is_refused), cmocka_unit_test(test_find_in_a_record),
+        cmocka_unit_test(test_header_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
