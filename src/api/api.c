@@ -57,7 +57,7 @@ int api_create(const struct api_options *options, struct api **ret) {
         return E_NOMEM;
     }
     api->options = *options;
-    api->started_ns = clock_real_ns();
+    api->started_ns = clock_monotonic_ns();
     /* Fixed: idempotency scopes and fingerprints stand in the log and must survive a restart. */
     api->hash = (struct hash_key){0x736c756963652d69, 0x6465706d706f7465};
     buffer_init(&api->openapi, OPENAPI_MAX_BYTES);

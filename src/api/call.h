@@ -138,7 +138,7 @@ struct api {
     struct buffer openapi;
     struct clerk *clerk;  /* owns; NULL: api_work was not called */
     struct hash_key hash; /* idempotency scope and fingerprint: the same in every process */
-    uint64_t started_ns;  /* real time */
+    uint64_t started_ns;  /* monotonic */
     struct rate *rate;    /* owns; NULL: no limit */
     struct api_counts counts;
     atomic_bool stopping;

@@ -220,7 +220,7 @@ void counters_write(const struct gather *g, struct json_out *out) {
     refused[REFUSAL_BUSY] += atomic_load_explicit(&api->counts.busy, memory_order_relaxed);
     out_open(out, '{');
     info_time(out, "time", g->now_ns);
-    info_seconds(out, "uptime", g->now_ns > api->started_ns ? g->now_ns - api->started_ns : 0);
+    info_seconds(out, "uptime", clock_monotonic_ns() - api->started_ns);
     info_u64(out, "accepted", atomic_load_explicit(&api->counts.accepted, memory_order_relaxed));
     write_log(&g->stats, out);
     info_text(out, "room", room_name(engine_room(api->options.engine)));

@@ -23,13 +23,13 @@
 
 #include "amqp/bridge.h"
 #include "api/api.h"
+#include "app/audit_note.h"
 #include "app/handles.h"
 #include "app/harden.h"
 #include "base/error.h"
 #include "base/logline.h"
 #include "dispatch/dispatch.h"
 #include "manage/manage.h"
-#include "model/audit.h"
 #include "net/listener.h"
 #include "net/loop.h"
 #include "net/tls.h"
@@ -110,72 +110,6 @@ static void server_note(void *context, const char *message) {
     logline_event(LOGLINE_WARN, message);
 }
 
-/* ---- the audit ---- */
-
-#define TOKENS_TEXT_BYTES 1500u
-
-/* "ops#06099d4c[admin] ..."; what does not fit is counted. */
-static void describe_tokens(const struct server *s, char *text, size_t size) {
-    size_t at = (size_t)snprintf(text, size, "version %s, tokens: %u", s->options->version,
-                                 s->options->token_count);
-    for (uint32_t i = 0; i < s->options->token_count && at < size; i++) {
-        const struct token_def *t = &s->options->tokens[i];
-        size_t before = at;
-        at += (size_t)snprintf(text + at, size - at, " %s#%.8s[", t->name, token_hash_id(t->hash));
-        for (unsigned scope = SCOPE_READ; scope <= SCOPE_ADMIN && at < size; scope <<= 1)
-            if ((t->scopes & scope) != 0)
-                at += (size_t)snprintf(text + at, size - at, "%s,", scope_name((enum scope)scope));
-        if (at < size)
-            at += (size_t)snprintf(text + at, size - at, "%u patterns]", t->resource_count);
-        if (at >= size)
-            text[before] = '\0';
-    }
-}
-
-/* What the program itself did. A full disk does not hold up a start, but it is said. */
-static void audit_note(struct server *s, const char *action, const char *text) {
-    struct request r;
-    request_init(&r, REQUEST_AUDIT_NOTE);
-    r.name = span_text(action);
-    r.actor = span_text("program");
-    r.address = span_text("-");
-    r.in.note = span_text(text);
-    if (engine_call(s->engine, &r) != 0 || r.refusal != REFUSAL_NONE) {
-        struct logline line;
-        logline_begin(&line, LOGLINE_WARN, "not in the audit");
-        logline_text(&line, "action", action);
-        logline_text(&line, "reason", refusal_name(r.refusal));
-        logline_end(&line);
-    }
-    request_release(&r);
-}
-
-/* The head of the chain in the program's own log: a copy that is out of the reach of the folder's thief. */
-static void log_audit_head(struct server *s) {
-    struct request r;
-    char head[2 * AUDIT_HASH_BYTES + 1];
-    request_init(&r, REQUEST_AUDIT_LIST);
-    r.in.list.max = 1;
-    if (engine_call(s->engine, &r) == 0) {
-        audit_hash_text(r.out.audit.head, head);
-        struct logline line;
-        logline_begin(&line, LOGLINE_INFO, "audit");
-        logline_u64(&line, "entries", r.out.audit.count);
-        logline_text(&line, "head", head);
-        logline_end(&line);
-    }
-    request_release(&r);
-}
-
-static void audit_start(struct server *s, const struct engine_recovery *recovery) {
-    char tokens[TOKENS_TEXT_BYTES];
-    if (s->options->engine.salvage)
-        audit_note(s, "salvage",
-                   recovery->log.report[0] != '\0' ? recovery->log.report : "nothing given up");
-    describe_tokens(s, tokens, sizeof(tokens));
-    audit_note(s, "start", tokens);
-}
-
 /* ---- start ---- */
 
 static void log_recovery_line(const struct engine_recovery *r) {
@@ -227,10 +161,10 @@ static int start_engine(struct server *s) {
         return start_failed("cannot open the data folder",
                             text[0] != '\0' ? text : error_text(error));
     log_recovery_line(&recovery);
-    audit_start(s, &recovery);
+    audit_note_start(s->engine, o, recovery.log.report);
     if (o->define != NULL && o->define(o->context, s->engine) != 0)
         return start_failed("the definitions cannot be applied", "see the lines before");
-    log_audit_head(s);
+    audit_note_head(s->engine);
     return 0;
 }
 
@@ -495,7 +429,7 @@ static void stop_servers(struct net_item *item) {
 
 static void wait_closed(struct server *s) {
     struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec += HTTP_STOP_GRACE_MS / 1000;
     pthread_mutex_lock(&s->lock);
     while (s->open_servers > 0)
@@ -615,12 +549,16 @@ int server_run(const struct server_options *options) {
     signal(SIGPIPE, SIG_IGN);
     struct server s = {.options = options};
     pthread_mutex_init(&s.lock, NULL);
-    pthread_cond_init(&s.closed, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s.closed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     int code = start(&s);
     if (code == 0) {
         log_serving_line(&s);
         wait_for_end(&s, &signals);
-        log_audit_head(&s);
+        audit_note_head(s.engine);
     }
     stop(&s);
     pthread_cond_destroy(&s.closed);

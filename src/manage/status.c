@@ -136,7 +136,7 @@ static json_t *node_json(const struct call *c) {
     engine_stats(api->options.engine, &stats);
     getrlimit(RLIMIT_NOFILE, &files);
     snprintf(pid, sizeof pid, "%d", (int)getpid());
-    uint64_t uptime_ms = (clock_real_ns() - api->started_ns) / NS_PER_MS;
+    uint64_t uptime_ms = (clock_monotonic_ns() - api->started_ns) / NS_PER_MS;
     bool full = engine_room(api->options.engine) != LOG_ROOM_OK;
     json_t *o = json_pack("{s:s,s:s,s:b,s:s,s:I,s:I,s:b,s:b,s:I,s:i,s:[]}", "name", MANAGE_NODE,
                           "type", "disc", "running", 1, "os_pid", pid, "uptime",
