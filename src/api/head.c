@@ -217,6 +217,8 @@ static bool take_reason(struct call *c, struct span value) {
     return true;
 }
 
+static const char UNKNOWN_PARAMETER[] = "unknown query parameter";
+
 /* NULL: fine; else what is wrong. */
 static const char *read_parameter(struct call *c, const struct query_parameter *p) {
     for (size_t i = 0; i < ARRAY_LENGTH(parameters); i++) {
@@ -227,7 +229,7 @@ static const char *read_parameter(struct call *c, const struct query_parameter *
     if ((c->route->query & QUERY_REASON) != 0 && span_is(p->name, "reason")) {
         return take_reason(c, p->value) ? NULL : "reason: expected 1 to 256 bytes";
     }
-    return gather_match(c, p) ? NULL : "unknown query parameter";
+    return gather_match(c, p) ? NULL : UNKNOWN_PARAMETER;
 }
 
 bool head_query(struct call *c) {
@@ -244,8 +246,9 @@ bool head_query(struct call *c) {
         const char *wrong = read_parameter(c, &p);
         if (wrong != NULL) {
             char detail[192];
+            struct span found = wrong == UNKNOWN_PARAMETER ? p.name : p.value;
             snprintf(detail, sizeof detail, "%s; found \"%.*s\"", wrong,
-                     (int)(p.name.size < 64 ? p.name.size : 64), (const char *)p.name.data);
+                     (int)(found.size < 64 ? found.size : 64), (const char *)found.data);
             call_invalid(c, "", detail);
             return false;
         }

@@ -153,17 +153,13 @@ void job_cancel(struct call *c) {
 
 /* ---- start ---- */
 
-static const char *const actions[] = {"", "redrive", "move", "discard", NULL};
+static const char *const actions[] = {"redrive", "move", "discard", NULL};
 
 struct job_input {
-    uint8_t action;
+    uint8_t action;    /* index of `actions`: enum job_action begins with 1 */
     char *to, *reason; /* own */
     struct filter filter;
 };
-
-static bool action_valid(uint8_t action) {
-    return action >= JOB_REDRIVE && action <= JOB_DISCARD;
-}
 
 static bool reason_valid(struct span text) {
     return text.size >= 1 && text.size <= 512;
@@ -219,16 +215,16 @@ static int read_filter(struct call *c, struct job_input *in, struct field_reader
     return error;
 }
 
-static int check_input(struct job_input *in, struct field_reader *reader) {
-    if (!action_valid(in->action)) {
-        field_fault(reader, "action", "expected redrive, move or discard");
-        return E_INVALID;
-    }
-    if ((in->action == JOB_MOVE) != (in->to != NULL && in->to[0] != '\0')) {
+static enum job_action action_of(const struct job_input *in) {
+    return (enum job_action)(in->action + JOB_REDRIVE);
+}
+
+static int check_input(const struct job_input *in, struct field_reader *reader) {
+    if ((action_of(in) == JOB_MOVE) != (in->to != NULL && in->to[0] != '\0')) {
         field_fault(reader, "to", "expected the name of a queue with move, nothing with others");
         return E_INVALID;
     }
-    if (in->action == JOB_DISCARD && in->reason == NULL) {
+    if (action_of(in) == JOB_DISCARD && in->reason == NULL) {
         field_fault(reader, "reason", "expected why they are discarded: it stands in the audit");
         return E_INVALID;
     }
@@ -285,7 +281,7 @@ static void submit_job(struct call *c, const struct job_input *in, uint64_t inte
     r->kind = REQUEST_JOB_START;
     r->name = call_capture(c, 0);
     r->in.job_start = (struct job_start){
-        .action = (enum job_action)in->action,
+        .action = action_of(in),
         .state = in->filter.state != 0 ? (enum message_state)in->filter.state : MESSAGE_DEAD,
         .to = in->to != NULL ? head_name(c, "queues", span_text(in->to)) : span_of(NULL, 0),
         .interval_ns = interval_ns,

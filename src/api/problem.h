@@ -14,7 +14,7 @@
 /* name, type, status, title, what to do next */
 #define PROBLEM_TABLE(X)                                                                           \
     X(INVALID, "invalid", 400, "The request is not valid",                                         \
-      "Correct what `errors` lists and send it again.")                                            \
+      "Correct what `detail` and `errors` say and send it again.")                                 \
     X(UNAUTHORIZED, "unauthorized", 401, "A token is needed",                                      \
       "Send Authorization: Bearer with a token that the server knows.")                            \
     X(FORBIDDEN, "forbidden", 403, "Not permitted",                                                \

@@ -79,6 +79,17 @@ def test_unknown_resource(client, method, path):
     assert (reply.status, reply.problem) == (404, "not-found"), reply
 
 
+def test_what_is_said_names_what_was_wrong(client):
+    client.define("queues", "named")
+    messages = "/v1/queues/named/messages"
+    assert client.get(messages + "?filter=ended").json["detail"].endswith('blocked; found "ended"')
+    assert client.get(messages + "?colour=red").json["detail"] == 'unknown query parameter; found "colour"'
+    errors = client.post("/v1/queues/named/jobs", {"action": "resend"}).json["errors"]
+    assert errors == [{"pointer": "/action", "detail": 'expected one of "redrive", "move", "discard", found "resend"'}]
+    started = client.post("/v1/queues/named/jobs", {"action": "discard", "reason": "none is there"})
+    assert started.status == 202 and started.json["action"] == "discard", started
+
+
 def test_entry_into_an_unknown_campaign(client):
     reply = client.enter("nothing", "ann")
     assert (reply.status, reply.problem) == (404, "not-found"), reply
