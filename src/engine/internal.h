@@ -81,6 +81,7 @@ struct keeper {
     uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
     enum log_room room;         /* as it was told last */
     bool told_memory;           /* the same */
+    uint64_t trim_at_ns;        /* monotonic: no heap is trimmed before */
 };
 
 /* Reads, after the start, the sealed segments that the replay did not need (checker.c). */

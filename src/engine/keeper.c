@@ -33,6 +33,7 @@
 #include "engine/memory.h"
 
 #define LOOK_EVERY_MS          250u
+#define TRIM_EVERY_NS          (3 * NS_PER_SECOND)
 #define SNAPSHOT_RETRY_NS      (10 * NS_PER_SECOND)
 #define SNAPSHOT_PAUSE_PER_MIB (12 * NS_PER_MS) /* about 60 MiB/s at most */
 #define CHILD_NICENESS         19
@@ -381,19 +382,30 @@ static void take_snapshot(struct engine *e, uint64_t ticket, bool forked) {
     pthread_mutex_unlock(&k->lock);
 }
 
-static void look_at_memory(struct engine *e) {
-    uint64_t max = e->options.memory_max_bytes;
-    if (max == 0)
-        return;
+static bool is_short_of_memory(struct engine *e, bool was) {
     pthread_mutex_lock(&e->lock);
     uint64_t reusable = model_reusable_bytes(e->model);
     pthread_mutex_unlock(&e->lock);
-    bool was = atomic_load(&e->short_of_memory);
-    if (was)
-        (void)malloc_trim(0); /* what was freed counts as long as the system does not have it */
     uint64_t resident = memory_resident_bytes();
     uint64_t used = resident > reusable ? resident - reusable : 0;
-    atomic_store(&e->short_of_memory, memory_is_short(was, used, max));
+    return memory_is_short(was, used, e->options.memory_max_bytes);
+}
+
+/*
+ * What was freed counts as long as the system does not have it. Giving it back walks through all of the heap with
+ * its lock held, some 0.1 s a gigabyte, in which nobody else allocates: so only while it may end the shortage, and seldom.
+ */
+static void look_at_memory(struct engine *e) {
+    if (e->options.memory_max_bytes == 0)
+        return;
+    bool was = engine_is_short_of_memory(e), is = is_short_of_memory(e, was);
+    uint64_t now_ns = engine_monotonic_ns(e);
+    if (was && is && now_ns >= e->keeper.trim_at_ns) {
+        (void)malloc_trim(0);
+        e->keeper.trim_at_ns = now_ns + TRIM_EVERY_NS;
+        is = is_short_of_memory(e, was);
+    }
+    atomic_store(&e->short_of_memory, is);
 }
 
 static void tell_room(struct engine *e) {
