@@ -121,6 +121,10 @@ bool harden_folder(const char *path) {
     if (stat(path, &s) != 0 || (s.st_mode & 077) == 0) {
         return false;
     }
+    /* `--data /tmp` or the name of a file, given by root: not ours to close. What is made within is for its owner alone. */
+    if (!S_ISDIR(s.st_mode) || (s.st_mode & S_ISVTX) != 0) {
+        return false;
+    }
     return chmod(path, s.st_mode & 0700) == 0;
 }
 

@@ -25,7 +25,7 @@ struct harden_options {
 MUST_CHECK int harden_process(const struct harden_options *options, char error_text[256]);
 /* E_UNSUPPORTED: not on this kernel or processor. */
 MUST_CHECK int harden_system_calls(void);
-/* The folder is for its owner alone from now on. True: others could have looked into it before. */
+/* The folder is for its owner alone from now on, unless it is meant for all (sticky). True: others could look in before. */
 bool harden_folder(const char *path);
 
 /* System calls that are refused afterwards; for tests. */

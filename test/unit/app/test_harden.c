@@ -210,15 +210,30 @@ static void the_folder(void **state) {
     assert_int_equal(stat(folder, &s), 0);
     assert_int_equal(s.st_mode & 0777, 0700);
     assert_false(harden_folder("/nonexistent/folder"));
+    assert_int_equal(chmod(folder, 01777), 0); /* like /tmp */
+    assert_false(harden_folder(folder));
+    assert_int_equal(stat(folder, &s), 0);
+    assert_int_equal(s.st_mode & 07777, 01777);
     rmdir(folder);
+}
+
+static void a_file_is_no_folder(void **state) {
+    (void)state;
+    char name[] = "/tmp/harden-XXXXXX";
+    struct stat s;
+    int file = mkstemp(name);
+    assert_true(file >= 0 && fchmod(file, 0644) == 0);
+    assert_false(harden_folder(name));
+    assert_true(fstat(file, &s) == 0 && (s.st_mode & 0777) == 0644);
+    close(file);
+    unlink(name);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_process),
-        cmocka_unit_test(another_user),
-        cmocka_unit_test(system_calls),
-        cmocka_unit_test(the_folder),
+        cmocka_unit_test(the_process),         cmocka_unit_test(another_user),
+        cmocka_unit_test(system_calls),        cmocka_unit_test(the_folder),
+        cmocka_unit_test(a_file_is_no_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
