@@ -13,7 +13,8 @@ void help_line(FILE *out, const char *usage, const char *what) {
 
 bool help_is_wanted(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+        bool value = strncmp(argv[i - 1], "--", 2) == 0; /* `--contains -h` looks for that */
+        if (!value && (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0))
             return true;
     }
     return false;

@@ -150,6 +150,7 @@ def test_each_command_says_how_it_is_used():
             assert result.returncode == 0 and noun in result.stdout and result.stderr == "", (arguments, result)
     assert "--salvage" in program.run("serve", "--help").stdout
     assert "--contains" in program.run("queue", "--help").stdout
+    assert "usage" not in program.run("queue", "search", "q", "--contains", "-h").stdout
     everything = program.run("help").stdout
     assert everything == program.run("--help").stdout and everything == program.run("help", "nonsense").stdout
     assert all(len(line) < 120 for line in everything.splitlines()), everything
