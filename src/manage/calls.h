@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <uv.h>
 
 #include "api/routes.h"
 #include "base/amqp_table.h"
@@ -76,6 +77,14 @@ int64_t member_integer(const json_t *object, const char *name);
 bool manage_flag(const struct call *c, const char *name);
 /* A copy that lives as long as the call. Empty with data NULL: no memory. */
 struct span manage_copy(struct call *c, struct span text);
+
+/*
+ * ---- work on passwords: login.c ----
+ * In a worker thread, since it takes a tenth of a second, which all others of the loop would wait. Too many at a time: answered. `after`
+ * begins with manage_worked.
+ */
+void manage_work(struct call *c, uv_work_t *w, uv_work_cb work_on, uv_after_work_cb after);
+void manage_worked(struct call *c);
 
 /* ---- rights of users: login.c ---- */
 enum manage_right { RIGHT_SEE, RIGHT_CONFIGURE, RIGHT_WRITE, RIGHT_READ };

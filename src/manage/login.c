@@ -212,7 +212,7 @@ static void after_work(uv_work_t *w, int status) {
     struct call *c = l->call;
     struct manager *m = manage_manager(c);
     (void)status;
-    atomic_fetch_sub(&m->checking, 1);
+    manage_worked(c);
     if (!l->right) {
         refuse(c);
         return;
@@ -224,14 +224,17 @@ static void after_work(uv_work_t *w, int status) {
         identified(c);
 }
 
-static void check(struct call *c) {
-    struct manage *m = c->own;
-    struct manager *manager = manage_manager(c);
-    if (atomic_fetch_add(&manager->checking, 1) >= CHECKING_MAX ||
-        uv_queue_work(net_loop_uv(c->loop->loop), &m->login->work, work, after_work) != 0) {
-        atomic_fetch_sub(&manager->checking, 1);
+void manage_work(struct call *c, uv_work_t *w, uv_work_cb work_on, uv_after_work_cb after) {
+    struct manager *m = manage_manager(c);
+    if (atomic_fetch_add(&m->checking, 1) >= CHECKING_MAX ||
+        uv_queue_work(net_loop_uv(c->loop->loop), w, work_on, after) != 0) {
+        atomic_fetch_sub(&m->checking, 1);
         call_problem(c, PROBLEM_BUSY, "too many passwords are being checked");
     }
+}
+
+void manage_worked(struct call *c) {
+    atomic_fetch_sub(&manage_manager(c)->checking, 1);
 }
 
 /* Out of the USER item: key name, text hash, text tags. */
@@ -262,7 +265,7 @@ static void user_known(struct call *c) {
     } else if (l->known && was_right(manage_manager(c), l)) {
         identified(c);
     } else {
-        check(c);
+        manage_work(c, &l->work, work, after_work);
     }
 }
 

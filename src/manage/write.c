@@ -69,15 +69,46 @@ static struct span tags_of(struct call *c) {
     return manage_copy(c, buffer_span(&m->text));
 }
 
-/* NULL: fine. */
-static const char *read_hash(struct call *c, char hash[PASSWORD_HASH_BYTES]) {
-    struct span password = member_text(c->tree, "password");
+/* Of a user that is defined: what is kept of the password. */
+struct hashing {
+    uv_work_t work;
+    struct call *call; /* borrows: it waits */
+    struct span password;
+    bool failed;
+    char hash[PASSWORD_HASH_BYTES];
+};
+
+static void define_user(struct call *c, struct hashing *h) {
+    struct manage *m = c->own;
+    struct span name = call_capture(c, 0);
+    m->there = listed(c, LIST_USER, no_text(), name);
+    struct request *r = call_request(c, REQUEST_USER_DEFINE);
+    r->name = name;
+    r->in.user = (struct user_def){.name = name, .hash = span_text(h->hash), .tags = tags_of(c)};
+    manage_submit(c, false, manage_defined);
+}
+
+static void hash_work(uv_work_t *w) {
+    struct hashing *h = CONTAINER_OF(w, struct hashing, work);
+    h->failed = password_hash(h->password, h->hash) != 0;
+}
+
+static void hashed(uv_work_t *w, int status) {
+    struct hashing *h = CONTAINER_OF(w, struct hashing, work);
+    (void)status;
+    manage_worked(h->call);
+    if (h->failed)
+        call_problem(h->call, PROBLEM_INTERNAL, "no memory for the password");
+    else
+        define_user(h->call, h);
+}
+
+/* Without a password: a hash of another server, or none, and nobody logs in by a password. NULL: fine. */
+static const char *take_hash(struct call *c, char hash[PASSWORD_HASH_BYTES]) {
     struct span given = member_text(c->tree, "password_hash");
     struct span algorithm = member_text(c->tree, "hashing_algorithm");
     hash[0] = '\0';
-    if (password.size > 0)
-        return password_hash(password, hash) == 0 ? NULL : "no memory for the password";
-    if (given.size == 0) /* none: nobody logs in by a password */
+    if (given.size == 0)
         return json_object_get(c->tree, "password_hash") != NULL
                    ? NULL
                    : "expected password or password_hash";
@@ -87,20 +118,19 @@ static const char *read_hash(struct call *c, char hash[PASSWORD_HASH_BYTES]) {
 }
 
 static void put_user(struct call *c) {
-    struct manage *m = c->own;
-    struct span name = call_capture(c, 0);
-    char hash[PASSWORD_HASH_BYTES];
-    const char *wrong = read_hash(c, hash);
-    if (wrong != NULL) {
-        call_invalid(c, "", wrong);
+    struct hashing *h = call_alloc(c, sizeof *h);
+    if (h == NULL) {
+        call_problem(c, PROBLEM_INTERNAL, NULL);
         return;
     }
-    m->there = listed(c, LIST_USER, no_text(), name);
-    struct request *r = call_request(c, REQUEST_USER_DEFINE);
-    r->name = name;
-    r->in.user = (struct user_def){
-        .name = name, .hash = manage_copy(c, span_text(hash)), .tags = tags_of(c)};
-    manage_submit(c, false, manage_defined);
+    *h = (struct hashing){.call = c, .password = member_text(c->tree, "password")};
+    const char *wrong = h->password.size > 0 ? NULL : take_hash(c, h->hash);
+    if (wrong != NULL)
+        call_invalid(c, "", wrong);
+    else if (h->password.size > 0)
+        manage_work(c, &h->work, hash_work, hashed);
+    else
+        define_user(c, h);
 }
 
 void manage_put_user(struct call *c) {

@@ -3,6 +3,7 @@ import base64
 import json
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -239,6 +240,24 @@ def test_guest_is_nobody_where_tokens_are_needed(make_server):
     found = [(e["entry"]["action"], e["entry"]["resource"]) for e in entries if "resource" in e["entry"]]
     assert ("define", "queues///audited") in found and ("define", "users/guest") in found
     assert all("mine" not in json.dumps(e) for e in entries)
+
+
+def test_a_new_password_holds_nobody_up(make_server):
+    """Its hash takes a tenth of a second on purpose; meanwhile the only I/O thread serves others."""
+    server = make_server({"ioThreads": 1}).start()
+    manage = Management(server.port)
+
+    def served_meanwhile(name):
+        setting = threading.Thread(target=manage.put, args=(f"users/{name}", {"password": name, "tags": "monitoring"}))
+        setting.start()
+        served = 0
+        while setting.is_alive():
+            served += server.client.get("/healthz").status == 200
+        return served
+
+    assert any(served_meanwhile(f"u{n}") >= 15 for n in range(30))
+    assert Management(server.port, "u0", "u0").call("GET", "whoami")[0] == 200
+    assert Management(server.port, "u0", "u1").call("GET", "whoami")[0] == 401
 
 
 # ---- policies ----
