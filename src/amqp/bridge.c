@@ -365,6 +365,7 @@ static void run_handed(struct net_item *item) {
             list_append(&b->waiting, &route->node);
         }
     }
+    net_loop_again(b->loop); /* what was decided in before_wait comes behind it */
     free(h);
 }
 

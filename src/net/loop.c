@@ -177,8 +177,8 @@ static void fall_asleep(struct net_loop *loop) {
 static void on_before_wait(uv_prepare_t *before) {
     struct net_loop *loop = before->data;
     for (int round = 0; round < TURN_ROUNDS; round++) {
-        loop->again = false;
         run_posted(loop);
+        loop->again = false; /* what was made up to here, before_wait sees */
         if (loop->options.before_wait != NULL) {
             loop->options.before_wait(loop->options.context, loop);
             run_posted(loop);

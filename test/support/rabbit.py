@@ -42,7 +42,7 @@ class Rabbit:
     def start(self, timeout=240):
         with open(self.folder / "output", "wb") as output:
             self.process = subprocess.Popen([str(PROGRAM / "sbin/rabbitmq-server")], env=self.environment, stdout=output,
-                                            stderr=output, stdin=subprocess.DEVNULL, start_new_session=True)
+                                            stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder, start_new_session=True)
         end = time.monotonic() + timeout
         while not self.is_up():
             if self.process.poll() is not None or time.monotonic() > end:

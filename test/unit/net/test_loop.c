@@ -75,6 +75,29 @@ static void make_loop(void *context, void (*before_wait)(void *, struct net_loop
     atomic_store(&arrived, 0);
 }
 
+/* Work for before_wait that is made behind it, by what it posted, as answers make requests. */
+struct pass {
+    struct net_item item;
+    int left;
+    bool collected;
+};
+
+static void run_pass(struct net_item *item) {
+    struct pass *s = CONTAINER_OF(item, struct pass, item);
+    s->collected = true;
+    net_loop_again(loop);
+}
+
+static void submit_pass(void *context, struct net_loop *l) {
+    struct pass *s = context;
+    if (!s->collected)
+        return;
+    s->collected = false;
+    atomic_fetch_add(&arrived, 1);
+    if (--s->left > 0)
+        net_loop_post(l, &s->item);
+}
+
 static bool ran_at_once;
 
 static void breathe_in_a_callback(struct net_item *item) {
@@ -102,6 +125,18 @@ static void posts_arrive_in_order_of_each_poster(void **state) {
         pthread_join(threads[i], NULL);
     wait_for(POSTERS * ITEMS);
     assert_false(atomic_load(&disorder));
+    end_loop();
+}
+
+/* Nothing else ever wakes it: no timer, no socket. */
+static void what_is_made_behind_before_wait_is_seen(void **state) {
+    (void)state;
+    enum { PASSES = 100 };
+    struct pass s = {.item.run = run_pass, .left = PASSES};
+    make_loop(&s, submit_pass);
+    assert_int_equal(net_loop_run(loop), 0);
+    net_loop_post(loop, &s.item);
+    wait_for(PASSES);
     end_loop();
 }
 
@@ -228,6 +263,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(posts_arrive_in_order_of_each_poster),
         cmocka_unit_test(single_posts_wake_a_sleeping_loop),
+        cmocka_unit_test(what_is_made_behind_before_wait_is_seen),
         cmocka_unit_test(steps_of_a_turn),
         cmocka_unit_test(timers_fire_in_an_idle_loop),
         cmocka_unit_test(a_breath_runs_what_was_posted),
