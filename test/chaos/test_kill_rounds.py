@@ -5,6 +5,7 @@ import time
 import pytest
 from support.wait import until
 
+from rig.admin_loads import ImportLoad, PasswordLoad, RedriveLoad
 from rig.amqp_loads import AmqpLoad, OnceLoad
 from rig.judge import judge
 from rig.loads import ChurnLoad, DeliveryLoad, EntryLoad, KeyLoad, Pressure, StockLoad, TransactionLoad
@@ -14,7 +15,8 @@ from rig.tool_loads import PolicyLoad, ToolLoad
 def loads_without_provider():
     stock = StockLoad()
     return [stock, KeyLoad(stock.history), EntryLoad(), TransactionLoad(), ChurnLoad(), AmqpLoad(),
-            OnceLoad(stock.history), ToolLoad(), PolicyLoad()]
+            OnceLoad(stock.history), ToolLoad(), PolicyLoad(),
+            ImportLoad(), PasswordLoad(), RedriveLoad()]
 
 
 def all_loads(provider):
@@ -54,6 +56,8 @@ def test_kill_rounds(chaos, make_hurt, make_provider, small_log):
             time.sleep(0.03 * chaos.rng.random())
             server.kill()
             chaos.figures["kills"] += 1
+        if chaos.rng.random() < 0.25:
+            server.verify_files()
         server.start()
         verify(loads, server.client)
     drain(server, loads[-1])

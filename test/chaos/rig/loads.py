@@ -112,10 +112,10 @@ class Load:
         raise NotImplementedError
 
 
-def pages(client, path, field):
+def pages(client, path, field, filtered=""):
     token = ""
     while True:
-        reply = client.get(f"{path}?page_size=1000{token}")
+        reply = client.get(f"{path}?page_size=1000{filtered}{token}")
         assert reply.status == 200, reply
         yield from reply.json[field]
         if not reply.json.get("nextPageToken"):

@@ -63,6 +63,19 @@ class HurtServer(program.Server):
         while group_lives(group) and time.monotonic() < end:
             time.sleep(0.002)
 
+    def stop(self, timeout=60):
+        code = super().stop(timeout)
+        if code == 0:
+            self.verify_files()
+        return code
+
+    def verify_files(self):
+        """While it does not run: each body is as it was written, and the chain of the audit is whole."""
+        for what in ("log", "audit"):
+            done = subprocess.run([*self.prefix, program.BINARY, what, "verify", str(self.data)], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=300, check=False)
+            assert done.returncode == 0, f"{what} verify: {done.stdout}{done.stderr}"
+
     def ended(self):
         return self.process is not None and self.process.poll() is not None
 
