@@ -2,7 +2,10 @@
 accepting resumes by itself."""
 import time
 
+import pika
 import pytest
+from support import pika_queue
+from support.server import run as command
 from support.wait import until
 
 from rig.judge import judge
@@ -83,3 +86,62 @@ def test_disk_full(kind, chaos, make_hurt, make_place, small_log):
     server.prefix = place.prefix
     server.start()
     run(chaos, server, loads_without_provider())
+
+
+def connect(server):
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", server.amqp_port, socket_timeout=60))
+
+
+def take(server, most):
+    """That many messages of the queue at most: the numbers that they begin with, in order."""
+    connection, numbers = connect(server), []
+    channel = connection.channel()
+    while len(numbers) < most:
+        method, _, body = channel.basic_get("moving")
+        if method is None:
+            break
+        numbers.append(int(body[:6]))
+        channel.basic_ack(method.delivery_tag)
+    channel.queue_declare("moving", passive=True)  # the acknowledgements have arrived
+    connection.close()
+    return numbers
+
+
+@pytest.mark.short(1)
+@pytest.mark.share(0.01)
+def test_moving_in_where_there_is_no_room(make_hurt, make_place, small_log):
+    """`sluice import` stops where the disk is full, and goes on when some was consumed: nothing lost, nothing twice, in order, over a
+    kill while it is full."""
+    count = 300
+    old = make_hurt(name="old").start()
+    place = make_place(Tmpfs, 24 << 20)
+    new = make_hurt(small_log, name="new", data=place.path / "data")
+    new.prefix = place.prefix
+    new.start()
+    connection = connect(old)
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.queue_declare("moving", durable=True)
+    for number in range(count):
+        channel.basic_publish("", "moving", b"%06d" % number + b"x" * 100000,
+                              pika.BasicProperties(delivery_mode=2, message_id=f"id-{number}"))
+    connection.close()
+    taken, stopped = [], 0
+    while True:
+        moved = command("--url", f"http://127.0.0.1:{new.port}", "import", "--to", f"amqp://guest:guest@127.0.0.1:{new.amqp_port}",
+                        "--management", f"http://127.0.0.1:{old.port}", "rabbitmq", f"amqp://guest:guest@127.0.0.1:{old.amqp_port}")
+        if moved.returncode == 0:
+            break
+        assert "the disk is full" in moved.stdout and stopped < 50, moved
+        stopped += 1
+        if stopped == 1:
+            new.kill()
+            new.launch()
+            new.wait_for("/healthz")
+        taken += take(new, 70)
+    connection = connect(new)
+    taken += [int(body[:6]) for _, _, body in pika_queue.drain(connection, "moving")]
+    connection.close()
+    assert stopped > 0, "there was room for all"
+    assert taken == list(range(count))
+    assert new.stop() == 0 and old.stop() == 0
