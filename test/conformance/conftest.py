@@ -11,7 +11,6 @@ import pathlib
 import ssl
 import sys
 import threading
-import time
 import urllib.request
 
 import pytest
@@ -131,7 +130,6 @@ class MemoryAlarm:
     def on(self):
         self.filler.start()
         until(self.is_on, 60, "the memory is seen to be short")
-        time.sleep(0.3)  # until the connections are told
 
     def off(self):
         Peer(self.port).open().call(Queue.Delete(queue="filler"))
@@ -157,7 +155,6 @@ class DiskAlarm:
         with open(self.filler, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, self.place.free_bytes() - (200 << 20))
         until(lambda: self.server.client.get("/readyz").status == 503, 10, "the disk is seen to be full")
-        time.sleep(0.3)  # until the connections are told
 
     def off(self):
         self.filler.unlink()
