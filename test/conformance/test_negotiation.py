@@ -130,8 +130,8 @@ def test_channels(another):
 
 def test_heartbeats(another):
     """heartbeats come; a client that misses two in a row is closed"""
-    peer = another(heartbeat=1)
     begun, beats = time.monotonic(), 0
+    peer = another(heartbeat=1)
     while (got := peer.receive()) is not None:
         beats += isinstance(got, frame.Heartbeat)
     assert beats >= 1 and time.monotonic() - begun > 1.5

@@ -150,7 +150,7 @@ class Handshake(Base):
             peer.expect(kind)
 
     def test_unfinished_handshake_is_cut_off(self):
-        with serving(handshake_timeout_ms=300) as server, Peer(server.port) as silent, Peer(server.port) as half:
+        with serving(handshake_timeout_ms=3000) as server, Peer(server.port) as silent, Peer(server.port) as half:
             half.raw(HEADER)
             half.expect(spec.Connection.Start)
             self.assertTrue(silent.closed() and half.closed())
@@ -270,7 +270,7 @@ class Violations(Base):
             self.assertTrue(peer.closed())
 
     def test_the_client_hangs_up_after_close_ok_or_its_time_is_over(self):
-        with serving(close_timeout_ms=300) as server, Peer(server.port) as peer:
+        with serving(close_timeout_ms=3000) as server, Peer(server.port) as peer:
             peer.open()
             for _ in range(2):
                 peer.send(0, spec.Connection.Close(200, "", 0, 0))
@@ -537,8 +537,8 @@ class Alarms(unittest.TestCase):
 class Heartbeats(unittest.TestCase):
     def test_sent_and_missed(self):
         with serving() as server, Peer(server.port) as peer:
-            peer.open(heartbeat=1)
             started = time.monotonic()
+            peer.open(heartbeat=1)
             beats = 0
             while peer.receive() is not None:
                 beats += 1

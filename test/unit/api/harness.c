@@ -11,7 +11,8 @@
 
 #include "base/logline.h"
 
-#define ANSWER_MAX (8u << 20)
+#define ANSWER_MAX     (8u << 20)
+#define ANSWER_WAIT_MS 60000
 
 struct harness {
     char directory[64];
@@ -220,19 +221,20 @@ int ask_status(struct harness *h, const char *method, const char *path, const ch
     return status;
 }
 
-size_t ask_raw(struct harness *h, const char *request, char *out, size_t size, int wait_ms) {
+size_t ask_raw(struct harness *h, const char *request, char *out, size_t size, const char *last) {
     size_t got = 0;
+    out[0] = '\0';
     connect_if_needed(h);
     send_all(h, request, strlen(request));
     struct pollfd p = {.fd = h->socket, .events = POLLIN};
-    while (got + 1 < size && poll(&p, 1, wait_ms) > 0) {
+    while (got + 1 < size && strstr(out, last) == NULL && poll(&p, 1, ANSWER_WAIT_MS) > 0) {
         ssize_t n = read(h->socket, out + got, size - got - 1);
         if (n <= 0) {
             break;
         }
         got += (size_t)n;
+        out[got] = '\0';
     }
-    out[got] = '\0';
     close(h->socket);
     h->socket = -1;
     return got;

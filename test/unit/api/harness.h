@@ -40,8 +40,8 @@ void ask(struct harness *h, struct answer *a, const char *method, const char *pa
 /* The same, and only the status is of interest. */
 int ask_status(struct harness *h, const char *method, const char *path, const char *headers,
                const char *body);
-/* Sends as it is and reads what comes within a moment, for streams. Returns the size. */
-size_t ask_raw(struct harness *h, const char *request, char *out, size_t size, int wait_ms);
+/* Sends as it is and reads until `last` has come, for streams. Returns the size. */
+size_t ask_raw(struct harness *h, const char *request, char *out, size_t size, const char *last);
 void answer_release(struct answer *a);
 /* Value of a field, or NULL; in static room. */
 const char *answer_field(const struct answer *a, const char *name);
