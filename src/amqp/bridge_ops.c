@@ -448,6 +448,13 @@ static int read_got(struct amqp_crossing *x, struct got *g) {
     return error != 0 ? error : amqp_message_out(&stored, d, &g->properties, &x->op->delivery);
 }
 
+/* It is a dead letter, before the connection's end gives back what it held: else it would end the next one too. */
+static void refuse_unreadable(struct amqp_op *op, uint64_t message) {
+    amqp_settle(op->connection, message, AMQP_VERDICT_REJECT);
+    amqp_settle_now(op->connection);
+    amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "the message cannot be read");
+}
+
 static void finish_get(struct amqp_crossing *x) {
     struct request *r = &x->request.r;
     struct amqp_op *op = x->op;
@@ -467,7 +474,7 @@ static void finish_get(struct amqp_crossing *x) {
         op->host = g;
         op->host_free = free_got;
         if (read_got(x, g) != 0)
-            amqp_op_refuse(op, AMQP_INTERNAL_ERROR, "the message cannot be read");
+            refuse_unreadable(op, r->out.delivery.message);
     }
 }
 

@@ -6,6 +6,8 @@ import urllib.parse
 import pytest
 from pika import frame, spec
 from pika.spec import Basic, Channel, Confirm, Connection, Exchange, Queue, Tx
+from support.amqp_peer import Peer
+from support.server import Server, free_port
 from support.wait import until
 
 pytestmark = pytest.mark.section("Errors")
@@ -345,3 +347,26 @@ def test_forced(broker, another):
     until(names, 60, "it is listed")  # RabbitMQ counts every five seconds
     broker.ask("DELETE", "connections/" + urllib.parse.quote(names()[0], safe=""))
     peer.connection_closed(320)
+
+
+@pytest.mark.ours
+def test_unreadable(tmp_path):
+    """a message that cannot be read from the disk any more, asked for by basic.get: 541, of the connection; it is a dead letter"""
+    server, port = Server(tmp_path / "damaged"), free_port()
+    server.configure({"listeners": [*server.config["listeners"], {"host": "127.0.0.1", "port": port, "protocol": "amqp"}]})
+    server.start()
+    try:
+        with Peer(port) as peer:
+            peer.open().confirming().queue("conf.damaged", exclusive=False, durable=True)
+            for body in (b"d" * 1000, b"sound", b"sound"):  # what was flushed last is delivered from memory
+                peer.sure("conf.damaged", body, delivery_mode=2)
+            log = next(path for path in sorted((server.data / "log").glob("*.seg")) if b"d" * 1000 in path.read_bytes())
+            with open(log, "r+b") as file:
+                file.seek(log.read_bytes().index(b"d" * 1000) + 500)
+                file.write(b"e")
+            peer.send(1, Basic.Get(queue="conf.damaged"))
+            peer.connection_closed(541)
+        with Peer(port) as peer:
+            assert peer.open().get("conf.damaged")[2] == b"sound"
+    finally:
+        server.kill()
