@@ -20,7 +20,7 @@
     X(MESSAGE_EXPIRED, 0x0113, 2) /* time to live over */                                          \
     X(MESSAGE_DELETED, 0x0114, 1)                                                                  \
     X(MESSAGE_REDRIVEN, 0x0115, 2)                                                                 \
-    X(MESSAGE_FANOUT, 0x0116, 2)        /* one body, several queues */                             \
+    X(MESSAGE_FANOUT, 0x0116, 3)        /* one body, several queues */                             \
     X(MESSAGE_DEAD_LETTERED, 0x0117, 2) /* out of its queue and, the same body, into others */     \
     X(MESSAGE_RELOCATED, 0x0118, 1)     /* MOVED, for a body that several share */                 \
     X(MESSAGE_TENANT, 0x0130, 1)                                                                   \

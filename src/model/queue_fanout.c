@@ -3,6 +3,8 @@
 #include "base/error.h"
 #include "model/fact.h"
 
+#define ORIGIN_AGAIN UINT32_MAX
+
 /* ---- emit ---- */
 
 static void length_end(struct fan_out *f) {
@@ -17,9 +19,26 @@ static void length_end(struct fan_out *f) {
 
 void fan_out_begin(struct fan_out *f, struct decision *d) {
     f->d = d;
-    f->begun = decision_begin(d, FACT_MESSAGE_FANOUT, 2);
+    f->begun = decision_begin(d, FACT_MESSAGE_FANOUT, 3);
     f->length_at = d->facts->size;
+    f->origin_at = f->origin_bytes = 0;
     decision_put_u32(d, 0);
+}
+
+/* Mostly they are all alike, and may be long: written once. */
+static void put_origin(struct fan_out *f, struct span origin) {
+    struct decision *d = f->d;
+    struct span last =
+        d->failed ? span_of(NULL, 0) : span_of(d->facts->data + f->origin_at, f->origin_bytes);
+    if (origin.size > 0 && span_equal(origin, last)) {
+        decision_put_u32(d, ORIGIN_AGAIN);
+        return;
+    }
+    decision_put_bytes(d, origin);
+    if (origin.size > 0 && !d->failed) {
+        f->origin_at = d->facts->size - origin.size;
+        f->origin_bytes = origin.size;
+    }
 }
 
 void fan_out_target(struct fan_out *f, const struct fan_target *t) {
@@ -29,7 +48,7 @@ void fan_out_target(struct fan_out *f, const struct fan_target *t) {
     decision_put_u64(d, t->expires_ns);
     decision_put_u64(d, t->key_hash);
     decision_put_u8(d, t->priority);
-    decision_put_bytes(d, t->origin);
+    put_origin(f, t->origin);
 }
 
 void fan_out_end(struct fan_out *f, const struct message_payload *p) {
@@ -97,6 +116,23 @@ static int make_message(struct model *m, const struct applied *w, const struct f
                     : message_arrive(m, slot, PLACE_TAIL);
 }
 
+/* `last`: the one that was read before, and that is now. */
+static struct span read_origin(struct reader *r, uint16_t version, struct span *last) {
+    if (version == 1) {
+        return reader_take(r, reader_u16(r));
+    }
+    uint32_t size = reader_u32(r);
+    if (size == ORIGIN_AGAIN && version >= 3) {
+        r->failed |= last->size == 0;
+        return *last;
+    }
+    struct span origin = reader_take(r, size);
+    if (size > 0) {
+        *last = origin;
+    }
+    return origin;
+}
+
 int queue_apply_fanout(struct model *m, const struct applied *w, uint16_t version,
                        struct reader *in) {
     struct span entries = reader_bytes(in);
@@ -114,6 +150,7 @@ int queue_apply_fanout(struct model *m, const struct applied *w, uint16_t versio
         .headers = stored_message_table(&p.stored),
     };
     struct reader r;
+    struct span origin = span_of(NULL, 0);
     reader_init(&r, entries);
     for (uint64_t id = p.stored.id; rc == 0 && r.left > 0; id++) {
         struct fan_target t = {.id = id, .queue = reader_u32(&r)};
@@ -121,7 +158,7 @@ int queue_apply_fanout(struct model *m, const struct applied *w, uint16_t versio
         t.expires_ns = reader_u64(&r);
         t.key_hash = reader_u64(&r);
         t.priority = reader_u8(&r);
-        t.origin = version == 1 ? reader_take(&r, reader_u16(&r)) : reader_bytes(&r);
+        t.origin = read_origin(&r, version, &origin);
         rc = r.failed ? E_CORRUPT : make_message(m, w, &t, &body);
     }
     return rc;

@@ -5,7 +5,7 @@
  *        0    4  length of the entries
  *        4    .  per queue: queue index (4), due ns or 0 (8), expires ns or 0 (8), hash of its ordering key or 0 (8),
  *                priority (1), origin (u32 length, u16 in version 1, bytes: model/amqp.c; its headers may be those of
- *                the body)
+ *                the body). Since version 3 the length 0xffffffff stands for the bytes of the last origin that had any
  *        .    .  the payload as of MESSAGE_PUT; the messages have consecutive ids from its own on
  * MESSAGE_DEAD_LETTERED
  *        0    8  message
@@ -37,6 +37,7 @@ struct fan_target {
 struct fan_out {
     struct decision *d;
     size_t begun, length_at;
+    size_t origin_at, origin_bytes; /* of the last that was written, among the facts */
 };
 void fan_out_begin(struct fan_out *f, struct decision *d);
 void fan_out_target(struct fan_out *f, const struct fan_target *t);

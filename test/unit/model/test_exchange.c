@@ -307,15 +307,20 @@ static void test_no_more_is_kept_than_routes(void **state) {
 }
 
 /* The most and the longest keys that there are: the origin fits into its fact. */
-static void test_copies_route_the_dead(void **state) {
-    static char names[AMQP_KEYS_MAX][256];
-    static struct span keys[AMQP_KEYS_MAX];
+static char names[AMQP_KEYS_MAX][256];
+static struct span keys[AMQP_KEYS_MAX];
+
+static void fill_keys(void) {
     for (uint32_t i = 0; i < AMQP_KEYS_MAX; i++) {
         memset(names[i], 'k', 255);
         snprintf(names[i], 8, "%u.", i);
         names[i][strlen(names[i])] = 'k';
         keys[i] = span_of(names[i], 255);
     }
+}
+
+static void test_copies_route_the_dead(void **state) {
+    fill_keys();
     mortal("q", "amq.direct", NULL, 0, 0);
     queue("last", none);
     char key[256];
@@ -324,6 +329,39 @@ static void test_copies_route_the_dead(void **state) {
     assert_int_equal(publish_kind("q", "bill", keys, AMQP_KEYS_MAX), 1);
     reject("q");
     assert_int_equal(rabbit_ready(&w, "last"), 1);
+}
+
+/* ... also for very many queues: it is written once for those that are alike. */
+static void test_copies_of_many_queues(void **state) {
+    enum { MANY = 600 };
+    char name[16];
+    fill_keys();
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(name, sizeof name, "q%u", i);
+        if (i % 7 == 3) {
+            queue(name, none);
+        } else {
+            mortal(name, "amq.direct", i % 5 == 0 ? "own" : NULL, 0, 0);
+        }
+        assert_int_equal(rabbit_bind(&w, "amq.fanout", name, "", none), REFUSAL_NONE);
+    }
+    queue("last", none);
+    char key[256];
+    snprintf(key, sizeof key, "%.255s", names[AMQP_KEYS_MAX - 1]);
+    assert_int_equal(rabbit_bind(&w, "amq.direct", "last", key, none), REFUSAL_NONE);
+    struct amqp_message m = {.exchange = span_text("amq.fanout"),
+                             .routing_key = span_text("k"),
+                             .properties = span_of("\0\0", 2),
+                             .keys = keys,
+                             .key_count = AMQP_KEYS_MAX};
+    size_t before = w.log.size;
+    assert_int_equal(rabbit_publish_message(&w, &m), MANY);
+    assert_true(w.log.size - before < 2 * AMQP_KEYS_MAX * 256); /* of 400 times that */
+    for (unsigned i = 1; i < MANY; i += 299) {
+        snprintf(name, sizeof name, "q%u", i);
+        reject(name);
+    }
+    assert_int_equal(rabbit_ready(&w, "last"), 2); /* q300 gave a key of its own */
 }
 
 /* A cycle without a rejection ends, one with a rejection goes on and counts. */
@@ -474,6 +512,7 @@ int main(void) {
         TEST(test_headers_route_the_dead),
         TEST(test_no_more_is_kept_than_routes),
         TEST(test_copies_route_the_dead),
+        TEST(test_copies_of_many_queues),
         TEST(test_cycles),
         TEST(test_overflow),
         TEST(test_time_to_live_of_a_message),
