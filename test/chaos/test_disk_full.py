@@ -110,8 +110,8 @@ def take(server, most):
 @pytest.mark.short(1)
 @pytest.mark.share(0.01)
 def test_moving_in_where_there_is_no_room(make_hurt, make_place, small_log):
-    """`sluice import` stops where the disk is full, and goes on when some was consumed: nothing lost, nothing twice, in order, over a
-    kill while it is full."""
+    """`sluice import` stops where the disk is full, and goes on when some was consumed: nothing lost, nothing twice, over a kill while
+    it is full. Of what was under way when it was refused some may have been taken: those before it come later."""
     count = 300
     old = make_hurt(name="old").start()
     place = make_place(Tmpfs, 24 << 20)
@@ -126,13 +126,13 @@ def test_moving_in_where_there_is_no_room(make_hurt, make_place, small_log):
         channel.basic_publish("", "moving", b"%06d" % number + b"x" * 100000,
                               pika.BasicProperties(delivery_mode=2, message_id=f"id-{number}"))
     connection.close()
-    taken, stopped = [], 0
+    taken, stopped, end = [], 0, time.monotonic() + 300
     while True:
         moved = command("--url", f"http://127.0.0.1:{new.port}", "import", "--to", f"amqp://guest:guest@127.0.0.1:{new.amqp_port}",
                         "--management", f"http://127.0.0.1:{old.port}", "rabbitmq", f"amqp://guest:guest@127.0.0.1:{old.amqp_port}")
         if moved.returncode == 0:
             break
-        assert "the disk is full" in moved.stdout and stopped < 50, moved
+        assert "the disk is full" in moved.stdout and time.monotonic() < end, moved
         stopped += 1
         if stopped == 1:
             new.kill()
@@ -143,5 +143,5 @@ def test_moving_in_where_there_is_no_room(make_hurt, make_place, small_log):
     taken += [int(body[:6]) for _, _, body in pika_queue.drain(connection, "moving")]
     connection.close()
     assert stopped > 0, "there was room for all"
-    assert taken == list(range(count))
+    assert sorted(taken) == list(range(count))
     assert new.stop() == 0 and old.stop() == 0
