@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/error.h"
 
@@ -11,6 +12,8 @@ struct watch {
     uv_poll_t poll;
     curl_socket_t socket;
     struct transport *transport; /* borrows */
+    int events;                  /* asked of libuv; 0: it does not watch */
+    bool told;                   /* when it closes: so it may be watched while nobody uses it */
     bool wanted;
     bool silent; /* counted in transport.silent: a request left on it, nothing came since */
 };
@@ -19,6 +22,8 @@ static void set_silent(struct watch *w, bool silent) {
     w->transport->silent += (uint32_t)silent - (uint32_t)w->silent;
     w->silent = silent;
 }
+
+static int watch_for(struct watch *w, int events);
 
 static void report_done(struct transport *t) {
     CURLMsg *message;
@@ -46,6 +51,11 @@ void transport_kick(struct transport *t) {
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct watch *w = poll->data;
+    w->events = status < 0 ? 0 : w->events; /* libuv stops by itself then */
+    if (!w->wanted) { /* the far side closed a kept one: curl sees that when it wants it */
+        (void)watch_for(w, 0);
+        return;
+    }
     int bits = status < 0 ? CURL_CSELECT_ERR : 0;
     bits |= events & UV_READABLE ? CURL_CSELECT_IN : 0;
     bits |= events & UV_WRITABLE ? CURL_CSELECT_OUT : 0;
@@ -111,17 +121,50 @@ static struct watch *watch_of(struct transport *t, curl_socket_t socket) {
     return w;
 }
 
+/* Each change costs two or three system calls, because libuv takes the file out first. */
+static int watch_for(struct watch *w, int events) {
+    if (events == w->events) {
+        return 0;
+    }
+    int rc = events != 0 ? uv_poll_start(&w->poll, events, on_poll) : uv_poll_stop(&w->poll);
+    w->events = rc == 0 ? events : 0;
+    return rc;
+}
+
+/* CURLOPT_SOCKOPTFUNCTION: a connection of which we shall be told when it closes. */
+static int on_socket_opened(void *context, curl_socket_t socket, curlsocktype purpose) {
+    struct watch *w = watch_of(context, socket);
+    (void)purpose;
+    if (w != NULL) {
+        w->told = true;
+    }
+    return CURL_SOCKOPT_OK; /* without memory on_curl_socket will fail it */
+}
+
+/* CURLOPT_CLOSESOCKETFUNCTION, also for those that on_socket_opened had no memory for. */
+static int on_socket_closes(void *context, curl_socket_t socket) {
+    struct transport *t = context;
+    struct watch *w = (uint32_t)socket < t->watch_count ? t->watches[socket] : NULL;
+    if (w != NULL) {
+        (void)watch_for(w, 0);
+        w->told = false;
+    }
+    return close(socket);
+}
+
+/* Between two requests a connection stays watched as it is, for nearly always the next one wants just that. */
+static int stop_watching(struct watch *w) {
+    set_silent(w, false);
+    w->wanted = false;
+    return w->told && w->events == UV_READABLE ? 0 : watch_for(w, 0);
+}
+
 /* CURLMOPT_SOCKETFUNCTION. -1 makes curl fail the transfer, which is then reported as any other. */
 static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *context, void *known) {
     struct transport *t = context;
     struct watch *w = known;
-    if (what == CURL_POLL_REMOVE && w == NULL) {
-        return 0;
-    }
     if (what == CURL_POLL_REMOVE) {
-        set_silent(w, false);
-        w->wanted = false;
-        return uv_poll_stop(&w->poll);
+        return w != NULL ? stop_watching(w) : 0;
     }
     if (w == NULL && (w = watch_of(t, socket)) == NULL) {
         return -1;
@@ -131,7 +174,7 @@ static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *cont
     w->wanted = true;
     int events = what & CURL_POLL_IN ? UV_READABLE : 0;
     events |= what & CURL_POLL_OUT ? UV_WRITABLE : 0;
-    return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
+    return watch_for(w, events) == 0 ? 0 : -1;
 }
 
 int transport_init(struct transport *t, uv_loop_t *loop, uint32_t connections_max,
@@ -155,7 +198,15 @@ int transport_init(struct transport *t, uv_loop_t *loop, uint32_t connections_ma
     return 0;
 }
 
+static void tell_of_sockets(struct transport *t, CURL *easy) {
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_opened);
+    curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, t);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_socket_closes);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, t);
+}
+
 int transport_add(struct transport *t, CURL *easy) {
+    tell_of_sockets(t, easy);
     if (curl_multi_add_handle(t->multi, easy) != CURLM_OK) {
         return E_NOMEM;
     }

@@ -4,7 +4,8 @@
  * Promise: each easy handle that was added is told to `done` once, unless it is removed before. `done` runs
  *          on the loop's thread, never inside transport_add; it may add and remove handles.
  * Shape:   caller-owned, all on the loop's thread. Sockets are watched by uv_poll, curl's one timer is a
- *          uv_timer; nothing is polled. curl stops and starts watching a kept connection with each request, so
+ *          uv_timer; nothing is polled. curl stops and starts watching a kept connection with each request, which
+ *          would be three system calls: a connection stays watched until it closes, which curl tells us, and
  *          a watch is kept for its file number until transport_release, whichever socket has it.
  * Errors:  E_NOMEM, E_IO (the loop took no handle).
  */

@@ -21,6 +21,7 @@ struct fixture {
     uv_loop_t loop;
     struct transport transport;
     CURL *easy;
+    CURLcode result;   /* that comes */
     int listener, far; /* far: the accepted connection */
     uint32_t done;
 };
@@ -28,7 +29,7 @@ struct fixture {
 static void on_done(void *context, CURL *easy, CURLcode result) {
     struct fixture *f = context;
     assert_ptr_equal(easy, f->easy);
-    assert_int_equal(result, CURLE_OK);
+    assert_int_equal(result, f->result);
     f->done++;
 }
 
@@ -144,10 +145,100 @@ static void taken_back_it_is_not_counted(void **state) {
     tear_down(&f);
 }
 
+static void count_active(uv_handle_t *handle, void *count) {
+    *(unsigned *)count += handle->type == UV_POLL && uv_is_active(handle);
+}
+
+static unsigned watched(struct fixture *f) {
+    unsigned count = 0;
+    uv_walk(&f->loop, count_active, &count);
+    return count;
+}
+
+static void exchange(struct fixture *f) {
+    uint32_t before = f->done;
+    begin(f);
+    take_request(f);
+    answer(f, "HTTP/1.1 204 No Content\r\n\r\n");
+    assert_int_equal(f->done, before + 1);
+}
+
+static void far_side_closes(struct fixture *f, bool resets) {
+    struct linger at_once = {.l_onoff = 1};
+    if (resets) {
+        setsockopt(f->far, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
+    close(f->far);
+    f->far = -1;
+}
+
+/* It would be reported as readable for ever. */
+static void a_kept_connection_is_watched_until_it_breaks(void **state) {
+    (void)state;
+    for (int resets = 0; resets < 2; resets++) {
+        struct fixture f;
+        set_up(&f);
+        exchange(&f);
+        assert_int_equal(watched(&f), 1); /* nobody uses it, and it costs nobody anything */
+        assert_int_equal(uv_run(&f.loop, UV_RUN_NOWAIT), 1);
+        assert_int_equal(watched(&f), 1);
+        exchange(&f);
+        assert_int_equal(watched(&f), 1);
+
+        far_side_closes(&f, resets);
+        uint64_t until_ns = clock_monotonic_ns() + 30 * NS_PER_SECOND;
+        while (watched(&f) > 0 && clock_monotonic_ns() < until_ns) {
+            uv_run(&f.loop, UV_RUN_NOWAIT);
+        }
+        assert_int_equal(watched(&f), 0);
+        exchange(&f); /* on a new one, which may have its file number */
+        exchange(&f);
+        assert_int_equal(watched(&f), 1);
+        tear_down(&f);
+    }
+}
+
+/* The next connection has its file number: what is known of the old one must not stand for it. */
+static void a_closed_one_is_forgotten(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    curl_easy_setopt(f.easy, CURLOPT_FORBID_REUSE, 1L);
+    for (int i = 0; i < 3; i++) {
+        exchange(&f);
+        assert_int_equal(watched(&f), 0);
+        far_side_closes(&f, false);
+    }
+    tear_down(&f);
+}
+
+/* What curl opens for itself, as here to hear from its resolver, it closes without telling. */
+static void what_closes_in_silence_is_not_watched_on(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    char url[100]; /* a label that is too long: no name server is asked */
+    snprintf(url, sizeof url, "http://%080d/", 0);
+    url[7] = 'a';
+    curl_easy_setopt(f.easy, CURLOPT_URL, url);
+    f.result = CURLE_COULDNT_RESOLVE_HOST;
+    begin(&f);
+    uint64_t until_ns = clock_monotonic_ns() + 60 * NS_PER_SECOND;
+    while (f.done == 0 && clock_monotonic_ns() < until_ns) {
+        uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(f.done, 1);
+    assert_int_equal(watched(&f), 0);
+    tear_down(&f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(only_who_waits_for_the_first_byte_is_silent),
         cmocka_unit_test(taken_back_it_is_not_counted),
+        cmocka_unit_test(a_kept_connection_is_watched_until_it_breaks),
+        cmocka_unit_test(a_closed_one_is_forgotten),
+        cmocka_unit_test(what_closes_in_silence_is_not_watched_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
