@@ -303,7 +303,7 @@ static const struct field batch_fields[] = {
     {"format", FIELD_WORD, FIELD_AT(struct batch_def, format), .words = batch_format_words,
      .about = "How the bodies, each of them JSON, stand in the request."},
     {"tokenPer", FIELD_WORD, FIELD_AT(struct batch_def, token), .words = batch_token_words,
-     .about = "What rateLimits, the breaker and the retry budget count."},
+     .about = "What rateLimits and the breaker count; the retry budget counts messages."},
     {"results", FIELD_OBJECT, .offset = 0, .size = sizeof(struct batch_def),
      .members = result_fields},
     FIELD_END};

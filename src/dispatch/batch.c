@@ -30,7 +30,8 @@ struct batch *batch_create(struct dispatch *d, const struct attempt_start *start
             item->start.attempt = start->items[i - 1].attempt;
         }
         item->report = i == 0 ? first : report_take(&d->reports);
-        if (item->report == NULL) {
+        item->ended = item->report == NULL;
+        if (item->ended) {
             atomic_fetch_add(&d->abandoned,
                              1); /* no memory: of unknown outcome at the next start */
         }
@@ -72,8 +73,24 @@ static void end_item(struct call *c, struct batch_item *item, const struct attem
     own.ordering_key = item->stored.envelope.ordering_key;
     own.correlation_id = item->stored.envelope.correlation_id;
     own.retry = item->stored.envelope.retry;
-    report_end(&c->owner->reports, item->report, &item->start, &own);
-    item->report = NULL;
+    report_fill(item->report, &item->start, &own);
+    item->ended = true;
+    if (item != c->batch->items) {
+        report_line_up(&c->owner->reports, item->report);
+        item->report = NULL;
+    }
+}
+
+/* The request is over, and with it what the first one holds for all. */
+static void end_request(struct call *c, const struct attempt_finish *answer) {
+    struct batch_item *first = c->batch->items;
+    struct attempt_finish *f = &first->report->request.r.in.finish;
+    f->shared = true;
+    f->answer_status = answer->status;
+    f->answer_error = answer->error;
+    f->duration_ns = answer->duration_ns;
+    report_line_up(&c->owner->reports, first->report);
+    first->report = NULL;
 }
 
 /* ---- the way out ---- */
@@ -120,7 +137,7 @@ static void make_key(struct call *c, uint64_t folder) {
     crypto_generichash_update(&state, (const uint8_t *)&folder, sizeof folder);
     for (uint32_t i = 0; i < c->batch->count; i++) {
         const struct batch_item *item = &c->batch->items[i];
-        if (item->report != NULL) {
+        if (!item->ended) {
             crypto_generichash_update(&state, (const uint8_t *)&item->start.message, 8);
         }
     }
@@ -136,10 +153,10 @@ uint32_t batch_make(struct call *c) {
     for (uint32_t i = 0; i < c->batch->count; i++) {
         struct batch_item *item = &c->batch->items[i];
         const char *why = "";
-        enum attempt_error error = item->report == NULL ? ATTEMPT_OK : read_item(c, item, &why);
-        if (item->report != NULL && error == ATTEMPT_OK) {
+        enum attempt_error error = item->ended ? ATTEMPT_OK : read_item(c, item, &why);
+        if (!item->ended && error == ATTEMPT_OK) {
             rc = rc != 0 ? rc : put_item(c, item, n++);
-        } else if (item->report != NULL) {
+        } else if (!item->ended) {
             bool final = error == ATTEMPT_BODY_LOST || error == ATTEMPT_NOT_MADE;
             end_item(c, item,
                      &(struct attempt_finish){
@@ -149,7 +166,7 @@ uint32_t batch_make(struct call *c) {
     if (n > 0 && c->target->def.batch.format == BATCH_JSON_ARRAY) {
         rc = rc != 0 ? rc : buffer_append_text(&c->made, "]");
     }
-    if (rc != 0) {
+    if (rc != 0 || n == 0) {
         batch_end(c, &(struct attempt_finish){.error = ATTEMPT_UNKNOWN, .retriable = true});
         return 0;
     }
@@ -186,8 +203,8 @@ static const json_t *result_by_id(const struct batch_def *def, const json_t *lis
 }
 
 /* What the far side says of this one. None: it may have been done or not, so it is asked again. */
-static void judge_item(struct call *c, struct batch_item *item, const json_t *result,
-                       const struct attempt_finish *f) {
+static struct attempt_finish judge_item(struct call *c, struct batch_item *item,
+                                        const json_t *result, const struct attempt_finish *f) {
     const struct destination_def *def = &c->target->def;
     const json_t *status = at_pointer(result, def->batch.result_status);
     char *text = result == NULL ? NULL : json_dumps(result, JSON_COMPACT | JSON_ENCODE_ANY);
@@ -205,37 +222,49 @@ static void judge_item(struct call *c, struct batch_item *item, const json_t *re
     }
     end_item(c, item, &own);
     free(text);
+    return own;
 }
 
-static void split(struct call *c, const struct attempt_finish *f) {
+/* Ends each by its result; how the request fared. */
+static struct attempt_finish split(struct call *c, const struct attempt_finish *f) {
     const struct batch_def *def = &c->target->def.batch;
     struct batch *b = c->batch;
     json_t *answer = json_loadb((const char *)b->answer.data, b->answer.size, 0, NULL);
     const json_t *list = at_pointer(answer, def->results);
-    uint32_t n = 0;
+    uint32_t n = 0, again = 0;
+    struct attempt_finish first_again = *f;
     for (uint32_t i = 0; i < b->count; i++) {
         struct batch_item *item = &b->items[i];
-        if (item->report == NULL) {
+        if (item->ended) {
             continue;
         }
         const json_t *result =
             def->match == BATCH_BY_INDEX ? json_array_get(list, n) : result_by_id(def, list, item);
-        judge_item(c, item, result, f);
+        struct attempt_finish its = judge_item(c, item, result, f);
+        if (its.retriable && !its.success && again++ == 0) {
+            first_again.status = its.status;
+            first_again.error = its.error;
+        }
         n++;
     }
     json_decref(answer);
+    return again == n ? first_again : *f;
 }
 
 void batch_end(struct call *c, const struct attempt_finish *f) {
+    struct attempt_finish of_request = *f;
+    of_request.shared = true;
+    of_request.answer_status = f->status;
+    of_request.answer_error = f->error;
     if (f->error == ATTEMPT_OK && f->success && c->target->def.batch.has_results) {
-        split(c, f);
-        return;
+        of_request = split(c, &of_request);
     }
     for (uint32_t i = 0; i < c->batch->count; i++) {
-        if (c->batch->items[i].report != NULL) {
-            end_item(c, &c->batch->items[i], f);
+        if (!c->batch->items[i].ended) {
+            end_item(c, &c->batch->items[i], &of_request);
         }
     }
+    end_request(c, &of_request);
 }
 
 void batch_abandon(struct call *c) {

@@ -3,7 +3,10 @@
  *
  * Promise: each message's attempt ends once, with its own result when the destination says where results stand in the
  *          answer, else with the answer's status. What cannot be sent (no JSON, a lost body) ends by itself and
- *          is not in the request. The Idempotency-Key is a function of the messages that are, in their order.
+ *          is not in the request. The first one, which has the token and the place of all, ends last and not before the
+ *          request, whatever becomes of itself, and says how the request fared: as it was answered, or, where all
+ *          results are to be tried again, as the first of them.
+ *          The Idempotency-Key is a function of the messages that are in it, in their order.
  * Shape:   owned by the call; item 0 is the call's own message.
  */
 #ifndef SLUICE_DISPATCH_BATCH_H
@@ -12,7 +15,8 @@
 #include "dispatch/internal.h"
 
 struct batch_item {
-    struct report *report; /* owns; NULL: it has ended */
+    struct report *report; /* owns until it is lined up */
+    bool ended;            /* the report is filled, or there is none */
     struct attempt_start start;
     struct buffer record;
     struct stored_message stored; /* borrows `record` */

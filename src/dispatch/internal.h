@@ -59,7 +59,11 @@ void reports_release(struct reports *p);
 /* NULL: no memory. */
 struct report *report_take(struct reports *p);
 void report_give_back(struct reports *p, struct report *r);
-/* The end of `start`'s attempt: fills the request and lines it up. */
+/* The end of `start`'s attempt, to be lined up once. */
+void report_fill(struct report *r, const struct attempt_start *start,
+                 const struct attempt_finish *finish);
+void report_line_up(struct reports *p, struct report *r);
+/* Both. */
 void report_end(struct reports *p, struct report *r, const struct attempt_start *start,
                 const struct attempt_finish *finish);
 /* Hands the engine what has ended. */

@@ -85,6 +85,7 @@ void report_give_back(struct reports *p, struct report *r) {
 }
 
 static void line_up(struct reports *p, struct engine_request *r) {
+    r->port = &p->port;
     r->next = NULL;
     if (p->last != NULL) {
         p->last->next = r;
@@ -104,8 +105,8 @@ static struct span keep(uint8_t *room, struct span text) {
     return span_of(room, size);
 }
 
-void report_end(struct reports *p, struct report *r, const struct attempt_start *start,
-                const struct attempt_finish *finish) {
+void report_fill(struct report *r, const struct attempt_start *start,
+                 const struct attempt_finish *finish) {
     struct request *q = &r->request.r;
     q->in.finish = *finish;
     q->in.finish.message = start->message;
@@ -114,8 +115,16 @@ void report_end(struct reports *p, struct report *r, const struct attempt_start 
     q->in.finish.ordering_key = keep(r->ordering_key, finish->ordering_key);
     q->in.finish.correlation_id = keep(r->correlation_id, finish->correlation_id);
     q->in.finish.retry = keep(r->retry, finish->retry);
-    r->request.port = &p->port;
+}
+
+void report_line_up(struct reports *p, struct report *r) {
     line_up(p, &r->request);
+}
+
+void report_end(struct reports *p, struct report *r, const struct attempt_start *start,
+                const struct attempt_finish *finish) {
+    report_fill(r, start, finish);
+    report_line_up(p, r);
 }
 
 /* What the engine would not decide now comes again; all else is done with. */

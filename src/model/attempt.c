@@ -303,6 +303,7 @@ int attempt_apply_started(struct model *m, const struct applied *w, uint16_t ver
     values.started_ns = w->time_ns;
     values.timeout_ns = timeout_of(m, t, view.queue);
     if (values.shares_token) {
+        budget_start(&t->budget, is_retry(&view), w->time_ns); /* which is of messages */
         t->started++;
     } else {
         take_tokens(m, t, home, &view, &values);

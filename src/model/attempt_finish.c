@@ -7,7 +7,7 @@
  *        0     1  verdict (enum verdict)
  *        1     1  reason (enum dead_reason)
  *        2     1  error (enum attempt_error)
- *        3     1  flags; 1: closes the destination, 2: pauses it
+ *        3     1  flags; 1: closes the destination, 2: pauses it; 4, 8: its request, of several messages, was answered well, failed
  *        4     8  message
  *       12     4  attempt
  *       16     2  status, 0: no response
@@ -17,7 +17,8 @@
  *        .     2+ retry, dead: length and excerpt of the response
  *
  * What breaker, endpoints, adaptive limit and failover learn from an end they learn in apply, from the fact: its
- * status, error and duration. So the facts stay as small as they were, and replay learns the same.
+ * status, error and duration. So the facts stay as small as they were, and replay learns the same. Where several messages
+ * shared a request they learn once, from the end of the one that has its token, whose flags say how the request fared.
  */
 #include "model/destination_state.h"
 
@@ -37,6 +38,8 @@
 #define STATUS_GONE        410u
 #define FLAG_CLOSES        1u
 #define FLAG_PAUSES        2u
+#define FLAG_ANSWERED      4u
+#define FLAG_FAILED        8u
 
 /* ATTEMPT_FINISHED in memory. */
 struct finished {
@@ -50,6 +53,7 @@ struct finished {
     uint64_t at_ns;           /* due time of RETRY, end of UNKNOWN, deadline of CONFIRMING */
     uint64_t closed_until_ns; /* 0: stays as it is */
     bool pauses;
+    bool answered, failed; /* of a shared request; neither: it is as its message says */
     struct span excerpt;
 };
 
@@ -104,7 +108,7 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
         f->verdict = VERDICT_DONE;
         return;
     }
-    if (in->status == STATUS_GONE) {
+    if ((in->shared ? in->answer_status : in->status) == STATUS_GONE) {
         /* Not the message's fault: it waits until a person has looked. */
         f->pauses = true;
         f->verdict = VERDICT_RETRY;
@@ -129,13 +133,17 @@ static bool has_time(enum verdict v) {
     return v == VERDICT_RETRY || v == VERDICT_UNKNOWN || v == VERDICT_CONFIRMING;
 }
 
+static uint8_t flags_of(const struct finished *f) {
+    return (uint8_t)((f->closed_until_ns != 0 ? FLAG_CLOSES : 0) | (f->pauses ? FLAG_PAUSES : 0) |
+                     (f->answered ? FLAG_ANSWERED : 0) | (f->failed ? FLAG_FAILED : 0));
+}
+
 static void emit_finished(struct decision *d, const struct finished *f) {
     size_t begun = decision_begin(d, FACT_ATTEMPT_FINISHED, 2);
     decision_put_u8(d, (uint8_t)f->verdict);
     decision_put_u8(d, (uint8_t)f->reason);
     decision_put_u8(d, f->error);
-    decision_put_u8(
-        d, (uint8_t)((f->closed_until_ns != 0 ? FLAG_CLOSES : 0) | (f->pauses ? FLAG_PAUSES : 0)));
+    decision_put_u8(d, flags_of(f));
     decision_put_u64(d, f->message);
     decision_put_u32(d, f->attempt);
     decision_put_u16(d, f->status);
@@ -158,13 +166,10 @@ static void emit_finished(struct decision *d, const struct finished *f) {
  * How the far side did. An answer that may come again when asked again (429, 5xx) is its failure; one that
  * will not (404, 422) says something about the message, and that the far side is well.
  */
-static enum call_outcome outcome_of(const struct destination *t, const struct finished *f) {
-    if (f->verdict == VERDICT_DONE || f->verdict == VERDICT_CONFIRMING) {
-        return OUTCOME_GOOD;
-    }
-    switch (f->error) {
+static enum call_outcome judge(const struct destination *t, uint8_t error, uint16_t status) {
+    switch (error) {
     case ATTEMPT_OK:
-        return status_list_has(t->def.retry_statuses, f->status) ? OUTCOME_BAD : OUTCOME_GOOD;
+        return status_list_has(t->def.retry_statuses, status) ? OUTCOME_BAD : OUTCOME_GOOD;
     case ATTEMPT_UNKNOWN:
     case ATTEMPT_BODY_LOST:
     case ATTEMPT_NOT_MADE:
@@ -173,6 +178,25 @@ static enum call_outcome outcome_of(const struct destination *t, const struct fi
         return OUTCOME_NONE;
     default:
         return OUTCOME_BAD;
+    }
+}
+
+static enum call_outcome outcome_of(const struct destination *t, const struct finished *f) {
+    if (f->answered || f->failed) {
+        return f->failed ? OUTCOME_BAD : OUTCOME_GOOD;
+    }
+    bool good = f->verdict == VERDICT_DONE || f->verdict == VERDICT_CONFIRMING;
+    return good ? OUTCOME_GOOD : judge(t, f->error, f->status);
+}
+
+/* The request as a whole, where it is what counts. */
+static void take_answer(const struct model *m, const struct attempt *a,
+                        const struct attempt_finish *in, struct finished *f) {
+    const struct destination *t = destination_at(m, a->destination);
+    if (in->shared && a->lead == 0 && t->def.batch.token == BATCH_TOKEN_REQUEST) {
+        enum call_outcome outcome = judge(t, in->answer_error, in->answer_status);
+        f->answered = outcome == OUTCOME_GOOD;
+        f->failed = outcome == OUTCOME_BAD;
     }
 }
 
@@ -250,6 +274,7 @@ enum refusal attempt_decide_finish(const struct model *m, struct decision *d, st
         .duration_us = (uint32_t)at_most(in->duration_ns / NS_PER_US, UINT32_MAX),
         .excerpt = in->excerpt,
     };
+    take_answer(m, a, in, &f);
     struct message_view view;
     if (!is_in_flight(m, in->message, &view)) {
         emit_finished(d, &f);
@@ -305,6 +330,8 @@ static int read_finished(struct reader *in, struct finished *ret) {
         f.closed_until_ns = reader_u64(in);
     }
     f.pauses = (flags & FLAG_PAUSES) != 0;
+    f.answered = (flags & FLAG_ANSWERED) != 0;
+    f.failed = (flags & FLAG_FAILED) != 0;
     if (f.verdict == VERDICT_RETRY || f.verdict == VERDICT_DEAD) {
         f.excerpt = reader_take(in, reader_u16(in));
     }

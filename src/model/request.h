@@ -221,6 +221,9 @@ struct attempt_finish {
     struct span excerpt;                      /* <= 512 bytes of the response, printable UTF-8 */
     struct span ordering_key, correlation_id; /* of the message, for its outcome; empty: not read */
     struct span retry;                        /* the same, what the message says of it */
+    bool shared; /* its request had room for several: `status` may be of this one alone, */
+    uint16_t answer_status; /* and these are of the request */
+    uint8_t answer_error;
 };
 
 /* Stands in the log. */

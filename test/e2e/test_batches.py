@@ -167,6 +167,41 @@ def test_what_is_no_json_ends_by_itself(client):
         provider.stop()
 
 
+def test_the_place_is_kept_until_the_request_is_over(client):
+    """Although its first message ends before: it is no JSON, and not even in it."""
+    provider = Arrays(delay=0.2)
+    try:
+        far(client, provider, {"maxMessages": 2, "maxWait": "0s", "results": SPLIT}, rateLimits={"maxConcurrentDispatches": 1})
+        client.post("/v1/queues/q:pause")
+        for n in range(6):
+            client.request("POST", "/v1/queues/q/messages", b"no json", {"Content-Type": "text/plain"})
+            publish(client, n)
+        client.post("/v1/queues/q:resume")
+        until(lambda: stats(client)["completed"] == 6, 10, "six ends")
+        times = sorted(at for _, _, at in provider.items)
+        assert len(times) == 6 and stats(client)["dead"] == 6
+        assert all(b - a >= 0.2e9 for a, b in zip(times, times[1:])), "one at a time"
+    finally:
+        provider.stop()
+
+
+def test_the_breaker_hears_of_requests(client):
+    """A first message that fails is its own matter; a request all of whose results are failures is the far side's."""
+    provider = Arrays(lambda item, times: 503 if item["id"] < 10 or item["id"] % 5 == 0 else 200)
+    try:
+        far(client, provider, {"maxMessages": 5, "maxWait": "60s", "results": SPLIT}, retryBudget={"percent": 100},
+            circuitBreaker={"windowCalls": 50, "minimumCalls": 50})
+        client.define("queues", "q", destination="far", retryConfig={"maxAttempts": 1}, paused=True)
+        for n in range(20):
+            publish(client, n)
+        client.post("/v1/queues/q:resume")
+        until(lambda: stats(client)["completed"] == 8 and stats(client)["dead"] == 12, 10, "twenty ends")
+        breaker = client.get("/v1/destinations/far").json["stats"]["breaker"]
+        assert (breaker["calls"], breaker["failed"]) == (4, 2), breaker
+    finally:
+        provider.stop()
+
+
 def test_nothing_is_lost_over_kills(make_server):
     """The provider's ledger, by id of the item, has each message; what came twice came because its outcome was unknown."""
     provider = Arrays(lambda item, times: 503 if item["id"] % 7 == 0 and times == 0 else 200, delay=0.05)

@@ -1,5 +1,6 @@
 """kill -9 in each phase of an attempt. What the provider did is the ledger: after the restart each message arrives with
 the key it had before, has its effect once, and one whose end was on disk is not sent again."""
+import json
 import select
 import socket
 import threading
@@ -10,6 +11,7 @@ from support.crowd import in_parallel
 from support.wait import until
 
 BODY = {"text": "x" * 300_000}
+SEVERAL = 5
 
 
 class Stage:
@@ -18,6 +20,7 @@ class Stage:
     def __init__(self, scene):
         self.scene, self.reached, self.over = scene, threading.Event(), threading.Event()
         self.effects, self.requests = set(), []  # one effect a key, as a provider that knows keys has it
+        self.bodies = []
         self.lock = threading.Lock()
         self.connections = 0  # accepted and not yet at their end
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=64)
@@ -65,7 +68,7 @@ class Stage:
 
     def one(self, connection):
         first = not self.reached.is_set()
-        scene = self.scene if first else "good"
+        scene = self.scene if first or self.scene == "some refused" else "good"
         head, rest = b"", b""
         while b"\r\n\r\n" not in head:
             piece = connection.recv(4096)
@@ -85,6 +88,7 @@ class Stage:
         key = fields["Idempotency-Key"]
         with self.lock:
             self.requests.append(fields)
+            self.bodies.append(rest)
             if scene != "refused for now":
                 self.effects.add(key)
         good = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789"
@@ -98,6 +102,12 @@ class Stage:
             self.stop_here()
         elif scene == "refused for now":
             connection.sendall(b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")
+            self.reached.set()
+            return True
+        elif scene == "some refused":
+            statuses = [{"status": 503 if first and item["n"] % 3 == 0 else 200} for item in json.loads(rest)]
+            text = json.dumps(statuses).encode()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(text) + text)
             self.reached.set()
             return True
         elif scene == "one of many":
@@ -124,7 +134,7 @@ def begin(make_server, scene, backoff="0.2s", **more):
     stage, server = Stage(scene), make_server().start()
     server.client.define("destinations", "far", url=stage.url, allowPrivateAddresses=True, **more)
     server.client.define("queues", "jobs", destination="far",
-                         retryConfig={"minBackoff": backoff, "maxBackoff": backoff, "maxDoublings": 0})
+                         retryConfig={"backoffs": [backoff]})
     return stage, server
 
 
@@ -143,29 +153,70 @@ SCENES = {
 }
 
 
+def the_scene(stage, server, scene):
+    """Kills the server in the middle of it; how often it asked, before and after."""
+    if scene == "connected":
+        assert select.select([stage.listener], [], [], 60)[0], "the attempt"
+    else:
+        assert stage.reached.wait(60), "the provider was not asked"
+    server.kill()
+    if scene == "connected":  # what waits there is of a dead process: it is thrown away
+        stage.listener.accept()[0].close()
+        stage.accepting.set()
+    stage.over.set()
+    server.start()
+    least, most = SCENES[scene]
+    until(lambda: len(stage.keys()) >= least, 15, "the message again")
+    until(lambda: server.client.queue("jobs")["stats"]["inFlight"] == 0 and
+          server.client.queue("jobs")["stats"]["ready"] == 0, 15, "its end")
+    keys = stage.keys()
+    assert least <= len(keys) <= most, keys
+    assert len(set(keys)) == 1 and len(stage.effects) == 1, "the same key, one effect"
+    assert server.client.queue("jobs")["stats"]["dead"] == 0
+
+
 @pytest.mark.parametrize("scene", SCENES)
 def test_one_attempt(make_server, scene):
     stage, server = begin(make_server, scene)
     try:
         assert server.client.publish("jobs", BODY).status == 202
-        if scene == "connected":
-            assert select.select([stage.listener], [], [], 60)[0], "the attempt"
-        else:
-            assert stage.reached.wait(60), "the provider was not asked"
+        the_scene(stage, server, scene)
+    finally:
+        stage.close()
+
+
+@pytest.mark.parametrize("scene", [scene for scene in SCENES if scene != "answered"])  # of that one, a part may be on disk
+def test_one_request_of_several_messages(make_server, scene):
+    """None is lost, none is alone: all of them come again, in their order, so the request has the key it had."""
+    stage, server = begin(make_server, scene, batch={"maxMessages": SEVERAL, "maxWait": "60s"})
+    try:
+        for number in range(SEVERAL):
+            assert server.client.publish("jobs", {"n": number, "text": "x" * 60_000}).status == 202
+        the_scene(stage, server, scene)
+        assert server.client.queue("jobs")["stats"]["published"] == SEVERAL
+        for body in stage.bodies:
+            assert [item["n"] for item in json.loads(body)] == list(range(SEVERAL))
+    finally:
+        stage.close()
+
+
+def test_some_results_of_a_request_on_disk(make_server):
+    """What ended is not sent again, although others of its request are; killed between its end and theirs."""
+    stage, server = begin(make_server, "some refused", backoff="8s",
+                          batch={"maxMessages": SEVERAL, "maxWait": "0.2s", "results": {"split": True}})
+    try:
+        server.client.post("/v1/queues/jobs:pause")
+        for number in range(SEVERAL):
+            server.client.publish("jobs", {"n": number})
+        server.client.post("/v1/queues/jobs:resume")
+        until(lambda: server.client.queue("jobs")["stats"]["delayed"] == 2, 10, "those that were refused")
+        completed(server, SEVERAL - 2)
         server.kill()
-        if scene == "connected":  # what waits there is of a dead process: it is thrown away
-            stage.listener.accept()[0].close()
-            stage.accepting.set()
-        stage.over.set()
         server.start()
-        least, most = SCENES[scene]
-        until(lambda: len(stage.keys()) >= least, 15, "the message again")
-        until(lambda: server.client.queue("jobs")["stats"]["inFlight"] == 0 and
-              server.client.queue("jobs")["stats"]["ready"] == 0, 15, "its end")
-        keys = stage.keys()
-        assert least <= len(keys) <= most, keys
-        assert len(set(keys)) == 1 and len(stage.effects) == 1, "the same key, one effect"
-        assert server.client.queue("jobs")["stats"]["dead"] == 0
+        until(lambda: server.client.queue("jobs")["stats"]["ready"] + server.client.queue("jobs")["stats"]["delayed"] +
+              server.client.queue("jobs")["stats"]["inFlight"] == 0, 15, "the retry after the restart")
+        sent = [[item["n"] for item in json.loads(body)] for body in stage.bodies]
+        assert sent[0] == list(range(SEVERAL)) and sorted(sum(sent[1:], [])) == [0, 3], sent
     finally:
         stage.close()
 

@@ -313,6 +313,8 @@ static void end(struct sim *s, uint32_t flight) {
         .success = f->success,
         .duration_ns = s->now_ns - f->started_ns,
         .excerpt = span_text(f->success ? "" : "no"),
+        .shared = f->desk == DESK_BULK,
+        .answer_status = 200,
     };
     call_queue(s, c);
 }
