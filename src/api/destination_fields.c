@@ -161,7 +161,7 @@ static const struct field breaker_fields[] = {
 static const char *const policy_words[] = {
     "roundRobin",     "weighted",          "dynamicWeighted", "leastConnections",
     "consistentHash", "leastResponseTime", "powerOfTwo",      NULL};
-static const char *const key_words[] = {"none", "orderingKey", "member", NULL};
+static const char *const key_words[] = {"none", "orderingKey", "member", "tenant", NULL};
 
 static const struct field balance_fields[] = {
     {"policy", FIELD_WORD, FIELD_AT(struct balance_def, policy), .words = policy_words,

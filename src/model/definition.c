@@ -215,7 +215,7 @@ static const struct field destination_fields[] = {
     U64_SINCE(2, destination_def, breaker.open_max_ns),
     LIST_SINCE(2, destination_def, endpoints, ENDPOINTS_MAX, endpoint_table),
     ENUM_SINCE(2, destination_def, balance.policy, BALANCE_TWO_CHOICES),
-    ENUM_SINCE(2, destination_def, balance.key, BALANCE_KEY_MEMBER),
+    ENUM_SINCE(2, destination_def, balance.key, BALANCE_KEY_TENANT),
     U64_SINCE(2, destination_def, balance.pin_ns),
     U32_SINCE(2, destination_def, balance.eject_errors),
     U32_SINCE(2, destination_def, balance.eject_success_percent),

@@ -82,15 +82,18 @@ const struct destination *destination_route(const struct model *m, const struct 
 
 uint64_t destination_key(const struct model *m, const struct destination *t,
                          const struct message_view *v) {
-    uint64_t member = 0;
+    uint64_t named = 0;
     switch (t->def.balance.key) {
     case BALANCE_KEY_NONE:
         return 0;
     case BALANCE_KEY_MEMBER:
-        member = v->tie.campaign != 0 ? campaign_member_hash(m, v->id) : 0;
+        named = v->tie.campaign != 0 ? campaign_member_hash(m, v->id) : 0;
+        break;
+    case BALANCE_KEY_TENANT:
+        named = v->tenant_hash;
         break;
     case BALANCE_KEY_ORDERING:
         break;
     }
-    return member != 0 ? member : v->key_hash;
+    return named != 0 ? named : v->key_hash;
 }

@@ -18,7 +18,7 @@
 #define DURATION_MAX_US (UINT64_C(86400) * 1000000)
 
 bool balance_def_valid(const struct balance_def *def) {
-    return def->policy <= BALANCE_TWO_CHOICES && def->key <= BALANCE_KEY_MEMBER &&
+    return def->policy <= BALANCE_TWO_CHOICES && def->key <= BALANCE_KEY_TENANT &&
            def->pin_ns <= 365 * 86400 * NS_PER_SECOND && def->eject_success_percent <= 100 &&
            def->eject_ns >= 1 && def->eject_ns <= 86400 * NS_PER_SECOND &&
            def->eject_max_percent <= 100 && def->slow_start_ns <= 86400 * NS_PER_SECOND;

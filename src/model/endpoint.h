@@ -33,6 +33,7 @@ enum balance_key {
     BALANCE_KEY_NONE = 0,
     BALANCE_KEY_ORDERING = 1, /* the message's ordering key */
     BALANCE_KEY_MEMBER = 2,   /* the member of the campaign entry, else the ordering key */
+    BALANCE_KEY_TENANT = 3,   /* what the queue's tenant_header names, else the ordering key */
 };
 
 struct balance_def {

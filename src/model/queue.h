@@ -54,8 +54,9 @@ struct message_view {
     enum dead_reason dead_reason;
     uint16_t last_status;
     bool outcome_unknown;
-    uint64_t key_hash; /* of its queue and ordering key; 0: it has no ordering key */
-    struct tie tie;    /* purchase borrowed until the next apply; may point into purchase_text */
+    uint64_t key_hash;    /* of its queue and ordering key; 0: it has no ordering key */
+    uint64_t tenant_hash; /* of its queue and tenant; 0: it has no tenant */
+    struct tie tie;       /* purchase borrowed until the next apply; may point into purchase_text */
     char purchase_text[18]; /* so do not copy the struct */
 };
 /* False: no such message. */

@@ -62,6 +62,7 @@ void message_view_fill(const struct queues *s, uint32_t slot, struct message_vie
         .last_status = message_status(g),
         .outcome_unknown = g->outcome_unknown,
         .key_hash = g->key == 0 ? 0 : key_at(s, g->key)->hash,
+        .tenant_hash = tenant_of(s, g),
     };
     if (!message_is_tied(s, g)) {
         return;

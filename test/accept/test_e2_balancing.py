@@ -24,11 +24,11 @@ class Service:
         shown = self.client.get("/v1/destinations/service").json["balancing"]
         redefine(self.client, "destinations", "service", balancing={**shown, **fields})
 
-    def send(self, count, key=lambda n: None):
+    def send(self, count, key=lambda n: None, tenants=False):
         """What each machine newly saw when all arrived."""
         before = [len(machine.seen) for machine in self.machines]
         for n in range(count):
-            options = {"ordering_key": key(n)} if key(n) is not None else {}
+            options = {"forward_x_user": key(n)} if tenants else {"ordering_key": key(n)} if key(n) is not None else {}
             assert self.client.publish("jobs", {"job": n, "key": key(n)}, **options).status == 202
         self.published += count
         until(lambda: sum(len(machine.effects) for machine in self.machines) == self.published, 10, "all")
@@ -80,6 +80,20 @@ def test_keys_keep_their_endpoint_and_few_move(make_example, make_provider):
     moved = len(a - before[0]) + len(c - before[2])
     print(f"\nE2 consistentHash with weights 2 1 1: {list(map(len, before))} of 60 keys; b out: {moved} moved")
     assert b == before[1] and moved == len(b), "only the keys of the one that left moved"
+
+
+def test_a_header_of_the_message_chooses(make_example, make_provider):
+    """By consistent hash, and pinned where each happened to be first."""
+    service = Service(make_example, make_provider)
+    redefine(service.client, "queues", "jobs", fairness={"header": "X-User"})
+    service.balance(policy="consistentHash", key="tenant")
+    service.send(COUNT, key=lambda n: f"u{n % 60}", tenants=True)
+    before = service.keys()
+    assert sum(map(len, before)) == 60 and all(before), "no user at two endpoints"
+    service.balance(policy="roundRobin", key="tenant", pinFor="30s")
+    service.send(124, key=lambda n: f"s{n % 31}", tenants=True)
+    print(f"\nE2 by a header: {list(map(len, before))} of 60 users, pinned {[len(k) - len(b) for k, b in zip(service.keys(), before)]} of 31")
+    assert sum(map(len, service.keys())) == 60 + 31
 
 
 def test_a_session_is_pinned_under_any_policy(make_example, make_provider):

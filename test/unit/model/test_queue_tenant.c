@@ -368,6 +368,53 @@ static void it_agrees_with_its_twin(void **state) {
     }
 }
 
+static void with_endpoints(struct destination_def *def, void *context) {
+    (void)context;
+    def->endpoints.items = calloc(4, sizeof *def->endpoints.items);
+    assert_non_null(def->endpoints.items);
+    for (unsigned i = 0; i < 4; i++) {
+        char name[] = {'e', (char)('0' + i), '\0'};
+        struct endpoint_def *e = &def->endpoints.items[def->endpoints.count++];
+        assert_int_equal(endpoint_def_init(e), 0);
+        assert_int_equal(def_set_text(&e->name, span_text(name)), 0);
+        assert_int_equal(def_set_text(&e->url, span_text("http://provider.example/e")), 0);
+    }
+    def->balance.policy = BALANCE_CONSISTENT;
+    def->balance.key = BALANCE_KEY_TENANT;
+}
+
+/* Also of those that are sent again after a restart; who has no tenant goes by the ordering key, else in turn. */
+static void a_tenant_keeps_its_endpoint(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    uint32_t at[8] = {0}, seen = 0;
+    assert_int_equal(push_define_more(&mail, "out", push_pace(0, 1), with_endpoints, NULL),
+                     REFUSAL_NONE);
+    fair_queue("X-Tenant", NULL, 0);
+    for (unsigned i = 0; i < 80; i++) {
+        struct attempt_start start;
+        put(names[i % 8], "", 0);
+        if (i == 40) {
+            world_reload(&mail);
+        }
+        assert_true(push_start(&mail, &start));
+        assert_true(at[i % 8] == 0 || at[i % 8] == start.endpoint);
+        at[i % 8] = start.endpoint;
+        seen |= 1u << start.endpoint % 32;
+        push_finish(&mail, &start, 200, 0);
+    }
+    assert_true((seen & (seen - 1)) != 0);
+    uint32_t by_key = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        struct attempt_start start;
+        put("", "key", 0);
+        assert_true(push_start(&mail, &start));
+        assert_true(by_key == 0 || by_key == start.endpoint);
+        by_key = start.endpoint;
+        push_finish(&mail, &start, 200, 0);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, mail_setup, mail_teardown)
 
 int main(void) {
@@ -377,6 +424,7 @@ int main(void) {
         TEST(what_comes_back_is_its_tenants),   TEST(beyond_the_limit_tenants_share),
         TEST(a_queue_turns_fair_and_back),      TEST(purges_know_tenants),
         TEST(pages_pass_nobody_over),           TEST(it_agrees_with_its_twin),
+        TEST(a_tenant_keeps_its_endpoint),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
