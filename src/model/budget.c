@@ -39,6 +39,14 @@ uint64_t budget_slot(const struct budget *b, const struct budget_def *def, uint6
     return from_ns + (apart_ns > 0 ? apart_ns : 1);
 }
 
+uint64_t budget_starts_for(const struct budget *b, uint64_t firsts, uint64_t now_ns) {
+    struct call_count t = window_sum(&b->starts, now_ns);
+    if (t.bad == 0 || t.bad >= t.total || firsts > UINT64_MAX / t.total) {
+        return firsts;
+    }
+    return firsts * t.total / (t.total - t.bad);
+}
+
 void budget_give_slot(struct budget *b, uint64_t slot_ns) {
     b->slot_ns = slot_ns > b->slot_ns ? slot_ns : b->slot_ns;
 }

@@ -30,6 +30,8 @@ bool budget_allows(const struct budget *b, const struct budget_def *def, uint64_
 void budget_start(struct budget *b, bool is_retry, uint64_t now_ns);
 /* When the next retry that may not start now should be looked at again. Changes nothing. */
 uint64_t budget_slot(const struct budget *b, const struct budget_def *def, uint64_t now_ns);
+/* How many starts it takes, retries among them, to send so many messages for the first time; as of late. */
+uint64_t budget_starts_for(const struct budget *b, uint64_t firsts, uint64_t now_ns);
 /* That time was given to one. */
 void budget_give_slot(struct budget *b, uint64_t slot_ns);
 

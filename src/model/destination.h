@@ -66,6 +66,8 @@ bool destination_decide_recovery(const struct model *m, struct decision *d);
  */
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
                             uint64_t now_ns, uint64_t ahead);
+/* How long its attempts took of late; 0: not known. */
+uint64_t destination_attempt_ns(const struct model *m, uint32_t destination);
 /* Encoded definition and generation, for dispatch. False: gone. */
 bool destination_snapshot(const struct model *m, uint32_t destination, uint32_t *ret_generation,
                           struct buffer *out);

@@ -2,40 +2,25 @@
  * When a message that has others before it may be sent: honest, as far as it can be known.
  *
  * What comes before it are the messages of its own queue and, of each other queue with ready messages, as many as
- * that one's lane gets meanwhile, but no more than it has. All of them need a start: of each limit of the
+ * that one's lane gets meanwhile, but no more than it has; and among them as many retries as there were of late. Where
+ * requests take several messages, so many fewer requests. All of them need a start: of each limit of the
  * destination (what its burst and tokens still give at once is free), of the caps on what is under way (by how long
- * attempts took of late), and of the queue's own pace. The slowest of them decides. A destination that is paused, whose
- * breaker is not closed or whose adaptive limit has no room says nothing: nobody knows when that ends.
+ * attempts took of late), and of the queue's own pace (queue_eta.c). The slowest of them decides, and a ramp stretches it. What is closed by a
+ * Retry-After begins when that is over. A destination that is paused, whose breaker is not closed or whose adaptive
+ * limit has no room says nothing: nobody knows when that ends. Nor is known what is still to come: who is published
+ * later with a higher priority or in another lane, and how the next attempts end.
  */
 #include "base/clock.h"
 #include "model/destination_state.h"
 
 __extension__ typedef unsigned __int128 uint128;
 
-#define CENTURY_NS (UINT64_C(100) * 365 * 86400 * NS_PER_SECOND)
-
 static uint64_t later(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
 static uint64_t capped(uint128 ns) {
-    return ns < CENTURY_NS ? (uint64_t)ns : CENTURY_NS;
-}
-
-/* ns until `starts` starts and one more have been made by a rate. */
-static uint64_t pace_takes_ns(const struct pace *p, uint64_t now_ns, uint64_t starts) {
-    if (p->def.count == 0) {
-        return 0;
-    }
-    struct pace rate = *p; /* without its cap; the ring is only read */
-    rate.def.concurrency = 0;
-    uint64_t left = pace_left(&rate, now_ns);
-    uint64_t wait_ns = pace_wait_ns(&rate, now_ns);
-    if (starts < left) {
-        return wait_ns;
-    }
-    uint128 more = (uint128)starts + 1 - left;
-    return later(wait_ns, capped(more * p->def.period_ns / p->def.count));
+    return ns < PACE_TAKES_MAX_NS ? (uint64_t)ns : PACE_TAKES_MAX_NS;
 }
 
 static uint64_t concurrency_takes_ns(const struct destination *t, uint64_t starts) {
@@ -50,6 +35,48 @@ static uint64_t backlog_of(const void *asker, uint32_t queue) {
     return queue_ready_count(asker, queue);
 }
 
+/* How many messages a request takes, as they are of late: of as many bytes as those that are ready. */
+static uint64_t messages_per_request(const struct model *m, const struct destination *t,
+                                     uint32_t queue) {
+    const struct batch_def *b = &t->def.batch;
+    if (b->max_messages <= 1 || b->token == BATCH_TOKEN_MESSAGE) {
+        return 1;
+    }
+    uint64_t count = queue_ready_count(m, queue), bytes = queue_ready_bytes(m, queue);
+    uint64_t fit = bytes == 0 ? b->max_messages : (uint64_t)b->max_bytes * count / bytes;
+    fit = fit < b->max_messages ? fit : b->max_messages;
+    return fit > 0 ? fit : 1;
+}
+
+/* How long the next request waits for more to join it, with what is ready and the one that is asked about. */
+static uint64_t joining_ns(const struct model *m, const struct destination *t, uint32_t queue,
+                           uint64_t now_ns, uint64_t ahead) {
+    struct message_view next;
+    if (t->def.batch.max_messages <= 1 || ahead + 1 >= t->def.batch.max_messages) {
+        return 0;
+    }
+    bool waits = queue_peek(m, queue, &next);
+    uint64_t at_ns = (waits ? next.accepted_ns_hint : now_ns) + t->def.batch.wait_ns;
+    return at_ns > now_ns ? at_ns - now_ns : 0;
+}
+
+uint64_t destination_attempt_ns(const struct model *m, uint32_t destination) {
+    const struct destination *t = destination_at(m, destination);
+    return t != NULL ? t->average_us * NS_PER_US : 0;
+}
+
+static uint64_t before_in_lanes(const struct model *m, const struct destination *home,
+                                uint32_t queue, uint64_t ahead) {
+    const struct queue_def *def = queue_definition(m, queue);
+    if (def == NULL) {
+        return ahead;
+    }
+    const struct ready_node *n = &m->destinations->ready[QUEUE_SLOT(queue)];
+    uint32_t slot = n->lanes_of == home->index ? QUEUE_SLOT(queue) : 0;
+    return lanes_before(&home->lanes, slot, def->weight, def->guaranteed_percent, ahead, backlog_of,
+                        m);
+}
+
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
                             uint64_t now_ns, uint64_t ahead) {
     const struct destination *home = destination_at(m, destination);
@@ -61,17 +88,14 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
     if (t->paused || t->breaker.state != BREAKER_CLOSED) {
         return 0;
     }
-    const struct queue_def *def = queue_definition(m, queue);
-    if (def != NULL) {
-        const struct ready_node *n = &m->destinations->ready[QUEUE_SLOT(queue)];
-        uint32_t slot = n->lanes_of == home->index ? QUEUE_SLOT(queue) : 0;
-        ahead = lanes_before(&home->lanes, slot, def->weight, def->guaranteed_percent, ahead,
-                             backlog_of, m);
-    }
-    uint64_t takes_ns = concurrency_takes_ns(t, ahead);
-    takes_ns = later(takes_ns, wait_ns != PACE_WAIT_FOR_END ? wait_ns : 0);
+    uint64_t starts = budget_starts_for(&t->budget, before_in_lanes(m, home, queue, ahead), now_ns);
+    starts /= messages_per_request(m, t, queue);
+    uint64_t from_ns = later(now_ns, t->closed_until_ns);
+    uint64_t takes_ns = concurrency_takes_ns(t, starts);
     for (uint32_t i = 0; i < t->limits.count; i++) {
-        takes_ns = later(takes_ns, pace_takes_ns(&t->limits.paces[i], now_ns, ahead));
+        takes_ns = later(takes_ns, pace_takes_ns(&t->limits.paces[i], from_ns, starts));
     }
-    return now_ns + takes_ns;
+    takes_ns = ramp_takes_ns(&t->ramp, &t->def.ramp, from_ns, takes_ns);
+    takes_ns = later(takes_ns, joining_ns(m, t, queue, now_ns, ahead));
+    return later(from_ns + takes_ns, now_ns + (wait_ns != PACE_WAIT_FOR_END ? wait_ns : 0));
 }

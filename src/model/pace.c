@@ -40,6 +40,8 @@
 /* Tokens out and known ends of one pace: far above what may be under way; a snapshot with more is none of ours. */
 #define RING_MAX (64u << 20)
 
+__extension__ typedef unsigned __int128 uint128;
+
 /* A time with its fraction: ns + rest / count. */
 struct exact {
     uint64_t ns;
@@ -283,13 +285,31 @@ uint64_t pace_ahead_ns(const struct pace *p, uint64_t now_ns) {
     return turn_ns > now_ns ? turn_ns - now_ns : 0;
 }
 
-static uint64_t tokens_left(const struct pace *p, uint64_t now_ns) {
-    uint32_t back = 0;
-    while (back < p->ends_count && ring_at(p, back) + p->def.period_ns <= now_ns) {
-        back++;
+/* Ends so long ago that their tokens are back. */
+static uint32_t ends_back(const struct pace *p, uint64_t now_ns) {
+    uint32_t least_back = 0, most = p->ends_count;
+    while (least_back < most) {
+        uint32_t middle = least_back + (most - least_back) / 2;
+        if (ring_at(p, middle) + p->def.period_ns <= now_ns) {
+            least_back = middle + 1;
+        } else {
+            most = middle;
+        }
     }
-    uint64_t out = (uint64_t)p->in_flight + p->ends_count - back;
+    return least_back;
+}
+
+static uint64_t tokens_left(const struct pace *p, uint64_t now_ns) {
+    uint64_t out = (uint64_t)p->in_flight + p->ends_count - ends_back(p, now_ns);
     return out < p->def.count ? p->def.count - out : 0;
+}
+
+static uint64_t burst_left(const struct pace *p, uint64_t now_ns) {
+    uint64_t burst = pace_burst(&p->def);
+    uint64_t ahead_ns = p->theoretical_ns > now_ns ? p->theoretical_ns - now_ns : 0;
+    uint64_t interval_ns = p->def.period_ns / p->def.count;
+    uint64_t spent = interval_ns > 0 ? (ahead_ns + interval_ns - 1) / interval_ns : 0;
+    return spent < burst ? burst - spent : 0;
 }
 
 uint64_t pace_left(const struct pace *p, uint64_t now_ns) {
@@ -300,12 +320,37 @@ uint64_t pace_left(const struct pace *p, uint64_t now_ns) {
     if (p->def.count == 0) {
         return left;
     }
-    uint64_t burst = pace_burst(&p->def);
-    uint64_t ahead_ns = p->theoretical_ns > now_ns ? p->theoretical_ns - now_ns : 0;
-    uint64_t interval_ns = p->def.period_ns / p->def.count;
-    uint64_t spent = interval_ns > 0 ? (ahead_ns + interval_ns - 1) / interval_ns : 0;
-    left = least(left, spent < burst ? burst - spent : 0);
+    left = least(left, burst_left(p, now_ns));
     return is_strict(&p->def) ? least(left, tokens_left(p, now_ns)) : left;
+}
+
+/* Until the token of the start number `nth` is back, if each is used again as soon as it is. */
+static uint128 token_takes_ns(const struct pace *p, uint64_t now_ns, uint64_t nth) {
+    uint64_t free = tokens_left(p, now_ns), in_round = nth % p->def.count;
+    uint128 rounds_ns = (uint128)(nth / p->def.count) * p->def.period_ns;
+    if (in_round < free) {
+        return rounds_ns;
+    }
+    uint64_t end = ends_back(p, now_ns) + in_round - free;
+    uint64_t back_ns = end < p->ends_count ? ring_at(p, (uint32_t)end) : now_ns;
+    return rounds_ns + back_ns + p->def.period_ns - now_ns;
+}
+
+uint64_t pace_takes_ns(const struct pace *p, uint64_t now_ns, uint64_t starts) {
+    if (p->def.count == 0) {
+        return 0;
+    }
+    uint64_t left = burst_left(p, now_ns), at_ns = earliest_ns(p);
+    uint128 takes_ns = at_ns > now_ns ? at_ns - now_ns : 0;
+    if (starts >= left) {
+        uint128 even_ns = ((uint128)starts + 1 - left) * p->def.period_ns / p->def.count;
+        takes_ns = takes_ns > even_ns ? takes_ns : even_ns;
+    }
+    if (is_strict(&p->def)) {
+        uint128 token_ns = token_takes_ns(p, now_ns, starts);
+        takes_ns = takes_ns > token_ns ? takes_ns : token_ns;
+    }
+    return takes_ns < PACE_TAKES_MAX_NS ? (uint64_t)takes_ns : PACE_TAKES_MAX_NS;
 }
 
 void pace_start(struct pace *p, uint64_t now_ns) {

@@ -24,6 +24,7 @@ enum pace_mode { PACE_SMOOTH = 0, PACE_STRICT = 1 };
 
 #define PACE_COUNT_MAX    1000000u
 #define PACE_WAIT_FOR_END UINT64_MAX
+#define PACE_TAKES_MAX_NS (UINT64_C(100) * 365 * 86400 * 1000000000)
 
 struct pace_def {
     enum pace_mode mode;
@@ -68,6 +69,8 @@ uint64_t pace_lead_ns(const struct pace *p);
 uint64_t pace_ahead_ns(const struct pace *p, uint64_t now_ns);
 /* Starts that may follow at once, for people to see: by burst, tokens and concurrency. UINT64_MAX: no limit. */
 uint64_t pace_left(const struct pace *p, uint64_t now_ns);
+/* ns until so many starts and one more have been made, if each is made as soon as count and period let it. */
+uint64_t pace_takes_ns(const struct pace *p, uint64_t now_ns, uint64_t starts);
 /* pace_wait_ns must have been 0. */
 void pace_start(struct pace *p, uint64_t now_ns);
 /* `end_ns` may lie in the future (outcome unknown: the timeout's end). */

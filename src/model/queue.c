@@ -372,15 +372,15 @@ void queue_emit_put(const struct model *m, struct decision *d, uint32_t queue,
     if (tie != NULL) {
         message_payload_tie(&payload, tie);
     }
-    uint64_t tenant = tenant_of_publish(q, p);
+    struct eta_asked of = queue_eta_asked(m, q, p);
     size_t begun = decision_begin(d, FACT_MESSAGE_PUT, 1);
     d->failed |= message_payload_encode(&payload, d->facts) != 0;
     decision_end(d, begun);
-    tenant_emit(m, d, q, payload.stored.id, tenant);
+    tenant_emit(m, d, q, payload.stored.id, of.tenant);
     *ret = (struct receipt){
         .id = payload.stored.id,
         .accepted_ns = d->now_ns,
-        .eta_ns = queue_eta_new_ns(m, q, d->now_ns, schedule, p->priority, tenant),
+        .eta_ns = queue_eta_new_ns(m, q, d->now_ns, schedule, &of),
     };
     struct span key = unique_key(q, p);
     if (key.size > 0) {

@@ -3,7 +3,8 @@
  *
  * A message's place in its queue is not counted: a list may have millions. It is taken from where its id lies
  * between the first and the last of its list, which are in order of arrival but for what came back; so it is
- * right at both ends and about right between them.
+ * right at both ends and about right between them. The same goes for its place among those of its ordering key, of
+ * which each must have ended before the next one leaves.
  *
  * A deadline is stored as the end of the message's time to live, with a mark: what is not sent by then is dead
  * for that reason. What is in flight at that time may end.
@@ -26,30 +27,65 @@ static uint64_t later(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
+static uint64_t at_pace_ns(const struct pace_def *own, uint64_t ahead, uint64_t attempt_ns,
+                           uint64_t most_ns) {
+    uint128 by_rate = own->count == 0 ? 0 : (uint128)ahead * own->period_ns / own->count;
+    uint128 by_cap = own->concurrency == 0 ? 0 : (uint128)(ahead / own->concurrency) * attempt_ns;
+    uint128 ns = by_rate > by_cap ? by_rate : by_cap;
+    return ns < most_ns ? (uint64_t)ns : most_ns;
+}
+
+/* of NULL: it is ready, nobody of its ordering key is before it. */
 static uint64_t eta_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                       uint64_t schedule_ns, uint64_t ahead) {
+                       uint64_t schedule_ns, uint64_t ahead, const struct eta_asked *of) {
     uint32_t destination = q->target == 0 ? 0 : target_at(m->queues, q->target)->destination;
     if (destination == 0 || q->def.paused) {
         return 0;
     }
     uint64_t eta = destination_eta_ns(m, destination, q->index, now_ns, ahead);
-    if (eta != 0 && q->def.pace.count != 0) {
-        uint128 own = (uint128)ahead * q->def.pace.period_ns / q->def.pace.count;
-        uint64_t room = UINT64_MAX / 2 - now_ns;
-        eta = later(eta, now_ns + (own < room ? (uint64_t)own : room));
+    if (eta == 0) {
+        return 0;
     }
-    return eta != 0 ? later(eta, schedule_ns) : 0;
+    uint64_t most_ns = UINT64_MAX / 2 - now_ns;
+    uint64_t attempt_ns = destination_attempt_ns(m, destination);
+    uint64_t own_ns = at_pace_ns(&q->def.pace, ahead, attempt_ns, most_ns);
+    if (of != NULL) {
+        uint128 key_ns = (uint128)of->of_key * attempt_ns;
+        key_ns += of->key_until_ns > now_ns ? of->key_until_ns - now_ns : 0;
+        own_ns = later(own_ns, key_ns < most_ns ? (uint64_t)key_ns : most_ns);
+    }
+    return later(later(eta, now_ns + own_ns), schedule_ns);
 }
 
 uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                          uint64_t schedule_ns, uint8_t priority, uint64_t tenant) {
-    uint64_t ahead = q->counts[MESSAGE_BLOCKED] + tenant_ahead_new(m, q, tenant, priority);
-    return eta_ns(m, q, now_ns, schedule_ns, ahead);
+                          uint64_t schedule_ns, const struct eta_asked *of) {
+    uint64_t turns = (uint64_t)q->keys.count * of->of_key, blocked = q->counts[MESSAGE_BLOCKED];
+    uint64_t ahead = tenant_ahead_new(m, q, of->tenant, of->priority);
+    return eta_ns(m, q, now_ns, schedule_ns, ahead + (turns < blocked ? turns : blocked), of);
 }
 
-static uint64_t count_before(const struct queues *s, const struct ready_set *set,
+static uint64_t key_until_ns(const struct queues *s, const struct message_key *k) {
+    const struct message *holder = k->holder != 0 ? message_at(s, k->holder) : NULL;
+    return holder != NULL && holder->state == MESSAGE_DELAYED ? times_at(s, holder->times)->due_ns
+                                                              : 0;
+}
+
+struct eta_asked queue_eta_asked(const struct model *m, const struct queue *q,
+                                 const struct publish *p) {
+    const struct queues *s = m->queues;
+    struct span key = p->envelope.ordering_key;
+    uint32_t found = key.size == 0 ? 0 : key_find(s, key_hash(q->index, key));
+    struct eta_asked of = {.tenant = tenant_of_publish(q, p), .priority = p->priority};
+    if (found != 0) {
+        const struct message_key *k = key_at(s, found);
+        of.of_key = k->blocked.count + (k->holder != 0);
+        of.key_until_ns = key_until_ns(s, k);
+    }
+    return of;
+}
+
+static uint64_t count_before(const struct queues *s, const struct slot_list *l,
                              const struct message *g) {
-    const struct slot_list *l = &set->levels->lists[g->priority];
     uint64_t first = message_at(s, l->first)->id, last = message_at(s, l->last)->id;
     if (g->id <= first || last <= first) {
         return 0;
@@ -69,11 +105,16 @@ uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_n
     }
     if (g->state != MESSAGE_READY) {
         uint64_t due_ns = g->times != 0 ? times_at(s, g->times)->due_ns : 0;
-        return queue_eta_new_ns(m, q, now_ns, due_ns, g->priority, tenant_of(s, g));
+        struct eta_asked of = {.tenant = tenant_of(s, g), .priority = g->priority};
+        if (g->state == MESSAGE_BLOCKED) {
+            of.of_key = 1 + count_before(s, &key_at(s, g->key)->blocked, g);
+            of.key_until_ns = key_until_ns(s, key_at(s, g->key));
+        }
+        return queue_eta_new_ns(m, q, now_ns, due_ns, &of);
     }
     const struct ready_set *set = tenant_set(s, queue_at(s, g->queue), g);
-    uint64_t own = count_above(set, g) + count_before(s, set, g);
-    return eta_ns(m, q, now_ns, 0, tenant_ahead(m, q, g, own));
+    uint64_t own = count_above(set, g) + count_before(s, &set->levels->lists[g->priority], g);
+    return eta_ns(m, q, now_ns, 0, tenant_ahead(m, q, g, own), NULL);
 }
 
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
@@ -82,8 +123,8 @@ enum refusal queue_check_deadline(const struct model *m, const struct decision *
     if (p->deadline_ns == 0) {
         return REFUSAL_NONE;
     }
-    uint64_t eta =
-        queue_eta_new_ns(m, q, d->now_ns, p->schedule_ns, p->priority, tenant_of_publish(q, p));
+    struct eta_asked of = queue_eta_asked(m, q, p);
+    uint64_t eta = queue_eta_new_ns(m, q, d->now_ns, p->schedule_ns, &of);
     if (p->deadline_ns <= d->now_ns || p->deadline_ns < p->schedule_ns) {
         return request_refuse(r, REFUSAL_DEADLINE, "the deadline is over before it may leave");
     }

@@ -19,11 +19,15 @@ uint64_t key_hash(uint32_t queue, struct span key) {
     return hash_bytes(fixed, key);
 }
 
+uint32_t key_find(const struct queues *s, uint64_t hash) {
+    return map_find(&s->by_key, key_map_hash(s, hash), &hash);
+}
+
 int key_join(struct model *m, uint32_t slot, uint64_t hash) {
     struct queues *s = m->queues;
     struct message *g = message_at(s, slot);
     assert(g->key == 0);
-    uint32_t found = map_find(&s->by_key, key_map_hash(s, hash), &hash);
+    uint32_t found = key_find(s, hash);
     if (found == 0) {
         int rc = slab_take(&s->keys, &found);
         if (rc != 0) {

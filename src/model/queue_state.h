@@ -367,9 +367,19 @@ MUST_CHECK int queue_trim_dead(struct model *m, const struct applied *w, struct 
 
 /* ---- queue_eta.c ---- */
 
-/* When a message that is published now would leave, at schedule_ns or later; 0: not known. */
+/* What is known of a message that is not ready. */
+struct eta_asked {
+    uint64_t tenant; /* hash */
+    uint64_t of_key; /* messages of its ordering key that must end before it, ... */
+    uint64_t
+        key_until_ns; /* ... and when the first of them may be tried again; 0: it need not wait */
+    uint8_t priority;
+};
+struct eta_asked queue_eta_asked(const struct model *m, const struct queue *q,
+                                 const struct publish *p);
+/* When it would leave if it came now, at schedule_ns or later; 0: not known. */
 uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                          uint64_t schedule_ns, uint8_t priority, uint64_t tenant);
+                          uint64_t schedule_ns, const struct eta_asked *of);
 /* NONE, or DEADLINE: it cannot be met. */
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
                                   struct request *r, const struct queue *q,
@@ -384,6 +394,8 @@ uint64_t key_hash(uint32_t queue, struct span key);
 MUST_CHECK int key_join(struct model *m, uint32_t slot, uint64_t hash);
 /* True: the message has no key, or holds it now. */
 bool key_claim(struct model *m, uint32_t slot);
+/* 0: no message has it. */
+uint32_t key_find(const struct queues *s, uint64_t hash);
 /* It holds its key no more, and the next one may go. */
 MUST_CHECK int key_yield(struct model *m, uint32_t slot);
 /* Its last use by this message. */

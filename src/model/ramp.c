@@ -65,3 +65,31 @@ void ramp_start(struct ramp *r, const struct ramp_def *def, const struct limits 
 void ramp_end(struct ramp *r, uint64_t now_ns) {
     r->last_use_ns = now_ns > r->last_use_ns ? now_ns : r->last_use_ns;
 }
+
+/* What was done x after the beginning, in ns at the whole rate: a tenth of it first, then in proportion to x. */
+static uint64_t done_by(const struct ramp_def *def, uint64_t x_ns) {
+    uint128 d = def->duration_ns, x = x_ns < def->duration_ns ? x_ns : def->duration_ns;
+    if (x <= d / 10) {
+        return (uint64_t)(x / 10);
+    }
+    return (uint64_t)(d / 100 + (x * x - d * d / 100) / (2 * d)) + (x_ns - (uint64_t)x);
+}
+
+uint64_t ramp_takes_ns(const struct ramp *r, const struct ramp_def *def, uint64_t now_ns,
+                       uint64_t work_ns) {
+    if (!climbs(r, def, now_ns)) {
+        return work_ns;
+    }
+    uint64_t begun = now_ns > r->from_ns ? now_ns - r->from_ns : 0;
+    uint64_t wanted = done_by(def, begun) + work_ns;
+    uint64_t least = begun, most = begun + work_ns + def->duration_ns;
+    while (least < most) {
+        uint64_t middle = least + (most - least) / 2;
+        if (done_by(def, middle) < wanted) {
+            least = middle + 1;
+        } else {
+            most = middle;
+        }
+    }
+    return least - begun;
+}

@@ -32,5 +32,8 @@ uint64_t ramp_wait_ns(const struct ramp *r, const struct ramp_def *def, const st
 void ramp_start(struct ramp *r, const struct ramp_def *def, const struct limits *l,
                 uint64_t now_ns);
 void ramp_end(struct ramp *r, uint64_t now_ns);
+/* How long from now_ns on takes what would take work_ns at the whole rate. */
+uint64_t ramp_takes_ns(const struct ramp *r, const struct ramp_def *def, uint64_t now_ns,
+                       uint64_t work_ns);
 
 #endif

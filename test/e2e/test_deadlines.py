@@ -1,4 +1,8 @@
 """Dispatch deadlines and times of arrival, with the real program."""
+import datetime
+import time
+
+from support.wait import until
 
 
 def test_a_deadline_is_refused_when_it_cannot_be_met(client, make_provider):
@@ -15,3 +19,62 @@ def test_a_deadline_is_refused_when_it_cannot_be_met(client, make_provider):
         assert client.get(path).json["eta"] > last["acceptedAt"], path
     client.post("/v1/destinations/far:pause")
     assert "eta" not in client.get(f"/v1/receipts/{last['receipt']}").json
+
+
+def seconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
+def ready(client):
+    return client.queue("mail")["stats"]["ready"]
+
+
+def look(client, receipt):
+    """How long it is said to take, and how many messages were ready before and after the question was asked."""
+    before, asked = ready(client), time.time()
+    eta = seconds(client.get(f"/v1/receipts/{receipt}").json["eta"])
+    told = time.time()
+    return eta - told, eta - asked, before, ready(client)
+
+
+def test_what_is_foretold_is_what_is_left(client, make_provider):
+    """Asked again and again while the backlog shrinks: the time it says, in messages at the destination's pace, is what there is."""
+    rate, count = 20, 120
+    provider = make_provider()
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True,
+                  rateLimits={"maxDispatchesPerSecond": rate, "maxBurstSize": 1})
+    client.define("queues", "mail", destination="far")
+    last = [client.publish("mail", {"n": n}).json["receipt"] for n in range(count)][-1]
+    looks = []
+    while ready(client) > 20:
+        looks.append(look(client, last))
+        time.sleep(0.2)
+    assert len(looks) > 5
+    for least, most, before, after in looks:
+        assert least <= before / rate * 1.1 + 0.3 and most >= after / rate * 0.9 - 0.3, (least, most, before, after)
+    until(lambda: len(provider.seen) == count, 30, "all")
+
+
+def test_what_asks_for_time_is_counted(client, make_provider):
+    """Behind the time that the provider asked for, the backlog still has to leave."""
+    provider = make_provider(lambda seen, times: (503, {"Retry-After": "3600"}))
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True,
+                  rateLimits=[{"maxDispatches": 1, "per": "30m"}])
+    client.define("queues", "mail", destination="far")
+    receipts = [client.publish("mail", {"n": n}).json["receipt"] for n in range(5)]
+    until(lambda: "closedUntil" in client.get("/v1/destinations/far").json["stats"], 10, "the provider's answer")
+    least, most, _, _ = look(client, receipts[-1])
+    assert 3600 + 3 * 1800 - 60 < most and least < 3600 + 4 * 1800 + 60, (least, most)
+
+
+def test_a_message_behind_its_key_says_so(client, make_provider):
+    """One attempt after the other: the twentieth of a key leaves about ten times as late as the second, one of another key at once."""
+    provider = make_provider(delay=0.3)
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, timeout="60s")
+    client.define("queues", "mail", destination="far")
+    client.publish("mail", {})
+    until(lambda: client.queue("mail")["stats"]["completed"] == 1, 10, "one end, to learn from")
+    told = [client.publish("mail", {"n": n}, ordering_key="k").json for n in range(21)]
+    waits = [seconds(one["eta"]) - seconds(one["acceptedAt"]) for one in told]
+    other = client.publish("mail", {}, ordering_key="other").json
+    assert waits[20] > 5 * waits[2] > 0 and seconds(other["eta"]) - seconds(other["acceptedAt"]) < waits[2] / 2, waits

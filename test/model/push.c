@@ -87,8 +87,8 @@ bool push_start(struct world *w, struct attempt_start *ret) {
     return true;
 }
 
-void push_finish(struct world *w, const struct attempt_start *start, uint16_t status,
-                 uint64_t retry_after_ns) {
+static void finish(struct world *w, const struct attempt_start *start, uint16_t status,
+                   uint64_t retry_after_ns, uint64_t duration_ns) {
     struct request r;
     request_init(&r, REQUEST_ATTEMPT_FINISH);
     r.in.finish = (struct attempt_finish){
@@ -98,13 +98,23 @@ void push_finish(struct world *w, const struct attempt_start *start, uint16_t st
         .error = status == 0 ? ATTEMPT_CONNECT : ATTEMPT_OK,
         .retriable = status == 0 || status == 429 || status >= 500,
         .success = status >= 200 && status <= 299,
-        .duration_ns = 20 * NS_PER_MS,
+        .duration_ns = duration_ns,
         .retry_after_ns = retry_after_ns,
         .excerpt = span_text("what it said"),
     };
     enum refusal refusal = world_ask(w, &r);
     assert(refusal == REFUSAL_NONE);
     request_release(&r);
+}
+
+void push_finish(struct world *w, const struct attempt_start *start, uint16_t status,
+                 uint64_t retry_after_ns) {
+    finish(w, start, status, retry_after_ns, 20 * NS_PER_MS);
+}
+
+void push_finish_after(struct world *w, const struct attempt_start *start, uint16_t status,
+                       uint64_t duration_ns) {
+    finish(w, start, status, 0, duration_ns);
 }
 
 uint32_t push_recover(struct world *w) {

@@ -28,6 +28,9 @@ bool push_start(struct world *w, struct attempt_start *ret);
 /* status 0: no response, error ATTEMPT_CONNECT. */
 void push_finish(struct world *w, const struct attempt_start *start, uint16_t status,
                  uint64_t retry_after_ns);
+/* The same, answered after so long. */
+void push_finish_after(struct world *w, const struct attempt_start *start, uint16_t status,
+                       uint64_t duration_ns);
 /* As after a restart; returns how many outcomes were unknown. */
 uint32_t push_recover(struct world *w);
 struct message_info push_message(struct world *w, uint64_t id);

@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 #include "push.h"
@@ -41,6 +43,225 @@ static uint64_t start_of(struct world *w, uint64_t id) {
             w->now_ns = model_next_start_ns(w->model, w->now_ns);
         }
     }
+}
+
+/* ---- a whole run, in which answers take their time; what is foretold on the way is compared with what happens ---- */
+
+#define OPEN_MAX    64u
+#define SAMPLES_MAX 4096u
+
+struct run {
+    struct world w;
+    uint64_t takes_ns; /* an answer */
+    uint32_t fails;    /* each so many'th attempt is answered 503; 0: none */
+    struct attempt_start open[OPEN_MAX];
+    uint64_t ends_ns[OPEN_MAX];
+    uint32_t open_count, started;
+    uint64_t at_ns[SAMPLES_MAX], eta_ns[SAMPLES_MAX];
+    uint32_t samples;
+};
+
+static void finish_due(struct run *r) {
+    for (uint32_t i = 0; i < r->open_count;) {
+        if (r->ends_ns[i] > r->w.now_ns) {
+            i++;
+            continue;
+        }
+        bool bad =
+            r->fails != 0 && r->open[i].attempt == 1 && r->open[i].message / 64 % r->fails == 0;
+        push_finish_after(&r->w, &r->open[i], bad ? 503 : 200, r->takes_ns);
+        r->open[i] = r->open[--r->open_count];
+        r->ends_ns[i] = r->ends_ns[r->open_count];
+    }
+}
+
+static uint64_t next_of(const struct run *r) {
+    uint64_t next_ns = model_next_start_ns(r->w.model, r->w.now_ns);
+    uint64_t due_ns = model_next_due_ns(r->w.model);
+    next_ns = due_ns < next_ns ? due_ns : next_ns;
+    for (uint32_t i = 0; i < r->open_count; i++) {
+        next_ns = r->ends_ns[i] < next_ns ? r->ends_ns[i] : next_ns;
+    }
+    return next_ns;
+}
+
+/* Until `id` is started; true: it was. Asks for its time now and then. */
+static bool step_run(struct run *r, uint64_t id) {
+    struct attempt_start s;
+    finish_due(r);
+    if (r->open_count < OPEN_MAX && push_start(&r->w, &s)) {
+        r->open[r->open_count] = s;
+        r->ends_ns[r->open_count++] = r->w.now_ns + r->takes_ns;
+        if (r->started++ % 7 == 0 && s.message != id && r->samples < SAMPLES_MAX) {
+            r->at_ns[r->samples] = r->w.now_ns;
+            r->eta_ns[r->samples++] = push_message(&r->w, id).eta_ns;
+        }
+        return s.message == id;
+    }
+    uint64_t next_ns = next_of(r);
+    bool any = next_ns != UINT64_MAX;
+    r->w.now_ns = any && next_ns > r->w.now_ns ? next_ns : r->w.now_ns + any;
+    return false;
+}
+
+/* Each time it was asked, the answer was right by `percent` of what was left then, and 100 ms. */
+static void follow(struct run *r, uint64_t id, uint64_t percent) {
+    while (!step_run(r, id)) {
+    }
+    assert_true(r->samples > 2);
+    for (uint32_t i = 0; i < r->samples; i++) {
+        uint64_t left_ns = r->w.now_ns - r->at_ns[i];
+        uint64_t slack_ns = left_ns * percent / 100 + 100 * NS_PER_MS;
+        assert_in_range(r->eta_ns[i] + slack_ns, r->w.now_ns, r->w.now_ns + 2 * slack_ns);
+    }
+}
+
+static void begin_run(struct run *r, struct pace_def pace, push_more *more) {
+    memset(r, 0, sizeof *r);
+    r->takes_ns = 20 * NS_PER_MS;
+    world_init(&r->w, NULL);
+    assert_int_equal(push_define_more(&r->w, "out", pace, more, NULL), REFUSAL_NONE);
+    define_lane(&r->w, "mine", 1, 0);
+}
+
+static uint64_t put_many(struct run *r, const char *queue, unsigned count) {
+    uint64_t id = 0, ignored;
+    for (unsigned i = 0; i < count; i++) {
+        id = publish(&r->w, queue, &ignored);
+    }
+    return id;
+}
+
+static void end_run(struct run *r) {
+    world_check_replay(&r->w);
+    world_release(&r->w);
+}
+
+static struct run run;
+
+static void with_limit(struct destination_def *def, void *context) {
+    (void)context;
+    def->limits.items = calloc(1, sizeof *def->limits.items);
+    assert_non_null(def->limits.items);
+    def->limits.items[def->limits.count++] = (struct pace_def){
+        .mode = PACE_STRICT, .count = 60, .period_ns = 10 * NS_PER_SECOND, .burst = 60};
+}
+
+static void the_slowest_of_several_limits_decides(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(20, 1), with_limit);
+    follow(&run, put_many(&run, "mine", 240),
+           25); /* which goes in sixties: between them it is a guess */
+    end_run(&run);
+}
+
+static void with_ramp(struct destination_def *def, void *context) {
+    (void)context;
+    def->ramp = (struct ramp_def){.duration_ns = 20 * NS_PER_SECOND, .idle_ns = NS_PER_SECOND};
+}
+
+static void a_ramp_is_slower_at_first(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(100, 1), with_ramp);
+    uint64_t id = put_many(&run, "mine", 1500);
+    follow(&run, id, 10);
+    end_run(&run);
+}
+
+static void with_budget(struct destination_def *def, void *context) {
+    (void)context;
+    def->budget.percent = 100;
+}
+
+/* Of the first third nobody can know; then the retries of late say how many there will be. */
+static void retries_take_their_share(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(100, 1), with_budget);
+    run.fails = 3;
+    uint64_t id = put_many(&run, "mine", 1499);
+    while (run.started < 500) {
+        assert_false(step_run(&run, id));
+    }
+    run.samples = 0;
+    follow(&run, id, 12);
+    end_run(&run);
+}
+
+static void what_is_closed_begins_later(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(10, 1), NULL);
+    uint64_t id = put_many(&run, "mine", 100);
+    struct attempt_start s;
+    assert_true(push_start(&run.w, &s));
+    push_finish(&run.w, &s, 503, 60 * NS_PER_SECOND);
+    uint64_t eta_ns = push_message(&run.w, id).eta_ns, before_ns = run.w.now_ns;
+    while (!step_run(&run, id)) {
+    }
+    assert_in_range(run.w.now_ns - before_ns, 69 * NS_PER_SECOND, 71 * NS_PER_SECOND);
+    assert_in_range(eta_ns + NS_PER_SECOND, run.w.now_ns, run.w.now_ns + 2 * NS_PER_SECOND);
+    end_run(&run);
+}
+
+static uint64_t put_key(struct run *r, const char *key, uint64_t *ret_eta_ns) {
+    struct request q;
+    request_init(&q, REQUEST_QUEUE_PUBLISH);
+    q.name = q.in.publish.queue = span_text("mine");
+    q.in.publish.envelope.body = span_text("{}");
+    q.in.publish.envelope.ordering_key = span_text(key);
+    assert_int_equal(world_ask(&r->w, &q), REFUSAL_NONE);
+    *ret_eta_ns = q.receipt.eta_ns;
+    uint64_t id = q.receipt.id;
+    request_release(&q);
+    return id;
+}
+
+static void a_key_waits_for_its_own(void **state) {
+    (void)state;
+    uint64_t eta_ns, id = 0;
+    begin_run(&run, push_pace(0, 1), NULL);
+    run.takes_ns = 500 * NS_PER_MS;
+    id = put_key(&run, "k", &eta_ns);
+    while (run.started == 0 || run.open_count > 0) { /* how long it takes is learned */
+        (void)step_run(&run, id);
+    }
+    for (unsigned i = 0; i < 60; i++) {
+        id = put_key(&run, "k", &eta_ns);
+    }
+    assert_in_range(eta_ns - run.w.now_ns, 29 * NS_PER_SECOND, 31 * NS_PER_SECOND);
+    (void)put_key(&run, "other", &eta_ns);
+    assert_in_range(eta_ns, run.w.now_ns, run.w.now_ns + 600 * NS_PER_MS);
+    follow(&run, id, 5);
+    end_run(&run);
+    begin_run(&run, push_pace(10, 1), NULL);
+    for (unsigned i = 0; i < 100; i++) {
+        (void)put_key(&run, "k", &eta_ns);
+    }
+    (void)put_key(&run, "other",
+                  &eta_ns); /* one ready is before it, the ninety-nine come behind it */
+    assert_in_range(eta_ns, run.w.now_ns, run.w.now_ns + 200 * NS_PER_MS);
+    end_run(&run);
+}
+
+static void with_places(struct destination_def *def, void *context) {
+    (void)context;
+    def->batch.max_messages = 10;
+    def->batch.wait_ns = 50 * NS_PER_MS;
+}
+
+/* Those that join are starts of the same record; so many messages, a tenth as many requests. */
+static void requests_of_several_are_fewer(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(10, 1), with_places);
+    uint64_t id = put_many(&run, "mine", 1000);
+    uint64_t eta_ns = push_message(&run.w, id).eta_ns;
+    assert_in_range(eta_ns - run.w.now_ns, 9 * NS_PER_SECOND, 11 * NS_PER_SECOND);
+    publish(&run.w, "mine", &eta_ns);
+    assert_in_range(eta_ns - run.w.now_ns, 9 * NS_PER_SECOND, 11 * NS_PER_SECOND);
+    end_run(&run);
+    begin_run(&run, push_pace(0, 1), with_places);
+    publish(&run.w, "mine", &eta_ns);
+    assert_int_equal(eta_ns, run.w.now_ns + 50 * NS_PER_MS); /* until then others may join */
+    end_run(&run);
 }
 
 static void release(struct world *w) {
@@ -137,6 +358,12 @@ int main(void) {
         cmocka_unit_test(it_shrinks_as_others_leave),
         cmocka_unit_test(caps_count_by_how_long_attempts_take),
         cmocka_unit_test(nobody_knows),
+        cmocka_unit_test(the_slowest_of_several_limits_decides),
+        cmocka_unit_test(a_ramp_is_slower_at_first),
+        cmocka_unit_test(retries_take_their_share),
+        cmocka_unit_test(what_is_closed_begins_later),
+        cmocka_unit_test(a_key_waits_for_its_own),
+        cmocka_unit_test(requests_of_several_are_fewer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
