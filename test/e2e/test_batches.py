@@ -177,9 +177,9 @@ def test_the_place_is_kept_until_the_request_is_over(client):
             client.request("POST", "/v1/queues/q/messages", b"no json", {"Content-Type": "text/plain"})
             publish(client, n)
         client.post("/v1/queues/q:resume")
-        until(lambda: stats(client)["completed"] == 6, 10, "six ends")
+        until(lambda: stats(client)["completed"] == 6 and stats(client)["dead"] == 6, 10, "twelve ends")
         times = sorted(at for _, _, at in provider.items)
-        assert len(times) == 6 and stats(client)["dead"] == 6
+        assert len(times) == 6
         assert all(b - a >= 0.2e9 for a, b in zip(times, times[1:])), "one at a time"
     finally:
         provider.stop()
