@@ -386,20 +386,21 @@ static void with_endpoints(struct destination_def *def, void *context) {
 /* Also of those that are sent again after a restart; who has no tenant goes by the ordering key, else in turn. */
 static void a_tenant_keeps_its_endpoint(void **state) {
     (void)state;
-    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
-    uint32_t at[8] = {0}, seen = 0;
+    static const char *const names[] = {"a", "b", "c", "d",
+                                        "e", "f", "g"}; /* turns alone would not do */
+    uint32_t at[7] = {0}, seen = 0;
     assert_int_equal(push_define_more(&mail, "out", push_pace(0, 1), with_endpoints, NULL),
                      REFUSAL_NONE);
     fair_queue("X-Tenant", NULL, 0);
     for (unsigned i = 0; i < 80; i++) {
         struct attempt_start start;
-        put(names[i % 8], "", 0);
+        put(names[i % 7], "", 0);
         if (i == 40) {
             world_reload(&mail);
         }
         assert_true(push_start(&mail, &start));
-        assert_true(at[i % 8] == 0 || at[i % 8] == start.endpoint);
-        at[i % 8] = start.endpoint;
+        assert_true(at[i % 7] == 0 || at[i % 7] == start.endpoint);
+        at[i % 7] = start.endpoint;
         seen |= 1u << start.endpoint % 32;
         push_finish(&mail, &start, 200, 0);
     }
