@@ -8,6 +8,8 @@
 #include "dispatch/making.h"
 #include "model/destination.h"
 
+#define WHOLE_MAX 9007199254740992.0 /* up to there a double has each of them */
+
 struct batch *batch_create(struct dispatch *d, const struct attempt_start *start,
                            struct report *first) {
     struct batch *b = calloc(1, sizeof *b);
@@ -95,6 +97,16 @@ static void end_request(struct call *c, const struct attempt_finish *answer) {
 
 /* ---- the way out ---- */
 
+/* NULL: it is no JSON. A number that is too large for us is still one. */
+static json_t *body_json(const struct batch_item *item) {
+    const size_t flags = JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    struct span body = item->stored.envelope.body;
+    json_t *json = json_loadb((const char *)body.data, body.size, flags, NULL);
+    return json != NULL ? json
+                        : json_loadb((const char *)body.data, body.size,
+                                     flags | JSON_DECODE_INT_AS_REAL, NULL);
+}
+
 static enum attempt_error read_item(struct call *c, struct batch_item *item, const char **why) {
     int rc = call_read_body(c->owner, &item->start, &item->record, &item->stored);
     if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
@@ -103,8 +115,7 @@ static enum attempt_error read_item(struct call *c, struct batch_item *item, con
     if (rc != 0) {
         return ATTEMPT_UNKNOWN;
     }
-    struct span body = item->stored.envelope.body;
-    json_t *json = json_loadb((const char *)body.data, body.size, JSON_DECODE_ANY, NULL);
+    json_t *json = body_json(item);
     if (json == NULL) {
         *why = "the body is no JSON, so it cannot stand in a batch";
         return ATTEMPT_NOT_MADE;
@@ -180,24 +191,40 @@ static const json_t *at_pointer(const json_t *value, const char *pointer) {
     return making_at_pointer(value, span_text(pointer));
 }
 
-static bool same_id(const json_t *a, const json_t *b) {
-    if (json_is_integer(a) && json_is_string(b)) {
-        char digits[24];
-        snprintf(digits, sizeof digits, "%" JSON_INTEGER_FORMAT, json_integer_value(a));
-        return strcmp(digits, json_string_value(b)) == 0;
+/* By which a result is found: a text, or the digits of a whole number. NULL: it is no id. */
+static const char *id_text(const json_t *id, char digits[24]) {
+    double real = json_real_value(id); /* a whole number beside one that is too large (body_json) */
+    bool whole = json_is_real(id) && real >= -WHOLE_MAX && real <= WHOLE_MAX &&
+                 real == (double)(int64_t)real;
+    if (json_is_integer(id) || whole) {
+        json_int_t value = whole ? (json_int_t)real : json_integer_value(id);
+        snprintf(digits, 24, "%" JSON_INTEGER_FORMAT, value);
+        return digits;
     }
-    return a != NULL && b != NULL && json_equal(a, b);
+    const char *text = json_string_value(id);
+    return text != NULL && strlen(text) == json_string_length(id) ? text : NULL;
 }
 
-static const json_t *result_by_id(const struct batch_def *def, const json_t *list,
-                                  const struct batch_item *item) {
-    struct span body = item->stored.envelope.body;
-    json_t *own = json_loadb((const char *)body.data, body.size, JSON_DECODE_ANY, NULL);
-    const json_t *id = at_pointer(own, def->item_id), *found = NULL;
-    for (size_t i = 0; id != NULL && found == NULL && i < json_array_size(list); i++) {
-        const json_t *result = json_array_get(list, i), *its = at_pointer(result, def->result_id);
-        found = same_id(its, id) || same_id(id, its) ? result : NULL;
+/* The results by their ids, the first of each: an answer may be long, so it is gone through once. NULL: no memory. */
+static json_t *index_results(const struct batch_def *def, const json_t *list) {
+    json_t *index = json_object();
+    for (size_t i = 0; index != NULL && i < json_array_size(list); i++) {
+        char digits[24];
+        json_t *result = json_array_get(list, i);
+        const char *id = id_text(at_pointer(result, def->result_id), digits);
+        if (id != NULL && json_object_get(index, id) == NULL) {
+            (void)json_object_set_nocheck(index, id, result); /* without memory it has none */
+        }
     }
+    return index;
+}
+
+static const json_t *result_by_id(const struct batch_def *def, const json_t *index,
+                                  const struct batch_item *item) {
+    char digits[24];
+    json_t *own = body_json(item);
+    const char *id = id_text(at_pointer(own, def->item_id), digits);
+    const json_t *found = id != NULL ? json_object_get(index, id) : NULL;
     json_decref(own);
     return found;
 }
@@ -229,8 +256,10 @@ static struct attempt_finish judge_item(struct call *c, struct batch_item *item,
 static struct attempt_finish split(struct call *c, const struct attempt_finish *f) {
     const struct batch_def *def = &c->target->def.batch;
     struct batch *b = c->batch;
-    json_t *answer = json_loadb((const char *)b->answer.data, b->answer.size, 0, NULL);
+    json_t *answer = json_loadb((const char *)b->answer.data, b->answer.size, JSON_ALLOW_NUL, NULL);
     const json_t *list = at_pointer(answer, def->results);
+    bool by_id = def->match == BATCH_BY_ID;
+    json_t *index = by_id ? index_results(def, list) : NULL;
     uint32_t n = 0, again = 0;
     struct attempt_finish first_again = *f;
     for (uint32_t i = 0; i < b->count; i++) {
@@ -238,8 +267,7 @@ static struct attempt_finish split(struct call *c, const struct attempt_finish *
         if (item->ended) {
             continue;
         }
-        const json_t *result =
-            def->match == BATCH_BY_INDEX ? json_array_get(list, n) : result_by_id(def, list, item);
+        const json_t *result = by_id ? result_by_id(def, index, item) : json_array_get(list, n);
         struct attempt_finish its = judge_item(c, item, result, f);
         if (its.retriable && !its.success && again++ == 0) {
             first_again.status = its.status;
@@ -247,6 +275,7 @@ static struct attempt_finish split(struct call *c, const struct attempt_finish *
         }
         n++;
     }
+    json_decref(index);
     json_decref(answer);
     return again == n ? first_again : *f;
 }

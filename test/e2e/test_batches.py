@@ -112,6 +112,20 @@ def test_only_what_failed_comes_again(client):
             provider.stop()
 
 
+def test_whatever_is_json_goes(client):
+    """Numbers that we have no room for, and the NUL that C's texts have none for."""
+    provider = Arrays(results="id")
+    try:
+        far(client, provider, {"maxMessages": 4, "maxWait": "50ms", "results": {**SPLIT, "by": "id"}})
+        before = stats(client)["completed"]
+        for body in ['{"id": 7, "big": 123456789012345678901234567890}', '{"id": "7x", "nul": "\\u0000"}']:
+            assert client.post("/v1/queues/q/messages", body).status == 202
+        until(lambda: stats(client)["completed"] - before == 2, 10, "two ends")
+        assert provider.item_counts == {7: 0, "7x": 0}
+    finally:
+        provider.stop()
+
+
 def test_without_results_all_share_the_status(client):
     provider = Arrays(lambda item, times: 500 if times == 0 else 200, results=False)
     try:
