@@ -126,7 +126,7 @@ def test_moving_in_where_there_is_no_room(make_hurt, make_place, small_log):
         channel.basic_publish("", "moving", b"%06d" % number + b"x" * 100000,
                               pika.BasicProperties(delivery_mode=2, message_id=f"id-{number}"))
     connection.close()
-    taken, stopped, end = [], 0, time.monotonic() + 300
+    taken, stopped, end = [], 0, time.monotonic() + 1200  # it waits a minute where it is told nothing
     while True:
         moved = command("--url", f"http://127.0.0.1:{new.port}", "import", "--to", f"amqp://guest:guest@127.0.0.1:{new.amqp_port}",
                         "--management", f"http://127.0.0.1:{old.port}", "rabbitmq", f"amqp://guest:guest@127.0.0.1:{old.amqp_port}")
