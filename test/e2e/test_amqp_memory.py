@@ -1,4 +1,5 @@
 """Messages of which a part has come take memory that all connections share: bounded, and nobody waits for ever."""
+import base64
 import os
 import socket
 import threading
@@ -7,6 +8,7 @@ import pytest
 from pika import frame, spec
 from support.amqp_peer import BODY_MAX, Peer
 from support.server import Server, free_port
+from support.wait import until
 
 MIB = 1 << 20
 BODY = 2 * MIB
@@ -42,6 +44,12 @@ def begin(peer, channel, size):
 def send(peer, channel, size):
     for at in range(0, size, BODY_MAX):
         peer.raw(frame.Body(channel, bytes(min(BODY_MAX, size - at))).marshal())
+
+
+def received(server):
+    """Bytes of all connections together, as far as they have been read."""
+    guest = "Basic " + base64.b64encode(b"guest:guest").decode()
+    return sum(connection["recv_oct"] for connection in server.client.get("/api/connections", Authorization=guest).json)
 
 
 class Client(threading.Thread):
@@ -94,6 +102,7 @@ def test_who_stands_still_makes_room(serve):
         other.confirming()
         begin(idle, 1, BODY)
         send(idle, 1, BODY // 2)
+        until(lambda: received(server) >= BODY // 2, what="the half, before anybody else wants its memory")
         begin(other, 1, BODY)
         send(other, 1, BODY)
         idle.connection_closed(506)
