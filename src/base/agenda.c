@@ -7,7 +7,7 @@
  *
  * An entry lies in the last leaf whose bound is not behind it, at its end: one step through the ranges, one
  * through the bounds of one range, one line of the leaf. A leaf that is full is split in the middle (found, not
- * sorted for). When the front has run out the first leaf is sorted and becomes the front. So an entry is
+ * sorted for). When the front has nearly run out the first leaf is sorted and joins it. So an entry is
  * moved about three times in its life, within 4 KiB each time, and nothing else is told where it stands.
  *
  * Why not a heap: ten million entries are 23 levels, nearly each a cache miss, and each entry that moves has to tell
@@ -15,9 +15,10 @@
  * one bucket, which then has to be loaded at once.
  *
  * I1  front < lows[0]; each entry of a leaf >= its bound and < the next one.
- * I2  with entries anywhere the front is not empty, so the first is known.
+ * I2  with entries anywhere the front is not empty, so the first is known; with leaves anywhere it has more than
+ *     AGENDA_AHEAD, so that what is needed for those can be fetched ahead.
  * I3  a range has leaves, a leaf behind the front has entries; lows[i] is the bound of the first leaf of range i.
- * I4  a removal that leaves less than a quarter of a leaf joins it with a neighbour of its range, if both together fill
+ * I4  a removal that leaves less than a quarter of a leaf joins it with a neighbour, if both together fill
  *     less than half: what is cancelled gives its memory back.
  */
 #include "base/agenda.h"
@@ -25,35 +26,32 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/error.h"
 
-#define LEAF_ENTRIES 256u /* 4 KiB */
-#define LEAF_HALF    (LEAF_ENTRIES / 2)
-#define LEAF_FEW     (LEAF_ENTRIES / 4)
-#define RANGE_LEAVES 256u
-#define BLOCK_BYTES  ((size_t)2 << 20) /* a huge page */
-#define FEW_LEAVES   16u
-#define SORT_FEW     12u /* so few are sorted by insertion */
-
-struct agenda_leaf {
-    union {
-        struct agenda_entry entries[LEAF_ENTRIES];
-        struct agenda_leaf *next_spare;
-    };
-};
+#define LEAF_ENTRIES  256u /* 4 KiB */
+#define LEAF_HALF     (LEAF_ENTRIES / 2)
+#define LEAF_FEW      (LEAF_ENTRIES / 4)
+#define RANGE_LEAVES  44u
+#define RANGE_BYTES   1024u
+#define FRONT_ENTRIES (2 * LEAF_ENTRIES)
+#define FRONT_FEW     AGENDA_AHEAD /* then the next leaf joins it */
+#define LINE_BYTES    64u
+#define SORT_FEW      12u /* so few are sorted by insertion */
 
 /*
  * Bounds and counts apart from leaves: a search reads only them, and an insert one line of the leaf. In the
- * leaves, page by page at the same offset, the counts would also drive each other out of the caches.
+ * leaves, page by page at the same offset, the counts would also drive each other out of the caches. A range is so
+ * small that it can be fetched as a whole before it is searched: with 256 leaves each step of the search was a miss.
  */
 struct agenda_range {
     uint32_t count;
+    uint32_t page; /* this one */
     uint16_t counts[RANGE_LEAVES];
+    uint32_t leaves[RANGE_LEAVES]; /* pages */
     struct agenda_entry bounds[RANGE_LEAVES];
-    struct agenda_leaf *leaves[RANGE_LEAVES];
 };
+_Static_assert(sizeof(struct agenda_range) <= RANGE_BYTES, "a range is a page of its own");
 
 struct place {
     uint32_t range, leaf;
@@ -69,64 +67,25 @@ static inline bool same(struct agenda_entry a, struct agenda_entry b) {
 
 void agenda_init(struct agenda *a) {
     *a = (struct agenda){0};
+    pages_init(&a->leaves, LEAF_ENTRIES * sizeof(struct agenda_entry));
+    pages_init(&a->range_pages, RANGE_BYTES);
 }
 
 void agenda_release(struct agenda *a) {
-    for (uint32_t i = 0; i < a->range_count; i++) {
-        free(a->ranges[i]);
-    }
-    for (uint32_t i = 0; i < a->block_count; i++) {
-        free(a->blocks[i]);
-    }
-    free(a->blocks);
+    pages_release(&a->leaves);
+    pages_release(&a->range_pages);
+    free(a->front);
     free(a->ranges);
     free(a->lows);
     agenda_init(a);
 }
 
-/* ---- where leaves come from ---- */
-
-static void leaf_give(struct agenda *a, struct agenda_leaf *leaf) {
-    leaf->next_spare = a->spare;
-    a->spare = leaf;
+static inline struct agenda_entry *leaf_at(const struct agenda *a, uint32_t leaf) {
+    return pages_at(&a->leaves, leaf);
 }
 
-static uint32_t block_leaves(uint32_t block) {
-    return block == 0 ? FEW_LEAVES : BLOCK_BYTES / sizeof(struct agenda_leaf);
-}
-
-/*
- * Huge pages but for the first few: with small ones each insert would wait for the page tables too, which on a virtual
- * machine costs more than the leaf.
- */
-static int leaves_grow(struct agenda *a) {
-    struct agenda_leaf **blocks = realloc(a->blocks, (a->block_count + 1) * sizeof *blocks);
-    if (blocks == NULL) {
-        return E_NOMEM;
-    }
-    a->blocks = blocks;
-    size_t bytes = block_leaves(a->block_count) * sizeof(struct agenda_leaf);
-    struct agenda_leaf *block = aligned_alloc(bytes, bytes);
-    if (block == NULL) {
-        return E_NOMEM;
-    }
-    if (bytes == BLOCK_BYTES) {
-        (void)madvise(block, bytes, MADV_HUGEPAGE); /* a hint; without it nothing breaks */
-    }
-    for (size_t i = bytes / sizeof *block; i-- > 0;) {
-        leaf_give(a, &block[i]);
-    }
-    blocks[a->block_count++] = block;
-    return 0;
-}
-
-static struct agenda_leaf *leaf_new(struct agenda *a) {
-    if (a->spare == NULL && leaves_grow(a) != 0) {
-        return NULL;
-    }
-    struct agenda_leaf *leaf = a->spare;
-    a->spare = leaf->next_spare;
-    return leaf;
+static inline struct agenda_entry *entries_at(const struct agenda *a, struct place p) {
+    return leaf_at(a, a->ranges[p.range]->leaves[p.leaf]);
 }
 
 /* ---- order within a leaf ---- */
@@ -249,12 +208,15 @@ static int ranges_room(struct agenda *a) {
 
 /* At `at`; the leaves follow. */
 static int range_insert(struct agenda *a, uint32_t at, struct agenda_entry low) {
+    uint32_t page = 0;
     int rc = ranges_room(a);
-    struct agenda_range *range = rc == 0 ? malloc(sizeof *range) : NULL;
-    if (range == NULL) {
-        return E_NOMEM;
+    rc = rc != 0 ? rc : pages_take(&a->range_pages, &page);
+    if (rc != 0) {
+        return rc;
     }
+    struct agenda_range *range = pages_at(&a->range_pages, page);
     range->count = 0;
+    range->page = page;
     uint32_t behind = a->range_count++ - at;
     memmove(a->lows + at + 1, a->lows + at, behind * sizeof *a->lows);
     memmove(a->ranges + at + 1, a->ranges + at, behind * sizeof(struct agenda_range *));
@@ -264,7 +226,7 @@ static int range_insert(struct agenda *a, uint32_t at, struct agenda_entry low) 
 }
 
 static void range_drop(struct agenda *a, uint32_t at) {
-    free(a->ranges[at]);
+    pages_give(&a->range_pages, a->ranges[at]->page);
     uint32_t behind = --a->range_count - at;
     memmove(a->lows + at, a->lows + at + 1, behind * sizeof *a->lows);
     memmove(a->ranges + at, a->ranges + at + 1, behind * sizeof(struct agenda_range *));
@@ -274,7 +236,7 @@ static void copy_leaves(struct agenda_range *to, const struct agenda_range *from
                         uint32_t n) {
     memcpy(to->bounds + to->count, from->bounds + first, n * sizeof *to->bounds);
     memcpy(to->counts + to->count, from->counts + first, n * sizeof *to->counts);
-    memcpy(to->leaves + to->count, from->leaves + first, n * sizeof(struct agenda_leaf *));
+    memcpy(to->leaves + to->count, from->leaves + first, n * sizeof *to->leaves);
     to->count += n;
 }
 
@@ -283,7 +245,7 @@ static void range_shift(struct agenda_range *range, uint32_t from, uint32_t to) 
     uint32_t n = range->count - from;
     memmove(range->bounds + to, range->bounds + from, n * sizeof *range->bounds);
     memmove(range->counts + to, range->counts + from, n * sizeof *range->counts);
-    memmove(range->leaves + to, range->leaves + from, n * sizeof(struct agenda_leaf *));
+    memmove(range->leaves + to, range->leaves + from, n * sizeof *range->leaves);
     range->count = to + n;
 }
 
@@ -308,23 +270,23 @@ static int range_split(struct agenda *a, struct place *p, struct agenda_entry bo
 /* A new leaf with these entries as number p.leaf of its range, or of the range where that number has moved to. */
 static int leaf_insert(struct agenda *a, struct place p, struct agenda_entry bound,
                        const struct agenda_entry *entries, uint32_t n) {
-    struct agenda_leaf *leaf = leaf_new(a);
-    if (leaf == NULL) {
-        return E_NOMEM;
+    uint32_t leaf;
+    int rc = pages_take(&a->leaves, &leaf);
+    if (rc != 0) {
+        return rc;
     }
-    int rc = 0;
     if (a->range_count == 0) {
         rc = range_insert(a, 0, bound);
     } else if (a->ranges[p.range]->count == RANGE_LEAVES) {
         rc = range_split(a, &p, bound);
     }
     if (rc != 0) {
-        leaf_give(a, leaf);
+        pages_give(&a->leaves, leaf);
         return rc;
     }
     struct agenda_range *range = a->ranges[p.range];
     range_shift(range, p.leaf, p.leaf + 1);
-    memcpy(leaf->entries, entries, n * sizeof *entries);
+    memcpy(leaf_at(a, leaf), entries, n * sizeof *entries);
     range->bounds[p.leaf] = bound;
     range->counts[p.leaf] = (uint16_t)n;
     range->leaves[p.leaf] = leaf;
@@ -334,9 +296,9 @@ static int leaf_insert(struct agenda *a, struct place p, struct agenda_entry bou
 }
 
 /* What lay between its bound and the next is then that of the leaf before, or of the front. */
-static struct agenda_leaf *leaf_take(struct agenda *a, struct place p) {
+static uint32_t leaf_take(struct agenda *a, struct place p) {
     struct agenda_range *range = a->ranges[p.range];
-    struct agenda_leaf *leaf = range->leaves[p.leaf];
+    uint32_t leaf = range->leaves[p.leaf];
     range_shift(range, p.leaf + 1, p.leaf);
     a->leaf_count--;
     if (range->count == 0) {
@@ -353,9 +315,9 @@ static bool is_last_of_all(const struct agenda *a, struct place p) {
     return p.range + 1 == a->range_count && p.leaf + 1 == a->ranges[p.range]->count;
 }
 
-static bool is_behind_all(const struct agenda_leaf *leaf, struct agenda_entry e) {
+static bool is_behind_all(const struct agenda_entry *entries, struct agenda_entry e) {
     for (uint32_t i = 0; i < LEAF_ENTRIES; i++) {
-        if (before(e, leaf->entries[i])) {
+        if (before(e, entries[i])) {
             return false;
         }
     }
@@ -368,9 +330,9 @@ static bool is_behind_all(const struct agenda_leaf *leaf, struct agenda_entry e)
  */
 static int leaf_split(struct agenda *a, struct place p, struct agenda_entry e) {
     struct agenda_range *range = a->ranges[p.range];
-    struct agenda_entry *entries = range->leaves[p.leaf]->entries;
+    struct agenda_entry *entries = entries_at(a, p);
     struct place next = {p.range, p.leaf + 1};
-    if (is_last_of_all(a, p) && is_behind_all(range->leaves[p.leaf], e)) {
+    if (is_last_of_all(a, p) && is_behind_all(entries, e)) {
         return leaf_insert(a, next, e, entries, 0);
     }
     put_in_place(entries, LEAF_ENTRIES, LEAF_HALF);
@@ -393,30 +355,44 @@ static int insert_behind(struct agenda *a, struct agenda_entry e) {
         p = place_of(a, e);
     }
     struct agenda_range *range = a->ranges[p.range];
-    range->leaves[p.leaf]->entries[range->counts[p.leaf]++] = e;
+    entries_at(a, p)[range->counts[p.leaf]++] = e;
     return 0;
 }
 
 /* Joins the leaf with the one after it if I4 says so. */
 static bool leaf_join(struct agenda *a, struct place p) {
-    struct agenda_range *range = a->ranges[p.range];
-    if (p.leaf + 1 >= range->count) {
+    bool last = p.leaf + 1 == a->ranges[p.range]->count;
+    struct place next = {last ? p.range + 1 : p.range, last ? 0 : p.leaf + 1};
+    if (next.range == a->range_count) {
         return false;
     }
-    uint32_t count = range->counts[p.leaf], more = range->counts[p.leaf + 1];
-    if (count + more > LEAF_HALF) {
+    uint16_t *count = &a->ranges[p.range]->counts[p.leaf];
+    uint32_t more = a->ranges[next.range]->counts[next.leaf];
+    if (*count + more > LEAF_HALF) {
         return false;
     }
-    memcpy(range->leaves[p.leaf]->entries + count, range->leaves[p.leaf + 1]->entries,
-           more * sizeof(struct agenda_entry));
-    range->counts[p.leaf] = (uint16_t)(count + more);
-    leaf_give(a, leaf_take(a, (struct place){p.range, p.leaf + 1}));
+    memcpy(entries_at(a, p) + *count, entries_at(a, next), more * sizeof(struct agenda_entry));
+    *count = (uint16_t)(*count + more);
+    pages_give(&a->leaves, leaf_take(a, next));
     return true;
+}
+
+/* The same with the one before it. */
+static void leaf_join_before(struct agenda *a, struct place p) {
+    if (p.leaf > 0) {
+        p.leaf--;
+    } else if (p.range > 0) {
+        p.range--;
+        p.leaf = a->ranges[p.range]->count - 1;
+    } else {
+        return;
+    }
+    (void)leaf_join(a, p);
 }
 
 /* From the end: what came last is cancelled soonest. LEAF_ENTRIES: it is not there. */
 static uint32_t leaf_find(const struct agenda *a, struct place p, struct agenda_entry e) {
-    const struct agenda_entry *entries = a->ranges[p.range]->leaves[p.leaf]->entries;
+    const struct agenda_entry *entries = entries_at(a, p);
     uint32_t at = a->ranges[p.range]->counts[p.leaf];
     while (at > 0) {
         if (same(entries[--at], e)) {
@@ -430,14 +406,13 @@ static void remove_behind(struct agenda *a, struct agenda_entry e) {
     struct place p = place_of(a, e);
     uint32_t at = leaf_find(a, p, e);
     assert(at < LEAF_ENTRIES);
-    struct agenda_entry *entries = a->ranges[p.range]->leaves[p.leaf]->entries;
+    struct agenda_entry *entries = entries_at(a, p);
     uint32_t count = --a->ranges[p.range]->counts[p.leaf];
     entries[at] = entries[count];
     if (count == 0) {
-        leaf_give(a, leaf_take(a, p));
-    } else if (count < LEAF_FEW && !leaf_join(a, p) && p.leaf > 0) {
-        p.leaf--;
-        (void)leaf_join(a, p);
+        pages_give(&a->leaves, leaf_take(a, p));
+    } else if (count < LEAF_FEW && !leaf_join(a, p)) {
+        leaf_join_before(a, p);
     }
 }
 
@@ -452,7 +427,7 @@ static uint32_t front_find(const struct agenda *a, struct agenda_entry e) {
     uint32_t at = a->front_first, left = a->front_count;
     while (left > 0) {
         uint32_t half = left / 2;
-        bool behind = before(a->front->entries[at + half], e);
+        bool behind = before(a->front[at + half], e);
         at += behind ? half + 1 : 0;
         left = behind ? left - half - 1 : half;
     }
@@ -461,17 +436,17 @@ static uint32_t front_find(const struct agenda *a, struct agenda_entry e) {
 
 /* A full front gives its upper half away. */
 static int front_split(struct agenda *a) {
-    const struct agenda_entry *upper = a->front->entries + LEAF_HALF;
-    int rc = leaf_insert(a, (struct place){0, 0}, *upper, upper, LEAF_HALF);
+    const struct agenda_entry *upper = a->front + FRONT_ENTRIES - LEAF_ENTRIES;
+    int rc = leaf_insert(a, (struct place){0, 0}, *upper, upper, LEAF_ENTRIES);
     if (rc == 0) {
-        a->front_count = LEAF_HALF;
+        a->front_count = FRONT_ENTRIES - LEAF_ENTRIES;
     }
     return rc;
 }
 
 static void insert_in_front(struct agenda *a, struct agenda_entry e) {
-    struct agenda_entry *entries = a->front->entries;
-    if (front_end(a) == LEAF_ENTRIES) {
+    struct agenda_entry *entries = a->front;
+    if (front_end(a) == FRONT_ENTRIES) {
         memmove(entries, entries + a->front_first, a->front_count * sizeof e);
         a->front_first = 0;
     }
@@ -481,16 +456,28 @@ static void insert_in_front(struct agenda *a, struct agenda_entry e) {
     a->front_count++;
 }
 
+/* All of the leaf that joins the front next. */
+static void prefetch_first_leaf(const struct agenda *a) {
+    const uint8_t *leaf = pages_at(&a->leaves, a->ranges[0]->leaves[0]);
+    size_t bytes = a->ranges[0]->counts[0] * sizeof(struct agenda_entry);
+    for (size_t at = 0; at < bytes; at += LINE_BYTES) {
+        __builtin_prefetch(leaf + at);
+    }
+}
+
+/* What is left of the front stands before all of the first leaf. */
 static void front_refill(struct agenda *a) {
-    leaf_give(a, a->front);
+    memmove(a->front, a->front + a->front_first, a->front_count * sizeof *a->front);
+    uint32_t more = a->ranges[0]->counts[0], leaf = leaf_take(a, (struct place){0, 0});
+    memcpy(a->front + a->front_count, leaf_at(a, leaf), more * sizeof *a->front);
+    sort(a->front + a->front_count, more);
     a->front_first = 0;
-    a->front_count = a->ranges[0]->counts[0];
-    a->front = leaf_take(a, (struct place){0, 0});
-    sort(a->front->entries, a->front_count);
+    a->front_count += more;
+    pages_give(&a->leaves, leaf);
 }
 
 static void remove_in_front(struct agenda *a, struct agenda_entry e) {
-    struct agenda_entry *entries = a->front->entries;
+    struct agenda_entry *entries = a->front;
     uint32_t at = front_find(a, e), end = front_end(a);
     assert(at < end && same(entries[at], e));
     if (at == a->front_first) {
@@ -499,8 +486,10 @@ static void remove_in_front(struct agenda *a, struct agenda_entry e) {
         memmove(entries + at, entries + at + 1, (end - at - 1) * sizeof e);
     }
     a->front_count--;
-    if (a->front_count == 0 && a->range_count > 0) {
+    if (a->front_count <= FRONT_FEW && a->range_count > 0) {
         front_refill(a);
+    } else if (a->front_count == 2 * FRONT_FEW && a->range_count > 0) {
+        prefetch_first_leaf(a);
     }
 }
 
@@ -509,9 +498,9 @@ static void remove_in_front(struct agenda *a, struct agenda_entry e) {
 int agenda_insert(struct agenda *a, struct agenda_entry e) {
     int rc = 0;
     if (a->front == NULL) {
-        a->front = leaf_new(a);
+        a->front = malloc(FRONT_ENTRIES * sizeof *a->front);
         rc = a->front == NULL ? E_NOMEM : 0;
-    } else if (is_in_front(a, e) && a->front_count == LEAF_ENTRIES) {
+    } else if (is_in_front(a, e) && a->front_count == FRONT_ENTRIES) {
         rc = front_split(a);
     }
     if (rc != 0) {
@@ -541,14 +530,25 @@ const struct agenda_entry *agenda_first(const struct agenda *a) {
 }
 
 const struct agenda_entry *agenda_ahead(const struct agenda *a, uint32_t ahead) {
-    return ahead < a->front_count ? &a->front->entries[a->front_first + ahead] : NULL;
+    return ahead < a->front_count ? &a->front[a->front_first + ahead] : NULL;
 }
 
-void agenda_prefetch(const struct agenda *a, struct agenda_entry e) {
-    if (!is_in_front(a, e)) {
+static void prefetch_range(const struct agenda *a, struct agenda_entry e) {
+    const uint8_t *range = (const uint8_t *)a->ranges[last_not_behind(a->lows, a->range_count, e)];
+    for (size_t at = 0; at < sizeof(struct agenda_range); at += LINE_BYTES) {
+        __builtin_prefetch(range + at);
+    }
+}
+
+void agenda_prefetch(const struct agenda *a, struct agenda_entry e, unsigned step) {
+    if (is_in_front(a, e)) {
+        return;
+    }
+    if (step == 0) {
+        prefetch_range(a, e);
+    } else {
         struct place p = place_of(a, e);
-        const struct agenda_range *range = a->ranges[p.range];
-        __builtin_prefetch(&range->leaves[p.leaf]->entries[range->counts[p.leaf]], 1);
+        __builtin_prefetch(&entries_at(a, p)[a->ranges[p.range]->counts[p.leaf]], 1);
     }
 }
 
@@ -558,37 +558,28 @@ bool agenda_has(const struct agenda *a, struct agenda_entry e) {
     }
     if (is_in_front(a, e)) {
         uint32_t at = front_find(a, e);
-        return at < front_end(a) && same(a->front->entries[at], e);
+        return at < front_end(a) && same(a->front[at], e);
     }
     return leaf_find(a, place_of(a, e), e) < LEAF_ENTRIES;
 }
 
-static uint64_t all_leaves(const struct agenda *a) {
-    uint64_t leaves = 0;
-    for (uint32_t i = 0; i < a->block_count; i++) {
-        leaves += block_leaves(i);
-    }
-    return leaves;
-}
-
 size_t agenda_reusable_bytes(const struct agenda *a) {
-    uint64_t in_use = a->leaf_count + (a->front != NULL);
-    return (all_leaves(a) - in_use) * sizeof(struct agenda_leaf);
+    return pages_reusable_bytes(&a->leaves);
 }
 
 size_t agenda_memory_bytes(const struct agenda *a) {
-    return all_leaves(a) * sizeof(struct agenda_leaf) + a->block_count * sizeof *a->blocks +
-           a->range_count * sizeof(struct agenda_range) +
+    return pages_memory_bytes(&a->leaves) + pages_memory_bytes(&a->range_pages) +
+           (a->front == NULL ? 0 : FRONT_ENTRIES * sizeof *a->front) +
            a->range_capacity * (sizeof *a->lows + sizeof *a->ranges);
 }
 
 /* ---- check ---- */
 
-static void check_leaf(const struct agenda_range *range, uint32_t at,
+static void check_leaf(const struct agenda *a, const struct agenda_range *range, uint32_t at,
                        const struct agenda_entry *next) {
     assert(range->counts[at] > 0 && range->counts[at] <= LEAF_ENTRIES); /* I3 */
     for (uint32_t i = 0; i < range->counts[at]; i++) {
-        struct agenda_entry e = range->leaves[at]->entries[i];
+        struct agenda_entry e = leaf_at(a, range->leaves[at])[i];
         assert(!before(e, range->bounds[at]) && (next == NULL || before(e, *next))); /* I1 */
     }
 }
@@ -600,19 +591,19 @@ static void check_range(const struct agenda *a, uint32_t at, uint64_t *entries) 
         const struct agenda_entry *next = i + 1 < range->count      ? &range->bounds[i + 1]
                                           : at + 1 < a->range_count ? &a->lows[at + 1]
                                                                     : NULL;
-        check_leaf(range, i, next);
+        check_leaf(a, range, i, next);
         *entries += range->counts[i];
     }
 }
 
 static void check_front(const struct agenda *a) {
-    assert(front_end(a) <= LEAF_ENTRIES);
-    assert(a->count == 0 || a->front_count > 0); /* I2 */
+    assert(front_end(a) <= FRONT_ENTRIES);
+    assert(a->range_count == 0 || a->front_count > FRONT_FEW); /* I2 */
     for (uint32_t i = a->front_first + 1; i < front_end(a); i++) {
-        assert(before(a->front->entries[i - 1], a->front->entries[i]));
+        assert(before(a->front[i - 1], a->front[i]));
     }
     if (a->front_count > 0 && a->range_count > 0) {
-        assert(before(a->front->entries[front_end(a) - 1], a->lows[0])); /* I1 */
+        assert(before(a->front[front_end(a) - 1], a->lows[0])); /* I1 */
     }
 }
 

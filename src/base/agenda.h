@@ -16,27 +16,26 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/pages.h"
 
 struct agenda_entry {
     uint64_t due_ns;
     uint64_t key;
 };
 
-struct agenda_leaf;
 struct agenda_range;
 
 struct agenda {
-    struct agenda_leaf *front; /* sorted: all that is due before lows[0] */
-    uint32_t front_first;      /* how many have left before those that are there */
+    struct agenda_entry
+        *front;           /* sorted: all that is due before lows[0]; NULL: there never was one */
+    uint32_t front_first; /* how many have left before those that are there */
     uint32_t front_count;
     struct agenda_entry *lows;    /* owns; where each range begins */
-    struct agenda_range **ranges; /* owns, and what they point to */
+    struct agenda_range **ranges; /* owns; they point into range_pages */
     uint32_t range_count, range_capacity;
-    uint32_t block_count;
-    struct agenda_leaf *spare;   /* link: leaves that nothing is in */
-    struct agenda_leaf **blocks; /* owns, and all leaves in them */
-    uint64_t leaf_count;         /* besides the front */
-    uint64_t count;              /* entries */
+    struct pages leaves, range_pages; /* own */
+    uint64_t leaf_count;              /* besides the front */
+    uint64_t count;                   /* entries */
 };
 
 void agenda_init(struct agenda *a);
@@ -46,10 +45,14 @@ MUST_CHECK int agenda_insert(struct agenda *a, struct agenda_entry e);
 void agenda_remove(struct agenda *a, struct agenda_entry e);
 /* The earliest, or NULL. Borrowed until the agenda changes. */
 const struct agenda_entry *agenda_first(const struct agenda *a);
-/* The one that leaves after `ahead` others, or NULL: there is none, or it is not known yet. To fetch what it needs. */
+/* The one that leaves after `ahead` others, or NULL if there is none: known up to AGENDA_AHEAD. To fetch what it needs. */
+#define AGENDA_AHEAD 32u
 const struct agenda_entry *agenda_ahead(const struct agenda *a, uint32_t ahead);
-/* Starts to bring the place of an entry that is to be inserted or removed into the cache. */
-void agenda_prefetch(const struct agenda *a, struct agenda_entry e);
+/*
+ * Starts to bring the place of an entry that is to be inserted or removed into the cache: in step 0 what leads there, in
+ * step 1, some hundred instructions later, itself.
+ */
+void agenda_prefetch(const struct agenda *a, struct agenda_entry e, unsigned step);
 /* Searches; for tests and --paranoid. */
 bool agenda_has(const struct agenda *a, struct agenda_entry e);
 /* Asserts I1..I4; for tests and --paranoid. */

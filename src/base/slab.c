@@ -84,6 +84,9 @@ int slab_take(struct slab *s, uint32_t *ret_slot) {
     uint32_t slot = s->free_head;
     if (slot != 0) {
         memcpy(&s->free_head, slab_at(s, slot), sizeof s->free_head);
+        if (s->free_head != 0) {
+            __builtin_prefetch(slab_at(s, s->free_head), 1); /* given back long ago, likely */
+        }
     } else {
         slot = s->used_limit;
         if (slot / SLAB_CHUNK_CELLS >= s->chunk_count) {

@@ -320,7 +320,8 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
     rng_init(&d->random, random_seed());
     pthread_mutex_init(&d->lock, NULL);
     d->user_agent = strdup(options->user_agent != NULL ? options->user_agent : "sluice");
-    int rc = d->user_agent == NULL ? E_NOMEM : targets_init(&d->targets);
+    targets_init(&d->targets);
+    int rc = d->user_agent == NULL ? E_NOMEM : 0;
     if (rc == 0) {
         rc = reports_init(&d->reports, d);
     }

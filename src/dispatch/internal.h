@@ -97,7 +97,7 @@ struct targets {
     struct map by_index;
 };
 
-MUST_CHECK int targets_init(struct targets *t);
+void targets_init(struct targets *t);
 void targets_release(struct targets *t);
 /* The present definition; the caller holds a reference. E_NOT_FOUND, E_NOMEM, E_CORRUPT. */
 MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,

@@ -8,16 +8,15 @@
 #include "base/hash.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
-#define TARGET_SHARDS        1u
 
 static bool target_matches(const void *owner, uint32_t slot, const void *key) {
     const struct targets *t = owner;
     return t->cells[slot]->index == *(const uint32_t *)key;
 }
 
-int targets_init(struct targets *t) {
+void targets_init(struct targets *t) {
     *t = (struct targets){.slots = 1};
-    return map_init(&t->by_index, TARGET_SHARDS, t, target_matches);
+    map_init(&t->by_index, t, target_matches);
 }
 
 static void target_free(struct target *t) {

@@ -30,8 +30,6 @@
 
 #include "model/balance.h"
 
-#define ATTEMPT_SHARDS 16u
-
 /* ---- the table ---- */
 
 static bool attempt_matches(const void *owner, uint32_t slot, const void *key) {
@@ -40,11 +38,11 @@ static bool attempt_matches(const void *owner, uint32_t slot, const void *key) {
     return a->message == *(const uint64_t *)key;
 }
 
-int attempts_init(struct destinations *s) {
+void attempts_init(struct destinations *s) {
     slab_init(&s->attempt_cells, sizeof(struct attempt), UINT32_MAX - 1);
     list_init(&s->started);
     list_init(&s->confirming);
-    return map_init(&s->attempts, ATTEMPT_SHARDS, s, attempt_matches);
+    map_init(&s->attempts, s, attempt_matches);
 }
 
 static void release_notes(struct list *attempts) {

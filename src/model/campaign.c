@@ -23,17 +23,9 @@ int campaigns_create(const struct model *m, struct campaigns **ret) {
     }
     c->hash = m->hash;
     slab_init(&c->entries, sizeof(struct entry), UINT32_MAX - 1); /* limits bind decide only */
-    int rc = roster_init(&c->roster, m->hash);
-    if (rc == 0) {
-        rc = map_init(&c->by_member, ENTRY_MAP_SHARDS, c, entry_matches_member);
-    }
-    if (rc == 0) {
-        rc = map_init(&c->by_id, ENTRY_MAP_SHARDS, c, entry_matches_id);
-    }
-    if (rc != 0) {
-        campaigns_free(c);
-        return rc;
-    }
+    roster_init(&c->roster, m->hash);
+    map_init(&c->by_member, c, entry_matches_member);
+    map_init(&c->by_id, c, entry_matches_id);
     *ret = c;
     return 0;
 }

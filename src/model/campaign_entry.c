@@ -42,12 +42,11 @@ bool entry_matches_id(const void *owner, uint32_t slot, const void *key) {
 }
 
 /*
- * Ids are made here, nobody chooses them: no secret is needed. Neighbours share a shard, so that a run of
- * entries finds it in the cache, and the high bits spread them in it.
+ * Ids are made here, nobody chooses them: no secret is needed. Runs of neighbours lie together in the
+ * map, so that they find their places in the cache.
  */
 static uint64_t id_hash_of(uint64_t id) {
-    uint64_t shard = (id_position(id) >> ID_RUN_BITS) & (ENTRY_MAP_SHARDS - 1);
-    return (hash_u64(id) & ~(uint64_t)(ENTRY_MAP_SHARDS - 1)) | shard;
+    return map_hash_in_run(hash_u64(id), id_position(id) >> ID_RUN_BITS);
 }
 
 static uint64_t entry_hash_id(const void *owner, uint32_t slot) {

@@ -14,8 +14,6 @@
 
 #include "base/error.h"
 
-#define ENTRY_BYTES_MIN 23u /* with an empty member key */
-
 static void save_entries(struct saver *out, const struct campaigns *c, const struct campaign *k) {
     for (uint32_t slot = k->first; slot != 0; slot = entry_at(c, slot)->next) {
         const struct entry *e = entry_at(c, slot);
@@ -57,15 +55,6 @@ static int load_entry(struct campaigns *c, struct campaign *k, struct reader *in
     return in->failed ? E_CORRUPT : entry_add(c, k, &v);
 }
 
-/* Spares the growing. */
-static int reserve_places(struct campaigns *c, uint64_t entries, const struct reader *in) {
-    if (entries > in->left / ENTRY_BYTES_MIN) {
-        return E_CORRUPT;
-    }
-    int rc = map_reserve(&c->by_id, c->by_id.count + entries);
-    return rc != 0 ? rc : map_reserve(&c->by_member, c->by_member.count + entries);
-}
-
 static int load_campaign(struct model *m, struct reader *in) {
     struct campaign *k = calloc(1, sizeof *k);
     if (k == NULL) {
@@ -82,9 +71,6 @@ static int load_campaign(struct model *m, struct reader *in) {
         return rc;
     }
     rc = campaign_install(m, k, &def);
-    if (rc == 0) {
-        rc = reserve_places(m->campaigns, entries, in);
-    }
     while (rc == 0 && entries-- > 0) {
         rc = load_entry(m->campaigns, k, in);
     }

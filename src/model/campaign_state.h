@@ -20,8 +20,6 @@
 #include "model/state.h"
 #include "model/stock.h"
 
-#define ENTRY_MAP_SHARDS 4096u
-
 #define ENTRY_WITHDRAWN 1u /* failed, and the member may enter again: not in by_member */
 #define ENTRY_UNIT_KEPT 2u /* failed, and its unit stays used */
 #define ENTRY_FLAGS     3u

@@ -33,13 +33,11 @@
 #include "model/queue.h"
 #include "model/state.h"
 
-#define LANES       66u
-#define LANE_HELD   65u
-#define LANES_V1    65u /* of a snapshot of version 1 */
-#define EXPIRE_MAX  2u
-#define KEY_BYTES   65u /* of one in a fact or snapshot */
-#define MAP_SHARDS  4096u
-#define HELD_SHARDS 1024u
+#define LANES      66u
+#define LANE_HELD  65u
+#define LANES_V1   65u /* of a snapshot of version 1 */
+#define EXPIRE_MAX 2u
+#define KEY_BYTES  65u /* of one in a fact or snapshot */
 
 /* Fixed: prints stand in the log. The digits of pi, as nobody's choice. */
 static const struct hash_key print_keys[2] = {
@@ -109,12 +107,8 @@ int dedups_create(const struct model *m, struct dedups **ret) {
     }
     s->hash = m->hash;
     slab_init(&s->keys, sizeof(struct stored_key), UINT32_MAX - 1); /* limits bind decide only */
-    int rc = map_init(&s->by_print, MAP_SHARDS, s, key_matches);
-    rc = rc != 0 ? rc : map_init(&s->by_message, HELD_SHARDS, s, message_matches);
-    if (rc != 0) {
-        dedups_free(s);
-        return rc;
-    }
+    map_init(&s->by_print, s, key_matches);
+    map_init(&s->by_message, s, message_matches);
     *ret = s;
     return 0;
 }
@@ -380,7 +374,7 @@ static int load_lane(struct model *m, uint32_t lane, struct reader *section) {
     if (left > section->left / KEY_BYTES) {
         return E_CORRUPT;
     }
-    int rc = map_reserve(&m->dedups->by_print, s->by_print.count + left);
+    int rc = 0;
     for (; rc == 0 && left > 0; left--) {
         struct stored_key k;
         rc = key_decode(section, &k);

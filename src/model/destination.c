@@ -32,13 +32,11 @@ int destinations_create(const struct model *m, struct destinations **ret) {
     s->ready_slots = queues + 2;
     s->ready = calloc(s->ready_slots, sizeof *s->ready); /* untouched pages cost nothing */
     s->lanes = calloc(s->ready_slots, sizeof *s->lanes);
-    int rc = s->ready == NULL || s->lanes == NULL ? E_NOMEM : roster_init(&s->roster, m->hash);
-    if (rc == 0) {
-        rc = attempts_init(s);
-    }
-    if (rc != 0) {
+    roster_init(&s->roster, m->hash);
+    attempts_init(s);
+    if (s->ready == NULL || s->lanes == NULL) {
         destinations_free(s);
-        return rc;
+        return E_NOMEM;
     }
     *ret = s;
     return 0;

@@ -209,7 +209,7 @@ void destination_check(const struct model *m);
 int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
                           struct reader *in);
 int attempt_apply_deferred(struct model *m, struct reader *in);
-MUST_CHECK int attempts_init(struct destinations *s);
+void attempts_init(struct destinations *s);
 void attempts_release(struct destinations *s);
 MUST_CHECK int attempt_add(struct destinations *s, const struct attempt *values);
 /* NULL: this message has none under way. */

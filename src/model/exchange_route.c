@@ -19,8 +19,7 @@
 #include "model/exchange_state.h"
 #include "model/policy.h"
 
-#define WORD_SHARDS 256u
-#define WORDS_MAX   256u /* a key has at most 255 bytes */
+#define WORDS_MAX 256u /* a key has at most 255 bytes */
 
 #define PLACE_CHAIN(s)                                                                             \
     ((struct slot_chain){.slab = &(s)->bindings, .offset = offsetof(struct bound, of_place)})
@@ -42,8 +41,8 @@ static uint64_t word_hash(const struct exchanges *s, uint32_t parent, struct spa
     return hash_u64(hash_bytes(s->hash, word) + parent);
 }
 
-int topic_init(struct exchanges *s) {
-    return map_init(&s->by_word, WORD_SHARDS, s, same_word);
+void topic_init(struct exchanges *s) {
+    map_init(&s->by_word, s, same_word);
 }
 
 static uint32_t child_find(const struct exchanges *s, uint32_t parent, struct span word) {

@@ -134,8 +134,8 @@ static int load_vhosts(struct model *m, struct reader *in) {
 int exchange_load(struct model *m, struct reader *section) {
     struct exchanges *s = m->exchanges;
     uint32_t count = 0;
-    int rc = exchanges_clear(s);
-    rc = rc != 0 ? rc : load_vhosts(m, section);
+    exchanges_clear(s);
+    int rc = load_vhosts(m, section);
     rc = rc != 0 ? rc : roster_load(&s->exchanges, section, &count);
     for (uint32_t i = 0; rc == 0 && i < count; i++) {
         rc = load_exchange(m, section);

@@ -130,13 +130,13 @@ MUST_CHECK int binding_add(struct model *m, const struct bound *values);
 /* The source goes with its last binding if it is auto-delete. */
 void binding_remove(struct model *m, uint32_t slot);
 /* Before a snapshot is loaded: nothing but what every beginning has stands here. E_NOMEM. */
-MUST_CHECK int exchanges_clear(struct exchanges *s);
+void exchanges_clear(struct exchanges *s);
 /* Direct: the first binding of a key. */
 uint32_t direct_find(const struct exchanges *s, uint32_t exchange, struct span key);
 
 /* ---- exchange_route.c ---- */
 
-MUST_CHECK int topic_init(struct exchanges *s);
+void topic_init(struct exchanges *s);
 /* E_NOMEM. */
 MUST_CHECK int topic_insert(struct exchanges *s, struct exchange *x, uint32_t slot);
 void topic_remove(struct exchanges *s, struct exchange *x, uint32_t slot);

@@ -6,8 +6,6 @@
 #include "model/exchange_state.h"
 #include "model/policy.h"
 
-#define BINDING_SHARDS 256u
-
 #define CHAIN(s, link)                                                                             \
     ((struct slot_chain){.slab = &(s)->bindings, .offset = offsetof(struct bound, link)})
 
@@ -118,6 +116,12 @@ int vhost_make(struct model *m, uint32_t index, struct span name) {
     return m->section_version != 0 ? 0 : make_builtins(m, name);
 }
 
+static void rosters_init(struct exchanges *s) {
+    roster_init(&s->vhosts, s->hash);
+    roster_init(&s->exchanges, s->hash);
+    roster_init(&s->policies, s->hash);
+}
+
 int exchanges_create(struct model *m, struct exchanges **ret) {
     struct exchanges *s = calloc(1, sizeof *s);
     if (s == NULL) {
@@ -131,16 +135,12 @@ int exchanges_create(struct model *m, struct exchanges **ret) {
     buffer_init(&s->seen, IDS_MAX * sizeof(struct seen_id));
     slab_init(&s->bindings, sizeof(struct bound), UINT32_MAX - 1);
     slab_init(&s->nodes, sizeof(struct node), UINT32_MAX - 1);
-    int rc = roster_init(&s->vhosts, m->hash);
-    rc = rc != 0 ? rc : roster_init(&s->exchanges, m->hash);
-    rc = rc != 0 ? rc : roster_init(&s->policies, m->hash);
-    rc = rc != 0 ? rc : map_init(&s->by_binding, BINDING_SHARDS, s, same_binding);
-    rc = rc != 0 ? rc : map_init(&s->by_key, BINDING_SHARDS, s, same_key);
-    rc = rc != 0 ? rc : topic_init(s);
-    if (rc == 0) {
-        m->exchanges = s;
-        rc = vhost_make(m, 1, span_text("/"));
-    }
+    rosters_init(s);
+    map_init(&s->by_binding, s, same_binding);
+    map_init(&s->by_key, s, same_key);
+    topic_init(s);
+    m->exchanges = s;
+    int rc = vhost_make(m, 1, span_text("/"));
     if (rc != 0) {
         m->exchanges = NULL;
         exchanges_free(s);
@@ -199,13 +199,11 @@ void exchanges_free(struct exchanges *s) {
     free(s);
 }
 
-int exchanges_clear(struct exchanges *s) {
+void exchanges_clear(struct exchanges *s) {
     assert(s->bindings.live == 0 && s->nodes.live == 0);
     free_contents(s);
     s->headers_users = 0;
-    int rc = roster_init(&s->vhosts, s->hash);
-    rc = rc != 0 ? rc : roster_init(&s->exchanges, s->hash);
-    return rc != 0 ? rc : roster_init(&s->policies, s->hash);
+    rosters_init(s);
 }
 
 /* ---- exchanges ---- */

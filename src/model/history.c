@@ -24,8 +24,7 @@
 #include "model/queue.h"
 #include "model/state.h"
 
-#define HISTORY_SHARDS 256u
-#define ENTRY_MAX      (64u + 512u)
+#define ENTRY_MAX (64u + 512u)
 
 struct history_cell {
     uint64_t message;
@@ -57,11 +56,7 @@ int histories_create(const struct model *m, struct histories **ret) {
         return E_NOMEM;
     }
     slab_init(&s->cells, sizeof(struct history_cell), UINT32_MAX - 1);
-    int rc = map_init(&s->by_message, HISTORY_SHARDS, s, message_matches);
-    if (rc != 0) {
-        free(s);
-        return rc;
-    }
+    map_init(&s->by_message, s, message_matches);
     *ret = s;
     return 0;
 }

@@ -340,7 +340,6 @@ static int load_lists(struct model *m, const struct queue *q, struct reader *in)
         if (in->failed || count > in->left / MESSAGE_FIXED_BYTES) {
             return E_CORRUPT;
         }
-        rc = map_reserve(&m->queues->by_id, m->queues->by_id.count + count);
         for (uint64_t n = 0; n < count && rc == 0; n++) {
             prefetch_ahead(m, in);
             rc = load_message(m, q, (enum message_state)order[i], in);

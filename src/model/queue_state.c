@@ -240,9 +240,9 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
     return t->expires_ns;
 }
 
-static void prefetch_timer(const struct model *m, uint64_t id, uint64_t due_ns) {
+static void prefetch_timer(const struct model *m, uint64_t id, uint64_t due_ns, unsigned step) {
     if (due_ns != 0) {
-        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, id, due_ns));
+        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, id, due_ns), step);
     }
 }
 
@@ -271,15 +271,15 @@ void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step) {
     } else if (step == 2) {
         prefetch_around(s, g);
     } else if (g->times != 0) {
-        prefetch_timer(m, g->id, times_at(s, g->times)->timer_ns);
+        prefetch_timer(m, g->id, times_at(s, g->times)->timer_ns, step - 3);
     }
 }
 
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step) {
     if (r->kind == REQUEST_MESSAGE_DELETE) {
         queue_prefetch_message(m, r->id, step);
-    } else if (r->kind == REQUEST_QUEUE_PUBLISH && step == 0) {
-        prefetch_timer(m, 0, r->in.publish.schedule_ns);
+    } else if (r->kind == REQUEST_QUEUE_PUBLISH && step < 2) {
+        prefetch_timer(m, 0, r->in.publish.schedule_ns, step);
     }
 }
 

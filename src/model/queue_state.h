@@ -40,7 +40,6 @@
 #define STATE_BIT(s)   (1u << (s))
 #define PURGE_MAX      1000000u /* untied messages that one fact removes: about 0.1 s */
 #define PURGE_TIED_MAX 10000u   /* messages that are settled one by one in a record */
-#define ID_MAP_SHARDS  4096u
 #define ID_RUN_BITS    8u
 
 struct message {
@@ -247,13 +246,12 @@ static inline uint32_t stored_bytes(const struct message *g) {
 }
 
 /*
- * Ids come from the log, not from clients, so their hash need not be secret. It sends runs of
- * neighbours to one shard: what is published, started and finished together then shares cache lines,
+ * Ids come from the log, not from clients, so their hash need not be secret. Runs of
+ * neighbours lie together: what is published, started and finished together then shares cache lines,
  * however many millions wait behind it.
  */
 static inline uint64_t id_hash(uint64_t id) {
-    uint64_t shard = (id_position(id) >> ID_RUN_BITS) & (ID_MAP_SHARDS - 1);
-    return (hash_u64(id) & ~(uint64_t)(ID_MAP_SHARDS - 1)) | shard;
+    return map_hash_in_run(hash_u64(id), id_position(id) >> ID_RUN_BITS);
 }
 
 /* The hash in a key cell is known to whoever knows the key, so the secret of the maps is mixed in. */

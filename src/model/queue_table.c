@@ -18,9 +18,6 @@
 #include "model/session.h"
 #include "model/session_state.h"
 
-#define TARGET_SHARDS 16u
-#define KEY_SHARDS    1024u
-
 static bool id_matches(const void *owner, uint32_t slot, const void *key) {
     const struct queues *s = owner;
     return message_at(s, slot)->id == *(const uint64_t *)key;
@@ -57,21 +54,11 @@ int queues_create(const struct model *m, struct queues **ret) {
     }
     s->hash = m->hash;
     queues_init_slabs(s);
-    int rc = roster_init(&s->roster, m->hash);
-    if (rc == 0) {
-        rc = map_init(&s->by_id, ID_MAP_SHARDS, s, id_matches);
-    }
-    if (rc == 0) {
-        rc = map_init(&s->by_key, KEY_SHARDS, s, key_matches);
-    }
-    if (rc == 0) {
-        rc = map_init(&s->by_target, TARGET_SHARDS, s, target_matches);
-    }
-    rc = rc == 0 && !tenants_init(s) ? E_NOMEM : rc;
-    if (rc != 0) {
-        queues_free(s);
-        return rc;
-    }
+    roster_init(&s->roster, m->hash);
+    map_init(&s->by_id, s, id_matches);
+    map_init(&s->by_key, s, key_matches);
+    map_init(&s->by_target, s, target_matches);
+    tenants_init(s);
     *ret = s;
     return 0;
 }

@@ -19,8 +19,6 @@
 #include "base/error.h"
 #include "model/fact.h"
 
-#define TENANT_SHARDS 256u
-
 static bool tenant_matches(const void *owner, uint32_t slot, const void *key) {
     return tenant_at(owner, slot)->hash == *(const uint64_t *)key;
 }
@@ -29,9 +27,9 @@ static uint64_t map_hash(const struct queues *s, uint64_t hash) {
     return hash_u64(hash ^ s->hash.k1);
 }
 
-bool tenants_init(struct queues *s) {
+void tenants_init(struct queues *s) {
     slab_init(&s->tenants, sizeof(struct tenant), UINT32_MAX - 1);
-    return map_init(&s->by_tenant, TENANT_SHARDS, s, tenant_matches) == 0;
+    map_init(&s->by_tenant, s, tenant_matches);
 }
 
 uint64_t tenant_hash(const struct queue *q, struct span name) {

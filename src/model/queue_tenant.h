@@ -66,6 +66,6 @@ uint32_t tenant_left(const struct queue *q);
 MUST_CHECK int tenant_load_left(struct queue *q, uint32_t left);
 void tenant_check(const struct model *m, const struct queue *q);
 uint64_t tenant_memory_bytes(const struct queues *s, const struct queue *q);
-bool tenants_init(struct queues *s);
+void tenants_init(struct queues *s);
 
 #endif

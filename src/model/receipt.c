@@ -22,10 +22,9 @@
 #include "model/queue.h"
 #include "model/state.h"
 
-#define RECEIPT_SHARDS 1024u
-#define RECEIPT_SWEEP  4u
-#define STATE_BITS     4u
-#define STATE_MASK     15u
+#define RECEIPT_SWEEP 4u
+#define STATE_BITS    4u
+#define STATE_MASK    15u
 
 struct receipt_cell {
     uint64_t id;
@@ -58,11 +57,7 @@ int receipts_create(const struct model *m, struct receipts **ret) {
         return E_NOMEM;
     }
     slab_init(&s->cells, sizeof(struct receipt_cell), UINT32_MAX - 1);
-    int rc = map_init(&s->by_id, RECEIPT_SHARDS, s, id_matches);
-    if (rc != 0) {
-        free(s);
-        return rc;
-    }
+    map_init(&s->by_id, s, id_matches);
     *ret = s;
     return 0;
 }

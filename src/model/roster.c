@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 
-#define NAME_SHARDS     16u
 #define SLOT_MASK       ((1u << ROSTER_SLOT_BITS) - 1)
 #define GENERATION_MASK ((1u << (32 - ROSTER_SLOT_BITS)) - 1)
 #define FIRST_CAPACITY  8u
@@ -31,9 +30,9 @@ static uint64_t name_hash(const void *owner, uint32_t slot) {
     return hash_bytes(r->hash, span_text(r->cells[slot].name));
 }
 
-int roster_init(struct roster *r, struct hash_key hash) {
+void roster_init(struct roster *r, struct hash_key hash) {
     *r = (struct roster){.hash = hash, .low = 1};
-    return map_init(&r->by_name, NAME_SHARDS, r, name_matches);
+    map_init(&r->by_name, r, name_matches);
 }
 
 void roster_release(struct roster *r) {

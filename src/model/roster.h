@@ -31,7 +31,7 @@ struct roster {
     struct map by_name;
 };
 
-MUST_CHECK int roster_init(struct roster *r, struct hash_key hash);
+void roster_init(struct roster *r, struct hash_key hash);
 void roster_release(struct roster *r);
 uint32_t roster_find(const struct roster *r, struct span name);
 /* NULL: no such index, or it is of an earlier generation. */

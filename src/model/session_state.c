@@ -13,9 +13,6 @@
 #include "base/error.h"
 #include "model/exchange.h"
 
-#define SESSION_SHARDS  16u
-#define CONSUMER_SHARDS 64u
-
 /* ---- links ---- */
 
 static struct slot_link *link_at(struct slot_chain c, uint32_t slot) {
@@ -86,14 +83,8 @@ int sessions_create(struct model *m, struct sessions **ret) {
     list_init(&s->work);
     list_init(&s->trim);
     heap_init(&s->parked, m, parked_moved);
-    int rc = map_init(&s->by_id, SESSION_SHARDS, s, session_matches);
-    if (rc == 0) {
-        rc = map_init(&s->by_number, CONSUMER_SHARDS, s, consumer_matches);
-    }
-    if (rc != 0) {
-        sessions_free(s);
-        return rc;
-    }
+    map_init(&s->by_id, s, session_matches);
+    map_init(&s->by_number, s, consumer_matches);
     *ret = s;
     return 0;
 }

@@ -68,7 +68,7 @@ static inline struct agenda_entry timer_entry(enum timer_kind kind, uint64_t ref
 MUST_CHECK int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t due_ns,
                          uint64_t *set_ns);
 void timer_clear(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t *set_ns);
-/* Of a message: 0 where it is found, 1 its cell, 2 what that leads to, 3 its timer; each step needs the one before. */
+/* Of a message: 0 where it is found, 1 its cell, 2 what that leads to, 3 and 4 its timer; each step needs the one before. */
 void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step);
 #define TIMER_STEPS 3u /* for a timer that is near, which needs no search */
 /* For checks: it is set exactly if *set_ns says so. */

@@ -25,17 +25,9 @@ int stocks_create(const struct model *m, struct stocks **ret) {
     s->hash = m->hash;
     slab_init(&s->purchases, sizeof(struct purchase), UINT32_MAX - 1); /* limits bind decide only */
     slab_init(&s->members, sizeof(struct member), UINT32_MAX - 1);
-    int rc = roster_init(&s->roster, m->hash);
-    if (rc == 0) {
-        rc = map_init(&s->purchase_map, STOCK_MAP_SHARDS, s, purchase_matches);
-    }
-    if (rc == 0) {
-        rc = map_init(&s->member_map, STOCK_MAP_SHARDS, s, member_matches);
-    }
-    if (rc != 0) {
-        stocks_free(s);
-        return rc;
-    }
+    roster_init(&s->roster, m->hash);
+    map_init(&s->purchase_map, s, purchase_matches);
+    map_init(&s->member_map, s, member_matches);
     *ret = s;
     return 0;
 }

@@ -30,9 +30,9 @@ static uint64_t scoped_hash(const struct stocks *s, uint32_t stock, struct span 
 }
 
 /*
- * Many purchases are named by receipts, which come one after the other: a run of them shares a shard of
- * the map, and finds it in the cache. Clients may name such purchases too, hence the secret; what they
- * can put into one shard is a run.
+ * Many purchases are named by receipts, which come one after the other: a run of them lies together in
+ * the map, and finds its places in the cache. Clients may name such purchases too, hence the secret; what they
+ * can put into one place is a run.
  */
 static uint64_t purchase_hash_of(const struct stocks *s, uint32_t stock, struct span key) {
     uint64_t id = 0;
@@ -41,7 +41,7 @@ static uint64_t purchase_hash_of(const struct stocks *s, uint32_t stock, struct 
     }
     uint64_t run = hash_u64(((id_position(id) >> ID_RUN_BITS) + stock) ^ s->hash.k0);
     uint64_t spread = hash_u64(id ^ s->hash.k1 ^ (uint64_t)stock << 32);
-    return (spread & ~(uint64_t)(STOCK_MAP_SHARDS - 1)) | (run & (STOCK_MAP_SHARDS - 1));
+    return map_hash_in_run(spread, run);
 }
 
 bool purchase_matches(const void *owner, uint32_t slot, const void *key) {

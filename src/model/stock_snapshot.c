@@ -15,8 +15,6 @@
 
 #include "base/error.h"
 
-#define PURCHASE_BYTES_MIN 30u /* both keys empty */
-
 static void save_purchases(struct saver *out, const struct stocks *s,
                            const struct purchase_list *l) {
     for (uint32_t slot = l->first; slot != 0; slot = purchase_at(s, slot)->next) {
@@ -67,14 +65,6 @@ static int load_purchase(struct model *m, struct stock *st, struct reader *in) {
     return purchase_add(m, st, &v);
 }
 
-/* Spares the growing. */
-static int reserve_places(struct stocks *s, uint64_t purchases, const struct reader *in) {
-    if (purchases > in->left / PURCHASE_BYTES_MIN) {
-        return E_CORRUPT;
-    }
-    return map_reserve(&s->purchase_map, s->purchase_map.count + purchases);
-}
-
 static int load_stock(struct model *m, struct reader *in) {
     struct stock *st = calloc(1, sizeof *st);
     if (st == NULL) {
@@ -92,7 +82,6 @@ static int load_stock(struct model *m, struct reader *in) {
         stock_free(st);
         return rc;
     }
-    rc = reserve_places(m->stocks, purchases, in);
     while (rc == 0 && purchases-- > 0) {
         rc = load_purchase(m, st, in);
     }

@@ -5,7 +5,7 @@
  *                    --- purchase_map: (stock, purchase) -> struct purchase   72 bytes + ~7 of map
  *                    --- member_map:   (stock, member)   -> struct member     32 bytes + ~7 of map
  *
- * One slab and one sharded map serve all stocks, so ten thousand small stocks cost little and one of ten
+ * One slab and one map serve all stocks, so ten thousand small stocks cost little and one of ten
  * million never stalls by growing. The purchases of a stock hang in two lists: `timed` (holds and
  * tombstones, which have a timer) and `final`, each in the order in which they came there. The lists
  * give the order of a snapshot.
@@ -24,8 +24,6 @@
 #include "model/state.h"
 #include "model/stock.h"
 #include "model/stock_numbers.h"
-
-#define STOCK_MAP_SHARDS 4096u
 
 struct purchase {
     struct key_text key;

@@ -9,8 +9,7 @@ static bool matches_id(const void *owner, uint32_t tag, const void *id) {
 
 struct letters *letters_create(void) {
     struct letters *l = sim_alloc(sizeof(*l));
-    int error = map_init(&l->by_id, 64, l, matches_id);
-    assert(error == 0);
+    map_init(&l->by_id, l, matches_id);
     l->count = 1;
     return l;
 }

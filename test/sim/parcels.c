@@ -37,8 +37,7 @@ static bool matches_id(const void *owner, uint32_t slot, const void *id) {
 
 struct parcels *parcels_create(struct sim *s) {
     struct parcels *p = sim_alloc(sizeof(*p));
-    int error = map_init(&p->by_id, 64, p, matches_id);
-    assert(error == 0);
+    map_init(&p->by_id, p, matches_id);
     p->count = p->first = p->life = 1;
     memcpy(p->boxes, boxes, sizeof(boxes));
     uint64_t draw = sim_draw(s, 'b', 0);

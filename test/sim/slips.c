@@ -39,8 +39,7 @@ static void draw_desks(const struct sim *s, struct slips *l) {
 
 struct slips *slips_create(const struct sim *s) {
     struct slips *l = sim_alloc(sizeof(*l));
-    int error = map_init(&l->by_id, 64, l, matches_id);
-    assert(error == 0);
+    map_init(&l->by_id, l, matches_id);
     l->count = 1; /* the first stands for none */
     l->capacity = 2048;
     l->items = sim_alloc(l->capacity * sizeof(*l->items));

@@ -27,11 +27,7 @@ int fates_create(struct fates **ret) {
     if (f == NULL)
         return E_NOMEM;
     f->count = 1;
-    int rc = map_init(&f->map, 64, f, fate_matches);
-    if (rc != 0) {
-        free(f);
-        return rc;
-    }
+    map_init(&f->map, f, fate_matches);
     *ret = f;
     return 0;
 }

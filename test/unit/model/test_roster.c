@@ -13,7 +13,7 @@ static void test_indices_are_never_reused(void **state) {
     (void)state;
     struct roster r;
     int a, b, c;
-    assert_int_equal(roster_init(&r, hash), 0);
+    roster_init(&r, hash);
     assert_int_equal(roster_next_index(&r), 1);
     assert_int_equal(roster_put(&r, 1, &a, "a"), 0);
     assert_int_equal(roster_put(&r, 2, &b, "b"), 0);
@@ -36,7 +36,7 @@ static void test_impossible_indices(void **state) {
     (void)state;
     struct roster r;
     int a;
-    assert_int_equal(roster_init(&r, hash), 0);
+    roster_init(&r, hash);
     assert_int_equal(roster_put(&r, 0, &a, "a"), E_CORRUPT);
     assert_int_equal(roster_put(&r, 2, &a, "a"), E_CORRUPT);
     assert_int_equal(roster_put(&r, 1, &a, "a"), 0);
@@ -59,7 +59,7 @@ static void test_generations_are_saved(void **state) {
     char names[100][8];
     struct buffer bytes;
     buffer_init(&bytes, 1 << 20);
-    assert_int_equal(roster_init(&r, hash), 0);
+    roster_init(&r, hash);
     for (unsigned i = 0; i < 100; i++) {
         snprintf(names[i], sizeof names[i], "n%u", i);
         assert_int_equal(roster_put(&r, i + 1, names[i], names[i]), 0);
@@ -73,7 +73,7 @@ static void test_generations_are_saved(void **state) {
     uint32_t items = 1;
     struct reader in;
     reader_init(&in, buffer_span(&bytes));
-    assert_int_equal(roster_init(&loaded, hash), 0);
+    roster_init(&loaded, hash);
     assert_int_equal(roster_load(&loaded, &in, &items), 0);
     assert_int_equal(items, 0);
     assert_true(reader_done(&in));
@@ -81,7 +81,7 @@ static void test_generations_are_saved(void **state) {
     roster_release(&loaded);
 
     reader_init(&in, span_of(bytes.data, bytes.size - 1));
-    assert_int_equal(roster_init(&loaded, hash), 0);
+    roster_init(&loaded, hash);
     assert_int_equal(roster_load(&loaded, &in, &items), E_CORRUPT);
     roster_release(&loaded);
     roster_release(&r);
