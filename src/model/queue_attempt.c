@@ -86,6 +86,14 @@ int queue_message_done(struct model *m, const struct applied *w, uint64_t id, ui
     return message_end(m, w, slot, MESSAGE_DONE, DEAD_NONE);
 }
 
+/* Until then it is not ready; when it expires stays as it was. */
+static int message_delay(struct model *m, uint32_t slot, uint64_t due_ns) {
+    const uint32_t times = message_at(m->queues, slot)->times;
+    const uint64_t expires_ns = times != 0 ? times_at(m->queues, times)->expires_ns : 0;
+    int rc = message_set_times(m, slot, due_ns, expires_ns);
+    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
+}
+
 int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, uint64_t due_ns,
                         uint16_t status, uint8_t error, bool outcome_unknown) {
     uint32_t slot = 0;
@@ -99,9 +107,7 @@ int queue_message_retry(struct model *m, const struct applied *w, uint64_t id, u
     if (outcome_unknown || due_ns <= w->time_ns) {
         return message_move(m, slot, MESSAGE_READY, PLACE_BY_AGE);
     }
-    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
-    rc = message_set_times(m, slot, due_ns, expires);
-    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
+    return message_delay(m, slot, due_ns);
 }
 
 int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns) {
@@ -110,10 +116,7 @@ int queue_message_defer(struct model *m, uint64_t id, uint64_t due_ns) {
     if (rc != 0) {
         return rc;
     }
-    const uint32_t times = message_at(m->queues, slot)->times;
-    rc =
-        message_set_times(m, slot, due_ns, times != 0 ? times_at(m->queues, times)->expires_ns : 0);
-    return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
+    return message_delay(m, slot, due_ns);
 }
 
 int queue_message_bury(struct model *m, const struct applied *w, uint64_t id,
