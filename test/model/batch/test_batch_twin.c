@@ -14,11 +14,11 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
 
 #include "push.h"
+#include "seeds.h"
 #include "twin.h"
 
 #define QUEUES       2u
@@ -356,10 +356,8 @@ static void run(uint64_t seed) {
 
 static void it_does_as_its_twin(void **state) {
     (void)state;
-    const char *text = getenv("SEED");
-    uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
-    uint64_t last = text != NULL ? first : first + 11;
-    for (uint64_t seed = first; seed <= last; seed++) {
+    const struct seeds seeds = seeds_to_run(12);
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
         run(seed);
     }

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "push.h"
+#include "seeds.h"
 
 #define HOUR_NS      (3600 * NS_PER_SECOND)
 #define MINUTE_NS    (60 * NS_PER_SECOND)
@@ -302,10 +303,8 @@ static void run(uint64_t seed) {
 
 static void a_day_with_a_flapping_provider(void **state) {
     (void)state;
-    const char *text = getenv("SEED");
-    uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
-    uint64_t last = text != NULL ? first : first + 2;
-    for (uint64_t seed = first; seed <= last; seed++) {
+    const struct seeds seeds = seeds_to_run(3);
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
         run(seed);
     }
 }

@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "push.h"
+#include "seeds.h"
 
 #define HISTORY_MAX  4000u
 #define DESTINATIONS 3u
@@ -362,10 +363,8 @@ static void run(uint64_t seed) {
 
 static void promises_hold(void **state) {
     (void)state;
-    const char *text = getenv("SEED");
-    uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
-    uint64_t last = text != NULL ? first : first + 14;
-    for (uint64_t seed = first; seed <= last; seed++) {
+    const struct seeds seeds = seeds_to_run(15);
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
         run(seed);
     }

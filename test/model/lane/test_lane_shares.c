@@ -10,7 +10,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <cmocka.h>
 
 #include <math.h>
@@ -18,6 +17,7 @@
 
 #include "base/rng.h"
 #include "model/lane.h"
+#include "seeds.h"
 
 #define LANES 12u
 #define UNIT  (UINT64_C(1) << 20)
@@ -211,10 +211,8 @@ static void run_random(uint64_t seed) {
 
 static void the_order_is_that_of_the_rules(void **state) {
     (void)state;
-    const char *text = getenv("SEED");
-    uint64_t first = text != NULL ? strtoull(text, NULL, 10) : 1;
-    uint64_t last = text != NULL ? first : first + 19;
-    for (uint64_t seed = first; seed <= last; seed++) {
+    const struct seeds seeds = seeds_to_run(20);
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
         run_random(seed);
     }

@@ -14,6 +14,7 @@
 #include "mail.h"
 #include "model/module.h"
 #include "model/state.h"
+#include "seeds.h"
 
 #define DEADLINE_NS (60 * NS_PER_SECOND)
 #define SECRET      "a secret of sixteen bytes"
@@ -266,10 +267,8 @@ static void step(uint64_t *ids, unsigned *count, struct attempt_start *starts, u
 
 static void nothing_ends_twice(void **state) {
     (void)state;
-    const char *only = getenv("SEED");
-    uint64_t first = only != NULL ? strtoull(only, NULL, 10) : 1;
-    uint64_t last = only != NULL ? first : SEEDS;
-    for (uint64_t seed = first; seed <= last; seed++) {
+    const struct seeds seeds = seeds_to_run(SEEDS);
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
         world_release(&mail);
         world_init(&mail, NULL);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "mail.h"
+#include "seeds.h"
 
 #define TENANTS 7u
 
@@ -344,10 +345,8 @@ static void step(struct twin *t) {
 
 static void it_agrees_with_its_twin(void **state) {
     (void)state;
-    const char *only = getenv("SEED");
-    uint64_t first = only != NULL ? strtoull(only, NULL, 10) : 1;
-    uint64_t last = only != NULL ? first : SEEDS;
-    for (uint64_t seed = first; seed <= last; seed++) {
+    const struct seeds seeds = seeds_to_run(SEEDS);
+    for (uint64_t seed = seeds.first; seed <= seeds.last; seed++) {
         print_message("seed %llu\n", (unsigned long long)seed);
         world_release(&mail);
         world_init(&mail, NULL);
