@@ -5,10 +5,12 @@
  *   sim --hours 1 --coverage         for as long as that, and which faults met which code
  *   sim --seed 17 [--clients 3 --operations 411 --faults 2,5]     one run, exactly as it was
  *
- * A seed that fails is printed with the line that replays it, made smaller, and printed again.
+ * A seed that fails is printed with the line that replays it, made smaller, and printed again. SIGINT or SIGTERM
+ * takes no further seeds: those that run end, then come the tables. A second one ends it at once.
  */
 #include <getopt.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,6 +20,8 @@
 #include "shrink.h"
 
 #define FAILURES_MAX 3u
+
+static volatile sig_atomic_t told_to_end;
 
 struct arguments {
     uint64_t seed, from, seeds;
@@ -137,6 +141,18 @@ static int run_one(const struct arguments *a, struct pool *p) {
     return good ? 0 : 1;
 }
 
+static void hear_end(int signal) {
+    (void)signal;
+    told_to_end = 1;
+}
+
+/* A child has its own copy of the flag, which it never reads: it finishes its run. */
+static void end_when_told(void) {
+    struct sigaction action = {.sa_handler = hear_end, .sa_flags = SA_RESTART | SA_RESETHAND};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+}
+
 struct failures {
     struct plan plans[FAILURES_MAX];
     uint32_t count;
@@ -155,10 +171,11 @@ static int run_many(const struct arguments *a, struct pool *p) {
     struct failures failures = {.count = 0};
     uint64_t started_ns = clock_monotonic_ns(), seed = a->from;
     double seconds = 0;
+    end_when_told();
     for (;;) {
         struct plan plan;
         bool more = a->seconds > 0 ? seconds < a->seconds : seed - a->from < a->seeds;
-        more = more && failures.count < FAILURES_MAX;
+        more = more && failures.count < FAILURES_MAX && !told_to_end;
         if (more && pool_has_place(p)) {
             if (!make_plan(a, seed++, &plan))
                 return 2;
