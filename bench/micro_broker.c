@@ -97,8 +97,8 @@ static void fill_publish(struct engine_request *q, struct bench *b, struct span 
     request_init(&q->r, REQUEST_AMQP_PUBLISH);
     q->port = &b->port;
     q->r.in.amqp_publish.vhost = span_text("/");
-    q->r.in.amqp_publish.message = (struct amqp_message){
-        .routing_key = key, .properties = span_of("\0", 2), .body = body, .persistent = true};
+    q->r.in.amqp_publish.message =
+        (struct amqp_message){.routing_key = key, .properties = span_of("\0", 2), .body = body};
 }
 
 /* ---- settling: one request under way, what came meanwhile goes with the next ---- */

@@ -8,6 +8,7 @@
 
 #include "amqp/connection_state.h"
 #include "amqp/reply.h"
+#include "base/amqp_table.h"
 #include "base/error.h"
 
 #define TAG_PREFIX       "amq.ctag-"
@@ -81,11 +82,32 @@ static void tag_text(struct amqp_channel *ch, char text[64]) {
     *to = '\0';
 }
 
+/* The name of one that RabbitMQ would not take: of a wrong type, or of streams. NULL: none. */
+static const char *wrong_argument(struct span arguments) {
+    struct amqp_field f;
+    int64_t v;
+    if (amqp_table_find(arguments, "x-stream-offset", &f))
+        return "x-stream-offset";
+    if (amqp_table_find(arguments, "x-priority", &f) &&
+        (f.type == 'T' || !amqp_field_integer(&f, &v)))
+        return "x-priority";
+    if (amqp_table_find(arguments, "x-cancel-on-ha-failover", &f) && f.type != 't')
+        return "x-cancel-on-ha-failover";
+    return NULL;
+}
+
 static void consume(struct amqp_channel *ch, const struct amqp_method *method) {
     struct amqp_connection *c = ch->connection;
     struct amqp_method m = *method;
     struct amqp_basic_consume *b = &m.as.basic_consume;
+    const char *wrong = wrong_argument(b->arguments);
     char text[64];
+    if (wrong != NULL) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, m.id,
+                          "invalid arg '%s' for queue '%.*s' in vhost '%s'", wrong,
+                          SPAN_ARG(b->queue), c->vhost);
+        return;
+    }
     if (b->consumer_tag.size == 0) {
         tag_text(ch, text);
         b->consumer_tag = span_text(text);

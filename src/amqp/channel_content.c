@@ -75,17 +75,6 @@ static bool grow(struct amqp_channel *ch, size_t room_bytes) {
 
 /* ---- the whole message ---- */
 
-/* "3600000": ms, all digits. */
-static bool expiration_valid(struct span text) {
-    uint64_t ms = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.data[i] < '0' || text.data[i] > '9' || ms > UINT32_MAX)
-            return false;
-        ms = ms * 10 + (text.data[i] - '0');
-    }
-    return text.size > 0 && ms <= UINT32_MAX;
-}
-
 /* Further routing keys: an array, where the header is there. */
 static bool keys_valid(const struct amqp_properties *q, const char *name) {
     struct amqp_field f;
@@ -96,9 +85,15 @@ static bool keys_valid(const struct amqp_properties *q, const char *name) {
 static bool acceptable(struct amqp_channel *ch, const struct amqp_publish *p) {
     const struct amqp_properties *q = &p->properties;
     struct span user = amqp_connection_user(ch->connection);
-    if ((q->flags & AMQP_HAS_EXPIRATION) && !expiration_valid(q->expiration)) {
+    uint64_t ms;
+    if ((q->flags & AMQP_HAS_EXPIRATION) && !amqp_expiration_read(q->expiration, &ms)) {
         amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
                           "invalid expiration '%.*s'", SPAN_ARG(q->expiration));
+        return false;
+    }
+    if ((q->flags & AMQP_HAS_DELIVERY_MODE) && q->delivery_mode != 1 && q->delivery_mode != 2) {
+        amqp_channel_fail(ch, AMQP_PRECONDITION_FAILED, AMQP_BASIC_PUBLISH,
+                          "invalid delivery mode %u", q->delivery_mode);
         return false;
     }
     if (!keys_valid(q, "CC") || !keys_valid(q, "BCC")) {

@@ -488,7 +488,7 @@ static void running_method(struct amqp_connection *c, const struct amqp_method *
     if (m->id == AMQP_CONNECTION_UPDATE_SECRET)
         amqp_send(c, 0, &(struct amqp_method){.id = AMQP_CONNECTION_UPDATE_SECRET_OK});
     else
-        amqp_fail(c, AMQP_COMMAND_INVALID, m->id, "unexpected method %s on channel 0",
+        amqp_fail(c, AMQP_CHANNEL_ERROR, m->id, "unexpected method %s in connection state running",
                   amqp_method_text(m->id));
 }
 

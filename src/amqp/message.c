@@ -1,18 +1,28 @@
 #include "amqp/message.h"
 
+#include <assert.h>
+
 #include "base/amqp_table.h"
 #include "base/clock.h"
 #include "base/error.h"
 
 #define EARLIER_DEATHS_MAX 64u
+#define EXPIRATION_MAX_MS  UINT64_C(315360000000) /* ten years, as RabbitMQ */
 
 /* ---- in ---- */
 
-static uint64_t expiration_ns(struct span text) {
+bool amqp_expiration_read(struct span text, uint64_t *ret_ms) {
+    bool negative = text.size > 0 && text.data[0] == '-';
     uint64_t ms = 0;
-    for (size_t i = 0; i < text.size; i++) /* checked before: digits, at most 32 bits */
-        ms = ms * 10 + (text.data[i] - '0');
-    return ms * NS_PER_MS;
+    if (negative || (text.size > 0 && text.data[0] == '+'))
+        text = span_of(text.data + 1, text.size - 1);
+    for (size_t i = 0; i < text.size; i++) {
+        uint8_t c = text.data[i];
+        if (c < '0' || c > '9' || (ms = ms * 10 + (c - '0')) > EXPIRATION_MAX_MS)
+            return false;
+    }
+    *ret_ms = ms;
+    return text.size > 0 && (!negative || ms == 0);
 }
 
 static uint32_t take_keys(struct span headers, const char *name, struct span *keys,
@@ -108,11 +118,12 @@ int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
                                  .headers = p->headers,
                                  .body = from->body,
                                  .message_id = p->message_id,
-                                 .priority = p->priority,
-                                 .persistent = p->delivery_mode == 2};
+                                 .priority = p->priority};
     if (p->flags & AMQP_HAS_EXPIRATION) {
-        ret->has_ttl = true;
-        ret->ttl_ns = expiration_ns(p->expiration);
+        uint64_t ms = 0;
+        ret->has_ttl = amqp_expiration_read(p->expiration, &ms);
+        assert(ret->has_ttl); /* looked at when it came */
+        ret->ttl_ns = ms * NS_PER_MS;
     }
     if (p->headers.size == 0)
         return 0;

@@ -17,6 +17,9 @@
 #include "model/amqp.h"
 #include "model/request.h"
 
+/* A property `expiration`, "60000": ms, at most ten years, a sign allowed as RabbitMQ allows it. False: it is none. */
+bool amqp_expiration_read(struct span text, uint64_t *ret_ms);
+
 bool amqp_message_is_import(const struct amqp_publish *from);
 
 /* Spans borrow from `from`, `out` and `keys`. `out` gets the properties when they had to be changed. */

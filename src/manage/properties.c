@@ -2,6 +2,7 @@
  * A message's properties as JSON: names of AMQP, only those that are there.
  */
 #include "amqp/codec.h"
+#include "amqp/message.h"
 #include "base/error.h"
 #include "manage/calls.h"
 
@@ -54,17 +55,9 @@ static bool read_octet(const json_t *object, const char *name, uint16_t flag,
     return true;
 }
 
-/* A time to live is milliseconds in digits; the model's arithmetic rests on that. */
 static bool expiration_valid(const struct amqp_properties *p) {
-    uint64_t ms = 0;
-    if ((p->flags & AMQP_HAS_EXPIRATION) == 0)
-        return true;
-    for (size_t i = 0; i < p->expiration.size; i++) {
-        uint8_t c = p->expiration.data[i];
-        if (c < '0' || c > '9' || (ms = ms * 10 + (c - '0')) > UINT32_MAX)
-            return false;
-    }
-    return p->expiration.size > 0;
+    uint64_t ms;
+    return (p->flags & AMQP_HAS_EXPIRATION) == 0 || amqp_expiration_read(p->expiration, &ms);
 }
 
 int properties_from_json(const json_t *object, struct buffer *out) {

@@ -63,7 +63,6 @@ struct amqp_message {
     bool has_ttl;
     uint64_t delay_ns; /* header x-delay; negative or none: 0 */
     uint8_t priority;
-    bool persistent;
     /*
      * Moved in from another broker: the queue `to_queue` alone gets it, whatever exchange and key say, which are
      * those that it was published with there. `import_id` is remembered; `import_again`: the other broker has handed it

@@ -214,10 +214,8 @@ static enum refusal decide_declare(const struct model *m, struct decision *d, st
     const struct exchange *x = exchange_find(m, r->vhost, r->name);
     struct exchange wanted = {.index = 0};
     if (r->name.size == 0) {
-        return r->in.exchange.passive
-                   ? REFUSAL_NONE
-                   : request_refuse(r, REFUSAL_FORBIDDEN,
-                                    "operation not permitted on the default exchange");
+        return request_refuse(r, REFUSAL_FORBIDDEN,
+                              "operation not permitted on the default exchange");
     }
     if (r->in.exchange.passive) {
         return x != NULL ? REFUSAL_NONE : request_refuse(r, REFUSAL_NOT_FOUND, "no exchange");

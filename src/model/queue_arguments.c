@@ -29,7 +29,7 @@ static enum refusal refuse(const struct reading *x, const char *detail) {
 static enum refusal get_number(const struct reading *x, const struct amqp_field *f, uint64_t low,
                                uint64_t high, uint64_t *ret) {
     int64_t v;
-    if (!amqp_field_integer(f, &v)) {
+    if (f->type == 'T' || !amqp_field_integer(f, &v)) {
         return refuse(x, "invalid arg: unacceptable type");
     }
     if (v < 0 || (uint64_t)v < low || (uint64_t)v > high) {
@@ -192,8 +192,51 @@ static enum refusal read_type(const struct reading *x, const struct amqp_field *
     return refuse(x, "invalid arg: unsupported queue type");
 }
 
-static enum refusal read_anything(const struct reading *x, const struct amqp_field *f) {
-    return REFUSAL_NONE;
+/* ---- without effect here: refused only where RabbitMQ refuses it ---- */
+
+static enum refusal check_word(const struct reading *x, const struct amqp_field *f,
+                               const char *const words[]) {
+    struct span text;
+    if (!amqp_field_text(f, &text)) {
+        return refuse(x, "invalid arg: unacceptable type");
+    }
+    for (; *words != NULL; words++) {
+        if (span_is(text, *words)) {
+            return REFUSAL_NONE;
+        }
+    }
+    return refuse(x, "invalid arg: not one of its values");
+}
+
+static enum refusal check_master(const struct reading *x, const struct amqp_field *f) {
+    static const char *const words[] = {"client-local", "min-masters", "random", NULL};
+    return check_word(x, f, words);
+}
+
+static enum refusal check_leader(const struct reading *x, const struct amqp_field *f) {
+    static const char *const words[] = {"client-local", "balanced", "random", "least-leaders",
+                                        NULL};
+    return check_word(x, f, words);
+}
+
+static enum refusal check_strategy(const struct reading *x, const struct amqp_field *f) {
+    static const char *const words[] = {"at-most-once", "at-least-once", NULL};
+    return check_word(x, f, words);
+}
+
+static enum refusal check_version(const struct reading *x, const struct amqp_field *f) {
+    uint64_t n;
+    return get_number(x, f, 1, 2, &n);
+}
+
+static enum refusal check_group(const struct reading *x, const struct amqp_field *f) {
+    uint64_t n;
+    return get_number(x, f, 1, INT64_MAX, &n);
+}
+
+static enum refusal check_in_memory(const struct reading *x, const struct amqp_field *f) {
+    uint64_t n;
+    return get_number(x, f, 0, INT64_MAX, &n);
 }
 
 /* read NULL: of a type of queue that there is not here. */
@@ -217,12 +260,14 @@ static const struct {
     {"x-deduplication-window", read_window, KIND_BOTH},
     {"x-max-priority", read_priority, KIND_CLASSIC},
     {"x-queue-mode", read_mode, KIND_CLASSIC},
-    {"x-queue-master-locator", read_anything, KIND_CLASSIC},
+    {"x-queue-version", check_version, KIND_CLASSIC},
+    {"x-queue-master-locator", check_master, KIND_CLASSIC},
     {"x-delivery-limit", read_limit, KIND_QUORUM},
-    {"x-quorum-initial-group-size", read_anything, KIND_QUORUM},
-    {"x-dead-letter-strategy", read_anything, KIND_QUORUM},
-    {"x-max-in-memory-length", read_anything, KIND_QUORUM},
-    {"x-max-in-memory-bytes", read_anything, KIND_QUORUM},
+    {"x-queue-leader-locator", check_leader, KIND_QUORUM},
+    {"x-quorum-initial-group-size", check_group, KIND_QUORUM},
+    {"x-dead-letter-strategy", check_strategy, KIND_QUORUM},
+    {"x-max-in-memory-length", check_in_memory, KIND_QUORUM},
+    {"x-max-in-memory-bytes", check_in_memory, KIND_QUORUM},
     {"x-max-age", NULL, KIND_OTHER},
     {"x-stream-max-segment-size-bytes", NULL, KIND_OTHER},
     {"x-initial-cluster-size", NULL, KIND_OTHER},

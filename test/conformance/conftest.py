@@ -46,7 +46,8 @@ class Broker:
         """Of the management API, as guest: the answer."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.server.port}/api/{path}", None if fields is None else json.dumps(fields).encode(),
-            method=method, headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode()})
+            method=method, headers={"Authorization": "Basic " + base64.b64encode(b"guest:guest").decode(),
+                                   "Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=60) as reply:
             text = reply.read()
         return json.loads(text) if text else None
@@ -84,7 +85,7 @@ class Sluice(Broker):
                           {"host": "127.0.0.1", "port": self.certified_port, "protocol": "amqp",
                            "tls": {**tls, "clientCa": str(self.authority.certificate)}}]})
         self.server.start()
-        self.hasty = None
+        self.hasty = self.beating = None
 
     def hasty_port(self):
         """Of a server of its own: a busy machine would keep others than the silent waiting for two seconds."""
@@ -92,10 +93,17 @@ class Sluice(Broker):
             self.hasty = HurtServer(self.folder / "hasty", {"amqp": {"handshakeTimeout": "2s"}}).start()
         return self.hasty.amqp_port
 
+    def beating_port(self):
+        """Of a server of its own, which offers a heartbeat of 2 s."""
+        if self.beating is None:
+            self.beating = HurtServer(self.folder / "beating", {"amqp": {"heartbeat": "2s"}}).start()
+        return self.beating.amqp_port
+
     def stop(self):
         super().stop()
-        if self.hasty is not None:
-            self.hasty.stop()
+        for server in (self.hasty, self.beating):
+            if server is not None:
+                server.stop()
 
     def alarm(self, resource):
         return MemoryAlarm(self.folder / "memory") if resource == "memory" else DiskAlarm(self.folder / "alarm")

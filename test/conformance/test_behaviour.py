@@ -865,3 +865,82 @@ def test_delivery_mode(peer):
     for mode in (1, 2):
         peer.put(name, b"x", delivery_mode=mode)
         assert peer.get(name)[1].delivery_mode == mode
+
+
+# ---- policies ----
+
+@pytest.fixture
+def policy(broker):
+    """Defines a policy, or an operator policy, by the management API, for the time of the test."""
+    made = []
+
+    def define(name, pattern, kind="policies", priority=0, apply_to="queues", **definition):
+        made.append(f"{kind}/%2F/{name}")
+        broker.put(made[-1], **{"pattern": pattern, "priority": priority, "apply-to": apply_to,
+                                "definition": {key.replace("_", "-"): value for key, value in definition.items()}})
+    yield define
+    for path in made:
+        broker.ask("DELETE", path)
+
+
+def holds_one(peer, name):
+    """Whether the queue drops its head when there is a second message; the policy may need a moment to get there."""
+    peer.call(Queue.Purge(queue=name))
+    peer.sure(name, b"1")
+    peer.sure(name, b"2")
+    return peer.count(name) == 1
+
+
+def test_policies(peer, policy):
+    """a policy sets what its pattern names, of queues that are there and of those that come; without it all is as before"""
+    peer.confirming()
+    before, other = peer.queue("conf.policy.before"), peer.queue("conf.none")
+    policy("conf", r"^conf\.policy\.", max_length=1)
+    after = peer.queue("conf.policy.after")
+    wait(lambda: holds_one(peer, before) and holds_one(peer, after))
+    assert not holds_one(peer, other)
+
+
+def test_policy_priority(peer, policy):
+    """of the policies that match only the one of highest priority applies, and besides it one operator policy: the smaller limit"""
+    peer.confirming()
+    name = peer.queue("conf.policy")
+    policy("conf-low", r"^conf\.policy$", priority=1, max_length=1)
+    policy("conf-high", r"^conf\.policy$", priority=2, max_length=100)
+    wait(lambda: not holds_one(peer, name))
+    policy("conf-operator", r"^conf\.policy$", kind="operator-policies", max_length=1)
+    wait(lambda: holds_one(peer, name))
+
+
+def test_policy_of_an_exchange(peer, policy):
+    """a policy gives an exchange its alternate-exchange, unless it has one of its own"""
+    policy("conf-alternate", r"^conf\.source", apply_to="exchanges", alternate_exchange="conf.lost")
+    lost, own = peer.queue(), peer.queue()
+    bind(peer, lost, exchange(peer, "conf.lost", "fanout"))
+    bind(peer, own, exchange(peer, "conf.lost.own", "fanout"))
+    bind(peer, own, exchange(peer, "conf.source", "direct"), "never")
+    bind(peer, own, exchange(peer, "conf.source.own", "direct", alternate="conf.lost.own"), "never")
+
+    def arrives(source, where):
+        peer.put("nobody", b"x", exchange=source)
+        return peer.get(where, timeout=0.5) is not None
+    wait(lambda: arrives("conf.source", lost))
+    wait(lambda: arrives("conf.source.own", own))
+
+
+# ---- over a restart; the last, since it ends the connections of others ----
+
+def test_what_a_restart_forgets(broker, connect):
+    """over a kill: durable queues stay with their persistent messages, queues that are not durable do not"""
+    peer = connect().open().confirming()
+    peer.queue("conf.stays", exclusive=False, durable=True)
+    peer.queue("conf.goes", exclusive=False)
+    for name in ("conf.stays", "conf.goes"):
+        peer.sure(name, b"x", delivery_mode=2)
+    broker.server.kill()
+    broker.server.start()
+    peer = connect().open()
+    assert peer.get("conf.stays")[2] == b"x"
+    peer.call(Queue.Delete(queue="conf.stays"))
+    peer.send(1, Queue.Declare(queue="conf.goes", passive=True))
+    peer.channel_closed(404)

@@ -1,4 +1,5 @@
 """Each close code, by something that a client gets wrong."""
+import datetime
 import struct
 import time
 import urllib.parse
@@ -54,6 +55,11 @@ def twice(settle):
         tag = held(peer)
         peer.send(1, settle(tag), settle(tag))
     return act
+
+
+def consume_with(**arguments):
+    names = {"x-" + name.replace("_", "-"): value for name, value in arguments.items()}
+    return lambda peer: peer.send(1, Basic.Consume(queue=peer.queue(), arguments=names))
 
 
 def redeclared(first, again):
@@ -153,6 +159,13 @@ def no_internal(peer):
          send(Queue.Declare(queue="conf.quorum", durable=True, arguments={"x-queue-type": "quorum", "x-max-priority": 3}))),
     Rule(406, "a quorum queue that is not durable",
          send(Queue.Declare(queue="conf.quorum", arguments={"x-queue-type": "quorum"}))),
+    Rule(406, "a queue version that there is not", argument(queue_version=3)),
+    Rule(406, "a length that is a timestamp", argument(max_length=datetime.datetime(2020, 1, 1))),
+    Rule(406, "a strategy for dead letters that there is not",
+         send(Queue.Declare(queue="conf.quorum", durable=True,
+                            arguments={"x-queue-type": "quorum", "x-dead-letter-strategy": "never"}))),
+    Rule(406, "a priority of a consumer that is no number", consume_with(priority="high")),
+    Rule(406, "consume with an argument of streams", consume_with(stream_offset=1)),
     Rule(406, "delete of a used exchange with if-unused", used_exchange),
     Rule(406, "delete of a used queue with if-unused", used_queue),
     Rule(406, "delete of a queue that is not empty with if-empty", with_queue(Queue.Delete, if_empty=True)),
@@ -168,6 +181,8 @@ def no_internal(peer):
     Rule(406, "tx.rollback without tx", send(Tx.Rollback())),
     Rule(406, "an expiration that is no number", publish(expiration="soon")),
     Rule(406, "an expiration below 0", publish(expiration="-1")),
+    Rule(406, "an expiration of more than ten years", publish(expiration=str(10 * 365 * 86400 * 1000 + 1))),
+    Rule(406, "a delivery mode that is neither 1 nor 2", publish(delivery_mode=3)),
     Rule(406, "a user-id that is not the user", publish(user_id="somebody")),
     Rule(406, "reply-to amq.rabbitmq.reply-to without its consumer", publish(key="q", reply_to="amq.rabbitmq.reply-to")),
     Rule(406, "a consumer of amq.rabbitmq.reply-to that acknowledges", send(Basic.Consume(queue="amq.rabbitmq.reply-to"))),
@@ -181,6 +196,7 @@ def no_internal(peer):
     Rule(403, "bind to the default exchange", with_queue(Queue.Bind, exchange="", routing_key="k")),
     Rule(403, "unbind from the default exchange", with_queue(Queue.Unbind, exchange="", routing_key="k")),
     Rule(403, "declare the default exchange", send(Exchange.Declare(exchange="", type="direct"))),
+    Rule(403, "passive declare of the default exchange", send(Exchange.Declare(exchange="", type="direct", passive=True))),
     Rule(403, "delete the default exchange", send(Exchange.Delete(exchange=""))),
 )
 def test_channel_error(peer, rule):
@@ -192,6 +208,19 @@ def test_channel_error(peer, rule):
     peer.send(1, Channel.CloseOk(), Channel.Open())
     peer.expect(Channel.OpenOk)
     peer.call(Queue.Delete(queue="conf.transient"))
+
+
+def test_arguments_of_another_type(peer):
+    """each argument that only the other type of queue has, classic or quorum: 406"""
+    others = {"classic": {"x-delivery-limit": 3, "x-quorum-initial-group-size": 1, "x-queue-leader-locator": "balanced",
+                          "x-dead-letter-strategy": "at-least-once", "x-max-in-memory-length": 1, "x-max-in-memory-bytes": 1},
+              "quorum": {"x-max-priority": 3, "x-queue-mode": "lazy", "x-queue-version": 1, "x-queue-master-locator": "random"}}
+    others = {kind: {**arguments, "x-max-age": "1h", "x-stream-max-segment-size-bytes": 1 << 20, "x-initial-cluster-size": 1}
+              for kind, arguments in others.items()}
+    for kind, arguments in others.items():
+        for name, value in arguments.items():
+            peer.send(1, Queue.Declare(queue="conf.other", durable=True, arguments={"x-queue-type": kind, name: value}))
+            assert name in peer.channel_closed(406).reply_text
 
 
 def test_internal_exchange(peer, no_internal):
@@ -248,6 +277,8 @@ def method_instead_of_body(peer):
     Rule(540, "basic.recover without requeue", send(Basic.Recover(requeue=False)), "connection"),
     Rule(504, "a method on a channel that is not open", lambda p: p.send(5, Basic.Get(queue="q")), "connection"),
     Rule(504, "a second channel.open", send(Channel.Open()), "connection"),
+    Rule(504, "a second connection.open", lambda p: p.send(0, Connection.Open("/")), "connection"),
+    Rule(504, "a method of channels on channel 0", lambda p: p.send(0, Basic.Get(queue="q")), "connection"),
     Rule(503, "an unknown type of exchange", send(Exchange.Declare(exchange="conf.type", type="none")), "connection"),
     Rule(505, "a header where none belongs", header_without_method, "connection"),
     Rule(505, "a body where none belongs", body_without_header, "connection"),
@@ -326,6 +357,16 @@ def test_missing_vhost(connect):
     peer.start()
     peer.expect(Connection.Tune)
     peer.send(0, Connection.TuneOk(2047, 131072, 0), Connection.Open("nowhere"))
+    peer.expect(Connection.Close, reply_code=530)
+
+
+def test_refused_vhost(broker, connect):
+    """a vhost in which the user has no rights: 530"""
+    broker.define("conf-eve", vhost="conf-vhost")
+    peer = connect()
+    peer.start(response="\0conf-eve\0secret")
+    peer.expect(Connection.Tune)
+    peer.send(0, Connection.TuneOk(2047, 131072, 0), Connection.Open("/"))
     peer.expect(Connection.Close, reply_code=530)
 
 

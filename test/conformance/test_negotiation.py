@@ -5,7 +5,7 @@ import time
 import pytest
 from pika import frame, spec
 from pika.spec import Basic, Channel, Connection
-from support.amqp_peer import HEADER
+from support.amqp_peer import HEADER, Peer
 
 pytestmark = pytest.mark.section("Negotiation and limits")
 
@@ -135,6 +135,15 @@ def test_heartbeats(another):
     while (got := peer.receive()) is not None:
         beats += isinstance(got, frame.Heartbeat)
     assert beats >= 1 and time.monotonic() - begun > 1.5
+
+
+@pytest.mark.ours
+def test_heartbeat_of_zero(broker):
+    """a heartbeat of 0 from one side: the greater of both. Who said 0 is beaten, and left in peace"""
+    with Peer(broker.beating_port()) as peer:
+        peer.open(heartbeat=0)
+        assert [type(peer.receive()) for _ in range(5)] == [frame.Heartbeat] * 5  # one a second; we never send any
+        peer.queue()
 
 
 def test_heartbeats_answered(another):

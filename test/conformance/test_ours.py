@@ -37,8 +37,16 @@ def test_delayed_exchange(peer):
     assert peer.get(name)[2] == b"x" and time.monotonic() - begun > 0.18
 
 
+def test_any_delay(peer):
+    """x-delay of any length: a hundred years"""
+    name = peer.queue()
+    peer.put(name, b"much later", headers={"x-delay": 100 * 365 * 86400 * 1000})
+    peer.put(name, b"now")
+    assert peer.get(name)[2] == b"now" and peer.get(name, timeout=0.1) is None
+
+
 def test_ordering_key(peer):
-    """x-ordering-key: of a key one at a time is out, others go on; what is delayed holds its key only"""
+    """x-ordering-key, a header: of a key one at a time is out, others go on"""
     name = peer.queue(ordering_key="customer")
     for number, customer in enumerate("aab"):
         peer.put(name, b"%d" % number, headers={"customer": customer})
@@ -46,6 +54,42 @@ def test_ordering_key(peer):
     assert (first[2], second[2]) == (b"0", b"2") and peer.get(name, timeout=0.1) is None
     peer.send(1, Basic.Ack(first[0].delivery_tag))
     assert peer.get(name)[2] == b"1"
+
+
+def test_ordering_by_routing_key(peer):
+    """x-ordering-key routing-key: the key that a message was published with"""
+    name = peer.queue(ordering_key="routing-key")
+    peer.call(Queue.Bind(queue=name, exchange="amq.topic", routing_key="conf.order.#"))
+    for number, key in enumerate("aab"):
+        peer.put(f"conf.order.{key}", b"%d" % number, exchange="amq.topic")
+    first = peer.get(name, no_ack=False)
+    assert (first[2], peer.get(name, no_ack=False)[2]) == (b"0", b"2") and peer.get(name, timeout=0.1) is None
+    peer.send(1, Basic.Ack(first[0].delivery_tag))
+    assert peer.get(name)[2] == b"1"
+
+
+def test_delayed_holds_up_nobody(peer):
+    """x-ordering-key: what x-delay holds back holds up nobody; when it is due it stands behind those of its key"""
+    name = peer.queue(ordering_key="customer")
+    peer.call(Tx.Select())  # all of the same moment, however long it takes to send them
+    for number, customer in enumerate("aab"):
+        peer.put(name, b"%d" % number, headers={"customer": customer, **({} if number else {"x-delay": 100})})
+    peer.call(Tx.Commit())
+    first, second = peer.get(name, no_ack=False), peer.get(name, no_ack=False)
+    assert {first[2], second[2]} == {b"1", b"2"} and peer.get(name, timeout=0.3) is None  # due, and its key is out
+    peer.send(1, Basic.Ack(second[0].delivery_tag, multiple=True))
+    peer.call(Tx.Commit())
+    assert peer.get(name)[2] == b"0"
+
+
+def test_dead_frees_its_key(peer):
+    """x-ordering-key: when a message dies the next of its key comes, and its dead letter holds up nobody"""
+    grave = peer.queue()
+    name = peer.queue(ordering_key="customer", dead_letter_exchange="", dead_letter_routing_key=grave)
+    for number, customer in enumerate("aab"):
+        peer.put(name, b"%d" % number, headers={"customer": customer})
+    peer.send(1, Basic.Reject(peer.get(name, no_ack=False)[0].delivery_tag, requeue=False))
+    assert sorted(peer.bodies(name, 2)) == [b"1", b"2"] and peer.get(grave)[2] == b"0"
 
 
 def test_pace(peer, another):
@@ -72,6 +116,29 @@ def test_deduplication(peer):
         peer.put(name, b"x", **first)
         peer.put(name, b"y", **again)
         assert peer.bodies(name, 1) == [b"x"] and peer.count(name) == 0
+
+
+def test_deduplication_window(peer):
+    """x-deduplication-window: so long an id is remembered, then it is new"""
+    name = peer.queue(deduplication="message-id", deduplication_window=300)
+    begun = time.monotonic()
+    peer.put(name, b"x", message_id="1")
+    assert peer.get(name)[2] == b"x"
+    while peer.get(name, timeout=0.05) is None:  # the id is asked for again and again until it is taken
+        peer.put(name, b"again", message_id="1")
+    assert time.monotonic() - begun > 0.28
+
+
+def test_last_death(peer):
+    """x-last-death-reason, -queue, -exchange are those of the last death"""
+    grave = peer.queue()
+    second = peer.queue(dead_letter_exchange="", dead_letter_routing_key=grave)
+    first = peer.queue(dead_letter_exchange="", dead_letter_routing_key=second, message_ttl=1)
+    peer.put(first, b"x")
+    peer.send(1, Basic.Reject(peer.get(second, no_ack=False)[0].delivery_tag, requeue=False))
+    headers = peer.get(grave)[1].headers
+    assert [headers[f"x-first-death-{what}"] for what in ("reason", "queue", "exchange")] == ["expired", first, ""]
+    assert [headers[f"x-last-death-{what}"] for what in ("reason", "queue", "exchange")] == ["rejected", second, ""]
 
 
 def test_counts_on_every_queue(peer):

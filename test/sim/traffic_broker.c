@@ -38,8 +38,7 @@ static void fill_message(struct sim *s, struct call *c, unsigned n, struct rng *
                     .routing_key = span_text(key),
                     .properties = span_of("\0", 2),
                     .body = span_of(body, size),
-                    .priority = (uint8_t)(tag % 7),
-                    .persistent = true},
+                    .priority = (uint8_t)(tag % 7)},
     };
 }
 

@@ -189,7 +189,7 @@ class Violations(Base):
         self.connection_error(503, lambda p: p.raw(b"\1\0\1\0\0\0\4\0\x3c\0\xff\xce"))
         self.connection_error(503, lambda p: p.raw(b"\1\0\0\0\0\0\4\0\x63\0\1\xce"))
         self.connection_error(503, lambda p: p.send(1, spec.Basic.QosOk()))
-        self.connection_error(503, lambda p: p.send(0, spec.Connection.Open("/")))
+        self.connection_error(504, lambda p: p.send(0, spec.Connection.Open("/")))
         self.connection_error(504, lambda p: p.send(2, spec.Basic.Qos()))
         self.connection_error(504, lambda p: p.send(1, spec.Channel.Open()))
         self.connection_error(530, lambda p: p.send(11, spec.Channel.Open()), channel_max=10)
@@ -232,7 +232,7 @@ class Violations(Base):
         peer.channel_closed(404)
 
     def test_publishes(self):
-        for properties in ({"expiration": "soon"}, {"expiration": "-1"}, {"expiration": "99999999999"},
+        for properties in ({"expiration": "soon"}, {"expiration": "-1"}, {"expiration": "315360000001"},
                            {"user_id": "root"}):
             peer = self.peer().open()
             peer.content(1, spec.Basic.Publish(routing_key="q"), b"x", **properties)

@@ -31,7 +31,7 @@ static void what_the_model_needs_is_taken_out(void **state) {
     buffer_init(&out, 4096);
     struct amqp_publish p = with_headers(&room, BYTES("\7x-delayI\0\0\0\5\2CCA\0\0\0\6S\0\0\0\1a"));
     assert_int_equal(amqp_message_in(&p, &out, keys, &m), 0);
-    assert_true(m.has_ttl && m.ttl_ns == 1500000000 && m.delay_ns == 5000000 && m.persistent);
+    assert_true(m.has_ttl && m.ttl_ns == 1500000000 && m.delay_ns == 5000000);
     assert_true(m.key_count == 1 && span_is(m.keys[0], "a"));
     assert_true(span_equal(m.properties, p.encoded));
     buffer_release(&room);
@@ -127,6 +127,22 @@ static void what_was_published_elsewhere_goes_to_its_queue(void **state) {
     buffer_release(&out);
 }
 
+static void an_expiration_is_a_number_of_ms(void **state) {
+    (void)state;
+    static const char *const good[] = {"0", "1500", "+5", "-0", "007", "315360000000"};
+    static const uint64_t means[] = {0, 1500, 5, 0, 7, UINT64_C(315360000000)};
+    static const char *const bad[] = {"", "-", "+", "-1", "--1", " 5", "5 ", "5.5", "0x5",
+                                      "315360000001", "99999999999999999999999999"};
+    uint64_t ms = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
+        assert_true(amqp_expiration_read(span_text(good[i]), &ms));
+        assert_int_equal(ms, means[i]);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        assert_false(amqp_expiration_read(span_text(bad[i]), &ms));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_the_model_needs_is_taken_out),
@@ -134,6 +150,7 @@ int main(void) {
         cmocka_unit_test(bcc_is_a_key_that_nobody_sees),
         cmocka_unit_test(properties_go_out_as_they_came),
         cmocka_unit_test(what_came_by_http_says_what_it_is),
+        cmocka_unit_test(an_expiration_is_a_number_of_ms),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -270,6 +270,21 @@ static void test_expiring_queue(void **state) {
     assert_int_equal(rabbit_declare(&w, "q", q, NULL), REFUSAL_NOT_FOUND);
 }
 
+static void test_as_many_connections_as_may_be(void **state) {
+    struct world small;
+    struct model_limits limits = w.limits;
+    limits.sessions = 2;
+    world_init(&small, &limits);
+    assert_int_equal(rabbit_declare(&small, "q", (struct rabbit_queue){.vhost = NULL}, NULL),
+                     REFUSAL_NONE);
+    assert_int_equal(rabbit_consume(&small, 1, 1, "q", 0), REFUSAL_NONE);
+    assert_int_equal(rabbit_consume(&small, 2, 1, "q", 0), REFUSAL_NONE);
+    assert_int_equal(rabbit_consume(&small, 3, 1, "q", 0), REFUSAL_NOT_ALLOWED); /* 530 */
+    rabbit_close(&small, 1);
+    assert_int_equal(rabbit_consume(&small, 3, 1, "q", 0), REFUSAL_NONE);
+    world_release(&small);
+}
+
 static void test_pace(void **state) {
     begin();
     amqp_put_i32(&t, "x-max-deliveries-per-second", 10);
@@ -401,6 +416,7 @@ int main(void) {
         TEST(test_delivery_limit),
         TEST(test_recovery),
         TEST(test_expiring_queue),
+        TEST(test_as_many_connections_as_may_be),
         TEST(test_pace),
         TEST(test_get_at_its_pace),
         TEST(test_expired_is_not_delivered),
