@@ -27,6 +27,7 @@
 #include "app/handles.h"
 #include "app/harden.h"
 #include "base/error.h"
+#include "base/huge.h"
 #include "base/logline.h"
 #include "dispatch/dispatch.h"
 #include "manage/manage.h"
@@ -381,6 +382,8 @@ static int start(struct server *s) {
         code = probe_listeners(s->options);
     if (code == 0)
         code = read_certificates(s);
+    if (code == 0 && huge_ahead_start() != 0)
+        logline_event(LOGLINE_WARN, "no thread to prepare memory: the engine touches it itself");
     if (code == 0)
         code = start_engine(s);
     if (code == 0)
@@ -505,6 +508,7 @@ static void stop(struct server *s) {
         dispatch_free(s->dispatch);
     if (s->engine != NULL)
         engine_free(s->engine);
+    huge_ahead_stop();
     amqp_hub_free(s->amqp);
     auth_free(s->auth);
     for (size_t i = 0; i < API_SERVERS_MAX; i++)

@@ -4,11 +4,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/error.h"
+#include "base/huge.h"
 
-#define BLOCK_BYTES       ((size_t)2 << 20) /* a huge page */
 #define FIRST_BLOCK_BYTES ((size_t)64 << 10)
 #define SMALL_BLOCKS      5u /* 64 KiB to 1 MiB */
 
@@ -17,23 +16,31 @@ void pages_init(struct pages *p, uint32_t page_bytes) {
     assert((page_bytes & (page_bytes - 1)) == 0);
     *p = (struct pages){
         .page_bytes = page_bytes,
-        .block_bits = (uint32_t)__builtin_ctzl(BLOCK_BYTES / page_bytes),
+        .block_bits = (uint32_t)__builtin_ctzl(HUGE_BYTES / page_bytes),
         .free_head = PAGE_NONE,
     };
 }
 
+/* Each but the huge ones twice as large as the one before: what is small takes at most twice what it needs. */
+static size_t block_bytes(uint32_t block) {
+    return block < SMALL_BLOCKS ? FIRST_BLOCK_BYTES << block : HUGE_BYTES;
+}
+
+static void block_free(uint32_t block, uint8_t *memory) {
+    if (block < SMALL_BLOCKS) {
+        free(memory);
+    } else if (memory != NULL) {
+        huge_give(memory, HUGE_BYTES);
+    }
+}
+
 void pages_release(struct pages *p) {
     for (uint32_t i = 0; i < p->block_count; i++) {
-        free(p->blocks[i]);
+        block_free(i, p->blocks[i]);
     }
     free(p->blocks);
     *p = (struct pages){
         .page_bytes = p->page_bytes, .block_bits = p->block_bits, .free_head = PAGE_NONE};
-}
-
-/* Each but the huge ones twice as large as the one before: what is small takes at most twice what it needs. */
-static size_t block_bytes(uint32_t block) {
-    return block < SMALL_BLOCKS ? FIRST_BLOCK_BYTES << block : BLOCK_BYTES;
 }
 
 /* A block has as many numbers as a huge one, so that a page is found by a shift: small ones leave a gap. */
@@ -53,14 +60,10 @@ static int block_add(struct pages *p) {
     }
     p->blocks = blocks;
     size_t bytes = block_bytes(p->block_count);
-    bool huge = bytes == BLOCK_BYTES;
-    uint8_t *block = aligned_alloc(huge ? bytes : p->page_bytes, bytes);
+    uint8_t *block = bytes == HUGE_BYTES ? huge_take(bytes) : aligned_alloc(p->page_bytes, bytes);
     if (block == NULL || p->block_count + 1 >= PAGE_NONE >> p->block_bits) {
-        free(block);
+        block_free(p->block_count, block);
         return E_NOMEM;
-    }
-    if (huge) {
-        (void)madvise(block, bytes, MADV_HUGEPAGE); /* a hint; without it nothing breaks */
     }
     p->next = first_number(p, p->block_count);
     blocks[p->block_count++] = block;
@@ -94,7 +97,7 @@ void pages_give(struct pages *p, uint32_t number) {
 static size_t held_bytes(const struct pages *p) {
     size_t bytes = 0;
     for (uint32_t i = 0; i < p->block_count; i++) {
-        bool filling = i + 1 == p->block_count && block_bytes(i) < BLOCK_BYTES;
+        bool filling = i + 1 == p->block_count && block_bytes(i) < HUGE_BYTES;
         bytes += filling ? (size_t)(p->next - first_number(p, i)) * p->page_bytes : block_bytes(i);
     }
     return bytes;

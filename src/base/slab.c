@@ -3,11 +3,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/error.h"
-
-#define REGION_BYTES ((size_t)2 << 20) /* a huge page */
+#include "base/huge.h"
 
 void slab_init(struct slab *s, size_t cell_bytes, uint32_t max_cells) {
     assert(cell_bytes >= sizeof(uint32_t));
@@ -25,12 +23,12 @@ static size_t chunk_bytes(const struct slab *s) {
 
 /* Chunks that share a region; the first chunk stands alone, so that a small slab stays small. */
 static size_t chunks_in_region(const struct slab *s) {
-    return chunk_bytes(s) < REGION_BYTES ? REGION_BYTES / chunk_bytes(s) : 1;
+    return chunk_bytes(s) < HUGE_BYTES ? HUGE_BYTES / chunk_bytes(s) : 1;
 }
 
 static size_t region_bytes(const struct slab *s) {
     size_t bytes = chunks_in_region(s) * chunk_bytes(s);
-    return (bytes + REGION_BYTES - 1) / REGION_BYTES * REGION_BYTES;
+    return (bytes + HUGE_BYTES - 1) / HUGE_BYTES * HUGE_BYTES;
 }
 
 static bool begins_region(const struct slab *s, size_t chunk) {
@@ -38,26 +36,14 @@ static bool begins_region(const struct slab *s, size_t chunk) {
 }
 
 void slab_release(struct slab *s) {
-    for (size_t i = 0; i < s->chunk_count; i++) {
-        if (i == 0 || begins_region(s, i)) {
-            free(s->chunks[i]);
+    free(s->chunk_count > 0 ? s->chunks[0] : NULL);
+    for (size_t i = 1; i < s->chunk_count; i++) {
+        if (begins_region(s, i)) {
+            huge_give(s->chunks[i], region_bytes(s));
         }
     }
     free(s->chunks);
     slab_init(s, s->cell_bytes, s->max_cells);
-}
-
-/*
- * Huge pages where the system gives them: a fork then copies one entry where it copied 512 (18 ms for
- * 800 MB of small pages, below 1 ms for huge ones that nobody wrote to), and look-ups miss the TLB less.
- */
-static uint8_t *region_create(const struct slab *s) {
-    uint8_t *region = aligned_alloc(REGION_BYTES, region_bytes(s));
-    if (region != NULL) {
-        (void)madvise(region, region_bytes(s),
-                      MADV_HUGEPAGE); /* a hint; without it nothing breaks */
-    }
-    return region;
 }
 
 static int slab_add_chunk(struct slab *s) {
@@ -68,7 +54,7 @@ static int slab_add_chunk(struct slab *s) {
     s->chunks = chunks;
     size_t n = s->chunk_count;
     uint8_t *chunk = n == 0                ? malloc(chunk_bytes(s))
-                     : begins_region(s, n) ? region_create(s)
+                     : begins_region(s, n) ? huge_take(region_bytes(s))
                                            : chunks[n - 1] + chunk_bytes(s);
     if (chunk == NULL) {
         return E_NOMEM;
