@@ -107,12 +107,27 @@ static void take_early(struct dispatch *d, uint64_t now_ns) {
     }
 }
 
+/* Whether it waits again, as if its turn came later. Without memory for that it leaves. */
+static bool put_off(struct dispatch *d, struct target *t, struct attempt_start *start) {
+    uint64_t at_ns = target_put_off_ns(t, start, clock_monotonic_ns());
+    if (at_ns == 0) {
+        return false;
+    }
+    start->ahead_ns = at_ns - start->decided_ns;
+    return early_put(&d->early, start);
+}
+
 static void launch_first(struct dispatch *d, struct report *r) {
     struct attempt_start start = d->waiting.items[d->waiting.first];
     starts_drop_first(&d->waiting);
-    atomic_fetch_add(&d->started, 1);
     struct target *t;
     int rc = target_get(d, &start, &t);
+    if (rc == 0 && put_off(d, t, &start)) {
+        target_unref(t);
+        report_give_back(&d->reports, r);
+        return;
+    }
+    atomic_fetch_add(&d->started, 1);
     if (rc == 0) {
         call_launch(d, t, r, &start);
         return;

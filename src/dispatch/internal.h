@@ -3,6 +3,7 @@
  *
  *      dispatch_start --inbox--> early --> waiting --launch--> call under way --done--> report --engine_submit-->
  *      (any thread)       (till its turn)  (FIFO)              (curl)                   (one chain a loop turn)
+ *                               ^------------- late ones too close together
  *
  * Everything but the inbox, the free reports and the numbers belongs to the loop's thread.
  */
@@ -87,7 +88,10 @@ struct target {
     struct token token;
     bool unreachable; /* by the addresses that are known: ask for its name again */
     uint64_t asked_again_ns;
-    struct list idle; /* struct call.node: handles ready to be used again */
+    uint64_t
+        next_ns; /* monotonic: when what has turns would leave next if nothing were late, ... */
+    uint64_t put_off_ns; /* ... and the latest time that one was put off to */
+    struct list idle;    /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
 };
 
@@ -103,6 +107,8 @@ void targets_release(struct targets *t);
 MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
                           struct target **ret);
 void target_unref(struct target *t);
+/* 0: this start leaves now. Else (monotonic) when it may, since others that were late left just before. */
+uint64_t target_put_off_ns(struct target *t, const struct attempt_start *start, uint64_t now_ns);
 
 /* First in whatever a curl handle's private pointer leads to. */
 enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2, HANDLE_TOKEN = 3 };

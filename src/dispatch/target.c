@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/hash.h"
 
@@ -114,6 +115,8 @@ int target_get(struct dispatch *d, const struct attempt_start *start, struct tar
             }
         } else if (rc == 0) {
             fresh->slot = slot;
+            fresh->next_ns = t->next_ns;
+            fresh->put_off_ns = t->put_off_ns;
             all->cells[slot] = fresh;
             target_unref(t);
         }
@@ -124,5 +127,29 @@ int target_get(struct dispatch *d, const struct attempt_start *start, struct tar
     }
     t->refs++;
     *ret = t;
+    return 0;
+}
+
+/* This much closer together they may leave than their turns are: what is sent at one wake-up (early.c), and one more. */
+#define CROWD_NS (6 * NS_PER_MS)
+/* So what was late is caught up: 2 a second more at 500/s. */
+#define CATCH_UP_DIVISOR 256u
+
+/*
+ * The machine, or this thread, may stand still for longer than starts are decided ahead. All of them have had their turns
+ * then, and must not leave as a burst, which the provider would count: the pace holds for turns, this for what
+ * leaves. It is GCRA again, by the gaps that the engine said.
+ */
+uint64_t target_put_off_ns(struct target *t, const struct attempt_start *start, uint64_t now_ns) {
+    if (start->gap_ns == 0) {
+        return 0;
+    }
+    if (t->next_ns > now_ns + CROWD_NS) {
+        uint64_t at_ns = t->next_ns - CROWD_NS;
+        t->put_off_ns = at_ns > t->put_off_ns ? at_ns : t->put_off_ns + 1; /* in their order */
+        return t->put_off_ns;
+    }
+    uint64_t from_ns = t->next_ns > now_ns ? t->next_ns : now_ns;
+    t->next_ns = from_ns + start->gap_ns - start->gap_ns / CATCH_UP_DIVISOR;
     return 0;
 }

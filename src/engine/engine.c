@@ -18,7 +18,7 @@
 #define SNAPSHOT_EVERY_BYTES_DEFAULT (256ull << 20)
 #define COMPACT_LIVE_SHARE_DEFAULT   0.3
 #define FLUSH_WAIT_NS                (5 * NS_PER_MS)
-#define ENDS_WAIT_NS                 (20 * NS_PER_MS)
+#define ENDS_WAIT_NS                 (60 * NS_PER_MS) /* more than starts are decided ahead */
 #define FLUSH_IN_PLACE_MAX           4u               /* requests */
 #define CALL_LOOK_NS                 (50 * NS_PER_MS) /* how soon a waiting call sees that the log died */
 

@@ -10,7 +10,7 @@
  * even if its message was deleted or its queue turned to another destination meanwhile, and so that a
  * finish of an attempt that was given up already is known as stale.
  *
- * ATTEMPT_STARTED (v1: 16 bytes, v2: 24, v3: 33)
+ * ATTEMPT_STARTED (v1: 16 bytes, v2: 24, v3: 33, v4: 37)
  *   offset  size
  *        0     4  destination index
  *        4     8  message
@@ -19,6 +19,7 @@
  *       20     4  home: the queue's own
  *       24     8  lead: the message whose request it shares, 0: none
  *       32     1  1: its token, too
+ *       33     4  ns from the record to its turn, before which it does not leave and at which its token counts
  *
  * ATTEMPT_DEFERRED (20 bytes): destination index (4), message (8), due time (8). A retry that is next in its
  * queue, but over the destination's budget of retries, is put off, so that those behind it can go.
@@ -28,7 +29,11 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "model/balance.h"
+
+/* So long what other destinations' queues send somewhere is expected to go on. */
+#define LENT_NS NS_PER_SECOND
 
 /* ---- the table ---- */
 
@@ -139,8 +144,9 @@ static void emit_deferred(struct decision *d, const struct destination *t,
 
 static void emit_started(struct decision *d, const struct destination *t,
                          const struct destination *home, const struct message_view *v,
-                         uint32_t endpoint, uint64_t lead, bool shares_token) {
-    size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 3);
+                         uint32_t endpoint, uint64_t lead, bool shares_token, uint64_t ahead_ns) {
+    assert(ahead_ns <= UINT32_MAX);
+    size_t begun = decision_begin(d, FACT_ATTEMPT_STARTED, 4);
     decision_put_u32(d, t->index);
     decision_put_u64(d, v->id);
     decision_put_u32(d, v->attempts + 1);
@@ -148,6 +154,7 @@ static void emit_started(struct decision *d, const struct destination *t,
     decision_put_u32(d, home->index);
     decision_put_u64(d, lead);
     decision_put_u8(d, shares_token);
+    decision_put_u32(d, (uint32_t)ahead_ns);
     decision_end(d, begun);
 }
 
@@ -166,8 +173,12 @@ static void decide_to(const struct model *m, struct decision *d, const struct de
         endpoint = balance_choose(&t->endpoints, &t->def.balance, key, d->now_ns, d->random);
         assert(endpoint != 0); /* P5: the gate saw one that is in */
     }
-    emit_started(d, t, home, v, endpoint, 0, false);
     describe_start(m, t, v, endpoint, ret_start);
+    if (destination_by_turns(m, t, d->now_ns)) {
+        ret_start->ahead_ns = limits_turn_ns(&t->limits, d->now_ns) - d->now_ns;
+        ret_start->gap_ns = limits_gap_ns(&t->limits);
+    }
+    emit_started(d, t, home, v, endpoint, 0, false, ret_start->ahead_ns);
 }
 
 /* One more message in the request that was decided last, in this very record. */
@@ -182,14 +193,13 @@ static bool decide_join(const struct model *m, struct decision *d,
         return false;
     }
     bool shares = t->def.batch.token == BATCH_TOKEN_REQUEST;
-    uint64_t ahead_ns;
-    bool gated = !shares && (destination_wait_ns(t, d->now_ns) != 0 ||
-                             destination_turn_ns(m, t, b->queue, d->now_ns, &ahead_ns) != 0 ||
+    bool gated = !shares && (destination_wait_ns(m, t, d->now_ns, 0) != 0 ||
+                             destination_early_ns(m, t, d->now_ns) != 0 ||
                              pace_wait_ns(queue_pace_view(m, b->queue), d->now_ns) != 0);
     if (gated || (is_retry(&v) && !budget_allows(&t->budget, &t->def.budget, d->now_ns))) {
         return false;
     }
-    emit_started(d, t, home, &v, b->endpoint, b->lead, shares);
+    emit_started(d, t, home, &v, b->endpoint, b->lead, shares, 0);
     describe_start(m, t, &v, b->endpoint, ret_start);
     ret_start->lead = b->lead;
     return true;
@@ -200,16 +210,17 @@ bool destination_decide_start(const struct model *m, struct decision *d,
     if (decide_join(m, d, ret_start)) {
         return true;
     }
+    /* What is not near yet is decided only when a record is written anyway: that has one more fact, not one more flush. */
+    uint64_t horizon_ns = d->fact_count > 0 ? TURN_AHEAD_NS : TURN_NEAR_NS;
     const struct list *active = &m->destinations->active;
     for (struct list_node *n = list_first(active); n != NULL; n = list_next(active, n)) {
         const struct destination *home = CONTAINER_OF(n, struct destination, active);
         struct message_view view;
-        uint64_t wait_ns, next_ns, ahead_ns;
-        const struct destination *t = destination_route(m, home, d->now_ns, &wait_ns);
-        if (wait_ns == 0 && destination_pick(m, home, d->now_ns, &view, &next_ns) != 0 &&
-            destination_turn_ns(m, t, view.queue, d->now_ns, &ahead_ns) == 0) {
+        uint64_t wait_ns, next_ns;
+        const struct destination *t = destination_route(m, home, d->now_ns, horizon_ns, &wait_ns);
+        if (wait_ns == 0 && destination_early_ns(m, t, d->now_ns) == 0 &&
+            destination_pick(m, home, d->now_ns, &view, &next_ns) != 0) {
             decide_to(m, d, t, home, &view, ret_start);
-            ret_start->ahead_ns = ahead_ns;
             return true;
         }
     }
@@ -228,7 +239,8 @@ int attempt_apply_deferred(struct model *m, struct reader *in) {
     return queue_message_defer(m, message, due_ns);
 }
 
-static int read_started(struct reader *in, uint16_t version, struct attempt *ret) {
+static int read_started(struct reader *in, uint16_t version, uint64_t time_ns,
+                        struct attempt *ret) {
     *ret = (struct attempt){.destination = reader_u32(in)};
     ret->message = reader_u64(in);
     ret->attempt = reader_u32(in);
@@ -236,15 +248,18 @@ static int read_started(struct reader *in, uint16_t version, struct attempt *ret
     ret->home = version >= 2 ? reader_u32(in) : 0;
     ret->lead = version >= 3 ? reader_u64(in) : 0;
     ret->shares_token = version >= 3 && reader_u8(in) == 1;
+    ret->started_ns = time_ns + (version >= 4 ? reader_u32(in) : 0);
     return reader_done(in) ? 0 : E_CORRUPT;
 }
 
 /* Takes a token of everything that `a` needs one of. */
 static void take_tokens(struct model *m, struct destination *t, struct destination *home,
-                        const struct message_view *v, struct attempt *a) {
-    uint64_t now_ns = a->started_ns;
-    limits_start(&t->limits, now_ns);
+                        const struct message_view *v, struct attempt *a, uint64_t now_ns) {
+    limits_start(&t->limits, a->started_ns);
     pace_start(queue_pace(m, v->queue), now_ns);
+    if (t != home) {
+        t->lent_until_ns = now_ns + LENT_NS;
+    }
     t->started++;
     if (a->home == 0) {
         return;
@@ -285,7 +300,7 @@ static void note_batch(struct destinations *s, const struct destination *t, uint
 int attempt_apply_started(struct model *m, const struct applied *w, uint16_t version,
                           struct reader *in) {
     struct attempt values;
-    int rc = read_started(in, version, &values);
+    int rc = read_started(in, version, w->time_ns, &values);
     struct destination *t = destination_at(m, values.destination);
     struct destination *home = values.home != 0 ? destination_at(m, values.home) : t;
     struct message_view view;
@@ -293,18 +308,17 @@ int attempt_apply_started(struct model *m, const struct applied *w, uint16_t ver
         return E_CORRUPT;
     }
     if (values.shares_token ? !may_share(m, &values, view.queue)
-                            : limits_wait_ns(&t->limits, w->time_ns) != 0 ||
+                            : limits_wait_ns(&t->limits, values.started_ns) != 0 ||
                                   pace_wait_ns(queue_pace_view(m, view.queue), w->time_ns) != 0 ||
                                   breaker_wait_ns(&t->breaker, w->time_ns) != 0) {
         return E_CORRUPT;
     }
-    values.started_ns = w->time_ns;
     values.timeout_ns = timeout_of(m, t, view.queue);
     if (values.shares_token) {
         budget_start(&t->budget, is_retry(&view), w->time_ns); /* which is of messages */
         t->started++;
     } else {
-        take_tokens(m, t, home, &view, &values);
+        take_tokens(m, t, home, &view, &values, w->time_ns);
     }
     note_batch(m->destinations, t, w->position, &values, &view);
     rc = attempt_add(m->destinations, &values);

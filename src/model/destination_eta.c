@@ -84,7 +84,7 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
         return 0;
     }
     uint64_t wait_ns;
-    const struct destination *t = destination_route(m, home, now_ns, &wait_ns);
+    const struct destination *t = destination_route(m, home, now_ns, 0, &wait_ns);
     if (t->paused || t->breaker.state != BREAKER_CLOSED) {
         return 0;
     }

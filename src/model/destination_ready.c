@@ -262,35 +262,58 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
     return queue;
 }
 
-static bool decides_ahead(const struct model *m, const struct destination *t, uint32_t queue) {
-    return m->destinations->ready[QUEUE_SLOT(queue)].destination == t->index &&
-           queue_is_all_there_is(m, queue);
+/* The queue that has all that waits to go there, 0: there is none. */
+static uint32_t only_queue(const struct model *m, const struct destination *t, uint64_t now_ns) {
+    uint32_t slot = t->parked.count == 0 && now_ns >= t->lent_until_ns ? lanes_only(&t->lanes) : 0;
+    uint32_t queue = slot != 0 ? m->destinations->lanes[slot].ref : 0;
+    return queue != 0 && queue_is_all_there_is(m, queue) ? queue : 0;
 }
 
-uint64_t destination_turn_ns(const struct model *m, const struct destination *t, uint32_t queue,
-                             uint64_t now_ns, uint64_t *ret_ahead_ns) {
-    uint64_t ahead_ns = limits_ahead_ns(&t->limits, now_ns);
-    bool ahead = decides_ahead(m, t, queue);
-    *ret_ahead_ns = ahead ? ahead_ns : 0;
-    return ahead || ahead_ns < LATENESS_NS ? 0 : ahead_ns - LATENESS_NS;
+/* Of a request for several, each of which has a token of its own, the others have no turns. */
+static bool batch_has_tokens(const struct destination *t) {
+    return t->def.batch.max_messages > 1 && t->def.batch.token != BATCH_TOKEN_REQUEST;
 }
 
-/* When this destination can start something: now_ns if at once, UINT64_MAX if only a request can tell. */
+/* An adaptive limit goes by how many are under way, and a queue's own rate by the records. */
+bool destination_by_turns(const struct model *m, const struct destination *t, uint64_t now_ns) {
+    if (!limits_by_turns(&t->limits) || t->def.adaptive.ceiling != 0 || batch_has_tokens(t)) {
+        return false;
+    }
+    uint32_t queue = only_queue(m, t, now_ns);
+    return queue != 0 && queue_pace_view(m, queue)->def.count == 0;
+}
+
+uint64_t destination_early_ns(const struct model *m, const struct destination *t, uint64_t now_ns) {
+    uint64_t ahead_ns = limits_turn_ns(&t->limits, now_ns) - now_ns;
+    if (ahead_ns <= LATENESS_NS || destination_by_turns(m, t, now_ns) ||
+        (batch_has_tokens(t) && only_queue(m, t, now_ns) != 0)) {
+        return 0;
+    }
+    return ahead_ns - LATENESS_NS;
+}
+
+/*
+ * When this destination can start something: now_ns if at once, UINT64_MAX if only a request can tell. By turns only the
+ * time is looked at until it has come, since the messages of a hundred of them are not in any cache.
+ */
 static uint64_t next_of(const struct model *m, const struct destination *t, uint64_t now_ns) {
     uint64_t wait_ns;
-    const struct destination *to = destination_route(m, t, now_ns, &wait_ns);
+    const struct destination *to = destination_route(m, t, now_ns, TURN_NEAR_NS, &wait_ns);
     if (wait_ns == PACE_WAIT_FOR_END) {
         return UINT64_MAX;
+    }
+    bool by_turns = destination_by_turns(m, to, now_ns);
+    if (by_turns && to == t && wait_ns > 0) {
+        return now_ns + wait_ns;
     }
     struct message_view view;
     uint64_t queue_ns;
     uint32_t queue = destination_pick(m, t, now_ns, &view, &queue_ns);
     if (queue != 0) {
-        uint64_t ahead_ns, turn_ns = destination_turn_ns(m, to, queue, now_ns, &ahead_ns);
-        wait_ns = wait_ns > turn_ns ? wait_ns : turn_ns;
-        if (wait_ns > 0) { /* a turn of the engine costs more than a start */
-            wait_ns += decides_ahead(m, to, queue) ? limits_lead_ns(&to->limits)
-                                                   : limits_gather_ns(&to->limits);
+        uint64_t early_ns = destination_early_ns(m, to, now_ns);
+        wait_ns = wait_ns > early_ns ? wait_ns : early_ns;
+        if (wait_ns > 0 && !by_turns) { /* a turn of the engine costs more than a start */
+            wait_ns += limits_gather_ns(&to->limits);
         }
     }
     uint64_t own_ns = now_ns + wait_ns;
@@ -310,20 +333,26 @@ uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns) {
     return next_ns;
 }
 
-/* Not where one destination has all attempts under way, goes by its rate alone, and no message waits for its key. */
+/* Whether an end could let a start begin that waits for a place, or a message for its key. */
+static bool waits_for_an_end(const struct model *m, const struct destination *t, uint64_t now_ns) {
+    uint64_t wait_ns;
+    return !destination_by_turns(m, t, now_ns) ||
+           destination_route(m, t, now_ns, TURN_NEAR_NS, &wait_ns) != t ||
+           wait_ns == PACE_WAIT_FOR_END || queue_has_blocked(m, only_queue(m, t, now_ns));
+}
+
+/* Not where all attempts under way are of destinations that go by their rates alone. */
 bool destination_end_is_awaited(const struct model *m, uint64_t now_ns) {
     const struct destinations *s = m->destinations;
-    struct list_node *n = list_first(&s->active);
-    if (n == NULL || list_next(&s->active, n) != NULL) {
-        return true;
+    uint64_t under_way = 0;
+    for (struct list_node *n = list_first(&s->active); n != NULL; n = list_next(&s->active, n)) {
+        const struct destination *t = CONTAINER_OF(n, struct destination, active);
+        if (waits_for_an_end(m, t, now_ns)) {
+            return true;
+        }
+        under_way += limits_in_flight(&t->limits);
     }
-    const struct destination *t = CONTAINER_OF(n, struct destination, active);
-    uint64_t wait_ns, queue_ns;
-    struct message_view view;
-    uint32_t queue = destination_pick(m, t, now_ns, &view, &queue_ns);
-    return destination_route(m, t, now_ns, &wait_ns) != t || wait_ns == PACE_WAIT_FOR_END ||
-           queue == 0 || !decides_ahead(m, t, queue) || limits_lead_ns(&t->limits) == 0 ||
-           queue_has_blocked(m, queue) || s->attempt_cells.live != limits_in_flight(&t->limits);
+    return list_first(&s->active) == NULL || s->attempt_cells.live != under_way;
 }
 
 void destination_ready_check(const struct model *m) {

@@ -49,6 +49,8 @@ struct destination {
     uint64_t timer_ns;    /* failover.evaluate_ns as its timer has it; 0: none is set */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
+    uint64_t
+        lent_until_ns; /* what another one's queues sent here of late: they take turns with its own */
     uint64_t average_us; /* of attempts since the program began, the latest weigh most */
     struct lanes lanes;  /* queues that may be asked */
     struct heap parked;  /* queues whose own pace waits, by the time when it may go on */
@@ -92,7 +94,7 @@ enum verdict {
 struct attempt {
     struct list_node node; /* in order of start */
     uint64_t message;
-    uint64_t started_ns;
+    uint64_t started_ns; /* its turn, when it was decided ahead */
     uint64_t timeout_ns;
     uint32_t attempt;
     uint32_t destination; /* that it went to */
@@ -146,11 +148,16 @@ const char *destination_def_problem(const struct destination_def *def, const cha
 
 /* ---- destination_gate.c ---- */
 
-/* 0: may be called now. Else ns to wait; PACE_WAIT_FOR_END: for something else than time. */
-uint64_t destination_wait_ns(const struct destination *t, uint64_t now_ns);
-/* Where the messages of `home` go now; *ret_wait_ns as above. Never NULL. */
+/*
+ * 0: a start may be decided now. Else ns to wait; PACE_WAIT_FOR_END: for something else than time. Where it decides by
+ * turns, that is one whose turn comes within horizon_ns.
+ */
+uint64_t destination_wait_ns(const struct model *m, const struct destination *t, uint64_t now_ns,
+                             uint64_t horizon_ns);
+/* Where the messages of `home` go now; horizon and *ret_wait_ns as above. Never NULL. */
 const struct destination *destination_route(const struct model *m, const struct destination *home,
-                                            uint64_t now_ns, uint64_t *ret_wait_ns);
+                                            uint64_t now_ns, uint64_t horizon_ns,
+                                            uint64_t *ret_wait_ns);
 /* What the endpoints are chosen by; 0: the message has no such key. */
 uint64_t destination_key(const struct model *m, const struct destination *t,
                          const struct message_view *v);
@@ -188,13 +195,19 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
 void destination_ready_turn(struct model *m, struct destination *t, uint32_t queue,
                             uint64_t now_ns);
 void destination_ready_ended(struct model *m, uint32_t queue, uint64_t now_ns);
+/* A start whose turn is so near is decided, so that it is durable when that comes, ... */
+#define TURN_NEAR_NS (8 * NS_PER_MS)
+/* ... and those behind it, in the same record, whose turns are not farther. docs/guide/provider-with-500-tps.md says it. */
+#define TURN_AHEAD_NS (56 * NS_PER_MS)
+
 /*
- * How long until a start from `queue` towards `t` may be decided, as far as turns on the even grid go (pace_lead_ns), and how
- * long after that it may leave. A queue that is alone is decided ahead, several starts at once, since a turn of engine and
- * disk costs more than a start; where something more urgent might come in between, only shortly before and leaving at once.
+ * Whether starts towards `t` are decided before their turns, several at once, since a turn of engine and disk costs more than
+ * a start. Only for a queue that is alone: where something more urgent might come in between, starts are decided
+ * shortly before they leave.
  */
-uint64_t destination_turn_ns(const struct model *m, const struct destination *t, uint32_t queue,
-                             uint64_t now_ns, uint64_t *ret_ahead_ns);
+bool destination_by_turns(const struct model *m, const struct destination *t, uint64_t now_ns);
+/* Until a start that leaves when it is decided would not be too early on the even grid; 0 by turns. */
+uint64_t destination_early_ns(const struct model *m, const struct destination *t, uint64_t now_ns);
 void destination_ready_check(const struct model *m);
 
 /* ---- destination_save.c ---- */

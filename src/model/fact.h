@@ -45,7 +45,7 @@
     X(DESTINATION_STATUS, 0x0504, 1)  /* healthy, caution, critical */                             \
     X(DESTINATION_BREAKER, 0x0505, 1) /* opened or closed by hand */                               \
     X(ENDPOINT_CHANGED, 0x0506, 1)    /* by hand or by a check */                                  \
-    X(ATTEMPT_STARTED, 0x0510, 3)                                                                  \
+    X(ATTEMPT_STARTED, 0x0510, 4)                                                                  \
     X(ATTEMPT_FINISHED, 0x0511, 2)                                                                 \
     X(ATTEMPT_DEFERRED, 0x0512, 1) /* a retry over the budget */                                   \
     X(MESSAGE_CONFIRMED, 0x0513, 1)                                                                \

@@ -259,6 +259,23 @@ uint32_t lanes_pick(const struct lanes *g, lane_can *can, void *asker) {
     return s.slot;
 }
 
+static uint32_t one_that_is_in(const struct lanes *g, const struct heap *h) {
+    for (uint32_t i = 1; i <= h->count; i++) {
+        if (g->table[h->entries[i].kind].in) {
+            return h->entries[i].kind;
+        }
+    }
+    return 0;
+}
+
+uint32_t lanes_only(const struct lanes *g) {
+    if (g->count != 1) {
+        return 0;
+    }
+    uint32_t slot = one_that_is_in(g, &g->ready);
+    return slot != 0 ? slot : one_that_is_in(g, &g->early);
+}
+
 /* ---- how long it takes ---- */
 
 struct forecast {

@@ -73,6 +73,8 @@ typedef uint64_t lane_backlog(const void *asker, uint32_t ref);
  */
 uint64_t lanes_before(const struct lanes *g, uint32_t slot, uint32_t weight, uint32_t percent,
                       uint64_t own, lane_backlog *backlog, const void *asker);
+/* Slot of the only one that is in; 0: none or several are. */
+uint32_t lanes_only(const struct lanes *g);
 void lanes_check(const struct lanes *g);
 
 #endif

@@ -7,7 +7,6 @@
 #include "base/error.h"
 
 #define GATHER_MAX_NS (2 * NS_PER_MS)
-#define FLUSH_NS      NS_PER_MS /* what is decided so long before its turn is durable by then */
 
 void limits_init(struct limits *l) {
     *l = (struct limits){0};
@@ -155,30 +154,37 @@ uint64_t limits_gather_ns(const struct limits *l) {
     return least_ns != UINT64_MAX ? least_ns : 0;
 }
 
-uint64_t limits_lead_ns(const struct limits *l) {
-    uint64_t least_ns = UINT64_MAX;
+bool limits_by_turns(const struct limits *l) {
+    bool any = false;
     for (uint32_t i = 0; i < l->count; i++) {
-        const struct pace_def *def = &l->paces[i].def;
-        uint64_t lead_ns = pace_lead_ns(&l->paces[i]);
-        lead_ns = lead_ns > FLUSH_NS ? lead_ns - FLUSH_NS : 0;
-        uint64_t interval_ns = def->count != 0 ? def->period_ns / def->count : 0;
-        if (interval_ns != 0 && interval_ns <= lead_ns) {
-            lead_ns -= lead_ns % interval_ns;
+        if (l->paces[i].def.count != 0 && !pace_by_turns(&l->paces[i])) {
+            return false;
         }
-        if (def->count != 0 && lead_ns < least_ns) {
-            least_ns = lead_ns;
-        }
+        any |= l->paces[i].def.count != 0;
     }
-    return least_ns != UINT64_MAX ? least_ns : 0;
+    return any;
 }
 
-uint64_t limits_ahead_ns(const struct limits *l, uint64_t now_ns) {
-    uint64_t longest_ns = 0;
+/* NULL: none has turns. */
+static const struct pace *latest_turn(const struct limits *l) {
+    const struct pace *latest = NULL;
     for (uint32_t i = 0; i < l->count; i++) {
-        uint64_t ahead_ns = pace_ahead_ns(&l->paces[i], now_ns);
-        longest_ns = ahead_ns > longest_ns ? ahead_ns : longest_ns;
+        const struct pace *p = &l->paces[i];
+        if (pace_by_turns(p) && (latest == NULL || pace_turn_ns(p, 0) > pace_turn_ns(latest, 0))) {
+            latest = p;
+        }
     }
-    return longest_ns;
+    return latest;
+}
+
+uint64_t limits_turn_ns(const struct limits *l, uint64_t now_ns) {
+    const struct pace *latest = latest_turn(l);
+    return latest != NULL ? pace_turn_ns(latest, now_ns) : now_ns;
+}
+
+uint64_t limits_gap_ns(const struct limits *l) {
+    const struct pace *latest = latest_turn(l);
+    return latest != NULL ? latest->def.period_ns / latest->def.count : 0;
 }
 
 uint32_t limits_concurrency(const struct limits *l) {

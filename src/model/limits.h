@@ -40,10 +40,12 @@ uint64_t limits_interval_ns(const struct limits *l);
  * what the burst makes up for. 0: not at all.
  */
 uint64_t limits_gather_ns(const struct limits *l);
-/* The same for starts that wait for their turn after they were decided: see limits_ahead_ns. */
-uint64_t limits_lead_ns(const struct limits *l);
-/* As pace_ahead_ns, of the one whose turn comes last. */
-uint64_t limits_ahead_ns(const struct limits *l, uint64_t now_ns);
+/* Whether each rate goes by turns (pace.h), and there is one. */
+bool limits_by_turns(const struct limits *l);
+/* As pace_turn_ns, of the one whose turn comes last: at that time none makes wait. */
+uint64_t limits_turn_ns(const struct limits *l, uint64_t now_ns);
+/* From the turn of that one's next start to its next but one. */
+uint64_t limits_gap_ns(const struct limits *l);
 /* The smallest cap on starts under way, UINT32_MAX without. */
 uint32_t limits_concurrency(const struct limits *l);
 uint64_t limits_memory_bytes(const struct limits *l);

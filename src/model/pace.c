@@ -67,8 +67,8 @@ bool pace_def_valid(const struct pace_def *def) {
 
 /*
  * An allowance of one makes every start that comes a little late a start lost for ever: at 500/s on a busy
- * machine 15 % of the limit went unused. Smooth has 16 ms, of which pace_lead_ns says what they are used for;
- * strict does not rest on GCRA, so there it is only as small as evenness wants.
+ * machine 15 % of the limit went unused. Smooth has 16 ms for starts that leave when they are decided; those that
+ * have turns (pace_by_turns) need none of it. Strict does not rest on GCRA, so there it is only as small as evenness wants.
  */
 static uint32_t burst_by_rate(const struct pace_def *def) {
     uint32_t burst = def->count / (def->mode == PACE_STRICT ? 10 : 62);
@@ -268,21 +268,13 @@ static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
 }
 
-uint64_t pace_lead_ns(const struct pace *p) {
-    bool wished = pace_burst(&p->def) != burst_by_rate(&p->def);
-    if (p->def.count == 0 || is_strict(&p->def) || wished) {
-        return 0;
-    }
-    return cost_of(&p->def, pace_burst(&p->def) - 1).ns;
+bool pace_by_turns(const struct pace *p) {
+    return p->def.count > 0 && !is_strict(&p->def) && pace_burst(&p->def) == burst_by_rate(&p->def);
 }
 
-uint64_t pace_ahead_ns(const struct pace *p, uint64_t now_ns) {
-    uint64_t lead_ns = pace_lead_ns(p);
-    if (lead_ns == 0) {
-        return 0;
-    }
-    uint64_t turn_ns = earliest_ns(p) + lead_ns;
-    return turn_ns > now_ns ? turn_ns - now_ns : 0;
+uint64_t pace_turn_ns(const struct pace *p, uint64_t now_ns) {
+    uint64_t turn_ns = p->theoretical_ns + (p->theoretical_rest > 0);
+    return pace_by_turns(p) && turn_ns > now_ns ? turn_ns : now_ns;
 }
 
 /* Ends so long ago that their tokens are back. */
@@ -340,9 +332,12 @@ uint64_t pace_takes_ns(const struct pace *p, uint64_t now_ns, uint64_t starts) {
     if (p->def.count == 0) {
         return 0;
     }
-    uint64_t left = burst_left(p, now_ns), at_ns = earliest_ns(p);
+    bool even = pace_by_turns(p);
+    uint64_t left = burst_left(p, now_ns), at_ns = even ? pace_turn_ns(p, now_ns) : earliest_ns(p);
     uint128 takes_ns = at_ns > now_ns ? at_ns - now_ns : 0;
-    if (starts >= left) {
+    if (even) {
+        takes_ns += (uint128)starts * p->def.period_ns / p->def.count;
+    } else if (starts >= left) {
         uint128 even_ns = ((uint128)starts + 1 - left) * p->def.period_ns / p->def.count;
         takes_ns = takes_ns > even_ns ? takes_ns : even_ns;
     }

@@ -7,7 +7,7 @@
  *          which sees a request some time between its start and its end, never sees more than `count`
  *          in any window of period_ns by its own clock. Starts are also spread by GCRA.
  *          Both: never more than `concurrency` started and not ended.
- * Units:   ns of the record's time. count 0: no rate limit. concurrency 0: no cap.
+ * Units:   ns of the record's time; of a start that was decided ahead, its turn's. count 0: no rate limit. concurrency 0: no cap.
  * Shape:   plain struct; integers only; time is passed in and never goes back; the ring of strict
  *          mode (count entries, more for a while after `count` sank) is the only allocation.
  * Source:  docs/adr/0004-pacing.md.
@@ -61,17 +61,17 @@ MUST_CHECK int pace_define(struct pace *p, const struct pace_def *def);
 /* 0: may start now. Else ns to wait; PACE_WAIT_FOR_END: only an end can free a place. Changes nothing. */
 uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
 /*
- * How long a start may be decided before its turn on an even grid, so that a few are decided together: the allowance of a
- * burst that was chosen by the rate. Whoever wished a burst gets it at once, and strict has none: 0.
+ * Whether starts have turns on an even grid: smooth, and its burst was chosen by the rate. Whoever wished a burst gets it at
+ * once, and strict goes by ends. A start with a turn may be decided before it: pace_start then counts it at its turn.
  */
-uint64_t pace_lead_ns(const struct pace *p);
-/* How long until the turn of the next start, which may be decided now or within that time; 0 without a lead. */
-uint64_t pace_ahead_ns(const struct pace *p, uint64_t now_ns);
+bool pace_by_turns(const struct pace *p);
+/* The turn of the next start, now_ns when it has come. Without turns: now_ns. */
+uint64_t pace_turn_ns(const struct pace *p, uint64_t now_ns);
 /* Starts that may follow at once, for people to see: by burst, tokens and concurrency. UINT64_MAX: no limit. */
 uint64_t pace_left(const struct pace *p, uint64_t now_ns);
 /* ns until so many starts and one more have been made, if each is made as soon as count and period let it. */
 uint64_t pace_takes_ns(const struct pace *p, uint64_t now_ns, uint64_t starts);
-/* pace_wait_ns must have been 0. */
+/* pace_wait_ns must have been 0. The time may lie ahead: the turn of a start that leaves then. */
 void pace_start(struct pace *p, uint64_t now_ns);
 /* `end_ns` may lie in the future (outcome unknown: the timeout's end). */
 void pace_end(struct pace *p, uint64_t end_ns);

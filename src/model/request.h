@@ -280,7 +280,9 @@ struct attempt_start {
     uint32_t endpoint; /* id, see endpoint_id; 0: the destination's own URL */
     uint64_t timeout_ns;
     uint64_t scheduled_ns;
-    uint64_t ahead_ns;   /* so long after the decision is its turn: it must not leave before */
+    uint64_t ahead_ns; /* so long after the decision is its turn: it must not leave before */
+    uint64_t
+        gap_ns; /* and so long after the one before it, when that was late; 0: it leaves when it can */
     uint64_t decided_ns; /* monotonic; the engine's */
     uint64_t lead; /* not 0: it joins the request of this message, which was decided before it */
     struct attempt_item *items; /* owned by whoever has the start: those that joined; NULL: none */

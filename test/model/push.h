@@ -25,6 +25,8 @@ struct destination_info push_info(struct world *w, const char *name);
 uint64_t push_publish(struct world *w, const char *queue);
 /* One start at w->now_ns; false: none may start. */
 bool push_start(struct world *w, struct attempt_start *ret);
+/* The same in a record that is written anyway: also one whose turn is not near yet. */
+bool push_start_ahead(struct world *w, struct attempt_start *ret);
 /* status 0: no response, error ATTEMPT_CONNECT. */
 void push_finish(struct world *w, const struct attempt_start *start, uint16_t status,
                  uint64_t retry_after_ns);

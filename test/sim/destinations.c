@@ -25,7 +25,7 @@ static void draw_smooth(uint64_t draw, struct destination_facts *f) {
         .mode = PACE_SMOOTH,
         .count = 200 + (uint32_t)(draw % 3000),
         .period_ns = NS_PER_SECOND,
-        .burst = (uint32_t)(draw >> 12) % 20,
+        .burst = (draw >> 12) % 2 == 0 ? 0 : (uint32_t)(draw >> 13) % 20, /* 0: by turns */
     };
 }
 
@@ -85,7 +85,7 @@ static void draw_guarded(const struct sim *s, struct destination_facts *f) {
         (struct pace_def){.mode = PACE_SMOOTH,
                           .count = 20 + s->plan.clients * (4 + (uint32_t)(draw % 30)),
                           .period_ns = NS_PER_SECOND,
-                          .burst = 1 + (uint32_t)(draw >> 8) % 10};
+                          .burst = (uint32_t)(draw >> 8) % 10};
     f->budget = (struct budget_def){.percent = 5 + (uint32_t)(draw >> 16) % 40,
                                     .min_per_second = 1 + (uint32_t)(draw >> 24) % 10,
                                     .window_ns = (200 + (draw >> 32) % 2000) * NS_PER_MS};

@@ -286,7 +286,8 @@ static uint32_t read_letter(struct sim *s, const struct attempt_start *a, int *r
     return tag;
 }
 
-static void check_start(struct sim *s, unsigned d, const struct letter *l, uint64_t ahead_ns) {
+static void check_start(struct sim *s, unsigned d, const struct letter *l,
+                        const struct attempt_start *a) {
     struct providers *all = s->providers;
     struct provider *p = &all->items[d];
     SIM_CHECK(s, !p->pause_certain || !p->paused, "a start at a paused destination");
@@ -301,7 +302,7 @@ static void check_start(struct sim *s, unsigned d, const struct letter *l, uint6
         shares_start(s, l->queue);
     for (unsigned i = 0; i < p->facts.limit_count; i++)
         if (p->facts.limits[i].def.mode == PACE_SMOOTH)
-            watch_start(s, &p->facts.limits[i], destination_names[d], ahead_ns);
+            watch_start(s, &p->facts.limits[i], destination_names[d], a->ahead_ns, a->gap_ns != 0);
 }
 
 /* Our number of the destination that the engine names by an index. */
@@ -367,7 +368,7 @@ static void start_one(struct sim *s, const struct attempt_start *a) {
     SIM_CHECK(s, a->timeout_ns == timeout_ns, "an attempt of %llu us; %llu us were defined",
               (unsigned long long)a->timeout_ns / 1000, (unsigned long long)timeout_ns / 1000);
     uint32_t ticket = guards_start(s, (unsigned)to, d, a);
-    check_start(s, d, letter_at(s, tag), a->ahead_ns);
+    check_start(s, d, letter_at(s, tag), a);
     letter_begins(s, tag, a->attempt);
     s->result->attempts++;
     uint32_t flight = flights_take(&p->air);

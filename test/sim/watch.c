@@ -63,7 +63,8 @@ void watch_arrival(struct sim *s, struct watch *w, const char *name, struct allo
               (unsigned long long)seen, (unsigned long long)period_ns / 1000, allowed.count);
 }
 
-void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahead_ns) {
+void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahead_ns,
+                 bool by_turns) {
     uint64_t now_ns = s->now_ns + ahead_ns;
     struct allowance allowed = watch_allows(w);
     uint32_t count = allowed.count;
@@ -79,7 +80,7 @@ void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahea
         window += clock_slack(window);
         if (pace.period_ns > TIMEKEEPER_HOLD_MIN_NS)
             window += s->jumped_ns - e->jumped_ns;
-        uint64_t most = pace_burst(&pace) + 1 + window / (pace.period_ns / count);
+        uint64_t most = (by_turns ? 1 : pace_burst(&pace)) + 1 + window / (pace.period_ns / count);
         SIM_CHECK(s, back + 1 <= most, "%llu starts within %llu us at %s, %llu are allowed",
                   (unsigned long long)back + 1, (unsigned long long)window / 1000, name,
                   (unsigned long long)most);

@@ -2,7 +2,8 @@
  * test/sim/watch.h - one limit of a destination, as those behind it see it kept, over redefinitions as well.
  *
  * Promise: strict: no window of one period of the provider's own clock has more than `count` requests;
- *          smooth: starts in any window of t are at most burst + t * count / period (and one that was
+ *          smooth: starts in any window of t are at most burst + t * count / period, before one that has a turn
+ *          1 + t * count / period (and one that was
  *                  under way in each of the moments that bound it).
  *          What was started under another count is part of the window: a limit that is lowered holds for the
  *          first start behind it. Of a limit that is quite new nothing before it counts. Where the wall clock
@@ -48,7 +49,11 @@ struct allowance watch_allows(const struct watch *w);
 /* Strict: a request that left when `allowed` held reached its provider. */
 void watch_arrival(struct sim *s, struct watch *w, const char *name, struct allowance allowed,
                    uint64_t now);
-/* Smooth: a start is reported; it was decided since the turn began, and leaves so long after that. */
-void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahead_ns);
+/*
+ * Smooth: a start is reported; it was decided since the turn began, and leaves so long after that. By turns it has no part
+ * in a burst.
+ */
+void watch_start(struct sim *s, struct watch *w, const char *name, uint64_t ahead_ns,
+                 bool by_turns);
 
 #endif

@@ -207,6 +207,28 @@ static void none_leaves_before_its_turn(void **state) {
     }
 }
 
+/* The thread stood still, as it were: their turns have all passed, and still they leave by their gaps. */
+static void late_ones_are_no_burst(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    uint64_t begun_ns = clock_monotonic_ns();
+    for (uint64_t i = 0; i < 20; i++) {
+        struct attempt_start s = start_of(i, 1);
+        s.decided_ns = begun_ns - NS_PER_SECOND;
+        s.ahead_ns = i * 10 * NS_PER_MS;
+        s.gap_ns = 10 * NS_PER_MS;
+        dispatch_start(f.dispatch, &s, 1);
+    }
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    wait_ended(&f, 20);
+    assert_true(clock_monotonic_ns() >= begun_ns + 180 * NS_PER_MS);
+    tear_down(&f);
+    for (uint32_t i = 0; i < 20; i++) {
+        assert_int_equal(f.engine.seen[i], 1);
+    }
+}
+
 static void stopped_before_its_turn_it_is_abandoned(void **state) {
     (void)state;
     struct fixture f;
@@ -307,6 +329,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(starts_may_come_before_the_engine),
         cmocka_unit_test(none_leaves_before_its_turn),
+        cmocka_unit_test(late_ones_are_no_burst),
         cmocka_unit_test(stopped_before_its_turn_it_is_abandoned),
         cmocka_unit_test(each_ends_once_however_busy_the_engine),
         cmocka_unit_test(a_corrupt_body_is_lost),

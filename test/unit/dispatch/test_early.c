@@ -129,6 +129,74 @@ static void only_what_is_due_after_the_nap_lets_it_sleep(void **state) {
     tear_down(&f);
 }
 
+#define LATE 28u
+
+/* Leaves all that may at now_ns, in the order of their turns, as the loop does it; how many. */
+static uint32_t leave(struct target *t, uint64_t turns[], uint32_t from, uint32_t to,
+                      uint64_t now_ns, uint64_t gap_ns) {
+    uint32_t left = 0;
+    for (uint32_t i = from; i < to; i++) {
+        if (turns[i] > now_ns) {
+            continue;
+        }
+        struct attempt_start s = {.gap_ns = gap_ns};
+        uint64_t at_ns = target_put_off_ns(t, &s, now_ns);
+        assert_true(at_ns == 0 || (at_ns > now_ns && left + from <= i));
+        assert_true(at_ns == 0 || i == from || turns[i - 1] < at_ns); /* in their order */
+        if (at_ns == 0) {
+            assert_int_equal(i, from + left);
+            left++;
+        } else {
+            turns[i] = at_ns;
+        }
+    }
+    return left;
+}
+
+/* All were decided, then the machine stood still: what the far side sees is no burst, and nothing waits for nothing. */
+static void what_is_late_leaves_in_order_and_not_at_once(void **state) {
+    (void)state;
+    const uint64_t gap_ns = 2 * NS_PER_MS, begun_ns = 1000 * NS_PER_SECOND;
+    struct target t = {.index = 1};
+    uint64_t turns[LATE], left_ns[LATE], now_ns = begun_ns;
+    for (uint32_t i = 0; i < LATE; i++) {
+        turns[i] = begun_ns - 500 * NS_PER_MS + i * gap_ns;
+    }
+    for (uint32_t left = 0; left < LATE; now_ns += NS_PER_MS / 10) {
+        uint32_t more = leave(&t, turns, left, LATE, now_ns, gap_ns);
+        for (; more > 0; more--) {
+            left_ns[left++] = now_ns;
+        }
+    }
+    for (uint32_t i = 0; i < LATE; i++) {
+        for (uint32_t k = i + 4; k < LATE; k++) { /* four at one wake-up, then by the gaps */
+            assert_true(left_ns[k] - left_ns[i] + NS_PER_MS / 5 >=
+                        (k - i - 3) * gap_ns * 255 / 256);
+        }
+    }
+    assert_int_equal(left_ns[3], begun_ns);
+    assert_true(left_ns[LATE - 1] - begun_ns <= (LATE - 3) * gap_ns);
+}
+
+static void what_is_in_time_is_not_put_off(void **state) {
+    (void)state;
+    struct target t = {.index = 1};
+    struct attempt_start paced = {.gap_ns = 2 * NS_PER_MS}, free = {.gap_ns = 0};
+    struct rng rng;
+    rng_init(&rng, 1);
+    for (uint64_t i = 1; i < 10000; i += 3) { /* three together, up to 4 ms late */
+        uint64_t now_ns = (i + 2) * 2 * NS_PER_MS + rng_below(&rng, NS_PER_MS);
+        for (int k = 0; k < 3; k++) {
+            assert_int_equal(target_put_off_ns(&t, &paced, now_ns), 0);
+        }
+    }
+    uint64_t now_ns = t.next_ns;
+    for (int k = 0; k < 1000; k++) { /* what has no turns is not held up by what has */
+        assert_int_equal(target_put_off_ns(&t, &free, now_ns), 0);
+    }
+    assert_int_equal(t.next_ns, now_ns);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(they_leave_by_their_turns),
@@ -136,6 +204,8 @@ int main(void) {
         cmocka_unit_test(where_answers_are_awaited_nobody_naps),
         cmocka_unit_test(who_was_roused_before_the_nap_does_not_sleep),
         cmocka_unit_test(only_what_is_due_after_the_nap_lets_it_sleep),
+        cmocka_unit_test(what_is_late_leaves_in_order_and_not_at_once),
+        cmocka_unit_test(what_is_in_time_is_not_put_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

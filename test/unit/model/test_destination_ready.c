@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/destination_state.h"
@@ -32,14 +33,17 @@ static void publish_many(struct world *w, const char *queue, uint32_t count) {
 static uint32_t run_for(struct world *w, uint64_t duration_ns, uint32_t turns[NAMES_MAX]) {
     uint64_t until_ns = w->now_ns + duration_ns;
     uint32_t started = 0;
+    bool more = false; /* in the same record */
     while (w->now_ns < until_ns) {
         struct attempt_start start;
-        if (push_start(w, &start)) {
+        if (more ? push_start_ahead(w, &start) : push_start(w, &start)) {
+            more = true;
             turns[start.queue[1] - '0']++;
             started++;
             push_finish(w, &start, 200, 0);
             continue;
         }
+        more = false;
         uint64_t next_ns = model_next_start_ns(w->model, w->now_ns);
         assert_true(next_ns > w->now_ns); /* else the engine would spin */
         w->now_ns = next_ns < until_ns ? next_ns : until_ns;
@@ -141,10 +145,23 @@ static void a_new_pace_of_the_queue_counts_at_once(void **state) {
     release(&w);
 }
 
+static void to_second(struct destination_def *def, void *context) {
+    (void)context;
+    assert_int_equal(def_set_text(&def->failover.destination, span_text("second")), 0);
+    assert_int_equal(def_set_text(&def->failover.queue, span_text("q0")), 0);
+    def->failover.failures = 2;
+    def->failover.within_ns = 2 * NS_PER_SECOND;
+    def->failover.every_ns = NS_PER_SECOND;
+    def->failover.return_after_ns = 3600 * NS_PER_SECOND;
+    def->failover.probes = 1;
+}
+
+/* As the engine gathers them: the first one because it must be, the others with it. The last one's time ahead. */
 static uint64_t start_all(struct world *w, uint32_t *ret_count) {
     struct attempt_start start;
     uint64_t ahead_ns = 0;
-    for (*ret_count = 0; push_start(w, &start); ++*ret_count) {
+    for (*ret_count = 0; *ret_count == 0 ? push_start(w, &start) : push_start_ahead(w, &start);
+         ++*ret_count) {
         assert_true(*ret_count == 0 || start.ahead_ns == 0 ||
                     start.ahead_ns == ahead_ns + 2 * NS_PER_MS);
         ahead_ns = start.ahead_ns;
@@ -152,22 +169,26 @@ static uint64_t start_all(struct world *w, uint32_t *ret_count) {
     return ahead_ns;
 }
 
-/* One queue: eight at a time, each with its turn. As soon as others could come in between: only whose turn it is. */
+/* One queue: many at a time, each with its turn. As soon as others could come in between: only whose turn it is. */
 static void one_queue_is_decided_ahead(void **state) {
     (void)state;
     struct world w;
     world_init(&w, NULL);
     push_define_destination(&w, "out", push_pace(500, 0));
     push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
-    publish_many(&w, "q0", 100);
+    publish_many(&w, "q0", 200);
     uint32_t count;
-    assert_int_equal(start_all(&w, &count), 14 * NS_PER_MS);
-    assert_int_equal(count, 8);
+    assert_int_equal(start_all(&w, &count), TURN_AHEAD_NS);
+    assert_int_equal(count, 29);
+    assert_int_equal(start_all(&w, &count), 0); /* not one by one, as soon as it is possible */
+    assert_int_equal(count, 0);
+    uint64_t before_ns = w.now_ns;
     w.now_ns = model_next_start_ns(w.model, w.now_ns);
-    assert_int_equal(start_all(&w, &count), 14 * NS_PER_MS);
-    assert_int_equal(count, 7);
+    assert_int_equal(w.now_ns - before_ns, TURN_AHEAD_NS + 2 * NS_PER_MS - TURN_NEAR_NS);
+    assert_int_equal(start_all(&w, &count), TURN_AHEAD_NS);
+    assert_int_equal(count, 25);
     push_define_queue(&w, "q1", "out", push_pace(0, 1), NULL);
-    w.now_ns += 2 * NS_PER_MS;
+    w.now_ns += 44 * NS_PER_MS;
     start_all(&w, &count);
     assert_int_equal(count, 0);
     w.now_ns = model_next_start_ns(w.model, w.now_ns);
@@ -176,6 +197,101 @@ static void one_queue_is_decided_ahead(void **state) {
     uint32_t turns[NAMES_MAX] = {0};
     publish_many(&w, "q0", 2000);
     assert_in_range(run_for(&w, 2 * NS_PER_SECOND, turns), 995, 1001); /* and none is lost */
+    release(&w);
+}
+
+/* What was decided counts, and holds up what the new pace lets begin; neither way is there a burst. */
+static void a_new_pace_holds_behind_what_was_decided(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "out", push_pace(500, 0));
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 200);
+    uint32_t count;
+    uint64_t last_ns = w.now_ns + start_all(&w, &count);
+    push_define_destination(&w, "out", push_pace(5, 0));
+    for (uint64_t n = 0; n < 3; n++) {
+        struct attempt_start start;
+        w.now_ns = model_next_start_ns(w.model, w.now_ns);
+        assert_true(push_start(&w, &start));
+        assert_int_equal(w.now_ns + start.ahead_ns, last_ns + 2 * NS_PER_MS + n * 200 * NS_PER_MS);
+        assert_false(push_start_ahead(&w, &start));
+    }
+    uint64_t slow_ns = w.now_ns;
+    push_define_destination(&w, "out", push_pace(500, 0));
+    w.now_ns = model_next_start_ns(w.model, w.now_ns);
+    assert_in_range(w.now_ns, slow_ns + 200 * NS_PER_MS, slow_ns + 220 * NS_PER_MS);
+    start_all(&w, &count);
+    assert_in_range(count, 25, 29);
+    release(&w);
+}
+
+#define SLOW_ONES 100u
+
+/* Starts all that may in one record; how many. Each stands on its own grid of 200 ms, however it was decided. */
+static uint32_t start_slow_ones(struct world *w, uint64_t last_ns[SLOW_ONES]) {
+    struct attempt_start start;
+    uint32_t count = 0;
+    for (; count == 0 ? push_start(w, &start) : push_start_ahead(w, &start); count++) {
+        unsigned i = (unsigned)atoi(start.queue + 1);
+        uint64_t turn_ns = w->now_ns + start.ahead_ns;
+        assert_true(start.ahead_ns <= TURN_AHEAD_NS);
+        assert_true(last_ns[i] == 0 || turn_ns == last_ns[i] + 200 * NS_PER_MS);
+        assert_int_equal(start.gap_ns, 200 * NS_PER_MS);
+        last_ns[i] = turn_ns;
+        push_finish(w, &start, 200, 0);
+    }
+    return count;
+}
+
+/* 500 a second in all, and as few records as one destination alone would need. */
+static void slow_destinations_share_records(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    uint64_t last_ns[SLOW_ONES] = {0};
+    for (unsigned i = 0; i < SLOW_ONES; i++, w.now_ns += 2 * NS_PER_MS) {
+        char name[8];
+        snprintf(name, sizeof name, "d%u", i);
+        push_define_destination(&w, name, push_pace(5, 0));
+        push_define_queue(&w, name, name, push_pace(0, 1), NULL);
+        publish_many(&w, name, 40);
+        start_slow_ones(&w, last_ns);
+    }
+    uint32_t records = 0, starts = 0;
+    for (uint64_t end_ns = w.now_ns + 5 * NS_PER_SECOND; w.now_ns < end_ns; records++) {
+        starts += start_slow_ones(&w, last_ns);
+        uint64_t next_ns = model_next_start_ns(w.model, w.now_ns);
+        assert_true(next_ns > w.now_ns);
+        w.now_ns = next_ns + rng_below(&w.rng, TURN_NEAR_NS); /* the machine may be as late */
+    }
+    assert_in_range(starts, 2470, 2530);
+    assert_in_range(records, 90, 105);
+    release(&w);
+}
+
+/*
+ * Where a destination that failed over sends to one that is busy by turns, its messages take turns with that one's own, instead of finding
+ * all turns taken ahead.
+ */
+static void who_fails_over_is_not_shut_out(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "second", push_pace(500, 0));
+    push_define_more(&w, "first", push_pace(500, 0), to_second, NULL);
+    push_define_queue(&w, "q0", "first", push_pace(0, 1), NULL);
+    push_define_queue(&w, "q1", "second", push_pace(0, 1), NULL);
+    publish_many(&w, "q1", 2000);
+    uint32_t turns[NAMES_MAX] = {0};
+    run_for(&w, NS_PER_SECOND, turns);
+    publish_many(&w, "q0", 2000);
+    assert_int_equal(push_ask_name(&w, REQUEST_DESTINATION_FAILOVER, "first"), REFUSAL_NONE);
+    memset(turns, 0, sizeof turns);
+    uint32_t all = run_for(&w, NS_PER_SECOND, turns);
+    assert_in_range(all, 490, 502);
+    assert_in_range(turns[0], all * 2 / 5, all * 3 / 5);
     release(&w);
 }
 
@@ -337,6 +453,9 @@ int main(void) {
         cmocka_unit_test(a_queue_blocked_by_its_own_cap_comes_back),
         cmocka_unit_test(a_new_pace_of_the_queue_counts_at_once),
         cmocka_unit_test(one_queue_is_decided_ahead),
+        cmocka_unit_test(a_new_pace_holds_behind_what_was_decided),
+        cmocka_unit_test(slow_destinations_share_records),
+        cmocka_unit_test(who_fails_over_is_not_shut_out),
         cmocka_unit_test(whether_an_end_is_awaited),
         cmocka_unit_test(destinations_take_turns),
         cmocka_unit_test(pausing_and_turning_queues),

@@ -135,11 +135,6 @@ static void what_may_be_gathered(void **state) {
     struct pace_def smooth = {.count = 500, .period_ns = NS_PER_SECOND};
     assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     assert_int_equal(limits_gather_ns(&l), 2 * NS_PER_MS);
-    assert_int_equal(limits_lead_ns(&l), 12 * NS_PER_MS); /* and time for the flush */
-    struct pace_def with_hour[] = {smooth, {.count = 20000, .period_ns = 3600 * NS_PER_SECOND}};
-    assert_int_equal(limits_define(&l, with_hour, 2, T0), 0);
-    assert_int_equal(limits_lead_ns(&l), 12 * NS_PER_MS); /* a slow one does not stand in the way */
-    assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     smooth.burst = 1; /* each late start would be lost */
     assert_int_equal(limits_define(&l, &smooth, 1, T0), 0);
     assert_int_equal(limits_gather_ns(&l), 0);
@@ -150,10 +145,38 @@ static void what_may_be_gathered(void **state) {
     limits_release(&l);
 }
 
+/* Each start at the turn that the last of the limits gives it, and then none of them makes it wait. */
+static void turns_of_several(void **state) {
+    (void)state;
+    struct limits l;
+    limits_init(&l);
+    assert_false(limits_by_turns(&l));
+    struct pace_def both[] = {{.count = 500, .period_ns = NS_PER_SECOND},
+                              {.count = 20000, .period_ns = 3600 * NS_PER_SECOND},
+                              {.concurrency = 1000, .period_ns = NS_PER_SECOND}};
+    assert_int_equal(limits_define(&l, both, 3, T0), 0);
+    assert_true(limits_by_turns(&l));
+    uint64_t turn_ns = T0;
+    for (int i = 0; i < 100; i++) {
+        turn_ns = limits_turn_ns(&l, T0);
+        assert_int_equal(turn_ns, T0 + (uint64_t)i * 180 * NS_PER_MS);
+        assert_int_equal(limits_wait_ns(&l, turn_ns), 0);
+        limits_start(&l, turn_ns);
+        assert_int_equal(limits_gap_ns(&l), 180 * NS_PER_MS);
+    }
+    both[1].mode = PACE_STRICT;
+    assert_int_equal(limits_define(&l, both, 3, T0), 0);
+    assert_false(limits_by_turns(&l));
+    both[2].concurrency = 0;
+    assert_int_equal(limits_define(&l, &both[2], 1, T0), 0);
+    assert_false(limits_by_turns(&l)); /* without a rate there is no turn */
+    limits_release(&l);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(no_window_is_exceeded),
-                                       cmocka_unit_test(changes_at_run_time),
-                                       cmocka_unit_test(a_new_limit_has_its_burst_to_earn),
-                                       cmocka_unit_test(what_may_be_gathered)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_window_is_exceeded), cmocka_unit_test(changes_at_run_time),
+        cmocka_unit_test(a_new_limit_has_its_burst_to_earn), cmocka_unit_test(what_may_be_gathered),
+        cmocka_unit_test(turns_of_several)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -247,32 +247,31 @@ static void impossible_rates_are_refused(void **state) {
     assert_int_equal(pace_burst(&(struct pace_def){.count = 500, .burst = 7}), 7);
 }
 
-/* Decided 14 ms ahead, each start has its turn 2 ms behind the one before; a burst that was wished has none of that. */
+/* Each start has its turn 2 ms behind the one before, however long before it is decided; a wished burst has no turns. */
 static void turns_are_even(void **state) {
     (void)state;
     struct pace p;
     pace_init(&p);
     struct pace_def def = rate(PACE_SMOOTH, 500, 0);
     assert_int_equal(pace_define(&p, &def), 0);
-    assert_int_equal(pace_lead_ns(&p), 14 * NS_PER_MS);
+    assert_true(pace_by_turns(&p));
     uint64_t now_ns = 1000 * NS_PER_SECOND;
-    for (uint64_t i = 0; i < 8; i++) {
-        assert_int_equal(pace_wait_ns(&p, now_ns), 0);
-        assert_int_equal(pace_ahead_ns(&p, now_ns), i * 2 * NS_PER_MS);
-        pace_start(&p, now_ns);
+    for (uint64_t i = 0; i < 28; i++) {
+        assert_int_equal(pace_turn_ns(&p, now_ns), now_ns + i * 2 * NS_PER_MS);
+        pace_start(&p, pace_turn_ns(&p, now_ns));
     }
-    assert_int_equal(pace_wait_ns(&p, now_ns), 2 * NS_PER_MS);
-    now_ns += 30 * NS_PER_MS; /* late: the next ones make up for it */
-    assert_int_equal(pace_ahead_ns(&p, now_ns), 0);
+    assert_int_equal(pace_takes_ns(&p, now_ns, 10), (28 + 10) * 2 * NS_PER_MS);
+    now_ns += 80 * NS_PER_MS; /* late: the turn has come */
+    assert_int_equal(pace_turn_ns(&p, now_ns), now_ns);
     pace_release(&p);
     struct pace_def others[] = {rate(PACE_SMOOTH, 500, 9), rate(PACE_STRICT, 500, 0),
-                                rate(PACE_SMOOTH, 0, 0), rate(PACE_SMOOTH, 10, 0)};
+                                rate(PACE_SMOOTH, 0, 0)};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         pace_init(&p);
         assert_int_equal(pace_define(&p, &others[i]), 0);
         pace_start(&p, now_ns);
-        assert_int_equal(pace_lead_ns(&p), 0);
-        assert_int_equal(pace_ahead_ns(&p, now_ns), 0);
+        assert_false(pace_by_turns(&p));
+        assert_int_equal(pace_turn_ns(&p, now_ns), now_ns);
         pace_release(&p);
     }
 }
