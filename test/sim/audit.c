@@ -223,10 +223,26 @@ static void look_for_missing(struct sim *s) {
 
 /* ---- entries ---- */
 
+/* Of an entry without an answer, behind which came a purge without one: nobody saw the letter, which is gone. */
+static uint32_t swept_letter(struct sim *s, const struct call *c) {
+    for (uint32_t tag = s->letters->count - 1; tag > 0; tag--) {
+        struct letter *l = letter_at(s, tag);
+        if (!l->tied || !l->swept || l->id != 0 || l->member != c->member)
+            continue;
+        l->refused = false;
+        letter_accepted(s, tag, c->q.r.out.entry.id, c->q.r.receipt.accepted_ns);
+        letter_set(s, l, MAY_GONE);
+        return tag;
+    }
+    return 0;
+}
+
 static void adopt_entry(struct sim *s, struct entry_facts *e, const struct call *c) {
     const struct campaign_facts *k = &s->units->campaigns[c->campaign];
     uint64_t receipt = c->q.r.out.entry.id;
     uint32_t tag = k->has_queue ? letter_find(s, receipt) : 0;
+    if (tag == 0 && k->has_queue && c->q.r.out.entry.state == ENTRY_FAILED)
+        tag = swept_letter(s, c);
     SIM_CHECK(s, tag != 0 || !k->has_queue, "member %u of %s has entered; the letter is not there",
               c->member, k->name);
     /* One that was withdrawn stands again after a redrive that had no answer. */

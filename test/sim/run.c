@@ -229,11 +229,15 @@ static enum sim_loss loss_of(const struct sim *s) {
     return s->stopped_by <= FAULT_GARBLE ? losses[s->stopped_by] : SIM_KEEP;
 }
 
+/* A hold after a jump ends with the process, however that ends: nobody knows of it any more. */
+static void lose_hold(struct sim *s) {
+    s->jump_unseen |= s->engine != NULL && s->engine->timekeeper.starts_after_ns > s->now_ns;
+}
+
 /* The process is gone; what the clients and providers make of that. */
 static void stop(struct sim *s) {
     sim_disk_stop(s->disk);
-    /* A hold after a jump ends with the process: nobody knows of it any more. */
-    s->jump_unseen |= s->engine != NULL && s->engine->timekeeper.starts_after_ns > s->now_ns;
+    lose_hold(s);
     shadow_let_go(s);
     if (s->engine != NULL) {
         s->ended_engine_ns = sim_engine_ns(s);
@@ -335,6 +339,7 @@ static void restart(struct sim *s) {
 /* In order, perhaps with a snapshot; the power may go right afterwards. */
 static void close_and_restart(struct sim *s) {
     s->close_wanted = false;
+    lose_hold(s);
     shadow_let_go(s);
     s->closing = true;
     engine_close(s->engine, rng_below(&s->rng, 2) == 0);

@@ -120,7 +120,7 @@ void unit_letter_redriven(struct sim *s, uint32_t tag) {
     if (l->tied) /* of several entries of a member this one stands again */
         s->units->campaigns[CAMPAIGN_COUPONS].members[l->member] =
             (struct entry_facts){.receipt = l->id, .unit = l->unit, .letter = tag};
-    if (u->may == UNIT_NONE)
+    if (u->may & UNIT_NONE) /* it had been given back: this may be another one */
         u->number = 0;
     u->may = UNIT_FINAL;
     u->until_ns = 0;
