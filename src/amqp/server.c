@@ -367,6 +367,7 @@ static struct amqp_server *new_server(struct net_loop *loop,
                                  .resumed = host_resumed,
                                  .unused = host_unused,
                                  .random = host_random};
+    s->budget.max_bytes = options->limits.memory_bytes;
     amqp_connection_budget_init(&s->messages, &options->limits);
     s->turn.run = run_turn;
     list_init(&s->clients);

@@ -306,6 +306,7 @@ static void on_input_end(struct net_stream *stream) {
 static void on_drained(struct net_stream *stream) {
     struct http_connection *c = of_stream(stream);
     count_bytes(c);
+    http_server_feed_starved(c->server);
     resume_reading(c);
     if (!in_message(c) && c->waiting == 0)
         begin_wait(c);

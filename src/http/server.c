@@ -127,6 +127,7 @@ static struct http_server *new_server(struct net_loop *loop,
     s->loop = loop;
     s->options = *options;
     s->options.host = NULL;
+    s->budget.max_bytes = options->limits.memory_bytes;
     list_init(&s->connections);
     list_init(&s->starved);
     return s;

@@ -27,6 +27,7 @@ static void on_flush(struct net_item *item);
 
 static void account(struct net_stream *s) {
     size_t held = s->out.capacity + s->in_flight.capacity + s->input.capacity;
+    held += s->tls != NULL ? tls_memory_bytes(s->tls) : 0;
     s->options.budget->used_bytes += held - s->accounted;
     s->accounted = held;
 }
@@ -42,6 +43,11 @@ static void set_guard(struct net_stream *s, uint32_t timeout_ms) {
     wheel_set(net_loop_wheel(s->loop), &s->guard, net_loop_now_ms(s->loop) + timeout_ms);
 }
 
+/* A session in its handshake holds more than one that is established, and whoever shakes hands owes us nothing yet. */
+static bool may_shake_hands(const struct net_budget *b) {
+    return b->max_bytes == 0 || b->used_bytes < b->max_bytes;
+}
+
 static bool handshaking(const struct net_stream *s) {
     return s->tls != NULL && !tls_established(s->tls);
 }
@@ -52,9 +58,9 @@ static void tell_closed(struct net_stream *s) {
     net_loop_give_buffer(s->loop, &s->out);
     net_loop_give_buffer(s->loop, &s->in_flight);
     buffer_release(&s->input);
-    account(s);
     tls_session_free(s->tls);
     s->tls = NULL;
+    account(s);
     s->options.handler->closed(s);
 }
 
@@ -145,12 +151,21 @@ static void read_tls(struct net_stream *s) {
             break;
         give_input(s, span_of(room, (size_t)count));
     }
+    account(s);
     if (tls_unsent(s->tls).size > 0)
         flush_later(s);
     if (count == E_END)
         s->ended = true;
     else if (count == E_INVALID) /* the alert, if any, leaves before the end of the turn */
         net_stream_finish(s);
+}
+
+/* Its memory at once, not when the socket is closed: of those that come in one turn no more are to go than must. */
+static void give_up_handshake(struct net_stream *s) {
+    close_because(s, NET_END_BROKEN);
+    tls_session_free(s->tls);
+    s->tls = NULL;
+    account(s);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
@@ -177,6 +192,8 @@ static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf) {
             return; /* discarded */
         if (s->tls == NULL)
             give_input(s, bytes);
+        else if (handshaking(s) && !may_shake_hands(s->options.budget))
+            give_up_handshake(s);
         else if (tls_feed(s->tls, bytes) != 0)
             close_because(s, NET_END_BROKEN);
         else
@@ -444,7 +461,8 @@ int net_stream_accept(struct net_stream *s, struct net_loop *loop,
     init_stream(s, loop, options);
     *ret_closing = false;
     if (options->tls != NULL) {
-        int rc = tls_session_create(options->tls, &s->tls);
+        int rc =
+            may_shake_hands(options->budget) ? tls_session_create(options->tls, &s->tls) : E_FULL;
         if (rc != 0)
             return rc;
     }
@@ -460,6 +478,7 @@ int net_stream_accept(struct net_stream *s, struct net_loop *loop,
     }
     if (s->tls != NULL)
         set_guard(s, options->handshake_timeout_ms);
+    account(s);
     set_reading(s);
     return 0;
 }

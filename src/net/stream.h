@@ -47,9 +47,13 @@ struct net_stream_handler {
     void (*closed)(struct net_stream *s);
 };
 
-/* Bytes held by all streams that share it, and by whoever adds to it. */
+/*
+ * Bytes held by all streams that share it, TLS sessions included, and by whoever adds to it. What to do about a protocol that
+ * uses too much is its own affair; nobody accepts or goes on with a TLS handshake above the limit.
+ */
 struct net_budget {
     uint64_t used_bytes;
+    uint64_t max_bytes; /* 0: none */
 };
 
 struct net_stream_options {
@@ -66,7 +70,7 @@ enum net_end {
     NET_END_LOCAL,   /* net_stream_close or net_stream_finish */
     NET_END_PEER,    /* reset, or went away with output unsent */
     NET_END_STALLED, /* did not read, or did not finish its TLS handshake */
-    NET_END_BROKEN,  /* TLS or input_max_bytes violated; or no memory */
+    NET_END_BROKEN, /* TLS or input_max_bytes violated; or no memory, or none left for a handshake */
 };
 
 enum net_stream_state { NET_OPEN, NET_FINISHING, NET_SHUT, NET_CLOSING };
@@ -102,7 +106,7 @@ struct net_stream {
 };
 
 /*
- * Takes the connection that waits at `l` and starts to read. On failure (E_IO, E_NOMEM) nothing will
+ * Takes the connection that waits at `l` and starts to read. On failure (E_IO, E_NOMEM, E_FULL: the budget) nothing will
  * be called and the storage is the caller's, unless *ret_closing is set: then `closed` follows.
  */
 MUST_CHECK int net_stream_accept(struct net_stream *s, struct net_loop *loop,

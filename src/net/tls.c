@@ -11,6 +11,17 @@
 
 #include "base/error.h"
 
+/*
+ * What OpenSSL holds for a session, besides the bytes that wait to be read or sent: measured, rounded up
+ * (test/unit/net/test_tls.c measures again). Of a client that says nothing; while it shakes hands, half a hello in
+ * it; for a record of which a part has come.
+ */
+#define SESSION_BYTES   (16u << 10)
+#define HANDSHAKE_BYTES (72u << 10)
+#define RECORD_BYTES    (20u << 10)
+/* Of an empty BIO: what was once in it must not be held until the connection ends. */
+#define KEEP_BYTES 2048u
+
 struct tls_context {
     pthread_mutex_t lock;       /* guards ssl */
     SSL_CTX *ssl;               /* owns a reference; each session holds its own */
@@ -22,6 +33,7 @@ struct tls_session {
     BIO *from_net; /* borrows */
     BIO *to_net;   /* borrows */
     bool whole_subject;
+    bool begun; /* the peer has said something */
 };
 
 /* ---- context ---- */
@@ -170,10 +182,35 @@ void tls_session_free(struct tls_session *s) {
     free(s);
 }
 
+/* A memory BIO keeps the room of the most that was ever in it. */
+static void shrink(BIO *bio) {
+    BUF_MEM *held, *fresh;
+    BIO_get_mem_ptr(bio, &held);
+    if (held->length > 0 || held->max <= KEEP_BYTES || (fresh = BUF_MEM_new()) == NULL)
+        return;
+    BIO_set_mem_buf(bio, fresh, BIO_CLOSE);
+}
+
+static size_t room_of(BIO *bio) {
+    BUF_MEM *held;
+    BIO_get_mem_ptr(bio, &held);
+    return held->max;
+}
+
+size_t tls_memory_bytes(const struct tls_session *s) {
+    size_t bytes = SESSION_BYTES + room_of(s->from_net) + room_of(s->to_net);
+    if (s->begun && !tls_established(s))
+        bytes += HANDSHAKE_BYTES - SESSION_BYTES;
+    else if (SSL_has_pending(s->ssl))
+        bytes += RECORD_BYTES;
+    return bytes;
+}
+
 int tls_feed(struct tls_session *s, struct span bytes) {
     assert(bytes.size <= INT_MAX);
     if (bytes.size == 0)
         return 0;
+    s->begun = true;
     return BIO_write(s->from_net, bytes.data, (int)bytes.size) == (int)bytes.size ? 0 : E_NOMEM;
 }
 
@@ -185,6 +222,7 @@ int tls_read(struct tls_session *s, uint8_t *out, size_t size) {
         return count;
     int error = SSL_get_error(s->ssl, count);
     ERR_clear_error();
+    shrink(s->from_net);
     switch (error) {
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_WANT_WRITE: /* cannot be: the memory BIO takes everything */
@@ -261,6 +299,7 @@ struct span tls_unsent(struct tls_session *s) {
 void tls_sent(struct tls_session *s, size_t count) {
     if (count == tls_unsent(s).size) {
         (void)BIO_reset(s->to_net);
+        shrink(s->to_net);
         return;
     }
     char gone[4096];

@@ -57,6 +57,8 @@ MUST_CHECK int tls_read(struct tls_session *s, uint8_t *out, size_t size);
  */
 size_t tls_peer_name(const struct tls_session *s, char *text, size_t size);
 bool tls_established(const struct tls_session *s);
+/* What it holds, rather too much than too little: OpenSSL's part is an estimate. 16 KiB when idle, 72 KiB in a handshake. */
+size_t tls_memory_bytes(const struct tls_session *s);
 /* Encrypts all of it. Only when established. */
 MUST_CHECK int tls_write(struct tls_session *s, struct span plain);
 /* Says goodbye (close_notify), when established. */

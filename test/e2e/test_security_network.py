@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from support.certificates import Authority
 from support.client import Client
 from support.server import free_port
 from support.tokens import Tokens
@@ -224,6 +225,48 @@ def test_bodies_of_many_are_bounded(make_server):
     until(answers, 15, "an answer while the slow ones hold on")
     for connection in senders:
         connection.close()
+
+
+def half_hello():
+    """The first half of what a TLS client says first."""
+    hello = ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    text = hello.read()
+    return text[:len(text) // 2]
+
+
+def is_open(connection):
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def test_half_handshakes_of_many_are_bounded(make_server, tmp_path):
+    """A handshake may hold 72 KiB: of those that never go on as many as the memory has room for, whoever is over is closed.
+    When they have gone, there is room again."""
+    certificate, key = Authority(tmp_path / "ca").sign("server")
+    server = make_server({"ioThreads": 1, "limits": {"memoryBytes": 4 << 20, "headTimeout": "10m", "idleTimeout": "10m"}})
+    server.configure({"listeners": [{"host": "127.0.0.1", "port": server.port,
+                                     "tls": {"certificate": str(certificate), "key": str(key)}}]})
+    server.client = Client(server.port, tls=ssl.create_default_context(cafile=tmp_path / "ca" / "ca_certificate.pem"))
+    server.start()
+    hello, crowd = half_hello(), []
+    for _ in range(300):
+        crowd.append(socket.create_connection(("127.0.0.1", server.port), timeout=60))
+        with contextlib.suppress(OSError):
+            crowd[-1].sendall(hello)
+        crowd[-1].setblocking(False)
+    # 56 fit, and the last one to begin.
+    until(lambda: sum(map(is_open, crowd)) < 60, what="no more of them than there is memory for")
+    assert sum(map(is_open, crowd)) > 50, "those that fit stay"
+    for connection in crowd:
+        connection.close()
+    server.wait_for("/healthz")
 
 
 def test_a_flood_of_wrong_tokens_is_only_refused(make_server):
