@@ -1,6 +1,8 @@
 """Thousands of AMQP connections that say nothing, stop in the middle of the handshake or of a frame, take deliveries and never read, or
 come and go. Others are served as ever, memory stays bounded, and who owes us something is closed in time."""
 import contextlib
+import os
+import pathlib
 import resource
 import socket
 import struct
@@ -9,6 +11,7 @@ import time
 
 import pytest
 from pika import frame, spec
+from support.amqp_peer import Peer
 from support.wait import until
 
 from rig.amqp_loads import AmqpLoad, OnceLoad, declare
@@ -22,6 +25,7 @@ HEAP = "heap"  # a queue with more than a deaf consumer is sent
 HEAP_BODY = "z" * 80000
 HEAP_COUNT = 400
 DEAF = 3
+SANITIZED = bool(os.environ.get("SLUICE_SANITIZED"))  # it keeps the memory that was freed
 
 
 def methods(channel, *some):
@@ -141,4 +145,128 @@ def test_amqp_clients_that_owe_us(chaos, make_hurt, small_log):
     assert took[-1] < 10, "others wait for these"  # who owes us something would hold them up for good: how fast says nothing
     # Half a body is 30 KB of at most 16 MiB, half a frame nothing; of the deaf each has 1 MiB and what the kernel took.
     assert most_bytes - before < 150 << 20
+    assert server.stop() == 0
+
+
+CHURNED = "churned"
+CHURNERS = 8
+
+
+def reset(peer):
+    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class Churn:
+    """Connections that live a whole life: a queue of their own, a consumer, a confirmed message for all, two of others' taken, every
+    second time acknowledged; then their end: a close, the end of the stream, or a reset. Every fourth is cut off at any byte."""
+
+    def __init__(self, port, rng):
+        self.port, self.rng, self.lock = port, rng, threading.Lock()
+        self.numbers, self.confirmed, self.acked = iter(()), set(), set()
+
+    def run(self, numbers):
+        self.numbers = iter(numbers)
+        threads = [threading.Thread(target=self.go_on, daemon=True) for _ in range(CHURNERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def go_on(self):
+        while True:
+            with self.lock:
+                number, cut = next(self.numbers, None), self.rng.random()
+            if number is None:
+                return
+            if number % 4 == 3:
+                self.cut_off(cut)
+            else:
+                self.live(number)
+
+    def cut_off(self, part):
+        whole = OPEN + methods(1, spec.Queue.Declare(0, queue="", exclusive=True), spec.Basic.Consume(0, "", "c"),
+                               spec.Basic.Get(0, CHURNED))
+        with Peer(self.port) as peer, contextlib.suppress(OSError):
+            peer.raw(whole[:int(part * (len(whole) + 1))])
+            if part < 0.5:
+                reset(peer)
+
+    def live(self, number):
+        with Peer(self.port) as peer:
+            peer.open().confirming()
+            peer.consume(peer.queue())
+            assert isinstance(peer.sure(CHURNED, b"%d" % number, delivery_mode=2), spec.Basic.Ack)
+            self.confirmed.add(number)
+            got = [one for one in (peer.get(CHURNED, no_ack=False, timeout=0) for _ in range(2)) if one]
+            if got and number % 2:
+                peer.send(1, spec.Basic.Ack(got[-1][0].delivery_tag, multiple=True))
+                peer.count(CHURNED)  # answered behind it
+                self.acked.update(int(body) for _, _, body in got)
+            if number % 3 == 0:
+                peer.send(0, spec.Connection.Close(200, "done", 0, 0))
+                peer.expect(spec.Connection.CloseOk)
+            elif number % 3 == 1:
+                reset(peer)
+
+
+class Bystander(threading.Thread):
+    """One client that goes on all the while: a message, its confirm, the message back."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.peer, self.stopped, self.rounds, self.failed = Peer(port).open().confirming(), threading.Event(), 0, None
+
+    def run(self):
+        try:
+            name = self.peer.queue()
+            while not self.stopped.is_set():
+                self.peer.sure(name, b"%d" % self.rounds)
+                assert self.peer.get(name)[2] == b"%d" % self.rounds
+                self.rounds += 1
+        except BaseException as error:  # pylint: disable=broad-except
+            self.failed = error
+
+    def finish(self):
+        self.stopped.set()
+        self.join()
+        self.peer.socket.close()
+        assert self.failed is None, self.failed
+
+
+def sockets(server):
+    """How many it has open."""
+    count = 0
+    for path in pathlib.Path(f"/proc/{server.process.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            count += os.readlink(path).startswith("socket:")
+    return count
+
+
+@pytest.mark.short(4)
+@pytest.mark.share(0.1)
+def test_amqp_connections_come_and_go(chaos, make_hurt, small_log):
+    """10,000 lives (600 in `make test`): those of the second half leave nothing behind that those of the first had not."""
+    lives = 10000 if chaos.long else 600
+    server = make_hurt(small_log).start()
+    with Peer(server.amqp_port) as owner:
+        owner.open().queue(CHURNED, exclusive=False, durable=True)
+    server.client.get("/readyz")  # its connection is kept
+    before, bystander, churn = sockets(server), Bystander(server.amqp_port), Churn(server.amqp_port, chaos.rng)
+    bystander.start()
+    resident = []
+    for half in (range(lives // 2), range(lives // 2, lives)):
+        churn.run(half)
+        until(lambda: len(server.client.get("/api/consumers").json) == 0, 60, "the end of all consumers")
+        resident.append(server.resident_bytes())
+    bystander.finish()
+    until(lambda: server.client.get("/api/connections").json == [], 60, "the end of all connections")
+    until(lambda: sockets(server) <= before, 60, "the end of their sockets")
+    assert [q["name"] for q in server.client.get("/api/queues").json] == [CHURNED]
+    with Peer(server.amqp_port) as owner:
+        left = {int(body) for body in owner.open().bodies(CHURNED, owner.count(CHURNED))}
+    assert left == churn.confirmed - churn.acked and len(churn.confirmed) == lives - lives // 4
+    chaos.figures["AMQP connections"] = lives
+    chaos.figures["rounds of a bystander"] = bystander.rounds
+    chaos.figures["KiB more, of the second half"] = (resident[1] - resident[0]) >> 10
+    assert SANITIZED or resident[1] - resident[0] < 5000 * 256  # 75 bytes a life were seen, and 370 when only its struct stayed
     assert server.stop() == 0
