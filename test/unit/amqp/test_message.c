@@ -131,8 +131,17 @@ static void an_expiration_is_a_number_of_ms(void **state) {
     (void)state;
     static const char *const good[] = {"0", "1500", "+5", "-0", "007", "315360000000"};
     static const uint64_t means[] = {0, 1500, 5, 0, 7, UINT64_C(315360000000)};
-    static const char *const bad[] = {"", "-", "+", "-1", "--1", " 5", "5 ", "5.5", "0x5",
-                                      "315360000001", "99999999999999999999999999"};
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+",
+                                      "-1",
+                                      "--1",
+                                      " 5",
+                                      "5 ",
+                                      "5.5",
+                                      "0x5",
+                                      "315360000001",
+                                      "99999999999999999999999999"};
     uint64_t ms = 0;
     for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
         assert_true(amqp_expiration_read(span_text(good[i]), &ms));
