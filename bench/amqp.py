@@ -35,9 +35,9 @@ def load(port, kind, size, window, queues, prefix, *words, count=common.SECONDS)
     return figures
 
 
-def serve(folder, **limits):
+def serve(folder, log=None, **limits):
     """Our side, with a listener for AMQP at server.amqp_port."""
-    server = common.Server(folder, {"limits": limits} if limits else None)
+    server = common.Server(folder, {"limits": limits, "log": log or {}})
     server.amqp_port = common.free_port()
     server.configure({"listeners": [*server.config["listeners"],
                                     {"host": "127.0.0.1", "port": server.amqp_port, "protocol": "amqp"}]})
