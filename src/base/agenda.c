@@ -27,17 +27,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/agenda_order.h"
 #include "base/error.h"
 
-#define LEAF_ENTRIES  256u /* 4 KiB */
+#define LEAF_ENTRIES  204u
+#define LEAF_BYTES    4096u
 #define LEAF_HALF     (LEAF_ENTRIES / 2)
 #define LEAF_FEW      (LEAF_ENTRIES / 4)
-#define RANGE_LEAVES  44u
-#define RANGE_BYTES   1024u
+#define RANGE_LEAVES  19u
+#define RANGE_BYTES   512u
 #define FRONT_ENTRIES (2 * LEAF_ENTRIES)
 #define FRONT_FEW     AGENDA_AHEAD /* then the next leaf joins it */
 #define LINE_BYTES    64u
-#define SORT_FEW      12u /* so few are sorted by insertion */
 
 /*
  * Bounds and counts apart from leaves: a search reads only them, and an insert one line of the leaf. In the
@@ -52,22 +53,15 @@ struct agenda_range {
     struct agenda_entry bounds[RANGE_LEAVES];
 };
 _Static_assert(sizeof(struct agenda_range) <= RANGE_BYTES, "a range is a page of its own");
+_Static_assert(LEAF_ENTRIES * sizeof(struct agenda_entry) <= LEAF_BYTES, "so is a leaf");
 
 struct place {
     uint32_t range, leaf;
 };
 
-static inline bool before(struct agenda_entry a, struct agenda_entry b) {
-    return a.due_ns < b.due_ns || (a.due_ns == b.due_ns && a.key < b.key);
-}
-
-static inline bool same(struct agenda_entry a, struct agenda_entry b) {
-    return a.due_ns == b.due_ns && a.key == b.key;
-}
-
 void agenda_init(struct agenda *a) {
     *a = (struct agenda){0};
-    pages_init(&a->leaves, LEAF_ENTRIES * sizeof(struct agenda_entry));
+    pages_init(&a->leaves, LEAF_BYTES);
     pages_init(&a->range_pages, RANGE_BYTES);
 }
 
@@ -88,83 +82,6 @@ static inline struct agenda_entry *entries_at(const struct agenda *a, struct pla
     return leaf_at(a, a->ranges[p.range]->leaves[p.leaf]);
 }
 
-/* ---- order within a leaf ---- */
-
-static inline void swap(struct agenda_entry *a, struct agenda_entry *b) {
-    struct agenda_entry kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-/* Of n > 2 entries: the first so many are not behind the others; at least one, and not all. */
-static uint32_t partition(struct agenda_entry *e, uint32_t n) {
-    struct agenda_entry *middle = &e[n / 2], *last = &e[n - 1];
-    if (before(*last, e[0])) {
-        swap(last, &e[0]);
-    }
-    if (before(*middle, e[0])) {
-        swap(middle, &e[0]);
-    } else if (before(*last, *middle)) {
-        swap(middle, last);
-    }
-    struct agenda_entry pivot = *middle;
-    uint32_t low = 0, high = n - 1;
-    for (;;) {
-        while (before(e[low], pivot)) {
-            low++;
-        }
-        while (before(pivot, e[high])) {
-            high--;
-        }
-        if (low >= high) {
-            return low;
-        }
-        swap(&e[low++], &e[high--]);
-    }
-}
-
-static void sort_few(struct agenda_entry *e, uint32_t n) {
-    for (uint32_t i = 1; i < n; i++) {
-        struct agenda_entry moving = e[i];
-        uint32_t at = i;
-        for (; at > 0 && before(moving, e[at - 1]); at--) {
-            e[at] = e[at - 1];
-        }
-        e[at] = moving;
-    }
-}
-
-/* A leaf is so small that even the worst order of its entries costs only 0.1 ms. */
-static void sort(struct agenda_entry *e, uint32_t n) {
-    while (n > SORT_FEW) {
-        uint32_t low = partition(e, n);
-        if (low < n - low) {
-            sort(e, low);
-            e += low;
-            n -= low;
-        } else {
-            sort(e + low, n - low);
-            n = low;
-        }
-    }
-    sort_few(e, n);
-}
-
-/* The first k are not behind the others, and the k-th from 0 is the first of those. */
-static void put_in_place(struct agenda_entry *e, uint32_t n, uint32_t k) {
-    while (n > SORT_FEW) {
-        uint32_t low = partition(e, n);
-        if (k < low) {
-            n = low;
-        } else {
-            e += low;
-            n -= low;
-            k -= low;
-        }
-    }
-    sort_few(e, n);
-}
-
 /* ---- ranges and their leaves ---- */
 
 /* The last of n > 0 sorted bounds that is not behind e, or the first; no branch that would be guessed wrong. */
@@ -173,14 +90,14 @@ static uint32_t last_not_behind(const struct agenda_entry *bounds, uint32_t n,
     uint32_t at = 0;
     while (n > 1) {
         uint32_t half = n / 2;
-        at += before(e, bounds[at + half]) ? 0 : half;
+        at += agenda_before(e, bounds[at + half]) ? 0 : half;
         n -= half;
     }
     return at;
 }
 
 static bool is_in_front(const struct agenda *a, struct agenda_entry e) {
-    return a->range_count == 0 || before(e, a->lows[0]);
+    return a->range_count == 0 || agenda_before(e, a->lows[0]);
 }
 
 static struct place place_of(const struct agenda *a, struct agenda_entry e) {
@@ -317,7 +234,7 @@ static bool is_last_of_all(const struct agenda *a, struct place p) {
 
 static bool is_behind_all(const struct agenda_entry *entries, struct agenda_entry e) {
     for (uint32_t i = 0; i < LEAF_ENTRIES; i++) {
-        if (before(e, entries[i])) {
+        if (agenda_before(e, entries[i])) {
             return false;
         }
     }
@@ -335,7 +252,7 @@ static int leaf_split(struct agenda *a, struct place p, struct agenda_entry e) {
     if (is_last_of_all(a, p) && is_behind_all(entries, e)) {
         return leaf_insert(a, next, e, entries, 0);
     }
-    put_in_place(entries, LEAF_ENTRIES, LEAF_HALF);
+    agenda_put_in_place(entries, LEAF_ENTRIES, LEAF_HALF);
     uint16_t *count = &range->counts[p.leaf];
     *count = LEAF_HALF;
     int rc = leaf_insert(a, next, entries[LEAF_HALF], entries + LEAF_HALF, LEAF_HALF);
@@ -378,7 +295,7 @@ static bool leaf_join(struct agenda *a, struct place p) {
 }
 
 /* The same with the one before it. */
-static void leaf_join_before(struct agenda *a, struct place p) {
+static void leaf_join_agenda_before(struct agenda *a, struct place p) {
     if (p.leaf > 0) {
         p.leaf--;
     } else if (p.range > 0) {
@@ -395,7 +312,7 @@ static uint32_t leaf_find(const struct agenda *a, struct place p, struct agenda_
     const struct agenda_entry *entries = entries_at(a, p);
     uint32_t at = a->ranges[p.range]->counts[p.leaf];
     while (at > 0) {
-        if (same(entries[--at], e)) {
+        if (agenda_same(entries[--at], e)) {
             return at;
         }
     }
@@ -412,7 +329,7 @@ static void remove_behind(struct agenda *a, struct agenda_entry e) {
     if (count == 0) {
         pages_give(&a->leaves, leaf_take(a, p));
     } else if (count < LEAF_FEW && !leaf_join(a, p)) {
-        leaf_join_before(a, p);
+        leaf_join_agenda_before(a, p);
     }
 }
 
@@ -427,7 +344,7 @@ static uint32_t front_find(const struct agenda *a, struct agenda_entry e) {
     uint32_t at = a->front_first, left = a->front_count;
     while (left > 0) {
         uint32_t half = left / 2;
-        bool behind = before(a->front[at + half], e);
+        bool behind = agenda_before(a->front[at + half], e);
         at += behind ? half + 1 : 0;
         left = behind ? left - half - 1 : half;
     }
@@ -470,7 +387,7 @@ static void front_refill(struct agenda *a) {
     memmove(a->front, a->front + a->front_first, a->front_count * sizeof *a->front);
     uint32_t more = a->ranges[0]->counts[0], leaf = leaf_take(a, (struct place){0, 0});
     memcpy(a->front + a->front_count, leaf_at(a, leaf), more * sizeof *a->front);
-    sort(a->front + a->front_count, more);
+    agenda_sort(a->front + a->front_count, more);
     a->front_first = 0;
     a->front_count += more;
     pages_give(&a->leaves, leaf);
@@ -478,8 +395,9 @@ static void front_refill(struct agenda *a) {
 
 static void remove_in_front(struct agenda *a, struct agenda_entry e) {
     struct agenda_entry *entries = a->front;
-    uint32_t at = front_find(a, e), end = front_end(a);
-    assert(at < end && same(entries[at], e));
+    bool is_first = a->front_count > 0 && agenda_same(entries[a->front_first], e);
+    uint32_t at = is_first ? a->front_first : front_find(a, e), end = front_end(a);
+    assert(at < end && agenda_same(entries[at], e));
     if (at == a->front_first) {
         a->front_first++;
     } else {
@@ -533,6 +451,10 @@ const struct agenda_entry *agenda_ahead(const struct agenda *a, uint32_t ahead) 
     return ahead < a->front_count ? &a->front[a->front_first + ahead] : NULL;
 }
 
+bool agenda_begins_run(const struct agenda *a) {
+    return a->front_first % AGENDA_RUN == 0;
+}
+
 static void prefetch_range(const struct agenda *a, struct agenda_entry e) {
     const uint8_t *range = (const uint8_t *)a->ranges[last_not_behind(a->lows, a->range_count, e)];
     for (size_t at = 0; at < sizeof(struct agenda_range); at += LINE_BYTES) {
@@ -558,9 +480,11 @@ bool agenda_has(const struct agenda *a, struct agenda_entry e) {
     }
     if (is_in_front(a, e)) {
         uint32_t at = front_find(a, e);
-        return at < front_end(a) && same(a->front[at], e);
+        return at < front_end(a) && agenda_same(a->front[at], e) && a->front[at].cell == e.cell;
     }
-    return leaf_find(a, place_of(a, e), e) < LEAF_ENTRIES;
+    struct place p = place_of(a, e);
+    uint32_t at = leaf_find(a, p, e);
+    return at < LEAF_ENTRIES && entries_at(a, p)[at].cell == e.cell;
 }
 
 size_t agenda_reusable_bytes(const struct agenda *a) {
@@ -580,13 +504,14 @@ static void check_leaf(const struct agenda *a, const struct agenda_range *range,
     assert(range->counts[at] > 0 && range->counts[at] <= LEAF_ENTRIES); /* I3 */
     for (uint32_t i = 0; i < range->counts[at]; i++) {
         struct agenda_entry e = leaf_at(a, range->leaves[at])[i];
-        assert(!before(e, range->bounds[at]) && (next == NULL || before(e, *next))); /* I1 */
+        assert(!agenda_before(e, range->bounds[at]) &&
+               (next == NULL || agenda_before(e, *next))); /* I1 */
     }
 }
 
 static void check_range(const struct agenda *a, uint32_t at, uint64_t *entries) {
     const struct agenda_range *range = a->ranges[at];
-    assert(range->count > 0 && same(a->lows[at], range->bounds[0])); /* I3 */
+    assert(range->count > 0 && agenda_same(a->lows[at], range->bounds[0])); /* I3 */
     for (uint32_t i = 0; i < range->count; i++) {
         const struct agenda_entry *next = i + 1 < range->count      ? &range->bounds[i + 1]
                                           : at + 1 < a->range_count ? &a->lows[at + 1]
@@ -600,10 +525,10 @@ static void check_front(const struct agenda *a) {
     assert(front_end(a) <= FRONT_ENTRIES);
     assert(a->range_count == 0 || a->front_count > FRONT_FEW); /* I2 */
     for (uint32_t i = a->front_first + 1; i < front_end(a); i++) {
-        assert(before(a->front[i - 1], a->front[i]));
+        assert(agenda_before(a->front[i - 1], a->front[i]));
     }
     if (a->front_count > 0 && a->range_count > 0) {
-        assert(before(a->front[front_end(a) - 1], a->lows[0])); /* I1 */
+        assert(agenda_before(a->front[front_end(a) - 1], a->lows[0])); /* I1 */
     }
 }
 

@@ -25,7 +25,7 @@
 /* ---- status ---- */
 
 int destination_set_timer(struct model *m, struct destination *t) {
-    return timer_set(m, TIMER_DESTINATION, t->index, t->failover.evaluate_ns, &t->timer_ns);
+    return timer_set(m, TIMER_DESTINATION, t->index, 0, t->failover.evaluate_ns, &t->timer_ns);
 }
 
 /* Names are letters, digits, '.', '_' and '-', so nothing here needs escaping. */

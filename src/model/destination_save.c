@@ -304,7 +304,7 @@ void destination_check(const struct model *m) {
         endpoints_check(&t->endpoints);
         assert(limits_in_flight(&t->limits) == count_attempts(all, i)); /* P2 */
         assert(t->timer_ns == t->failover.evaluate_ns);
-        assert(timer_is_true(m, TIMER_DESTINATION, i, t->timer_ns));
+        assert(timer_is_true(m, TIMER_DESTINATION, i, 0, t->timer_ns));
         in_flight += limits_in_flight(&t->limits);
     }
     assert(in_flight == all->attempt_cells.live && in_flight == all->attempts.count);

@@ -24,7 +24,6 @@
 #include "model/user.h"
 
 #define MODULE_OF(kind) ((kind) >> 8)
-#define TIMERS_AHEAD    4u /* between two steps of fetching what they need */
 
 static void limits_fill(struct model_limits *l) {
     const struct model_limits defaults = {
@@ -291,19 +290,30 @@ void timer_clear(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t *
     *set_ns = 0;
 }
 
-int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t due_ns,
+int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint32_t cell, uint64_t due_ns,
               uint64_t *set_ns) {
     if (*set_ns == due_ns) {
         return 0;
     }
     timer_clear(m, kind, ref, set_ns);
-    int rc = due_ns == 0 ? 0 : agenda_insert(&m->timers, timer_entry(kind, ref, due_ns));
+    struct agenda_entry e = timer_entry(kind, ref, due_ns);
+    e.cell = cell;
+    int rc = due_ns == 0 ? 0 : agenda_insert(&m->timers, e);
     *set_ns = rc == 0 ? due_ns : 0;
     return rc;
 }
 
-bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint64_t set_ns) {
-    return set_ns == 0 || agenda_has(&m->timers, timer_entry(kind, ref, set_ns));
+bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint32_t cell,
+                   uint64_t set_ns) {
+    struct agenda_entry e = timer_entry(kind, ref, set_ns);
+    e.cell = cell;
+    return set_ns == 0 || agenda_has(&m->timers, e);
+}
+
+uint32_t timer_first_slot(const struct model *m, uint64_t id) {
+    const struct agenda_entry *e = agenda_first(&m->timers);
+    bool is = e != NULL && timer_kind_of(e) == TIMER_MESSAGE && timer_ref_of(e) == id;
+    return is ? e->cell : 0;
 }
 
 uint64_t model_next_due_ns(const struct model *m) {
@@ -311,13 +321,22 @@ uint64_t model_next_due_ns(const struct model *m) {
     return e == NULL ? UINT64_MAX : e->due_ns;
 }
 
-/* What comes next is fetched while this one is worked on, step by step: far ahead its place in a map, and so on. */
+static void prefetch_due(const struct model *m, uint32_t ahead, unsigned step) {
+    const struct agenda_entry *e = agenda_ahead(&m->timers, ahead);
+    if (e != NULL && timer_kind_of(e) == TIMER_MESSAGE) {
+        queue_prefetch_due(m, e->cell, step);
+    }
+}
+
+/* What comes later is fetched run by run, as far ahead as is known, so that the misses of a run pass together. */
 static void prefetch_timers(const struct model *m) {
-    for (unsigned step = 0; step < TIMER_STEPS; step++) {
-        const struct agenda_entry *e =
-            agenda_ahead(&m->timers, (TIMER_STEPS - step) * TIMERS_AHEAD);
-        if (e != NULL && timer_kind_of(e) == TIMER_MESSAGE) {
-            queue_prefetch_message(m, timer_ref_of(e), step);
+    if (!agenda_begins_run(&m->timers)) {
+        return;
+    }
+    for (unsigned step = 0; step < DUE_STEPS; step++) {
+        uint32_t from = AGENDA_AHEAD - (step + 1) * AGENDA_RUN;
+        for (uint32_t i = 0; i < AGENDA_RUN; i++) {
+            prefetch_due(m, from + i, step);
         }
     }
 }

@@ -498,7 +498,7 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
         queue_on_expiry(m, d, (uint32_t)ref);
         return;
     }
-    uint32_t slot = message_find(m->queues, ref);
+    uint32_t slot = message_due(m, ref);
     const struct message *g = message_at(m->queues, slot);
     if (g->state == MESSAGE_CONFIRMING) {
         confirm_emit_missed(m, d, g->id);

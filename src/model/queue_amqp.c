@@ -296,7 +296,7 @@ static void arm_expiry(struct model *m, struct queue *q) {
     uint64_t due = !idle                                         ? 0
                    : q->used_ns > UINT64_MAX - q->def.expires_ns ? UINT64_MAX
                                                                  : q->used_ns + q->def.expires_ns;
-    if (timer_set(m, TIMER_QUEUE, q->index, due, &q->expiry_ns) != 0) {
+    if (timer_set(m, TIMER_QUEUE, q->index, 0, due, &q->expiry_ns) != 0) {
         q->expiry_ns = 0; /* without memory it does not expire */
     }
 }

@@ -188,7 +188,7 @@ static int apply_tenant(struct model *m, struct reader *in) {
 
 static int apply_to_message(struct model *m, const struct applied *w, uint16_t kind,
                             struct reader *in) {
-    uint32_t slot = message_find(m->queues, reader_u64(in));
+    uint32_t slot = message_due(m, reader_u64(in));
     uint64_t expires_ns = kind == FACT_MESSAGE_REDRIVEN ? reader_u64(in) : 0;
     if (slot == 0 || in->failed) {
         return E_CORRUPT;

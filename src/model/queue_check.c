@@ -23,7 +23,7 @@ static void check_timer(const struct model *m, uint32_t slot) {
         return;
     }
     const struct message_times *t = times_at(s, g->times);
-    assert(t->timer_ns == due && timer_is_true(m, TIMER_MESSAGE, g->id, due)); /* Q1 */
+    assert(t->timer_ns == due && timer_is_true(m, TIMER_MESSAGE, g->id, slot, due)); /* Q1 */
     bool timed = g->state == MESSAGE_DELAYED || g->state == MESSAGE_CONFIRMING;
     assert((t->due_ns != 0) == timed); /* Q1 */
 }

@@ -14,6 +14,12 @@ uint32_t message_find(const struct queues *s, uint64_t id) {
     return map_find(&s->by_id, id_hash(id), &id);
 }
 
+uint32_t message_due(const struct model *m, uint64_t id) {
+    uint32_t slot = timer_first_slot(m, id);
+    assert(slot == 0 || message_at(m->queues, slot)->id == id);
+    return slot != 0 ? slot : message_find(m->queues, id);
+}
+
 int message_create(struct model *m, uint64_t id, uint32_t *ret_slot) {
     struct queues *s = m->queues;
     if (id >> TIMER_REF_BITS != 0 || message_find(s, id) != 0) {

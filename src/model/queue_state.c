@@ -258,7 +258,17 @@ static void prefetch_around(const struct queues *s, const struct message *g) {
     }
 }
 
-void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step) {
+void queue_prefetch_due(const struct model *m, uint32_t slot, unsigned step) {
+    const struct message *g = message_at(m->queues, slot);
+    if (step == 0) {
+        __builtin_prefetch(g, 1);
+    } else {
+        prefetch_around(m->queues, g);
+    }
+}
+
+/* 0 where it is found, 1 its cell, 2 what that leads to, 3 and 4 its timer: each step needs the one before. */
+static void prefetch_message(const struct model *m, uint64_t id, unsigned step) {
     const struct queues *s = m->queues;
     if (step == 0) {
         map_prefetch(&s->by_id, id_hash(id));
@@ -277,7 +287,7 @@ void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step) {
 
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step) {
     if (r->kind == REQUEST_MESSAGE_DELETE) {
-        queue_prefetch_message(m, r->id, step);
+        prefetch_message(m, r->id, step);
     } else if (r->kind == REQUEST_QUEUE_PUBLISH && step < 2) {
         prefetch_timer(m, 0, r->in.publish.schedule_ns, step);
     }
@@ -288,7 +298,7 @@ static int timer_update(struct model *m, uint32_t slot) {
     if (g->times == 0) {
         return 0;
     }
-    return timer_set(m, TIMER_MESSAGE, g->id, message_timer_due(m->queues, g),
+    return timer_set(m, TIMER_MESSAGE, g->id, slot, message_timer_due(m->queues, g),
                      &times_at(m->queues, g->times)->timer_ns);
 }
 

@@ -287,6 +287,8 @@ void queue_ready_changed(struct model *m, struct queue *q);
 /* ---- queue_message.c ---- */
 
 uint32_t message_find(const struct queues *s, uint64_t id);
+/* The same for one whose time comes, likely: its timer is the first and knows where it is. */
+uint32_t message_due(const struct model *m, uint64_t id);
 /* A new message in no list yet: cell and map entry. */
 MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
 /* In no list any more: all its cells. */

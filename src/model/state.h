@@ -64,14 +64,20 @@ static inline struct agenda_entry timer_entry(enum timer_kind kind, uint64_t ref
     assert(ref >> TIMER_REF_BITS == 0);
     return (struct agenda_entry){.due_ns = due_ns, .key = (uint64_t)kind << TIMER_REF_BITS | ref};
 }
-/* Sets, changes or (due_ns == 0) takes away a timer; *set_ns is its owner's. E_NOMEM: it is not set any more. */
-MUST_CHECK int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t due_ns,
-                         uint64_t *set_ns);
+/* The slot that was given with the first timer, if that is the one of this message; else 0. */
+uint32_t timer_first_slot(const struct model *m, uint64_t id);
+/*
+ * Sets, changes or (due_ns == 0) takes away a timer; *set_ns is its owner's, who stands in this cell as long as it is set
+ * (0: nobody asks). E_NOMEM: it is not set any more.
+ */
+MUST_CHECK int timer_set(struct model *m, enum timer_kind kind, uint64_t ref, uint32_t cell,
+                         uint64_t due_ns, uint64_t *set_ns);
 void timer_clear(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t *set_ns);
-/* Of a message: 0 where it is found, 1 its cell, 2 what that leads to, 3 and 4 its timer; each step needs the one before. */
-void queue_prefetch_message(const struct model *m, uint64_t id, unsigned step);
-#define TIMER_STEPS 3u /* for a timer that is near, which needs no search */
+/* Of a message whose time comes: 0 its cell, 1 what that leads to. */
+void queue_prefetch_due(const struct model *m, uint32_t slot, unsigned step);
+#define DUE_STEPS 2u
 /* For checks: it is set exactly if *set_ns says so. */
-bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint64_t set_ns);
+bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint32_t cell,
+                   uint64_t set_ns);
 
 #endif

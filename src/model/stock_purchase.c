@@ -169,7 +169,7 @@ static void list_remove_purchase(struct stocks *s, struct purchase_list *l, uint
 static int purchase_set_until(struct model *m, struct stock *st, uint32_t slot, uint64_t until_ns) {
     struct purchase *p = purchase_at(m->stocks, slot);
     list_remove_purchase(m->stocks, list_of(st, p), slot);
-    int rc = timer_set(m, TIMER_HOLD, slot, until_ns, &p->until_ns);
+    int rc = timer_set(m, TIMER_HOLD, slot, 0, until_ns, &p->until_ns);
     list_append_purchase(m->stocks, list_of(st, p), slot);
     return rc;
 }

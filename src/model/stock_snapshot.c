@@ -109,7 +109,7 @@ static void check_purchase(const struct model *m, const struct stock *st, uint32
     const struct purchase *p = purchase_at(s, slot);
     assert(p->stock == st->index);
     assert(purchase_find(s, st->index, key_text_span(&p->key)) == slot);
-    assert(timer_is_true(m, TIMER_HOLD, slot, p->until_ns));                             /* S4 */
+    assert(timer_is_true(m, TIMER_HOLD, slot, 0, p->until_ns));                          /* S4 */
     assert(p->number != 0 ? number_set_has(&st->numbers, p->number) : p->until_ns != 0); /* S2 */
     if (p->member != 0) {
         const struct member *b = member_at(s, p->member);
