@@ -14,6 +14,7 @@ struct trial {
     const struct fault *faults[PLAN_FAULTS_MAX];
     uint32_t count;
     uint64_t durable_before; /* what was flushed before the last batch */
+    bool recovering;         /* the whole copy, when it was open: it had no room to say so */
 };
 
 struct trial *damage_prepare(struct sim *s) {
@@ -117,12 +118,23 @@ static void ignore_failure(void *context, const char *message) {
     (void)message;
 }
 
+/*
+ * Later than anything that was written: else a copy whose last snapshot cannot be read would begin at the time of its
+ * last record, the others at the snapshot's, and what a start decides carries that time.
+ */
+static uint64_t later_clock(void *context) {
+    const struct sim *s = context;
+    uint64_t real_ns = sim_real_ns(s);
+    return (real_ns > s->ended_engine_ns ? real_ns : s->ended_engine_ns) + NS_PER_SECOND;
+}
+
 static int open_copy(struct sim *s, struct sim_disk *disk, bool salvage,
                      struct engine_recovery *recovery, struct engine **ret) {
     struct engine_options options = s->options;
     char text[512];
     options.files = sim_disk_ops(disk);
     options.salvage = salvage;
+    options.real_ns = later_clock;
     options.start_attempts = NULL;
     options.deliver = NULL;
     options.between = NULL;
@@ -175,7 +187,9 @@ static void check_opened(struct sim *s, const struct trial *t, const struct faul
     struct buffer state = state_of(e->model);
     bool same = span_equal(buffer_span(&state), buffer_span(expected));
     buffer_release(&state);
-    SIM_CHECK(s, same || may_be_earlier(t, f, w, found),
+    /* On a full disk one had room to say which attempts have no outcome, the other had not. */
+    bool comparable = e->recovering == t->recovering;
+    SIM_CHECK(s, same || !comparable || may_be_earlier(t, f, w, found),
               "%s of %s%s: opened with another state (at %llu; the last batch begins behind %llu)",
               fault_name(f->kind), w->last_segment ? "the last segment " : "", w->path,
               (unsigned long long)found->log.next_position - 1,
@@ -232,6 +246,7 @@ void damage_try(struct sim *s, struct trial *t) {
     int error = open_copy(s, whole, false, &recovery, &e);
     SIM_CHECK(s, error == 0, "a copy of the disk does not open: %s", error_name(error));
     struct buffer expected = state_of(e->model);
+    t->recovering = e->recovering;
     engine_close(e, false);
     sim_disk_free(whole);
     for (uint32_t i = 0; i < t->count; i++)
