@@ -109,11 +109,12 @@ static void take_early(struct dispatch *d, uint64_t now_ns) {
 
 /* Whether it waits again, as if its turn came later. Without memory for that it leaves. */
 static bool put_off(struct dispatch *d, struct target *t, struct attempt_start *start) {
-    uint64_t at_ns = target_put_off_ns(t, start, clock_monotonic_ns());
-    if (at_ns == 0) {
+    uint64_t now_ns = clock_monotonic_ns(), leaves_ns = target_leaves_ns(t, start, now_ns);
+    if (leaves_ns == now_ns) {
         return false;
     }
-    start->ahead_ns = at_ns - start->decided_ns;
+    start->ahead_ns = leaves_ns - start->decided_ns;
+    start->put_off = true;
     return early_put(&d->early, start);
 }
 

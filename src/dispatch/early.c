@@ -5,7 +5,7 @@
  * caches) costs more than the attempt: some 25 us for each of two or three wake-ups. So a turn may be up to
  * TURNS_GATHER_NS late, and those that come due meanwhile leave with it.
  *
- * Those that are late leave in the order of their turns, but not all at once: see target_put_off_ns.
+ * Those that are late leave in the order of their turns, but not all at once: see target_leaves_ns.
  *
  * The answers of such attempts let nothing begin (model_end_is_awaited): they may lie in their sockets until
  * the next turn. So where all that is under way is of that kind, the loop *naps*: it does not watch its sockets, but

@@ -88,10 +88,8 @@ struct target {
     struct token token;
     bool unreachable; /* by the addresses that are known: ask for its name again */
     uint64_t asked_again_ns;
-    uint64_t
-        next_ns; /* monotonic: when what has turns would leave next if nothing were late, ... */
-    uint64_t put_off_ns; /* ... and the latest time that one was put off to */
-    struct list idle;    /* struct call.node: handles ready to be used again */
+    uint64_t next_ns; /* monotonic: the next free place in the line of what has turns */
+    struct list idle; /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
 };
 
@@ -107,8 +105,8 @@ void targets_release(struct targets *t);
 MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
                           struct target **ret);
 void target_unref(struct target *t);
-/* 0: this start leaves now. Else (monotonic) when it may, since others that were late left just before. */
-uint64_t target_put_off_ns(struct target *t, const struct attempt_start *start, uint64_t now_ns);
+/* When a start whose turn has come leaves, monotonic: now, or later since others that were late left just before. */
+uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_t now_ns);
 
 /* First in whatever a curl handle's private pointer leads to. */
 enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2, HANDLE_TOKEN = 3 };

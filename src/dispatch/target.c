@@ -116,7 +116,6 @@ int target_get(struct dispatch *d, const struct attempt_start *start, struct tar
         } else if (rc == 0) {
             fresh->slot = slot;
             fresh->next_ns = t->next_ns;
-            fresh->put_off_ns = t->put_off_ns;
             all->cells[slot] = fresh;
             target_unref(t);
         }
@@ -130,26 +129,28 @@ int target_get(struct dispatch *d, const struct attempt_start *start, struct tar
     return 0;
 }
 
-/* This much closer together they may leave than their turns are: what is sent at one wake-up (early.c), and one more. */
-#define CROWD_NS (6 * NS_PER_MS)
-/* So what was late is caught up: 2 a second more at 500/s. */
+/* What is late may leave this much before its place in the line: what is sent at one wake-up (early.c), and some. */
+#define CROWD_NS (8 * NS_PER_MS)
+/* So long the line is at most; behind that it is a burst after all. */
+#define LINE_MAX_NS (150 * NS_PER_MS)
+/* So the line is shortened: 2 a second more at 500/s. */
 #define CATCH_UP_DIVISOR 256u
 
 /*
  * The machine, or this thread, may stand still for longer than starts are decided ahead. All of them have had their turns
  * then, and must not leave as a burst, which the provider would count: the pace holds for turns, this for what
- * leaves. It is GCRA again, by the gaps that the engine said.
+ * leaves. It is GCRA again, by the gaps that the engine said, but nobody is refused: each is told its place in the line. So
+ * what is sent in a second does not depend on how often the loop comes round. Who missed his place because it stood still again
+ * goes to the end.
  */
-uint64_t target_put_off_ns(struct target *t, const struct attempt_start *start, uint64_t now_ns) {
-    if (start->gap_ns == 0) {
-        return 0;
+uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_t now_ns) {
+    bool in_line = start->put_off && now_ns <= start_turn_ns(start) + CROWD_NS;
+    if (start->gap_ns == 0 || in_line) {
+        return now_ns;
     }
-    if (t->next_ns > now_ns + CROWD_NS) {
-        uint64_t at_ns = t->next_ns - CROWD_NS;
-        t->put_off_ns = at_ns > t->put_off_ns ? at_ns : t->put_off_ns + 1; /* in their order */
-        return t->put_off_ns;
-    }
-    uint64_t from_ns = t->next_ns > now_ns ? t->next_ns : now_ns;
-    t->next_ns = from_ns + start->gap_ns - start->gap_ns / CATCH_UP_DIVISOR;
-    return 0;
+    uint64_t place_ns = t->next_ns > now_ns ? t->next_ns : now_ns;
+    uint64_t last_ns = now_ns + LINE_MAX_NS + CROWD_NS;
+    place_ns = place_ns < last_ns ? place_ns : last_ns;
+    t->next_ns = place_ns + start->gap_ns - start->gap_ns / CATCH_UP_DIVISOR;
+    return place_ns - now_ns > CROWD_NS ? place_ns - CROWD_NS : now_ns;
 }

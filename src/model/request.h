@@ -284,6 +284,7 @@ struct attempt_start {
     uint64_t
         gap_ns; /* and so long after the one before it, when that was late; 0: it leaves when it can */
     uint64_t decided_ns; /* monotonic; the engine's */
+    bool put_off;        /* dispatch's: ahead_ns is a place in the line of those that were late */
     uint64_t lead; /* not 0: it joins the request of this message, which was decided before it */
     struct attempt_item *items; /* owned by whoever has the start: those that joined; NULL: none */
     uint32_t item_count;

@@ -129,70 +129,97 @@ static void only_what_is_due_after_the_nap_lets_it_sleep(void **state) {
     tear_down(&f);
 }
 
-#define LATE 28u
+#define LATE   28u
+#define GAP_NS (2 * NS_PER_MS)
 
-/* Leaves all that may at now_ns, in the order of their turns, as the loop does it; how many. */
-static uint32_t leave(struct target *t, uint64_t turns[], uint32_t from, uint32_t to,
-                      uint64_t now_ns, uint64_t gap_ns) {
-    uint32_t left = 0;
-    for (uint32_t i = from; i < to; i++) {
-        if (turns[i] > now_ns) {
-            continue;
-        }
-        struct attempt_start s = {.gap_ns = gap_ns};
-        uint64_t at_ns = target_put_off_ns(t, &s, now_ns);
-        assert_true(at_ns == 0 || (at_ns > now_ns && left + from <= i));
-        assert_true(at_ns == 0 || i == from || turns[i - 1] < at_ns); /* in their order */
-        if (at_ns == 0) {
-            assert_int_equal(i, from + left);
-            left++;
-        } else {
-            turns[i] = at_ns;
-        }
-    }
-    return left;
+static uint64_t leaves(struct target *t, uint64_t now_ns, uint64_t gap_ns) {
+    struct attempt_start s = {.gap_ns = gap_ns};
+    uint64_t at_ns = target_leaves_ns(t, &s, now_ns);
+    assert_true(at_ns >= now_ns);
+    return at_ns;
 }
 
-/* All were decided, then the machine stood still: what the far side sees is no burst, and nothing waits for nothing. */
+/* In any window no more than the allowance and what the gaps let pass, a 256th faster. */
+static void check_windows(const uint64_t *left_ns, uint32_t count, uint64_t crowd_ns) {
+    for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t k = i + 1; k < count; k++) {
+            assert_true(left_ns[k] >= left_ns[i]);
+            assert_true(left_ns[k] - left_ns[i] + crowd_ns + 1 >=
+                        (k - i) * (GAP_NS - GAP_NS / 256));
+        }
+    }
+}
+
+/* All were decided, then the machine stood still, and then the grid begins anew: no burst, and nobody is forgotten. */
 static void what_is_late_leaves_in_order_and_not_at_once(void **state) {
     (void)state;
-    const uint64_t gap_ns = 2 * NS_PER_MS, begun_ns = 1000 * NS_PER_SECOND;
+    const uint64_t now_ns = 1000 * NS_PER_SECOND;
     struct target t = {.index = 1};
-    uint64_t turns[LATE], left_ns[LATE], now_ns = begun_ns;
+    static uint64_t left_ns[8000];
     for (uint32_t i = 0; i < LATE; i++) {
-        turns[i] = begun_ns - 500 * NS_PER_MS + i * gap_ns;
+        left_ns[i] = leaves(&t, now_ns, GAP_NS);
     }
-    for (uint32_t left = 0; left < LATE; now_ns += NS_PER_MS / 10) {
-        uint32_t more = leave(&t, turns, left, LATE, now_ns, gap_ns);
-        for (; more > 0; more--) {
-            left_ns[left++] = now_ns;
+    assert_int_equal(left_ns[4], now_ns);
+    assert_true(left_ns[5] > now_ns);
+    assert_true(left_ns[LATE - 1] <= now_ns + LATE * GAP_NS);
+    uint32_t count = LATE;
+    uint64_t turn_ns = now_ns;
+    for (; count < ARRAY_LENGTH(left_ns); turn_ns += GAP_NS) {
+        left_ns[count++] = leaves(&t, turn_ns, GAP_NS);
+    }
+    check_windows(left_ns, 1000, 8 * NS_PER_MS);
+    assert_true(left_ns[count - 1] < turn_ns); /* caught up */
+}
+
+/* It stood still again while a line was waiting: who missed his place gets another, who did not keeps it. */
+static void who_misses_his_place_goes_to_the_end(void **state) {
+    (void)state;
+    struct target t = {.index = 1};
+    uint64_t now_ns = 1000 * NS_PER_SECOND;
+    for (uint32_t i = 0; i < LATE; i++) {
+        leaves(&t, now_ns, GAP_NS);
+    }
+    uint64_t end_ns = t.next_ns;
+    struct attempt_start s = {.gap_ns = GAP_NS, .put_off = true, .decided_ns = now_ns};
+    assert_int_equal(target_leaves_ns(&t, &s, now_ns + 5 * NS_PER_MS), now_ns + 5 * NS_PER_MS);
+    assert_int_equal(t.next_ns, end_ns);
+    assert_int_equal(target_leaves_ns(&t, &s, now_ns + 20 * NS_PER_MS), end_ns - 8 * NS_PER_MS);
+    assert_true(t.next_ns > end_ns);
+}
+
+/* However seldom the loop comes round, all that comes due leaves. */
+static void the_line_is_no_brake(void **state) {
+    (void)state;
+    struct target t = {.index = 1};
+    struct rng rng;
+    rng_init(&rng, 1);
+    uint64_t now_ns = 1000 * NS_PER_SECOND, due = 0;
+    for (uint64_t i = 0; i < 2000; i++) {
+        uint64_t passed_ns = rng_below(&rng, 50 * NS_PER_MS);
+        now_ns += passed_ns;
+        for (due += passed_ns; due >= GAP_NS; due -= GAP_NS) {
+            assert_true(leaves(&t, now_ns, GAP_NS) <= now_ns + 150 * NS_PER_MS);
         }
     }
-    for (uint32_t i = 0; i < LATE; i++) {
-        for (uint32_t k = i + 4; k < LATE; k++) { /* four at one wake-up, then by the gaps */
-            assert_true(left_ns[k] - left_ns[i] + NS_PER_MS / 5 >=
-                        (k - i - 3) * gap_ns * 255 / 256);
-        }
+    for (int k = 0; k < 10000; k++) { /* whatever happens */
+        assert_true(leaves(&t, now_ns, GAP_NS) <= now_ns + 150 * NS_PER_MS);
     }
-    assert_int_equal(left_ns[3], begun_ns);
-    assert_true(left_ns[LATE - 1] - begun_ns <= (LATE - 3) * gap_ns);
 }
 
 static void what_is_in_time_is_not_put_off(void **state) {
     (void)state;
     struct target t = {.index = 1};
-    struct attempt_start paced = {.gap_ns = 2 * NS_PER_MS}, free = {.gap_ns = 0};
     struct rng rng;
     rng_init(&rng, 1);
     for (uint64_t i = 1; i < 10000; i += 3) { /* three together, up to 4 ms late */
-        uint64_t now_ns = (i + 2) * 2 * NS_PER_MS + rng_below(&rng, NS_PER_MS);
+        uint64_t now_ns = (i + 2) * GAP_NS + rng_below(&rng, 4 * NS_PER_MS);
         for (int k = 0; k < 3; k++) {
-            assert_int_equal(target_put_off_ns(&t, &paced, now_ns), 0);
+            assert_int_equal(leaves(&t, now_ns, GAP_NS), now_ns);
         }
     }
     uint64_t now_ns = t.next_ns;
     for (int k = 0; k < 1000; k++) { /* what has no turns is not held up by what has */
-        assert_int_equal(target_put_off_ns(&t, &free, now_ns), 0);
+        assert_int_equal(leaves(&t, now_ns - NS_PER_SECOND, 0), now_ns - NS_PER_SECOND);
     }
     assert_int_equal(t.next_ns, now_ns);
 }
@@ -205,6 +232,8 @@ int main(void) {
         cmocka_unit_test(who_was_roused_before_the_nap_does_not_sleep),
         cmocka_unit_test(only_what_is_due_after_the_nap_lets_it_sleep),
         cmocka_unit_test(what_is_late_leaves_in_order_and_not_at_once),
+        cmocka_unit_test(who_misses_his_place_goes_to_the_end),
+        cmocka_unit_test(the_line_is_no_brake),
         cmocka_unit_test(what_is_in_time_is_not_put_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
