@@ -72,7 +72,7 @@ static void properties(void **state) {
     json_decref(back);
     json_object_set_new(object, "expiration", json_string("soon"));
     assert_int_equal(properties_from_json(object, &room), E_INVALID);
-    json_object_set_new(object, "expiration", json_string("99999999999"));
+    json_object_set_new(object, "expiration", json_string("999999999999"));
     assert_int_equal(properties_from_json(object, &room), E_INVALID);
     json_decref(object);
 }
