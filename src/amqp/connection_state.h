@@ -121,8 +121,8 @@ struct amqp_connection {
     uint64_t asked_bytes, assembled_bytes; /* both of the host's budget */
     struct amqp_holder holder;             /* waits in the budget for memory */
     uint64_t waits_since_ms;               /* while it does */
-    uint64_t
-        progress_ms; /* half messages are as old as if all had come at PROGRESS_BYTES_PER_MS since then */
+    /* Half messages are as old as if all had come at PROGRESS_BYTES_PER_MS since then. */
+    uint64_t progress_ms;
     uint32_t part_left; /* of a body's frame that was taken in part; 0: of none */
     uint16_t part_channel;
     struct list dirty; /* channels with confirms to send */

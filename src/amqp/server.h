@@ -25,13 +25,13 @@ struct amqp_server_options {
     bool joins;    /* the server of another loop listens there already */
     struct amqp_limits limits;
     uint32_t connections_max; /* 0: 10000; further ones are closed at once */
-    uint32_t
-        connections_per_address; /* likewise; 0: half of them, but this machine's not counted */
-    uint32_t write_timeout_ms;   /* 0: 30000; the peer takes nothing of what is to be sent */
-    struct tls_context *tls;     /* borrows; NULL: plain */
-    bool external;               /* EXTERNAL is offered; needs client certificates */
-    const char *version;         /* borrows: the program's */
-    void *context;               /* borrows: for ask */
+    /* Likewise; 0: half of them, but this machine's not counted. */
+    uint32_t connections_per_address;
+    uint32_t write_timeout_ms; /* 0: 30000; the peer takes nothing of what is to be sent */
+    struct tls_context *tls;   /* borrows; NULL: plain */
+    bool external;             /* EXTERNAL is offered; needs client certificates */
+    const char *version;       /* borrows: the program's */
+    void *context;             /* borrows: for ask */
     /* Takes the op until amqp_connection_answer, which it must not call inside. */
     void (*ask)(void *context, struct amqp_op *op);
 };

@@ -295,7 +295,7 @@ static bool leaf_join(struct agenda *a, struct place p) {
 }
 
 /* The same with the one before it. */
-static void leaf_join_agenda_before(struct agenda *a, struct place p) {
+static void leaf_join_before(struct agenda *a, struct place p) {
     if (p.leaf > 0) {
         p.leaf--;
     } else if (p.range > 0) {
@@ -329,7 +329,7 @@ static void remove_behind(struct agenda *a, struct agenda_entry e) {
     if (count == 0) {
         pages_give(&a->leaves, leaf_take(a, p));
     } else if (count < LEAF_FEW && !leaf_join(a, p)) {
-        leaf_join_agenda_before(a, p);
+        leaf_join_before(a, p);
     }
 }
 

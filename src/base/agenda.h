@@ -21,8 +21,7 @@
 struct agenda_entry {
     uint64_t due_ns;
     uint64_t key;
-    uint32_t
-        cell; /* where its owner is, so that nobody has to look that up; no part of the order */
+    uint32_t cell; /* where its owner is, so that nobody has to look; no part of the order */
 } __attribute__((packed, aligned(4))); /* 20 bytes: leaves are read and moved as a whole */
 
 struct agenda_range;

@@ -221,8 +221,7 @@ struct engine_stats {
     uint64_t waiting;  /* submitted, not answered */
     uint64_t snapshots, snapshot_ns_last, snapshot_fork_ns_last, snapshot_position;
     uint64_t moved_messages, released_segments;
-    uint64_t
-        damaged; /* stretches of the log that do not read: found by the check after the start */
+    uint64_t damaged; /* stretches of the log that the check after the start could not read */
     uint64_t memory_bytes;
     uint64_t next_position, durable_position;
     struct log_stats log;

@@ -21,11 +21,10 @@ struct adaptive_def {
 };
 
 struct adaptive {
-    uint32_t limit_milli; /* thousandths of a call */
-    uint32_t short_us;    /* the last few answers */
-    uint64_t
-        usual_us_256; /* without a queue, in 256ths of a us: falls at once, rises in ten minutes */
-    uint64_t seen_ns; /* the last answer */
+    uint32_t limit_milli;  /* thousandths of a call */
+    uint32_t short_us;     /* the last few answers */
+    uint64_t usual_us_256; /* 256ths of a us, without a queue; falls at once, rises slowly */
+    uint64_t seen_ns;      /* the last answer */
 };
 
 bool adaptive_def_valid(const struct adaptive_def *def);

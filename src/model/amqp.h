@@ -122,8 +122,7 @@ struct delivery {
 
 struct amqp_death {
     uint8_t reason; /* enum dead_reason: amqp_reason_name */
-    bool
-        first; /* the first death: its exchange and routing keys are those stored with the body (with CC) */
+    bool first;     /* its exchange and routing keys (with CC) are those stored with the body */
     struct span queue, exchange, routing_key;
     uint64_t time_ns; /* of the last such death */
     uint64_t count;

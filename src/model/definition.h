@@ -185,8 +185,8 @@ struct making_def {
     enum body_format format;
     char *event_type;   /* of CloudEvents; may have places (model/template.h) */
     char *event_source; /* empty: "/queues/{queue}" */
-    char *
-        signing_keys; /* Standard Webhooks: "whsec_<base64>", several separated by blanks, newest first */
+    /* Standard Webhooks: "whsec_<base64>", several separated by blanks, newest first */
+    char *signing_keys;
     char *bearer; /* Authorization: Bearer */
     char *user;   /* Authorization: Basic */
     char *password;

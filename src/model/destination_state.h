@@ -49,11 +49,10 @@ struct destination {
     uint64_t timer_ns;    /* failover.evaluate_ns as its timer has it; 0: none is set */
     /* From here on derived: which of its queues have work. See destination_ready.c. */
     struct list_node active;
-    uint64_t
-        lent_until_ns; /* what another one's queues sent here of late: they take turns with its own */
-    uint64_t average_us; /* of attempts since the program began, the latest weigh most */
-    struct lanes lanes;  /* queues that may be asked */
-    struct heap parked;  /* queues whose own pace waits, by the time when it may go on */
+    uint64_t lent_until_ns; /* till then another one's queues take turns with its own */
+    uint64_t average_us;    /* of attempts since the program began, the latest weigh most */
+    struct lanes lanes;     /* queues that may be asked */
+    struct heap parked;     /* queues whose own pace waits, by the time when it may go on */
 };
 
 enum ready_place {

@@ -67,8 +67,7 @@ struct decision {
     bool may_grow;      /* false: the disk is nearly full; refuse what adds bodies or state */
     uint32_t operation; /* index of the next id, advanced by whoever creates one; see decision_id */
     uint32_t reserved;  /* positions right before this one whose ids are free for this record */
-    uint32_t
-        ids_wanted; /* set where too few were found: what was emitted is dropped, all is asked again */
+    uint32_t ids_wanted; /* set where too few were found: all is dropped and asked again */
     uint16_t fact_count;
     struct buffer *facts; /* borrows: encoded facts */
     bool failed;          /* an emit ran out of memory or room: the engine drops the decision */

@@ -56,8 +56,7 @@ struct message {
     uint32_t extra_bytes : 20; /* what the stored payload has besides the body */
     uint32_t state : 4;        /* enum message_state */
     uint32_t priority : 8;
-    uint32_t
-        outcome : 24; /* of the last attempt: status (16), error (8); held: slot of the consumer */
+    uint32_t outcome : 24; /* of the last attempt: status (16), error (8); held: consumer's slot */
     uint32_t dead_reason : 4;
     uint32_t outcome_unknown : 1;
     uint32_t held : 1;    /* in flight at a consumer, in whose list it stands */
@@ -369,10 +368,9 @@ MUST_CHECK int queue_trim_dead(struct model *m, const struct applied *w, struct 
 
 /* What is known of a message that is not ready. */
 struct eta_asked {
-    uint64_t tenant; /* hash */
-    uint64_t of_key; /* messages of its ordering key that must end before it, ... */
-    uint64_t
-        key_until_ns; /* ... and when the first of them may be tried again; 0: it need not wait */
+    uint64_t tenant;       /* hash */
+    uint64_t of_key;       /* messages of its ordering key that must end before it, ... */
+    uint64_t key_until_ns; /* ... and when the first may be tried again; 0: it need not wait */
     uint8_t priority;
 };
 struct eta_asked queue_eta_asked(const struct model *m, const struct queue *q,

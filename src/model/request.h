@@ -280,9 +280,8 @@ struct attempt_start {
     uint32_t endpoint; /* id, see endpoint_id; 0: the destination's own URL */
     uint64_t timeout_ns;
     uint64_t scheduled_ns;
-    uint64_t ahead_ns; /* so long after the decision is its turn: it must not leave before */
-    uint64_t
-        gap_ns; /* and so long after the one before it, when that was late; 0: it leaves when it can */
+    uint64_t ahead_ns;   /* so long after the decision is its turn: it must not leave before */
+    uint64_t gap_ns;     /* between turns, which those that are late keep; 0: it has no turn */
     uint64_t decided_ns; /* monotonic; the engine's */
     bool put_off;        /* dispatch's: ahead_ns is a place in the line of those that were late */
     uint64_t lead; /* not 0: it joins the request of this message, which was decided before it */
@@ -572,9 +571,8 @@ struct request {
 
     /* ---- answer ---- */
     enum refusal refusal;
-    bool replayed; /* the stored answer of this idempotency key */
-    bool
-        duplicate; /* QUEUE_PUBLISH: nothing was queued, the receipt is the first one's of its key */
+    bool replayed;  /* the stored answer of this idempotency key */
+    bool duplicate; /* QUEUE_PUBLISH: nothing was queued, the receipt is of the key's first one */
     struct receipt receipt;
     const char *error_detail; /* static text for people, or NULL */
     char error_pointer[64];   /* JSON pointer of the field, or empty */
