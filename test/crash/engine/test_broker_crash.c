@@ -23,11 +23,9 @@
 #include <string.h>
 
 #include "base/amqp_table.h"
-#include "base/clock.h"
 #include "base/error.h"
-#include "engine/engine.h"
+#include "machine.h"
 #include "round.h"
-#include "sim_disk.h"
 
 #define LETTERS        120u
 #define BODY_BYTES_MAX 2600u
@@ -45,19 +43,12 @@ struct letter {
 };
 
 struct world {
-    struct sim_disk *disk;
-    struct engine *engine;
-    uint64_t now_ns;
+    struct machine m;
     struct delivery held[512];
     size_t held_count;
     struct letter letters[LETTERS];
     uint64_t moved; /* bodies copied forward */
 };
-
-static uint64_t world_clock(void *context) {
-    struct world *w = context;
-    return w->now_ns += NS_PER_US;
-}
 
 static void on_deliver(void *context, struct delivery_batch *first) {
     struct world *w = context;
@@ -70,28 +61,14 @@ static void on_deliver(void *context, struct delivery_batch *first) {
     delivery_batch_free(first);
 }
 
-static void on_failed(void *context, const char *message) {
-}
-
 static int world_open(struct world *w) {
-    struct engine_options options = {
-        .directory = "/data",
-        .files = sim_disk_ops(w->disk),
-        .segment_bytes = 64u << 10,
-        .snapshot_every_bytes = 1u << 30,
-        .compact_live_share = 3, /* everything sealed is copied forward */
-        .paranoid = true,
-        .manual = true,
-        .real_ns = world_clock,
-        .monotonic_ns = world_clock,
-        .context = w,
-        .deliver = on_deliver,
-        .failed = on_failed,
-    };
+    struct engine_options options = machine_options(&w->m);
+    options.compact_live_share = 3; /* everything sealed is copied forward */
+    options.deliver = on_deliver;
     struct engine_recovery recovery;
     char text[512];
     w->held_count = 0;
-    return engine_open(&options, &recovery, text, &w->engine);
+    return engine_open(&options, &recovery, text, &w->m.engine);
 }
 
 /* ---- requests; false: the machine stopped before an answer ---- */
@@ -105,7 +82,7 @@ static struct request ask_for(enum request_kind kind) {
 }
 
 static bool call(struct world *w, struct request *r) {
-    bool answered = engine_call(w->engine, r) == 0;
+    bool answered = engine_call(w->m.engine, r) == 0;
     if (answered && r->refusal != REFUSAL_DISK_FULL) {
         assert_int_equal(r->refusal, REFUSAL_NONE);
     }
@@ -150,7 +127,7 @@ static bool publish(struct world *w, uint32_t n) {
                                                       .body = span_of(body, body_bytes(n))};
     w->letters[n].tried = true;
     w->letters[n].confirmed = call(w, &r);
-    return !sim_disk_crashed(w->disk);
+    return !sim_disk_crashed(w->m.disk);
 }
 
 /* Which letter a delivery is, by its body, which must be whole. */
@@ -158,7 +135,8 @@ static uint32_t letter_of(struct world *w, const struct delivery *d) {
     struct buffer bytes;
     struct stored_message stored;
     buffer_init(&bytes, 1u << 20);
-    assert_int_equal(engine_read_message(w->engine, d->stored_id, d->address, &bytes, &stored), 0);
+    assert_int_equal(engine_read_message(w->m.engine, d->stored_id, d->address, &bytes, &stored),
+                     0);
     assert_true(span_is(stored.exchange, "amq.fanout"));
     uint32_t n = (uint32_t)strtoul((const char *)stored.envelope.body.data, NULL, 10);
     assert_true(n < LETTERS);
@@ -179,7 +157,7 @@ static bool settle(struct world *w, const struct delivery *d, enum settle_verdic
     if (call(w, &r) && final) {
         l->fate = l->reject ? REJECTED : ACKED;
     }
-    return !sim_disk_crashed(w->disk);
+    return !sim_disk_crashed(w->m.disk);
 }
 
 /* ---- the workload ---- */
@@ -225,14 +203,13 @@ static void run(struct world *w) {
     for (uint32_t n = 0; going && n < LETTERS; n++) {
         going = publish(w, n) && take_some(w, n + (uint32_t)crash_round());
         if (going && n % 10 == 9) {
-            going = engine_snapshot(w->engine) == 0;
+            going = engine_snapshot(w->m.engine) == 0;
         }
     }
     struct engine_stats stats;
-    engine_stats(w->engine, &stats);
+    engine_stats(w->m.engine, &stats);
     w->moved = stats.moved_messages;
-    engine_close(w->engine, false);
-    w->engine = NULL;
+    machine_close(&w->m);
 }
 
 /* ---- the oracle ---- */
@@ -240,7 +217,7 @@ static void run(struct world *w) {
 static void empty(struct world *w, const char *name, uint32_t number) {
     assert_true(consume(w, name, number, 0));
     for (unsigned i = 0; i < 3; i++) {
-        engine_turn(w->engine);
+        engine_turn(w->m.engine);
     }
     for (size_t i = 0; i < w->held_count; i++) {
         const struct delivery *d = &w->held[i];
@@ -284,7 +261,7 @@ static void check(struct world *w) {
     struct request r = ask_for(REQUEST_AMQP_QUEUE_DECLARE);
     r.name = span_text("two");
     r.in.queue_declare = (struct queue_declare){.passive = true};
-    bool there = engine_call(w->engine, &r) == 0 && r.refusal == REFUSAL_NONE;
+    bool there = engine_call(w->m.engine, &r) == 0 && r.refusal == REFUSAL_NONE;
     request_release(&r);
     if (there) {
         empty(w, "one", 11);
@@ -296,23 +273,21 @@ static void check(struct world *w) {
     } else {
         assert_false(w->letters[0].confirmed);
     }
-    engine_close(w->engine, false);
-    w->engine = NULL;
+    machine_close(&w->m);
 }
 
 static bool round_at(uint64_t nth, enum sim_loss loss) {
     struct world *w = calloc(1, sizeof *w);
     assert_non_null(w);
-    w->disk = sim_disk_create(crash_seed(nth));
-    w->now_ns = 1000 * NS_PER_SECOND;
-    sim_disk_crash_at(w->disk, nth);
+    w->m = machine_create(crash_seed(nth));
+    sim_disk_crash_at(w->m.disk, nth);
     run(w);
-    bool crashed = sim_disk_crashed(w->disk);
+    bool crashed = sim_disk_crashed(w->m.disk);
     assert_true(crashed || w->moved > 10); /* shared bodies too */
-    sim_disk_restart(w->disk, loss);
+    sim_disk_restart(w->m.disk, loss);
     check(w);
     check(w); /* and what was not settled comes again */
-    sim_disk_free(w->disk);
+    sim_disk_free(w->m.disk);
     free(w);
     return crashed;
 }

@@ -21,11 +21,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/error.h"
-#include "engine/engine.h"
+#include "machine.h"
 #include "round.h"
-#include "sim_disk.h"
 
 #define MEMBERS    24u
 #define NOTES      12u
@@ -33,9 +31,7 @@
 #define BODY_BYTES 3000u
 
 struct world {
-    struct sim_disk *disk;
-    struct engine *engine;
-    uint64_t now_ns;
+    struct machine m;
     double share; /* compact_live_share: copies nearly everything forward, or nearly nothing */
     struct attempt_start started[64]; /* given out, not finished */
     size_t started_count;
@@ -48,47 +44,25 @@ struct world {
     char body[BODY_BYTES + 1];
 };
 
-static uint64_t world_clock(void *context) {
-    struct world *w = context;
-    w->now_ns += NS_PER_US;
-    return w->now_ns;
-}
-
 static void on_starts(void *context, const struct attempt_start *starts, size_t count) {
     struct world *w = context;
     for (size_t i = 0; i < count && w->started_count < 64; i++)
         w->started[w->started_count++] = starts[i];
 }
 
-static void on_failed(void *context, const char *message) {
-    (void)context;
-    (void)message;
-}
-
 static int world_open(struct world *w, char text[512]) {
-    struct engine_options options = {
-        .directory = "/data",
-        .files = sim_disk_ops(w->disk),
-        .segment_bytes = 64u << 10,
-        .snapshot_every_bytes = 1u << 30,
-        .compact_live_share = w->share,
-        .paranoid = true,
-        .manual = true,
-        .real_ns = world_clock,
-        .monotonic_ns = world_clock,
-        .context = w,
-        .start_attempts = on_starts,
-        .failed = on_failed,
-    };
+    struct engine_options options = machine_options(&w->m);
+    options.compact_live_share = w->share;
+    options.start_attempts = on_starts;
     struct engine_recovery recovery;
     w->started_count = 0;
-    return engine_open(&options, &recovery, text, &w->engine);
+    return engine_open(&options, &recovery, text, &w->m.engine);
 }
 
 /* ---- requests; each returns false when the machine stopped before an answer ---- */
 
 static bool call(struct world *w, struct request *r) {
-    return engine_call(w->engine, r) == 0;
+    return engine_call(w->m.engine, r) == 0;
 }
 
 /* An answer that is yes; a disk that says "full" once is a no, and nothing else may be. */
@@ -248,11 +222,11 @@ static bool run(struct world *w) {
             return false;
         if (i >= 2 && i < NOTES && i % 3 != 0 && !delete_note(w, i - 1))
             return false;
-        if ((i == 8 || i == 14 || i == 20) && engine_snapshot(w->engine) != 0)
+        if ((i == 8 || i == 14 || i == 20) && engine_snapshot(w->m.engine) != 0)
             return false;
-        engine_turn(w->engine);
+        engine_turn(w->m.engine);
     }
-    return !sim_disk_crashed(w->disk);
+    return !sim_disk_crashed(w->m.disk);
 }
 
 /* ---- the oracle ---- */
@@ -324,7 +298,7 @@ static void check_notes(struct world *w) {
             buffer_init(&bytes, RECORD_MAX_BYTES);
             struct stored_message stored;
             assert_int_equal(
-                engine_read_message(w->engine, r.id, r.out.message.address, &bytes, &stored), 0);
+                engine_read_message(w->m.engine, r.id, r.out.message.address, &bytes, &stored), 0);
             assert_true(span_equal(stored.envelope.body, span_of(w->body, BODY_BYTES - n)));
             buffer_release(&bytes);
         }
@@ -343,7 +317,7 @@ static void check_after_restart(struct world *w) {
 }
 
 static void world_init(struct world *w, uint64_t seed) {
-    *w = (struct world){.disk = sim_disk_create(seed), .now_ns = 1000 * NS_PER_SECOND};
+    *w = (struct world){.m = machine_create(seed)};
     w->share = seed % 2 == 0 ? 0.9 : 0.01;
     for (unsigned i = 0; i < BODY_BYTES; i++)
         w->body[i] = (char)('a' + i % 26);
@@ -356,34 +330,34 @@ static uint64_t operations_of_a_whole_run(void) {
     assert_int_equal(world_open(&w, text), 0);
     assert_true(run(&w));
     check_after_restart(&w);
-    uint64_t operations = sim_disk_operations(w.disk);
-    engine_close(w.engine, true);
-    sim_disk_free(w.disk);
+    uint64_t operations = sim_disk_operations(w.m.disk);
+    engine_close(w.m.engine, true);
+    sim_disk_free(w.m.disk);
     return operations;
 }
 
 static void one_crash(uint64_t nth, enum sim_loss loss) {
     struct world w;
     world_init(&w, crash_seed(nth * SIM_LOSSES + loss));
-    sim_disk_crash_at(w.disk, nth);
+    sim_disk_crash_at(w.m.disk, nth);
     char text[512];
     bool opened = world_open(&w, text) == 0;
     if (opened) {
         run(&w);
-        engine_close(w.engine, false);
+        machine_close(&w.m);
     }
-    sim_disk_restart(w.disk, loss);
+    sim_disk_restart(w.m.disk, loss);
     int error = world_open(&w, text);
     if (error != 0)
         fail_msg("operation %u, loss %d: open: %s: %s", (unsigned)nth, loss, error_name(error),
                  text);
     check_after_restart(&w);
-    engine_close(w.engine, true);
+    engine_close(w.m.engine, true);
     assert_int_equal(world_open(&w, text), 0);
     check_entries(&w);
     check_notes(&w);
-    engine_close(w.engine, false);
-    sim_disk_free(w.disk);
+    machine_close(&w.m);
+    sim_disk_free(w.m.disk);
 }
 
 static void a_stop_at_any_operation_loses_nothing_acknowledged(void **state) {
@@ -401,19 +375,19 @@ static void a_failure_of_any_operation_loses_nothing_acknowledged(void **state) 
     for (uint64_t nth = 1; nth <= operations; nth++) {
         struct world w;
         world_init(&w, crash_seed(nth));
-        sim_disk_fail_at(w.disk, nth, nth % 2 == 0 ? EIO : ENOSPC);
+        sim_disk_fail_at(w.m.disk, nth, nth % 2 == 0 ? EIO : ENOSPC);
         char text[512];
         if (world_open(&w, text) == 0) {
             run(&w);
-            engine_close(w.engine, false);
+            machine_close(&w.m);
         }
-        sim_disk_restart(w.disk, SIM_DROP);
+        sim_disk_restart(w.m.disk, SIM_DROP);
         int error = world_open(&w, text);
         if (error != 0)
             fail_msg("operation %u: open: %s: %s", (unsigned)nth, error_name(error), text);
         check_after_restart(&w);
-        engine_close(w.engine, false);
-        sim_disk_free(w.disk);
+        machine_close(&w.m);
+        sim_disk_free(w.m.disk);
     }
 }
 

@@ -14,10 +14,8 @@
 #include <string.h>
 
 #include "base/amqp_table.h"
-#include "base/clock.h"
-#include "engine/engine.h"
+#include "machine.h"
 #include "round.h"
-#include "sim_disk.h"
 
 #define VHOST      "shop"
 #define THINGS     12u
@@ -26,42 +24,20 @@
 #define SNAPSHOT_2 11u
 
 struct world {
-    struct sim_disk *disk;
-    struct engine *engine;
-    uint64_t now_ns;
+    struct machine m;
     struct buffer dead_letters, length; /* tables: of a queue, of a policy */
 };
 
-static uint64_t world_clock(void *context) {
-    struct world *w = context;
-    return w->now_ns += NS_PER_US;
-}
-
-static void on_failed(void *context, const char *message) {
-    (void)context, (void)message;
-}
-
 static void world_open(struct world *w) {
-    struct engine_options options = {
-        .directory = "/data",
-        .files = sim_disk_ops(w->disk),
-        .segment_bytes = 64u << 10,
-        .snapshot_every_bytes = 1u << 30,
-        .paranoid = true,
-        .manual = true,
-        .real_ns = world_clock,
-        .monotonic_ns = world_clock,
-        .context = w,
-        .failed = on_failed,
-    };
+    struct engine_options options = machine_options(&w->m);
     struct engine_recovery recovery;
     char text[512];
-    assert_int_equal(engine_open(&options, &recovery, text, &w->engine), 0);
+    assert_int_equal(engine_open(&options, &recovery, text, &w->m.engine), 0);
 }
 
 static void world_init(struct world *w, uint64_t seed) {
     struct amqp_table_out t;
-    *w = (struct world){.disk = sim_disk_create(seed), .now_ns = 1000 * NS_PER_SECOND};
+    *w = (struct world){.m = machine_create(seed)};
     buffer_init(&w->dead_letters, 1024);
     amqp_table_begin(&t, &w->dead_letters);
     amqp_put_text(&t, "x-dead-letter-exchange", span_text("failed"));
@@ -73,16 +49,11 @@ static void world_init(struct world *w, uint64_t seed) {
     world_open(w);
 }
 
-static void world_close(struct world *w) {
-    engine_close(w->engine, false);
-    w->engine = NULL;
-}
-
 static void world_release(struct world *w) {
-    world_close(w);
+    machine_close(&w->m);
     buffer_release(&w->dead_letters);
     buffer_release(&w->length);
-    sim_disk_free(w->disk);
+    sim_disk_free(w->m.disk);
 }
 
 /* ---- the file ---- */
@@ -167,14 +138,14 @@ static unsigned import(struct world *w) {
     for (unsigned thing = 0; thing < THINGS; thing++) {
         struct request r;
         fill(w, thing, &r);
-        bool answered = engine_call(w->engine, &r) == 0;
+        bool answered = engine_call(w->m.engine, &r) == 0;
         if (answered)
             assert_int_equal(r.refusal, REFUSAL_NONE);
         request_release(&r);
         if (!answered)
             return thing;
         bool snapshot = thing + 1 == SNAPSHOT_1 || thing + 1 == SNAPSHOT_2;
-        if (snapshot && engine_snapshot(w->engine) != 0)
+        if (snapshot && engine_snapshot(w->m.engine) != 0)
             return thing + 1;
     }
     return THINGS;
@@ -191,7 +162,7 @@ static void tell(struct world *w, struct buffer *out) {
         struct request r;
         request_init(&r, lists[i]);
         r.in.list.max = 1000;
-        assert_int_equal(engine_call(w->engine, &r), 0);
+        assert_int_equal(engine_call(w->m.engine, &r), 0);
         assert_int_equal(r.refusal, REFUSAL_NONE);
         assert_int_equal(buffer_put_bytes(out, buffer_span(&r.out_bytes)), 0);
         request_release(&r);
@@ -208,7 +179,7 @@ static int learn(void **state) {
     for (unsigned thing = 0; thing < THINGS; thing++) {
         struct request r;
         fill(&w, thing, &r);
-        assert_int_equal(engine_call(w.engine, &r), 0);
+        assert_int_equal(engine_call(w.m.engine, &r), 0);
         assert_int_equal(r.refusal, REFUSAL_NONE);
         request_release(&r);
         tell(&w, &told[thing + 1]);
@@ -233,11 +204,11 @@ static bool round_at(uint64_t nth, enum sim_loss loss) {
     struct world w;
     struct buffer now;
     world_init(&w, crash_seed(nth));
-    sim_disk_crash_at(w.disk, nth);
+    sim_disk_crash_at(w.m.disk, nth);
     unsigned answered = import(&w);
-    world_close(&w);
-    bool crashed = sim_disk_crashed(w.disk);
-    sim_disk_restart(w.disk, loss);
+    machine_close(&w.m);
+    bool crashed = sim_disk_crashed(w.m.disk);
+    sim_disk_restart(w.m.disk, loss);
     world_open(&w);
     tell(&w, &now);
     assert_true(is_as_behind(buffer_span(&now), answered) ||

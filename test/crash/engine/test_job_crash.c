@@ -16,20 +16,17 @@
 #include <string.h>
 
 #include "api/job_runner.h"
-#include "base/clock.h"
-#include "engine/engine.h"
 #include "model/job.h"
+#include "machine.h"
 #include "round.h"
-#include "sim_disk.h"
 
 #define LETTERS    40u
 #define STEPS_MAX  2000u
 #define BODY_BYTES 900u
 
 struct world {
-    struct sim_disk *disk;
-    struct engine *engine;
-    uint64_t now_ns, interval_ns;
+    struct machine m;
+    uint64_t interval_ns;
     struct attempt_start started[LETTERS];
     size_t started_count;
     uint64_t ids[LETTERS];
@@ -37,49 +34,24 @@ struct world {
     uint64_t done; /* as last told */
 };
 
-static uint64_t world_clock(void *context) {
-    struct world *w = context;
-    return w->now_ns += NS_PER_US;
-}
-
 static void on_starts(void *context, const struct attempt_start *starts, size_t count) {
     struct world *w = context;
     for (size_t i = 0; i < count && w->started_count < LETTERS; i++)
         w->started[w->started_count++] = starts[i];
 }
 
-static void on_failed(void *context, const char *message) {
-    (void)context, (void)message;
-}
-
 static int world_open(struct world *w) {
-    struct engine_options options = {
-        .directory = "/data",
-        .files = sim_disk_ops(w->disk),
-        .segment_bytes = 64u << 10,
-        .snapshot_every_bytes = 1u << 30,
-        .paranoid = true,
-        .manual = true,
-        .real_ns = world_clock,
-        .monotonic_ns = world_clock,
-        .context = w,
-        .start_attempts = on_starts,
-        .failed = on_failed,
-    };
+    struct engine_options options = machine_options(&w->m);
+    options.start_attempts = on_starts;
     struct engine_recovery recovery;
     char text[512];
-    return engine_open(&options, &recovery, text, &w->engine);
-}
-
-static void world_close(struct world *w) {
-    engine_close(w->engine, false);
-    w->engine = NULL;
+    return engine_open(&options, &recovery, text, &w->m.engine);
 }
 
 /* ---- dead letters ---- */
 
 static void must(struct world *w, struct request *r) {
-    assert_int_equal(engine_call(w->engine, r), 0);
+    assert_int_equal(engine_call(w->m.engine, r), 0);
     assert_int_equal(r->refusal, REFUSAL_NONE);
 }
 
@@ -120,8 +92,8 @@ static void publish(struct world *w, unsigned n) {
 
 static void fail_all(struct world *w) {
     for (unsigned turn = 0; w->started_count < LETTERS && turn < STEPS_MAX; turn++) {
-        w->now_ns += NS_PER_MS;
-        engine_turn(w->engine);
+        w->m.now_ns += NS_PER_MS;
+        engine_turn(w->m.engine);
     }
     assert_int_equal(w->started_count, LETTERS);
     for (size_t i = 0; i < LETTERS; i++) {
@@ -150,7 +122,7 @@ static bool start_job(struct world *w) {
                                         .interval_ns = w->interval_ns,
                                         .filter = span_text("{}"),
                                         .reason = span_text("all of them")};
-    bool answered = engine_call(w->engine, &r) == 0;
+    bool answered = engine_call(w->m.engine, &r) == 0;
     assert_true(!answered || r.refusal == REFUSAL_NONE);
     w->job = answered ? r.id : 0;
     request_release(&r);
@@ -163,7 +135,7 @@ static bool ask_job(struct world *w, struct job_info *ret) {
     request_init(&r, REQUEST_JOB_LIST);
     r.name = span_text("work");
     r.in.list.max = 10;
-    bool there = engine_call(w->engine, &r) == 0 && r.count == 1;
+    bool there = engine_call(w->m.engine, &r) == 0 && r.count == 1;
     if (there) {
         struct reader in;
         reader_init(&in, buffer_span(&r.out_bytes));
@@ -171,7 +143,7 @@ static bool ask_job(struct world *w, struct job_info *ret) {
         assert_int_equal(bytes.size, sizeof *ret);
         memcpy(ret, bytes.data, sizeof *ret);
         /* R3: one at once, and what is due in a burst. */
-        uint64_t passed_ns = w->now_ns - ret->began_ns;
+        uint64_t passed_ns = w->m.now_ns - ret->began_ns;
         assert_true(ret->done * w->interval_ns <= passed_ns + JOB_BURST_NS + w->interval_ns);
     }
     request_release(&r);
@@ -181,12 +153,12 @@ static bool ask_job(struct world *w, struct job_info *ret) {
 /* Until the job has ended, or the machine has. */
 static void work(struct world *w) {
     struct job_info job = {.status = JOB_RUNNING};
-    for (unsigned step = 0; job.status == JOB_RUNNING && !sim_disk_crashed(w->disk); step++) {
+    for (unsigned step = 0; job.status == JOB_RUNNING && !sim_disk_crashed(w->m.disk); step++) {
         assert_true(step < STEPS_MAX);
-        w->now_ns += 7 * NS_PER_MS;
-        (void)job_runner_turn(w->engine);
-        engine_turn(w->engine);
-        if (step % 8 == 7 && engine_snapshot(w->engine) != 0)
+        w->m.now_ns += 7 * NS_PER_MS;
+        (void)job_runner_turn(w->m.engine);
+        engine_turn(w->m.engine);
+        if (step % 8 == 7 && engine_snapshot(w->m.engine) != 0)
             return;
         if (ask_job(w, &job))
             w->done = job.done;
@@ -233,21 +205,20 @@ static void check(struct world *w, bool ended) {
 }
 
 static bool round_at(uint64_t nth, enum sim_loss loss) {
-    struct world w = {.disk = sim_disk_create(crash_seed(nth)),
-                      .now_ns = 1000 * NS_PER_SECOND,
+    struct world w = {.m = machine_create(crash_seed(nth)),
                       .interval_ns = (10 + crash_round() % 90) * NS_PER_MS};
     assert_int_equal(world_open(&w), 0);
     define(&w);
     for (unsigned n = 0; n < LETTERS; n++)
         publish(&w, n);
     fail_all(&w);
-    sim_disk_crash_at(w.disk, nth);
+    sim_disk_crash_at(w.m.disk, nth);
     if (start_job(&w))
         work(&w);
-    bool crashed = sim_disk_crashed(w.disk);
-    world_close(&w);
-    crashed |= sim_disk_crashed(w.disk);
-    sim_disk_restart(w.disk, loss);
+    bool crashed = sim_disk_crashed(w.m.disk);
+    machine_close(&w.m);
+    crashed |= sim_disk_crashed(w.m.disk);
+    sim_disk_restart(w.m.disk, loss);
     assert_int_equal(world_open(&w), 0);
     check(&w, false);
     struct job_info job;
@@ -255,8 +226,8 @@ static bool round_at(uint64_t nth, enum sim_loss loss) {
         assert_true(start_job(&w));
     work(&w);
     check(&w, true);
-    world_close(&w);
-    sim_disk_free(w.disk);
+    machine_close(&w.m);
+    sim_disk_free(w.m.disk);
     return crashed;
 }
 
