@@ -134,6 +134,14 @@ void exchanges_clear(struct exchanges *s);
 /* Direct: the first binding of a key. */
 uint32_t direct_find(const struct exchanges *s, uint32_t exchange, struct span key);
 
+/* ---- exchange_binding.c ---- */
+
+enum refusal exchange_decide_bind(const struct model *m, struct decision *d, struct request *r);
+/* Of what is not bound: nothing, and no refusal. */
+enum refusal exchange_decide_unbind(const struct model *m, struct decision *d, struct request *r);
+/* BINDING_ADDED, BINDING_REMOVED. E_CORRUPT, E_NOMEM. */
+MUST_CHECK int exchange_apply_binding(struct model *m, uint16_t kind, struct reader *in);
+
 /* ---- exchange_route.c ---- */
 
 void topic_init(struct exchanges *s);
