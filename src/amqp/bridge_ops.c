@@ -9,9 +9,7 @@
 #include "amqp/message.h"
 #include "base/amqp_table.h"
 #include "base/error.h"
-#include "base/password.h"
 
-#define GUEST            "guest" /* from this machine only */
 #define GOT_MESSAGE_MAX  ((size_t)1 << 30)
 #define GOT_PROPERTY_MAX (4u << 20)
 
@@ -87,153 +85,7 @@ static struct request *begin_used(struct amqp_crossing *x, enum request_kind kin
     return begin(x, kind, name);
 }
 
-/* ---- login: who says so is in the model, and whether it is true takes long to find out ---- */
-
-static void refuse_login(struct amqp_op *op) {
-    amqp_op_refuse(op, AMQP_ACCESS_REFUSED,
-                   "Login was refused using authentication mechanism %s. For details see the "
-                   "broker logfile.",
-                   op->in.login.external ? "EXTERNAL" : "PLAIN");
-}
-
-static bool begin_login(struct amqp_crossing *x) {
-    struct amqp_op *op = x->op;
-    bool far = !amqp_server_peer(op->connection)->loopback;
-    size_t size = 1;
-    if (op->in.login.external) { /* the name lies where the password's hash would */
-        size = amqp_server_certificate_name(op->connection, x->hash, sizeof x->hash);
-        op->in.login.user = span_of(x->hash, size);
-    }
-    if (size == 0 || (far && span_is(op->in.login.user, GUEST))) {
-        refuse_login(op);
-        return false;
-    }
-    struct request *r = begin(x, REQUEST_ACCESS_GET, span_of(NULL, 0));
-    r->in.permission.user = op->in.login.user;
-    return true;
-}
-
-/* Out of the USER item: key name, text hash, text tags. */
-static struct span user_hash(const struct request *r) {
-    struct reader all, item;
-    reader_init(&all, buffer_span(&r->out_bytes));
-    reader_init(&item, reader_bytes(&all));
-    reader_take(&item, reader_u8(&item));
-    return reader_bytes(&item);
-}
-
-static void let_in(struct amqp_op *op) {
-    if (amqp_op_set_name(op, op->in.login.user) != 0)
-        no_memory(op);
-}
-
-/*
- * Without a user of that name guest may be let in from this machine with the password that everybody knows.
- * Who has no password, or no user, is refused when it took as long as a wrong password.
- */
-static bool finish_login(struct amqp_crossing *x) {
-    const struct request *r = &x->request.r;
-    struct amqp_op *op = x->op;
-    if (op->in.login.external) {
-        if (r->refusal == REFUSAL_NONE)
-            let_in(op);
-        else
-            refuse_login(op);
-        return true;
-    }
-    if (r->refusal == REFUSAL_NOT_FOUND && amqp_bridge_knows_guest(x->bridge) &&
-        span_is(op->in.login.user, GUEST) && span_is(op->in.login.password, GUEST)) {
-        let_in(op);
-        return true;
-    }
-    struct span hash = r->refusal == REFUSAL_NONE ? user_hash(r) : span_of(NULL, 0);
-    if (hash.size >= sizeof x->hash)
-        hash.size = 0;
-    if (hash.size > 0)
-        memcpy(x->hash, hash.data, hash.size);
-    x->hash[hash.size] = '\0';
-    return false;
-}
-
-void amqp_crossing_check_password(struct amqp_crossing *x) {
-    struct span hash = span_text(x->hash), password = x->op->in.login.password;
-    x->known = hash.size > 0 ? password_matches(hash, password) : password_matches_nobody(password);
-}
-
-void amqp_crossing_checked(struct amqp_crossing *x) {
-    if (x->known)
-        let_in(x->op);
-    else
-        refuse_login(x->op);
-}
-
-/* ---- vhost ---- */
-
-static bool begin_open(struct amqp_crossing *x) {
-    struct request *r = begin(x, REQUEST_ACCESS_GET, span_of(NULL, 0));
-    r->in.permission.user = amqp_connection_user(x->op->connection);
-    r->in.permission.vhost = amqp_connection_vhost(x->op->connection);
-    return true;
-}
-
-static int need_access(struct amqp_crossing *x, struct span user, struct span vhost,
-                       struct amqp_access **ret) {
-    struct list *shared = amqp_bridge_access(x->bridge);
-    *ret = amqp_access_find(shared, user, vhost);
-    return *ret != NULL ? 0 : amqp_access_create(shared, user, vhost, ret);
-}
-
-/* False: nothing is allowed. As long as nobody defined it, guest may do all in the vhost that is always there. */
-static bool learn_access(struct amqp_access *a, const struct request *r) {
-    struct span all = span_text(".*"), patterns[AMQP_RIGHTS] = {{0}};
-    bool guest_at_home = span_is(amqp_access_user(a), GUEST) && span_is(amqp_access_vhost(a), "/");
-    if (r->refusal == REFUSAL_NONE)
-        return amqp_access_read(a, buffer_span(&r->out_bytes));
-    if (r->refusal == REFUSAL_NOT_FOUND && guest_at_home)
-        patterns[AMQP_CONFIGURE] = patterns[AMQP_WRITE] = patterns[AMQP_READ] = all;
-    amqp_access_set(a, patterns);
-    if (patterns[0].size > 0)
-        amqp_access_set_administrator(a);
-    return patterns[0].size > 0;
-}
-
-void amqp_crossing_begin_access(struct amqp_crossing *x) {
-    struct request *r = &x->request.r;
-    request_init(r, REQUEST_ACCESS_GET);
-    r->in.permission.user = amqp_access_user(x->access);
-    r->in.permission.vhost = amqp_access_vhost(x->access);
-}
-
-static void enter_vhost(struct amqp_crossing *x, struct amqp_access *access) {
-    struct amqp_route *route;
-    if (amqp_route_add(amqp_bridge_routes(x->bridge), x->op->connection, &route) != 0) {
-        no_memory(x->op);
-        return;
-    }
-    amqp_access_ref(access);
-    route->access = access;
-    amqp_connection_set_link(x->op->connection, route);
-    amqp_connection_set_address(x->op->connection, route->session);
-}
-
-static void finish_open(struct amqp_crossing *x) {
-    struct amqp_op *op = x->op;
-    struct span vhost = amqp_connection_vhost(op->connection);
-    struct span user = amqp_connection_user(op->connection);
-    bool guest_at_home = span_is(user, GUEST) && span_is(vhost, "/");
-    enum refusal refusal = x->request.r.refusal;
-    struct amqp_access *access = NULL;
-    if (refusal == REFUSAL_NOT_FOUND && !guest_at_home)
-        amqp_op_refuse(op, AMQP_NOT_ALLOWED, "vhost %.*s not found", SPAN_ARG(vhost));
-    else if (need_access(x, user, vhost, &access) != 0)
-        no_memory(op);
-    else if (!learn_access(access, &x->request.r))
-        amqp_op_refuse(op, AMQP_NOT_ALLOWED, "access to vhost '%.*s' refused for user '%.*s'",
-                       SPAN_ARG(vhost), SPAN_ARG(user));
-    else
-        enter_vhost(x, access);
-    amqp_access_unref(access);
-}
+/* ---- close ---- */
 
 /* From here on deliveries find nobody: they are given back with all else. */
 static bool begin_close(struct amqp_crossing *x) {
@@ -580,9 +432,9 @@ bool amqp_crossing_begin(struct amqp_crossing *x) {
         return false;
     switch (x->op->kind) {
     case AMQP_OP_LOGIN:
-        return begin_login(x);
+        return amqp_login_begin(x);
     case AMQP_OP_OPEN:
-        return begin_open(x);
+        return amqp_open_begin(x);
     case AMQP_OP_METHOD:
         return begin_method(x);
     case AMQP_OP_PUBLISH:
@@ -612,14 +464,14 @@ bool amqp_crossing_finish(struct amqp_crossing *x) {
     struct request *r = &x->request.r;
     if (x->op == NULL) { /* while the engine takes nothing, what was known holds */
         if (r->refusal == REFUSAL_NONE || r->refusal == REFUSAL_NOT_FOUND)
-            (void)learn_access(x->access, r);
+            amqp_access_learn(x);
         return true;
     }
     switch (x->op->kind) {
     case AMQP_OP_LOGIN:
-        return finish_login(x);
+        return amqp_login_finish(x);
     case AMQP_OP_OPEN:
-        finish_open(x);
+        amqp_open_finish(x);
         break;
     case AMQP_OP_METHOD:
         finish_method(x);

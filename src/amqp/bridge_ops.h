@@ -29,18 +29,26 @@ struct amqp_crossing {
     bool known;
 };
 
-/* Asks again what x->access is about; `finish` then answers no op. */
-void amqp_crossing_begin_access(struct amqp_crossing *x);
 /* The op's question as a request. False: it is answered already, without the engine. */
 bool amqp_crossing_begin(struct amqp_crossing *x);
 /* The request is answered, and so is the op. False: its password has to be checked first. */
 bool amqp_crossing_finish(struct amqp_crossing *x);
+/* What begin took goes. */
+void amqp_crossing_clear(struct amqp_crossing *x);
+
+/* ---- bridge_login.c: begin and finish as above ---- */
+bool amqp_login_begin(struct amqp_crossing *x);
+bool amqp_login_finish(struct amqp_crossing *x);
 /* Any thread; takes a tenth of a second. */
 void amqp_crossing_check_password(struct amqp_crossing *x);
 /* After that. */
 void amqp_crossing_checked(struct amqp_crossing *x);
-/* What begin took goes. */
-void amqp_crossing_clear(struct amqp_crossing *x);
+bool amqp_open_begin(struct amqp_crossing *x);
+void amqp_open_finish(struct amqp_crossing *x);
+/* Asks again what x->access is about; `finish` then answers no op. */
+void amqp_crossing_begin_access(struct amqp_crossing *x);
+/* What came of that. */
+void amqp_access_learn(struct amqp_crossing *x);
 
 /* ---- bridge.c ---- */
 struct engine *amqp_bridge_engine(struct amqp_bridge *b);
