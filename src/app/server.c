@@ -3,9 +3,9 @@
  *
  *   start   signals blocked -> dispatch (takes starts, makes none) -> engine (recovers) -> definitions
  *           -> loops and listeners -> dispatch runs -> "serving"
- *   stop    signal -> listeners stop, requests under way finish -> dispatch gets a grace -> engine answers
- *           the rest, flushes, snapshots -> connections that are left are cut off, on all loops, and what
- *           is between loops arrives -> loops end -> everything is freed
+ *   stop    signal -> listeners stop, requests under way finish -> engine starts no more attempts -> dispatch
+ *           gets a grace -> engine answers the rest, flushes, snapshots -> connections that are left are cut
+ *           off, on all loops, and what is between loops arrives -> loops end -> everything is freed
  *
  * A dead log (server_failed) ends the process from whichever thread found out: nothing that was not
  * answered may be answered any more, so there is nothing left to do in order.
@@ -493,6 +493,8 @@ static void free_thread(struct io_thread *t) {
 
 static void stop(struct server *s) {
     stop_listening(s);
+    if (s->engine != NULL)
+        engine_hold_starts(s->engine);
     if (s->dispatch != NULL)
         dispatch_stop(s->dispatch, DISPATCH_GRACE_MS);
     if (s->engine != NULL)

@@ -68,7 +68,7 @@ void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size
     pthread_mutex_lock(&d->lock);
     for (size_t i = 0; i < count; i++) {
         may_wait = may_wait && early_may_wait(&d->early, &starts[i]);
-        if (d->stop_wanted || !starts_put(&d->inbox, &starts[i])) {
+        if (d->closed || !starts_put(&d->inbox, &starts[i])) {
             lost += 1 + starts[i].item_count;
             free(starts[i].items);
         }
@@ -172,12 +172,15 @@ static void tick_in(struct dispatch *d, uint64_t ms) {
     uv_timer_start(&d->tick, on_tick, ms, 0);
 }
 
-static void abandon_waiting(struct dispatch *d) {
-    atomic_fetch_add(&d->abandoned, d->waiting.count);
-    while (d->waiting.count > 0) {
-        free(d->waiting.items[d->waiting.first].items);
-        starts_drop_first(&d->waiting);
+static void abandon(struct dispatch *d, struct starts *starts) {
+    atomic_fetch_add(&d->abandoned, starts->count);
+    while (starts->count > 0) {
+        free(starts->items[starts->first].items);
+        starts_drop_first(starts);
     }
+}
+
+static void abandon_early(struct dispatch *d) {
     const struct attempt_start *start;
     while ((start = early_first(&d->early)) != NULL) {
         atomic_fetch_add(&d->abandoned, 1);
@@ -199,6 +202,7 @@ static void abandon_under_way(struct dispatch *d) {
 static void close_own_handles(struct dispatch *d) {
     pthread_mutex_lock(&d->lock);
     d->running = false; /* nobody wakes the loop any more */
+    d->closed = true;
     uv_close((uv_handle_t *)&d->wake, NULL);
     pthread_mutex_unlock(&d->lock);
     uv_close((uv_handle_t *)&d->tick, NULL);
@@ -213,16 +217,25 @@ static void close_handles(struct dispatch *d) {
     transport_release(&d->transport);
 }
 
-/* Ends the loop when all is told, or the grace is over. */
-static void try_to_stop(struct dispatch *d) {
-    abandon_waiting(d);
-    bool done = d->under_way_count == 0 && !reports_pending(&d->reports);
-    if (!done && clock_monotonic_ns() < d->give_up_ns) {
+/*
+ * Ends the loop when all is told, or the grace is over. What was decided ahead still leaves in its turn: it is only ms
+ * away. What finds no connection then is given up: one that began late in the grace would be cut off half done.
+ */
+static bool try_to_stop(struct dispatch *d) {
+    if (!has_room(d)) {
+        abandon(d, &d->waiting);
+    }
+    bool idle = d->waiting.count == 0 && d->early.turns.count == 0 && d->under_way_count == 0;
+    if ((!idle || reports_pending(&d->reports)) && clock_monotonic_ns() < d->give_up_ns) {
         tick_in(d, STOP_TICK_MS);
-        return;
+        return false;
     }
     abandon_under_way(d);
     close_handles(d);
+    abandon(d, &d->inbox);
+    abandon(d, &d->waiting);
+    abandon_early(d);
+    return true;
 }
 
 static void before_wait(uv_prepare_t *prepare) {
@@ -230,21 +243,19 @@ static void before_wait(uv_prepare_t *prepare) {
     uint64_t now_ns = clock_monotonic_ns();
     take_inbox(d, now_ns);
     take_early(d, now_ns);
-    if (d->stopping) {
-        reports_submit(&d->reports, d->engine);
-        try_to_stop(d);
-        return;
-    }
     if (launch_waiting(d)) {
         dispatch_wake(d);
     }
     reports_submit(&d->reports, d->engine);
+    if (d->stopping && try_to_stop(d)) {
+        return;
+    }
     if (d->reports.wait) {
         tick_in(d, RETRY_TICK_MS);
     }
     atomic_store(&d->under_way_shown, d->under_way_count + d->waiting.count + d->early.turns.count);
-    bool nap = d->impatient_count == 0 && d->waiting.count == 0 && !d->reports.wait &&
-               transport_is_silent(&d->transport);
+    bool nap = !d->stopping && d->impatient_count == 0 && d->waiting.count == 0 &&
+               !d->reports.wait && transport_is_silent(&d->transport);
     early_wait(&d->early, &d->lock, nap);
 }
 

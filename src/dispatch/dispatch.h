@@ -27,8 +27,9 @@ MUST_CHECK int dispatch_run(struct dispatch *d, struct engine *engine);
 /* For engine_options.start_attempts; any thread. */
 void dispatch_start(struct dispatch *d, const struct attempt_start *starts, size_t count);
 /*
- * Lets attempts under way end for up to grace_ms, then abandons them (their outcome is unknown to the
- * log, which says so at the next start). The engine must still take requests.
+ * Lets what was decided ahead leave in its turn and attempts under way end, for up to grace_ms, then abandons them (their
+ * outcome is unknown to the log, which says so at the next start). The engine must still take requests, and start no
+ * more (engine_hold_starts): what it starts later than this may be abandoned.
  */
 void dispatch_stop(struct dispatch *d, uint32_t grace_ms);
 /* After engine_close, which delivers the last answers. */

@@ -219,6 +219,7 @@ struct dispatch {
     struct starts inbox;
     bool running;
     bool stop_wanted;
+    bool closed;         /* the loop ended: what comes is abandoned */
     uint64_t give_up_ns; /* monotonic */
     uv_async_t wake;
     pthread_t thread;

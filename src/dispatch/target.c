@@ -97,15 +97,19 @@ static int add_cell(struct targets *all, struct target *t) {
 }
 
 /*
- * A start names the generation that it was decided under. Another one in the table is out of date, or
- * (seldom) newer already, when the destination was defined again while the start was on its way: either
- * way the engine is asked, and what it says is used.
+ * A start names the generation that it was decided under. An older one in the table is out of date: the engine is asked, and
+ * what it says is used. A newer one is used as well: the destination was defined again while the start was on its
+ * way, as a dozen are that were decided ahead. To ask for each of them would cost the kept connections each time.
  */
+static bool is_out_of_date(const struct target *t, const struct attempt_start *start) {
+    return (int32_t)(start->destination_generation - t->generation) > 0;
+}
+
 int target_get(struct dispatch *d, const struct attempt_start *start, struct target **ret) {
     struct targets *all = &d->targets;
     uint32_t slot = map_find(&all->by_index, hash_u64(start->destination), &start->destination);
     struct target *t = slot != 0 ? all->cells[slot] : NULL;
-    if (t == NULL || t->generation != start->destination_generation) {
+    if (t == NULL || is_out_of_date(t, start)) {
         struct target *fresh;
         int rc = target_fetch(d, start->destination, &fresh);
         if (rc == 0 && t == NULL) {

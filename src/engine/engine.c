@@ -365,6 +365,16 @@ static void drain(struct engine *e) {
     }
 }
 
+void engine_hold_starts(struct engine *e) {
+    pthread_mutex_lock(&e->lock);
+    e->starts_held = true;
+    pthread_mutex_unlock(&e->lock);
+    while (replies_starts_wait(e)) {
+        log_commit(e->log);
+        replies_wait_progress(e, log_durable_position(e->log));
+    }
+}
+
 void engine_stop(struct engine *e, bool snapshot) {
     bool whole = atomic_exchange(&e->accepting, false);
     checker_stop(e);

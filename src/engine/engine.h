@@ -155,6 +155,8 @@ MUST_CHECK int engine_open(const struct engine_options *options,
  * what asks for a request is refused, what only looks sees the last state.
  */
 void engine_stop(struct engine *e, bool snapshot);
+/* No attempt is started any more; each that was has been given to start_attempts when this returns (unless the log is dead). */
+void engine_hold_starts(struct engine *e);
 /* After engine_stop, when nobody is left who knows it. */
 void engine_free(struct engine *e);
 /* Both. */

@@ -56,6 +56,7 @@ struct held {
     struct engine_request *last;  /* link */
     struct held_start *starts;    /* owns; ring */
     uint32_t starts_first, starts_count, starts_capacity;
+    uint32_t releasing; /* threads that have taken some out, and are giving them away */
     struct delivery_batch *batches, *last_batch; /* owns */
     _Atomic bool dead; /* the log failed: nothing leaves any more. Set under the lock */
 };
@@ -125,6 +126,7 @@ struct engine {
     bool broken;        /* apply failed after append: the process must end */
     bool recovering;    /* there may be attempts of unknown outcome: nothing starts */
     bool short_of_room; /* timers and starts wait for room */
+    bool starts_held;   /* for a stop: nothing starts any more */
 
     struct intake intake;
     struct held held;
@@ -184,6 +186,8 @@ void replies_hold_batch(struct engine *e, struct delivery_batch *b);
 void replies_release(struct engine *e, uint64_t durable_position);
 /* Takes back a request that waits; only after the log died. False: it does not wait here (yet). */
 bool replies_withdraw(struct engine *e, struct engine_request *q);
+/* Whether there are starts that start_attempts has not got yet, and may still get. */
+bool replies_starts_wait(struct engine *e);
 /* Hands a chain to its ports, runs of the same port in one call. */
 void replies_deliver(struct engine *e, struct engine_request *first);
 /* For log_options. */

@@ -109,13 +109,25 @@ static void release_starts(struct engine *e, uint64_t durable_position) {
     struct held *h = &e->held;
     struct attempt_start starts[STARTS_PER_CALL];
     size_t n;
+    pthread_mutex_lock(&h->lock);
+    h->releasing++;
     do {
-        pthread_mutex_lock(&h->lock);
         n = h->dead ? 0 : take_durable_starts(h, durable_position, starts, STARTS_PER_CALL);
         pthread_mutex_unlock(&h->lock);
         if (n > 0)
             e->options.start_attempts(e->options.context, starts, n);
+        pthread_mutex_lock(&h->lock);
     } while (n == STARTS_PER_CALL);
+    h->releasing--;
+    pthread_mutex_unlock(&h->lock);
+}
+
+bool replies_starts_wait(struct engine *e) {
+    struct held *h = &e->held;
+    pthread_mutex_lock(&h->lock);
+    bool wait = (h->starts_count > 0 || h->releasing > 0) && !h->dead;
+    pthread_mutex_unlock(&h->lock);
+    return wait;
 }
 
 /* Cuts the durable prefix off. Lock held. */

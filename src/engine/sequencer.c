@@ -335,10 +335,13 @@ static bool next_start(struct engine *e, struct decision *d) {
     return true;
 }
 
+static bool starts_at_all(struct engine *e) {
+    return e->options.start_attempts != NULL && atomic_load(&e->accepting) && !e->starts_held;
+}
+
 static bool may_start(struct engine *e) {
-    return e->options.start_attempts != NULL && atomic_load(&e->accepting) && !e->broken &&
-           !e->recovering && engine_monotonic_ns(e) >= e->timekeeper.starts_after_ns &&
-           has_room_to_gather(e);
+    return starts_at_all(e) && !e->broken && !e->recovering &&
+           engine_monotonic_ns(e) >= e->timekeeper.starts_after_ns && has_room_to_gather(e);
 }
 
 static void run_starts(struct engine *e, uint64_t now_ns) {
@@ -471,7 +474,7 @@ uint64_t sequencer_next_wake_ns(struct engine *e) {
     uint64_t now_ns = engine_now_ns(e);
     uint64_t monotonic_ns = e->timekeeper.monotonic_ns;
     uint64_t due_ns = model_next_due_ns(e->model);
-    if (e->options.start_attempts != NULL && atomic_load(&e->accepting)) {
+    if (starts_at_all(e)) {
         uint64_t start_ns = model_next_start_ns(e->model, now_ns);
         if (start_ns != UINT64_MAX && e->timekeeper.starts_after_ns > monotonic_ns)
             start_ns = now_ns + LOOK_AGAIN_NS;

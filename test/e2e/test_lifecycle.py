@@ -6,6 +6,8 @@ import socket
 import subprocess
 import threading
 
+import pytest
+
 from support import server as program
 from support.wait import until
 
@@ -56,6 +58,25 @@ def test_sigterm_under_load_answers_what_it_took(server):
     assert used >= len(accepted), "an answer was given for something that is not there"
     # A stop is no crash: at most the requests whose answers met a closing connection were not heard.
     assert used - len(accepted) <= len(callers)
+
+
+@pytest.mark.parametrize("limits", [{"maxDispatchesPerSecond": 500}, {"maxDispatchesPerSecond": 500, "mode": "strict"}])
+def test_a_stop_leaves_no_attempt_unknown(server, make_provider, limits):
+    """What was decided leaves and ends in the grace, and nothing else is decided: nobody is asked twice, no try is lost."""
+    provider = make_provider(delay=0.5)
+    server.client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, rateLimits=limits)
+    server.client.define("queues", "mail", destination="far", paused=True)
+    for n in range(1200):
+        server.client.publish("mail", {"n": n})
+    server.client.post("/v1/queues/mail:resume")
+    until(lambda: len(provider.seen) > 100, 60, "a stream of attempts")
+    assert server.stop() == 0
+    sent = len(provider.seen)
+    assert sent < 1200
+    server.start()
+    until(lambda: server.client.queue("mail")["stats"]["completed"] == 1200, 60, "all")
+    assert len(provider.seen) == 1200
+    assert {seen.headers["Sluice-Attempt"] for seen in provider.seen} == {"1"}
 
 
 def test_stop_takes_a_snapshot(server):

@@ -29,6 +29,7 @@ struct engine {
     int read_result[2]; /* of the first and the second read */
     uint64_t read_addresses[2];
     uint32_t reads, calls, fetches;
+    uint32_t generation; /* of the destinations; 0: 1 */
     uint64_t moved_to;
     uint32_t seen[ATTEMPTS_MAX]; /* ends, by message */
     struct attempt_finish last;
@@ -114,7 +115,7 @@ int engine_destination(struct engine *e, uint32_t destination, uint32_t *ret_gen
     def.allow_private = true;
     int rc = destination_def_encode(&def, ret_definition);
     destination_def_release(&def);
-    *ret_generation = 1;
+    *ret_generation = e->generation != 0 ? e->generation : 1;
     return rc;
 }
 
@@ -229,6 +230,52 @@ static void late_ones_are_no_burst(void **state) {
     }
 }
 
+/* Defined again while they were on their way: asked once, whatever they were decided under. */
+static void what_is_newer_is_not_asked_for_again(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    f.engine.generation = 7;
+    struct attempt_start s[20];
+    for (uint32_t i = 0; i < 20; i++) {
+        s[i] = start_of(i + 1, 1);
+        s[i].destination_generation = i % 2 == 0 ? 7 : 1 + i % 6;
+    }
+    dispatch_start(f.dispatch, s, 20);
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    wait_ended(&f, 20);
+    tear_down(&f);
+    assert_int_equal(f.engine.ended, 20);
+    assert_int_equal(f.engine.fetches, 1);
+}
+
+static void what_was_decided_ahead_still_leaves_at_a_stop(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct attempt_start s[20];
+    for (uint32_t i = 0; i < 20; i++) {
+        s[i] = start_of(i + 1, 1);
+        s[i].decided_ns = clock_monotonic_ns();
+        s[i].ahead_ns = (i + 1) * 2 * NS_PER_MS;
+    }
+    dispatch_start(f.dispatch, s, 20);
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    uint64_t begun_ns = clock_monotonic_ns();
+    dispatch_stop(f.dispatch, 60000);
+    assert_true(clock_monotonic_ns() >= begun_ns + 20 * NS_PER_MS); /* none before its turn */
+    struct dispatch_stats stats;
+    dispatch_stats(f.dispatch, &stats);
+    assert_int_equal(stats.abandoned, 0);
+    assert_int_equal(stats.started, 20);
+    assert_int_equal(f.engine.ended, 20);
+    dispatch_start(f.dispatch, s, 1); /* too late */
+    dispatch_stats(f.dispatch, &stats);
+    assert_int_equal(stats.abandoned, 1);
+    dispatch_free(f.dispatch);
+    close(f.listener);
+}
+
 static void stopped_before_its_turn_it_is_abandoned(void **state) {
     (void)state;
     struct fixture f;
@@ -330,6 +377,8 @@ int main(void) {
         cmocka_unit_test(starts_may_come_before_the_engine),
         cmocka_unit_test(none_leaves_before_its_turn),
         cmocka_unit_test(late_ones_are_no_burst),
+        cmocka_unit_test(what_is_newer_is_not_asked_for_again),
+        cmocka_unit_test(what_was_decided_ahead_still_leaves_at_a_stop),
         cmocka_unit_test(stopped_before_its_turn_it_is_abandoned),
         cmocka_unit_test(each_ends_once_however_busy_the_engine),
         cmocka_unit_test(a_corrupt_body_is_lost),

@@ -192,6 +192,25 @@ static void a_start_waits_for_its_record(void **state) {
     provider_free(p);
 }
 
+/* Before a stop: what is decided then nobody would send. */
+static void held_starts_are_not_decided(void **state) {
+    (void)state;
+    struct provider *p = provider_create(2);
+    run_for(p, NS_PER_SECOND);
+    assert_int_equal(p->started, 2);
+    engine_hold_starts(p->w.engine);
+    assert_int_equal(world_publish(&p->w, "q", 10, 0, NULL), REFUSAL_NONE);
+    run_for(p, NS_PER_SECOND);
+    assert_int_equal(p->started, 2);
+    assert_int_equal(world_queue(&p->w, "q").ready, 1);
+    assert_true(sequencer_next_wake_ns(p->w.engine) > p->w.now_ns); /* nor does it spin */
+    world_crash(&p->w, SIM_KEEP);
+    world_open(&p->w);
+    run_for(p, NS_PER_SECOND);
+    assert_int_equal(p->started, 3);
+    provider_free(p);
+}
+
 /* ---- a full disk ---- */
 
 #define DELAYED 256u
@@ -309,6 +328,7 @@ int main(void) {
         cmocka_unit_test(a_restart_makes_no_burst),
         cmocka_unit_test(a_read_waits_for_what_it_saw),
         cmocka_unit_test(a_start_waits_for_its_record),
+        cmocka_unit_test(held_starts_are_not_decided),
         cmocka_unit_test(timers_wait_for_room),
         cmocka_unit_test(recovery_waits_for_room),
     };
