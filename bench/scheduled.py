@@ -43,7 +43,9 @@ class Pipe:
         self.answers = self.socket.makefile("rb")
 
     def answer(self):
-        head = list(iter(self.answers.readline, b"\r\n"))
+        head = list(iter(self.answers.readline, b"\r\n")) if self.answers.peek(1) else []
+        if not head:
+            raise SystemExit("bench: the server closed a connection")
         size = sum(int(line[15:]) for line in head if line.startswith(b"Content-Length:"))
         body = self.answers.read(size)
         if not head[0].startswith(b"HTTP/1.1 2"):
@@ -97,7 +99,7 @@ class Side:
 
     def __init__(self, folder, day):
         self.day, self.pool, self.due = day, [], {kind: collections.Counter() for kind in KINDS}
-        self.server = serve(folder, log={"snapshotEveryBytes": 1 << 40, "preparedBytes": 0})
+        self.server = serve(folder, log={"snapshotEveryBytes": 1 << 40, "preparedBytes": 0}, idleTimeout="1h")
         for n in range(QUEUES):
             self.server.client.define("queues", f"later-{n}")
             self.server.client.define("queues", f"other-{n}")
