@@ -274,9 +274,15 @@ static bool batch_has_tokens(const struct destination *t) {
     return t->def.batch.max_messages > 1 && t->def.batch.token != BATCH_TOKEN_REQUEST;
 }
 
+/* What is decided ahead holds a place long before it leaves: half of them are for what is really under way. */
+static bool has_places_to_spare(const struct destination *t) {
+    return limits_in_flight(&t->limits) < limits_concurrency(&t->limits) / 2;
+}
+
 /* An adaptive limit goes by how many are under way, and a queue's own rate by the records. */
 bool destination_by_turns(const struct model *m, const struct destination *t, uint64_t now_ns) {
-    if (!limits_by_turns(&t->limits) || t->def.adaptive.ceiling != 0 || batch_has_tokens(t)) {
+    if (!limits_by_turns(&t->limits) || t->def.adaptive.ceiling != 0 || batch_has_tokens(t) ||
+        !has_places_to_spare(t)) {
         return false;
     }
     uint32_t queue = only_queue(m, t, now_ns);

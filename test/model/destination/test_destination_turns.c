@@ -104,6 +104,8 @@ static void started(struct twin *t, const struct attempt_start *start, bool alon
     check_turns(t, by_turns);
     if (by_turns) {
         check_use(t);
+    } else {
+        t->on_time = false; /* few places were left: it left when it could */
     }
     t->open[t->open_count] = *start;
     t->open_until_ns[t->open_count++] = t->w.now_ns + start->ahead_ns + below(t, 30 * NS_PER_MS);
@@ -161,7 +163,9 @@ static void step_time(struct twin *t) {
     bool sooner = below(t, 4) == 0; /* some request comes before */
     t->w.now_ns += sooner ? below(t, most_ns + 1) : most_ns;
     t->w.now_ns += late ? below(t, 100 * NS_PER_MS) : below(t, TURN_NEAR_NS / 2);
-    t->on_time = t->on_time && !late && next_ns != UINT64_MAX && has_room(t);
+    bool short_of_places =
+        t->def.concurrency != 0 && push_info(&t->w, "out").in_flight >= t->def.concurrency / 2;
+    t->on_time = t->on_time && !late && next_ns != UINT64_MAX && has_room(t) && !short_of_places;
 }
 
 static void step(struct twin *t) {

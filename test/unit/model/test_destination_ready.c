@@ -170,6 +170,26 @@ static uint64_t start_all(struct world *w, uint32_t *ret_count) {
 }
 
 /* One queue: many at a time, each with its turn. As soon as others could come in between: only whose turn it is. */
+/* What waits for its turn holds a place that what is under way may need. */
+static void half_of_the_places_are_not_taken_ahead(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    struct pace_def pace = push_pace(500, 0);
+    pace.concurrency = 10;
+    push_define_destination(&w, "out", pace);
+    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
+    publish_many(&w, "q0", 30);
+    struct attempt_start start;
+    uint32_t ahead = 0;
+    while (push_start_ahead(&w, &start)) {
+        ahead += start.ahead_ns > 0;
+    }
+    assert_in_range(ahead, 1, 4);
+    assert_in_range(push_info(&w, "out").in_flight, 5, 10);
+    release(&w);
+}
+
 static void one_queue_is_decided_ahead(void **state) {
     (void)state;
     struct world w;
@@ -452,6 +472,7 @@ int main(void) {
         cmocka_unit_test(nobody_starves),
         cmocka_unit_test(a_queue_blocked_by_its_own_cap_comes_back),
         cmocka_unit_test(a_new_pace_of_the_queue_counts_at_once),
+        cmocka_unit_test(half_of_the_places_are_not_taken_ahead),
         cmocka_unit_test(one_queue_is_decided_ahead),
         cmocka_unit_test(a_new_pace_holds_behind_what_was_decided),
         cmocka_unit_test(slow_destinations_share_records),
