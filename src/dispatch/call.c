@@ -1,15 +1,7 @@
 /*
- * A call: one HTTP request of one attempt, from its body in the log to its report.
+ * A call: one HTTP request of one attempt, from its body in the log to its report. How it goes is call_send.c's.
  *
- * Handles are kept per destination with all that does not change set once, so an attempt sets its body, its
- * headers and its timeout. Connections are curl's, shared by all destinations at the same host; since one
- * destination may be allowed private addresses and another not, the address is checked when a socket is
- * opened *and* before each request on a connection that is used again (on_request_leaves).
- *
- * A connection that breaks before the first byte of an answer would be tried again by curl itself. The far
- * side may have seen the request by then, so that would be a second request on one token:
- * on_request_leaves lets only one leave per attempt. The attempt then ends as any broken connection
- * does, and the model decides about the next.
+ * Calls are kept per destination with a curl handle in which all that does not change is set once.
  */
 #include "dispatch/internal.h"
 
@@ -18,138 +10,10 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "dispatch/address.h"
 #include "dispatch/batch.h"
-#include "dispatch/making.h"
 #include "model/destination.h"
 
-#define DNS_CACHE_S       30L
-#define DNS_AGAIN_NS      NS_PER_SECOND /* for one that cannot be reached */
-#define LINE_MAX_BYTES    (64u << 10)
-#define CONNECTION_LIFE_S 300L
-
-/* ---- what curl calls ---- */
-
-static curl_socket_t on_socket_opens(void *context, curlsocktype purpose,
-                                     struct curl_sockaddr *address) {
-    struct call *c = context;
-    if (!c->target->def.allow_private && !address_is_public(&address->addr)) {
-        c->address_refused = true;
-        return CURL_SOCKET_BAD;
-    }
-    curl_socket_t s = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-    if (s != CURL_SOCKET_BAD) {
-        atomic_fetch_add_explicit(&c->owner->connections_opened, 1, memory_order_relaxed);
-    }
-    return s;
-}
-
-static int on_request_leaves(void *context, char *remote_address, char *local_address,
-                             int remote_port, int local_port) {
-    struct call *c = context;
-    if (!c->target->def.allow_private && !address_text_is_public(remote_address)) {
-        c->address_refused = true;
-        return CURL_PREREQFUNC_ABORT;
-    }
-    return c->sent++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
-}
-
-static size_t on_response_bytes(char *bytes, size_t one, size_t size, void *context) {
-    struct call *c = context;
-    size_t room = sizeof c->excerpt - c->excerpt_bytes;
-    size_t kept = size < room ? size : room;
-    memcpy(c->excerpt + c->excerpt_bytes, bytes, kept);
-    c->excerpt_bytes += kept;
-    c->received_bytes += size;
-    if (c->batch != NULL && buffer_append(&c->batch->answer, bytes, size) != 0) {
-        return 0;
-    }
-    if (c->received_bytes > c->response_max_bytes) {
-        c->cut = true;
-        return 0; /* ends the transfer and its connection */
-    }
-    return size;
-}
-
-/* ---- handles ---- */
-
-static CURLcode set_callbacks(struct call *c) {
-    CURL *h = c->easy;
-    CURLcode rc = curl_easy_setopt(h, CURLOPT_PRIVATE, c);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETFUNCTION, on_socket_opens);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, c);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_request_leaves);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQDATA, c);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
-    return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
-}
-
-CURLcode call_set_safety(CURL *h, const struct destination_def *def) {
-    CURLcode rc = curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, "http,https");
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
-    rc = rc != CURLE_OK ? rc
-                        : curl_easy_setopt(h, CURLOPT_PROXY,
-                                           def->making.proxy); /* "": not by the environment */
-    rc = rc != CURLE_OK
-             ? rc
-             : curl_easy_setopt(h, CURLOPT_NOPROXY, def->making.proxy[0] == '\0' ? "*" : "");
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-    /* Addresses are asked for anew, and all of them used; a busy connection does not outlive a move for ever. */
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, DNS_CACHE_S);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_DNS_SHUFFLE_ADDRESSES, 1L);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_MAXLIFETIME_CONN, CONNECTION_LIFE_S);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
-    rc = rc != CURLE_OK ? rc
-                        : curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    if (rc == CURLE_OK && def->ca_file[0] != '\0') {
-        rc = curl_easy_setopt(h, CURLOPT_CAINFO, def->ca_file);
-    }
-    if (rc == CURLE_OK && def->making.client_certificate[0] != '\0') {
-        rc = curl_easy_setopt(h, CURLOPT_SSLCERT, def->making.client_certificate);
-        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSLKEY, def->making.client_key);
-    }
-    return rc;
-}
-
-CURLcode call_set_method(CURL *h, const char *method) {
-    if (strcmp(method, "GET") == 0) {
-        CURLcode rc = curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
-        return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, NULL);
-    }
-    if (strcmp(method, "HEAD") == 0) {
-        return curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
-    }
-    CURLcode rc = curl_easy_setopt(h, CURLOPT_POST, 1L);
-    return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, method);
-}
-
-static CURLcode set_request_line(CURL *h, const struct destination_def *def) {
-    CURLcode rc = curl_easy_setopt(h, CURLOPT_URL, def->url);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PATH_AS_IS, 1L);
-    rc = rc != CURLE_OK ? rc : call_set_method(h, def->method);
-    long version = def->http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1;
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HTTP_VERSION, version);
-    /* Rather a stream of a connection that is being made than one more connection. */
-    return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PIPEWAIT, (long)def->http2);
-}
-
-static long ms_of(uint64_t ns) {
-    uint64_t ms = ns / NS_PER_MS + (ns % NS_PER_MS != 0);
-    return ms < INT32_MAX ? (long)ms : INT32_MAX;
-}
-
-static CURLcode set_constant(struct call *c, const char *user_agent) {
-    const struct destination_def *def = &c->target->def;
-    CURLcode rc = set_callbacks(c);
-    rc = rc != CURLE_OK ? rc : call_set_safety(c->easy, def);
-    rc = rc != CURLE_OK ? rc : set_request_line(c->easy, def);
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(c->easy, CURLOPT_USERAGENT, user_agent);
-    return rc != CURLE_OK ? rc
-                          : curl_easy_setopt(c->easy, CURLOPT_CONNECTTIMEOUT_MS,
-                                             ms_of(def->connect_timeout_ns));
-}
+#define LINE_MAX_BYTES (64u << 10)
 
 static struct call *call_create(struct dispatch *d, struct target *t) {
     struct call *c = calloc(1, sizeof *c);
@@ -166,7 +30,7 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
     c->response_max_bytes =
         t->def.max_response_bytes != 0 ? t->def.max_response_bytes : d->options.responses_max_bytes;
     c->easy = curl_easy_init();
-    if (c->easy == NULL || set_constant(c, d->user_agent) != CURLE_OK) {
+    if (c->easy == NULL || call_send_init(c) != CURLE_OK) {
         call_free(c);
         return NULL;
     }
@@ -249,42 +113,6 @@ int call_read_body(struct dispatch *d, struct attempt_start *start, struct buffe
     return rc;
 }
 
-static const char *method_of(const struct call *c) {
-    return c->target->method_has_places ? c->method : c->target->def.method;
-}
-
-/*
- * Names are asked for again after a while; where nobody could be reached at once, but not more than once a second, since
- * whoever moved is known by another address already.
- */
-static long dns_cache_s(struct target *t, uint64_t now_ns) {
-    if (!t->unreachable || now_ns < t->asked_again_ns + DNS_AGAIN_NS) {
-        return DNS_CACHE_S;
-    }
-    t->unreachable = false;
-    t->asked_again_ns = now_ns;
-    return 0;
-}
-
-/* What waiting for a token took is part of the attempt's time. */
-static CURLcode set_message(struct call *c) {
-    CURL *h = c->easy;
-    uint64_t now_ns = clock_monotonic_ns(), waited_ns = now_ns - c->began_ns;
-    uint64_t left_ns = c->start.timeout_ns > waited_ns ? c->start.timeout_ns - waited_ns : 1;
-    CURLcode rc =
-        curl_easy_setopt(h, CURLOPT_HTTPHEADER, header_list_curl(&c->headers, &c->target->headers));
-    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, ms_of(left_ns));
-    rc = rc != CURLE_OK
-             ? rc
-             : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, dns_cache_s(c->target, now_ns));
-    if (rc == CURLE_OK && strcmp(method_of(c), "GET") != 0 && strcmp(method_of(c), "HEAD") != 0) {
-        rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.size);
-        const char *bytes = c->body.size > 0 ? (const char *)c->body.data : "";
-        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_POSTFIELDS, bytes);
-    }
-    return rc;
-}
-
 /* Something is chosen or limited by how long answers take, so they must not lie about. */
 static bool times_matter(const struct destination_def *def) {
     return def->adaptive.ceiling != 0 || def->endpoints.count > 1;
@@ -297,6 +125,8 @@ static void call_begin(struct call *c, struct report *r, const struct attempt_st
     c->received_bytes = 0;
     c->excerpt_bytes = 0;
     c->sent = 0;
+    c->origin = NULL;
+    c->plain = NULL;
     c->address_refused = false;
     c->cut = false;
     c->awaits_token = false;
@@ -367,20 +197,6 @@ static bool begin_batch(struct call *c) {
     return batch_make(c) > 0;
 }
 
-/* Makes the request and hands it to curl. */
-static enum attempt_error send_call(struct call *c) {
-    enum attempt_error error = making_make(c);
-    json_decref(c->json);
-    c->json = NULL;
-    if (error != ATTEMPT_OK) {
-        return error;
-    }
-    if (set_message(c) != CURLE_OK) {
-        return ATTEMPT_PROTOCOL;
-    }
-    return transport_add(&c->owner->transport, c->easy) == 0 ? ATTEMPT_OK : ATTEMPT_CONNECT;
-}
-
 static enum attempt_error prepare(struct dispatch *d, struct call *c) {
     int rc = c->batch != NULL ? 0 : call_read_body(d, &c->start, &c->record, &c->stored);
     if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
@@ -390,12 +206,12 @@ static enum attempt_error prepare(struct dispatch *d, struct call *c) {
         return ATTEMPT_UNKNOWN; /* no memory, a dead log: nothing was sent, so it may come again */
     }
     if (c->target->def.making.token_url[0] == '\0') {
-        return send_call(c);
+        return call_send(c);
     }
     struct token *k = &c->target->token;
     switch (token_get(k, clock_monotonic_ns())) {
     case TOKEN_GOOD:
-        return send_call(c);
+        return call_send(c);
     case TOKEN_AWAITED:
         c->awaits_token = true;
         return ATTEMPT_OK;
@@ -444,7 +260,7 @@ void call_token_known(struct target *t) {
         c->awaits_token = false;
         enum attempt_error error = ATTEMPT_NO_TOKEN;
         if (t->token.value != NULL) {
-            error = send_call(c);
+            error = call_send(c);
         } else {
             c->excerpt_bytes = strlen(t->token.why);
             memcpy(c->excerpt, t->token.why, c->excerpt_bytes);
@@ -460,47 +276,13 @@ void call_token_known(struct target *t) {
 
 /* ---- the way back ---- */
 
-static enum attempt_error error_of(const struct call *c, CURLcode result) {
-    switch (result) {
-    case CURLE_OK:
-        return ATTEMPT_OK;
-    case CURLE_OPERATION_TIMEDOUT:
-        return ATTEMPT_TIMEOUT;
-    case CURLE_COULDNT_RESOLVE_HOST:
-        return ATTEMPT_DNS;
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_ABORTED_BY_CALLBACK:
-        return c->address_refused ? ATTEMPT_ADDRESS_REFUSED : ATTEMPT_CONNECT;
-    case CURLE_SEND_ERROR:
-    case CURLE_RECV_ERROR:
-    case CURLE_GOT_NOTHING:
-        return ATTEMPT_CONNECT;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-    case CURLE_SSL_INVALIDCERTSTATUS:
-        return ATTEMPT_TLS;
-    case CURLE_WRITE_ERROR:
-        return c->cut ? ATTEMPT_OK
-                      : ATTEMPT_PROTOCOL; /* the status counts, the rest is not wanted */
-    default:
-        return ATTEMPT_PROTOCOL;
-    }
-}
-
-static void describe_end(const struct call *c, CURLcode result, struct attempt_finish *f) {
-    long status = 0;
-    curl_off_t retry_after_s = 0;
-    curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
-    enum attempt_error error = error_of(c, result);
+static void describe_end(const struct call *c, const struct call_end *end,
+                         struct attempt_finish *f) {
+    unsigned status = end->status >= 100 && end->status <= 999 ? end->status : 0;
     *f = (struct attempt_finish){
-        .status = (uint16_t)(status >= 100 && status <= 999 ? status : 0),
-        .error = (uint8_t)error,
-        .success = error == ATTEMPT_OK && status >= 200 && status <= 299,
+        .status = (uint16_t)status,
+        .error = (uint8_t)end->error,
+        .success = end->error == ATTEMPT_OK && status >= 200 && status <= 299,
         .duration_ns = clock_monotonic_ns() - c->began_ns,
         .excerpt = span_of(c->excerpt, c->excerpt_bytes),
         .ordering_key = c->stored.envelope.ordering_key,
@@ -508,18 +290,17 @@ static void describe_end(const struct call *c, CURLcode result, struct attempt_f
         .retry = c->stored.envelope.retry,
     };
     f->retriable =
-        error != ATTEMPT_OK || status_list_has(c->target->def.retry_statuses, (unsigned)f->status);
-    if (error == ATTEMPT_OK && retry_after_s > 0) {
-        uint64_t s = (uint64_t)retry_after_s;
+        end->error != ATTEMPT_OK || status_list_has(c->target->def.retry_statuses, status);
+    if (end->error == ATTEMPT_OK) {
+        uint64_t s = end->retry_after_s;
         f->retry_after_ns = s < UINT32_MAX ? s * NS_PER_SECOND : UINT32_MAX * NS_PER_SECOND;
     }
 }
 
-void call_done(struct call *c, CURLcode result) {
+void call_end(struct call *c, const struct call_end *end) {
     struct dispatch *d = c->owner;
     struct attempt_finish f;
-    describe_end(c, result, &f);
-    c->target->unreachable = c->target->unreachable || (result != CURLE_OK && c->sent == 0);
+    describe_end(c, end, &f);
     if (f.status == 401 && c->target->def.making.token_url[0] != '\0') {
         token_reject(&c->target->token); /* and another one may be taken */
         f.retriable = true;
@@ -538,7 +319,7 @@ void call_abandon(struct call *c) {
     struct dispatch *d = c->owner;
     struct target *t = c->target;
     if (!c->awaits_token) {
-        transport_remove(&d->transport, c->easy);
+        call_withdraw(c);
     }
     if (c->batch != NULL) {
         batch_abandon(c);

@@ -214,6 +214,7 @@ static void close_handles(struct dispatch *d) {
     close_own_handles(d);
     checks_stop(&d->checks);
     targets_release(&d->targets);
+    plains_release(&d->plains);
     transport_release(&d->transport);
 }
 
@@ -255,7 +256,8 @@ static void before_wait(uv_prepare_t *prepare) {
     }
     atomic_store(&d->under_way_shown, d->under_way_count + d->waiting.count + d->early.turns.count);
     bool nap = !d->stopping && d->impatient_count == 0 && d->waiting.count == 0 &&
-               !d->reports.wait && transport_is_silent(&d->transport);
+               !d->reports.wait && transport_is_silent(&d->transport) &&
+               plains_are_silent(&d->plains);
     early_wait(&d->early, &d->lock, nap);
 }
 
@@ -296,7 +298,7 @@ static void handle_done(void *context, CURL *easy, CURLcode result) {
     } else if (*kind == HANDLE_CHECK) {
         check_done(handle, result);
     } else {
-        call_done(handle, result);
+        call_curl_done(handle, result);
     }
 }
 
@@ -314,6 +316,9 @@ static int init_loop(struct dispatch *d) {
     d->before_wait.data = d;
     int rc = transport_init(&d->transport, &d->loop, d->options.connections_max, handle_done, d);
     checks_init(&d->checks, d);
+    if (rc == 0 && (rc = plains_init(&d->plains, &d->transport)) != 0) {
+        transport_release(&d->transport);
+    }
     if (rc != 0) {
         checks_stop(&d->checks);
         close_own_handles(d);

@@ -183,3 +183,21 @@ static struct curl_slist *link_nodes(struct header_list *l, struct curl_slist *a
 struct curl_slist *header_list_curl(struct header_list *l, struct header_list *more) {
     return link_nodes(l, more->count > 0 ? link_nodes(more, NULL) : NULL);
 }
+
+/* See add_line for the notation. */
+int header_list_write(const struct header_list *l, struct buffer *out) {
+    const char *line = (const char *)l->text.data;
+    int rc = 0;
+    for (uint32_t i = 0; i < l->count && rc == 0; i++) {
+        size_t size = strlen(line), name = strcspn(line, ":;");
+        if (line[name] == ';') {
+            rc = buffer_append(out, line, name);
+            rc = rc != 0 ? rc : buffer_append(out, ":\r\n", 3);
+        } else if (name + 1 < size) {
+            rc = buffer_append(out, line, size);
+            rc = rc != 0 ? rc : buffer_append(out, "\r\n", 2);
+        }
+        line += size + 1;
+    }
+    return rc;
+}

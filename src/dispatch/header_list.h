@@ -39,5 +39,7 @@ bool header_list_has(const struct header_list *l, struct span name);
 void header_list_suppress(struct header_list *l, const char *name);
 /* Appends what `more` has; `more` must outlive the list that is returned. NULL: empty. */
 struct curl_slist *header_list_curl(struct header_list *l, struct header_list *more);
+/* All but what is suppressed, as they stand in a request. E_NOMEM, E_LIMIT. */
+MUST_CHECK int header_list_write(const struct header_list *l, struct buffer *out);
 
 #endif

@@ -2,7 +2,7 @@
  * dispatch/internal.h - the parts of dispatch as they see each other. Included under dispatch/ only.
  *
  *      dispatch_start --inbox--> early --> waiting --launch--> call under way --done--> report --engine_submit-->
- *      (any thread)       (till its turn)  (FIFO)              (curl)                   (one chain a loop turn)
+ *      (any thread)       (till its turn)  (FIFO)              (curl or plain)          (one chain a loop turn)
  *                               ^------------- late ones too close together
  *
  * Everything but the inbox, the free reports and the numbers belongs to the loop's thread.
@@ -24,6 +24,8 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/excerpt.h"
 #include "dispatch/header_list.h"
+#include "dispatch/origin.h"
+#include "dispatch/plain.h"
 #include "dispatch/token.h"
 #include "dispatch/transport.h"
 
@@ -86,6 +88,8 @@ struct target {
     struct header_list headers; /* the same for every message */
     bool url_has_places, method_has_places, headers_have_places;
     struct token token;
+    struct origin *origins; /* owns */
+    uint32_t origin_count;
     bool unreachable; /* by the addresses that are known: ask for its name again */
     uint64_t asked_again_ns;
     uint64_t next_ns; /* monotonic: the next free place in the line of what has turns */
@@ -107,6 +111,8 @@ MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
 void target_unref(struct target *t);
 /* When a start whose turn has come leaves, monotonic: now, or later since others that were late left just before. */
 uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_t now_ns);
+/* By the very text of its definition; NULL: its requests are curl's. */
+struct origin *target_origin(struct target *t, const char *url);
 
 /* First in whatever a curl handle's private pointer leads to. */
 enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2, HANDLE_TOKEN = 3 };
@@ -132,8 +138,11 @@ struct call {
     json_t *json;        /* owns while it is made: the body, when a place asks for it */
     struct span body;    /* what is sent; borrows `record` or `made` */
     struct buffer line, made;
-    bool awaits_token; /* not with curl yet */
-    bool impatient;    /* counted in dispatch.impatient_count */
+    const char *url;       /* borrows: where it goes, unless that was made of places */
+    struct origin *origin; /* borrows, the target's; NULL: curl makes the whole request */
+    struct plain *plain;   /* borrows: it was asked; NULL: it is with curl, maybe only to connect */
+    bool awaits_token;     /* with neither yet */
+    bool impatient;        /* counted in dispatch.impatient_count */
     uint64_t received_bytes;
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
@@ -149,8 +158,14 @@ void call_launch(struct dispatch *d, struct target *t, struct report *r,
 /* The message of `start` into `record`, wherever it stands by now. E_NOT_FOUND, E_CORRUPT, E_NOMEM. */
 MUST_CHECK int call_read_body(struct dispatch *d, struct attempt_start *start,
                               struct buffer *record, struct stored_message *ret);
-/* The transfer is over. */
-void call_done(struct call *c, CURLcode result);
+/* What became of a request. */
+struct call_end {
+    enum attempt_error error;
+    unsigned status; /* 0: none */
+    uint64_t retry_after_s;
+};
+/* It is over. */
+void call_end(struct call *c, const struct call_end *end);
 /* What every handle towards a destination must never do. */
 CURLcode call_set_safety(CURL *h, const struct destination_def *def);
 /* POST, PUT, ...: how curl is told. */
@@ -160,6 +175,17 @@ void call_token_known(struct target *t);
 /* Without an end; its report is given back. */
 void call_abandon(struct call *c);
 void call_free(struct call *c);
+
+/* ---- call_send.c: by curl, or over a plain connection ---- */
+
+/* What never changes. */
+CURLcode call_send_init(struct call *c);
+/* Makes the request and lets it go; unless an error is returned, call_end follows. */
+enum attempt_error call_send(struct call *c);
+/* What curl was to do is done. */
+void call_curl_done(struct call *c, CURLcode result);
+/* Without an end. */
+void call_withdraw(struct call *c);
 
 /* ---- call_headers.c ---- */
 
@@ -229,6 +255,7 @@ struct dispatch {
     uv_timer_t tick; /* runs only while something must be tried again */
     bool stopping;
     struct transport transport;
+    struct plains plains;
     struct targets targets;
     struct reports reports;
     struct checks checks;

@@ -163,10 +163,9 @@ static enum attempt_error error_of(int rc) {
 }
 
 static int set_url(struct call *c, const char *url) {
+    c->url = url;
     if (!c->target->url_has_places) {
-        bool same =
-            c->target->def.endpoints.count == 0; /* the handle keeps the only one there is */
-        return same || curl_easy_setopt(c->easy, CURLOPT_URL, url) == CURLE_OK ? 0 : E_NOMEM;
+        return 0;
     }
     int rc = fill(c, url, TEMPLATE_URL);
     if (rc == 0 && curl_easy_setopt(c->easy, CURLOPT_URL, (const char *)c->line.data) != CURLE_OK) {

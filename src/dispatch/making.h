@@ -11,7 +11,7 @@
 
 /* What of a target's definition has places; texts that do not read as templates are taken as they are. */
 void making_look(struct target *t);
-/* Sets URL, method, headers and body of the call's handle. ATTEMPT_OK, or why it cannot be. */
+/* URL, method, headers and body; what places made of URL and method is set in the call's handle. ATTEMPT_OK, or why it cannot be. */
 enum attempt_error making_make(struct call *c);
 
 /* NULL: nothing stands there, or `value` is NULL. "": the value itself. */

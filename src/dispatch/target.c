@@ -25,6 +25,10 @@ static void target_free(struct target *t) {
     while ((n = list_pop(&t->idle)) != NULL) {
         call_free(CONTAINER_OF(n, struct call, node));
     }
+    for (uint32_t i = 0; i < t->origin_count; i++) {
+        origin_release(&t->origins[i]);
+    }
+    free(t->origins);
     token_release(&t->token);
     destination_def_release(&t->def);
     header_list_release(&t->headers);
@@ -44,6 +48,22 @@ void targets_release(struct targets *t) {
     }
     free(t->cells);
     map_release(&t->by_index);
+}
+
+/* Of its own URL and those of its endpoints; none if all is for curl. */
+static int make_origins(struct target *t) {
+    if (t->url_has_places || t->def.making.proxy[0] != '\0') {
+        return 0;
+    }
+    t->origins = calloc(t->def.endpoints.count + 1, sizeof *t->origins);
+    if (t->origins == NULL) {
+        return E_NOMEM;
+    }
+    int rc = origin_init(&t->origins[t->origin_count++], t->def.url);
+    for (uint32_t i = 0; i < t->def.endpoints.count && rc == 0; i++) {
+        rc = origin_init(&t->origins[t->origin_count++], t->def.endpoints.items[i].url);
+    }
+    return rc;
 }
 
 static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret) {
@@ -67,7 +87,7 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
     }
     if (rc == 0) {
         making_look(t);
-        rc = t->headers.failed;
+        rc = t->headers.failed != 0 ? t->headers.failed : make_origins(t);
     }
     buffer_release(&bytes);
     if (rc != 0) {
@@ -157,4 +177,13 @@ uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_
     place_ns = place_ns < last_ns ? place_ns : last_ns;
     t->next_ns = place_ns + start->gap_ns - start->gap_ns / CATCH_UP_DIVISOR;
     return place_ns - now_ns > CROWD_NS ? place_ns - CROWD_NS : now_ns;
+}
+
+struct origin *target_origin(struct target *t, const char *url) {
+    for (uint32_t i = 0; i < t->origin_count; i++) {
+        if (t->origins[i].url == url) {
+            return &t->origins[i];
+        }
+    }
+    return NULL;
 }

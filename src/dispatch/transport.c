@@ -12,6 +12,8 @@ struct watch {
     uv_poll_t poll;
     curl_socket_t socket;
     struct transport *transport; /* borrows */
+    transport_ready *ready;      /* of a taken socket; NULL: curl has it */
+    void *context;               /* borrows */
     int events;                  /* asked of libuv; 0: it does not watch */
     bool told;                   /* when it closes: so it may be watched while nobody uses it */
     bool wanted;
@@ -25,6 +27,13 @@ static void set_silent(struct watch *w, bool silent) {
 
 static int watch_for(struct watch *w, int events);
 
+static void close_handed(struct transport *t) {
+    if (t->handed != CURL_SOCKET_BAD) {
+        close(t->handed);
+        t->handed = CURL_SOCKET_BAD;
+    }
+}
+
 static void report_done(struct transport *t) {
     CURLMsg *message;
     int left;
@@ -32,8 +41,11 @@ static void report_done(struct transport *t) {
         if (message->msg == CURLMSG_DONE) {
             CURL *easy = message->easy_handle;
             CURLcode result = message->data.result; /* `message` dies with the removal */
+            t->handing_over = result == CURLE_OK;
             transport_remove(t, easy);
+            t->handing_over = false;
             t->done(t->context, easy, result);
+            close_handed(t); /* if nobody took it */
         }
     }
 }
@@ -46,12 +58,19 @@ static void act(struct transport *t, curl_socket_t socket, int events) {
 }
 
 void transport_kick(struct transport *t) {
-    act(t, CURL_SOCKET_TIMEOUT, 0);
+    if (t->wants_kick) {
+        t->wants_kick = false;
+        act(t, CURL_SOCKET_TIMEOUT, 0);
+    }
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
     struct watch *w = poll->data;
     w->events = status < 0 ? 0 : w->events; /* libuv stops by itself then */
+    if (w->ready != NULL) {
+        w->ready(w->context, status, events);
+        return;
+    }
     if (!w->wanted) { /* the far side closed a kept one: curl sees that when it wants it */
         (void)watch_for(w, 0);
         return;
@@ -64,7 +83,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 }
 
 static void on_timer(uv_timer_t *timer) {
-    transport_kick(timer->data);
+    act(timer->data, CURL_SOCKET_TIMEOUT, 0);
 }
 
 /* CURLMOPT_TIMERFUNCTION */
@@ -137,19 +156,37 @@ static int on_socket_opened(void *context, curl_socket_t socket, curlsocktype pu
     (void)purpose;
     if (w != NULL) {
         w->told = true;
+        w->transport->sockets++;
     }
     return CURL_SOCKOPT_OK; /* without memory on_curl_socket will fail it */
 }
 
-/* CURLOPT_CLOSESOCKETFUNCTION, also for those that on_socket_opened had no memory for. */
-static int on_socket_closes(void *context, curl_socket_t socket) {
-    struct transport *t = context;
+/* Of a socket that is about to be closed, or to have another owner. */
+static void forget(struct transport *t, curl_socket_t socket) {
     struct watch *w = (uint32_t)socket < t->watch_count ? t->watches[socket] : NULL;
     if (w != NULL) {
         (void)watch_for(w, 0);
+        t->sockets -= w->told;
         w->told = false;
+        w->ready = NULL;
     }
+}
+
+/* CURLOPT_CLOSESOCKETFUNCTION, also for those that on_socket_opened had no memory for. */
+static int on_socket_closes(void *context, curl_socket_t socket) {
+    forget(context, socket);
     return close(socket);
+}
+
+/* The same of a handle that only connects: curl closes what it connected when the handle is removed. */
+static int on_connected_closes(void *context, curl_socket_t socket) {
+    struct transport *t = context;
+    if (!t->handing_over || t->handed != CURL_SOCKET_BAD) {
+        return on_socket_closes(context, socket);
+    }
+    forget(t, socket);
+    t->handed = socket;
+    return 0;
 }
 
 /* Between two requests a connection stays watched as it is, for nearly always the next one wants just that. */
@@ -179,7 +216,11 @@ static int on_curl_socket(CURL *easy, curl_socket_t socket, int what, void *cont
 
 int transport_init(struct transport *t, uv_loop_t *loop, uint32_t connections_max,
                    transport_done *done, void *context) {
-    *t = (struct transport){.loop = loop, .done = done, .context = context};
+    *t = (struct transport){.loop = loop,
+                            .connections_max = connections_max,
+                            .handed = CURL_SOCKET_BAD,
+                            .done = done,
+                            .context = context};
     t->multi = curl_multi_init();
     if (t->multi == NULL) {
         return E_NOMEM;
@@ -198,20 +239,27 @@ int transport_init(struct transport *t, uv_loop_t *loop, uint32_t connections_ma
     return 0;
 }
 
-static void tell_of_sockets(struct transport *t, CURL *easy) {
+static int add(struct transport *t, CURL *easy, bool connects_only) {
+    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, (long)connects_only);
     curl_easy_setopt(easy, CURLOPT_SOCKOPTFUNCTION, on_socket_opened);
     curl_easy_setopt(easy, CURLOPT_SOCKOPTDATA, t);
-    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_socket_closes);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION,
+                     connects_only ? on_connected_closes : on_socket_closes);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, t);
-}
-
-int transport_add(struct transport *t, CURL *easy) {
-    tell_of_sockets(t, easy);
     if (curl_multi_add_handle(t->multi, easy) != CURLM_OK) {
         return E_NOMEM;
     }
     t->transfers++;
+    t->wants_kick = true;
     return 0;
+}
+
+int transport_add(struct transport *t, CURL *easy) {
+    return add(t, easy, false);
+}
+
+int transport_connect(struct transport *t, CURL *easy) {
+    return add(t, easy, true);
 }
 
 void transport_remove(struct transport *t, CURL *easy) {
@@ -222,6 +270,44 @@ void transport_remove(struct transport *t, CURL *easy) {
 
 bool transport_is_silent(const struct transport *t) {
     return t->silent >= t->transfers;
+}
+
+/* ---- sockets that were taken ---- */
+
+/* What curl may have open is what these leave; a few at any rate, so that checks and tokens are never kept waiting. */
+static void set_taken(struct transport *t, uint32_t taken) {
+    uint32_t few = t->connections_max / 16 + 1;
+    uint32_t left = t->connections_max > taken ? t->connections_max - taken : 0;
+    t->taken = taken;
+    curl_multi_setopt(t->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)(left > few ? left : few));
+}
+
+struct watch *transport_take(struct transport *t, transport_ready *ready, void *context) {
+    struct watch *w = t->handed != CURL_SOCKET_BAD ? watch_of(t, t->handed) : NULL;
+    if (w == NULL || watch_for(w, UV_READABLE) != 0) {
+        close_handed(t);
+        return NULL;
+    }
+    w->ready = ready;
+    w->context = context;
+    w->told = true;
+    t->handed = CURL_SOCKET_BAD;
+    t->sockets++;
+    set_taken(t, t->taken + 1);
+    return w;
+}
+
+curl_socket_t transport_socket(const struct watch *w) {
+    return w->socket;
+}
+
+int transport_watch(struct watch *w, int events) {
+    return watch_for(w, events) == 0 ? 0 : E_IO;
+}
+
+void transport_drop(struct transport *t, struct watch *w) {
+    set_taken(t, t->taken - 1);
+    on_socket_closes(t, w->socket);
 }
 
 void transport_release(struct transport *t) {

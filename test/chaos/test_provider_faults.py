@@ -25,10 +25,12 @@ class Unruly(Handler):
             return  # the server was killed while it sent
         seen = Seen(self.path, self.headers, body, at_ns)
         provider = self.server.provider
+        self.asked = getattr(self, "asked", 0) + 1  # on this connection
         provider.note(seen)
         provider.took_effect(seen)
-        fault = None if provider.calm else provider.rng.choice(FAULTS)
+        fault = None if provider.calm else provider.rng.choice(provider.choice)
         with provider.lock:
+            provider.on_kept += fault is not None and fault is not good and self.asked > 1
             provider.faults[fault.__name__ if fault else "good"] = provider.faults.get(
                 fault.__name__ if fault else "good", 0) + 1
         try:
@@ -120,16 +122,28 @@ FAULTS = (good, good, stall, reset, drop, drip, drip_for_ever, promise_more, sen
           nonsense, bad_length, fail, informational)
 
 
+# Who answers so is left to curl from then on.
+NOT_UNDERSTOOD = (flood_of_headers, nonsense, bad_length)
+
+
 class UnrulyProvider(Provider):
-    def __init__(self, rng):
+    def __init__(self, rng, choice, place=""):
         super().__init__()
+        self.place = place  # in its URL: then requests are curl's
         self.RequestHandlerClass = Unruly
-        self.provider, self.rng, self.calm, self.faults = self, rng, False, {}
+        self.provider, self.rng, self.choice, self.calm, self.faults = self, rng, choice, False, {}
+        self.on_kept = 0  # faults in the place of a second or later answer on a connection
+
+    @property
+    def url(self):
+        return super().url + self.place
 
 
-@pytest.mark.share(0.08)
-def test_unruly_provider(chaos, make_hurt, small_log):
-    provider = UnrulyProvider(chaos.rng)
+@pytest.mark.share(0.04)
+@pytest.mark.parametrize("way", ("plain", "curl"))
+def test_unruly_provider(chaos, make_hurt, small_log, way):
+    understood = [fault for fault in FAULTS if fault not in NOT_UNDERSTOOD]
+    provider = UnrulyProvider(chaos.rng, *((FAULTS, "#{queue}") if way == "curl" else (understood,)))
     server, stock = make_hurt(small_log).start(), StockLoad()
     loads = [stock, KeyLoad(stock.history), DeliveryLoad(provider)]
     define(loads, server.client)
@@ -155,5 +169,7 @@ def test_unruly_provider(chaos, make_hurt, small_log):
     chaos.count(*loads)
     chaos.figures["faults"] = sum(count for name, count in provider.faults.items() if name != "good")
     chaos.figures["MiB resident, most"] = most >> 20
+    chaos.figures["faults on kept connections"] = provider.on_kept
+    assert provider.on_kept > 0
     assert most < 150 << 20, "answers of 100 MiB are kept in memory"
     assert server.stop() == 0

@@ -109,6 +109,8 @@ def probe(url, **settings):
 
 
 class Case(unittest.TestCase):
+    by_curl = False  # places in a URL make the whole request curl's; else it leaves over a plain connection of ours
+
     def far_side(self, reply, context=None):
         side = FarSide(reply, context)
         self.addCleanup(side.close)
@@ -116,7 +118,10 @@ class Case(unittest.TestCase):
 
     def call(self, reply, path="/", **settings):
         side = self.far_side(reply)
-        return side, probe(f"http://127.0.0.1:{side.port}{path}", **settings)
+        return side, probe(self.url(side, path), **settings)
+
+    def url(self, side, path="/"):
+        return f"http://127.0.0.1:{side.port}{path}" + ("#{queue}" if self.by_curl else "")
 
     def ends(self, result, **expected):
         for name, value in expected.items():
@@ -251,7 +256,7 @@ class Trouble(Case):
             return None
 
         side = self.far_side(reply)
-        result = probe(f"http://127.0.0.1:{side.port}/", messages=3, concurrency=1, backoff_ms=5)
+        result = probe(self.url(side), messages=3, concurrency=1, backoff_ms=5)
         self.assertEqual({m["state"] for m in result.messages}, {DONE})
         seen = [(r["headers"]["sluice-message"], r["headers"]["sluice-attempt"]) for r in side.requests]
         self.assertEqual(len(seen), len(set(seen)), seen)
@@ -262,6 +267,12 @@ class Trouble(Case):
         _, result = self.call(lambda c, r: c.sendall(b"\x00\x01 what?\r\n\r\n") or False, max_attempts=1)
         self.ends(result, state=DEAD)
         self.assertIn(result.one["error"], (PROTOCOL, CONNECT))
+
+    def test_what_only_curl_understands_is_left_to_it(self):
+        reply = always(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok")
+        side, result = self.call(reply, messages=5, concurrency=1, max_attempts=2, backoff_ms=5)
+        self.assertEqual({m["state"] for m in result.messages}, {DONE})
+        self.assertEqual(len(side.requests), 5 if self.by_curl else 6)
 
     def test_cut_off_in_the_body(self):
         def reply(connection, _):
@@ -367,6 +378,18 @@ class Pace(Case):
         self.assertEqual(len(side.requests), 300)
         self.assertLessEqual(self.most_in_a_second(side.requests), 100)
         self.assertLess(result.stats["seconds"], 35)
+
+
+class RequestsByCurl(Requests):
+    by_curl = True
+
+
+class StatusesByCurl(Statuses):
+    by_curl = True
+
+
+class TroubleByCurl(Trouble):
+    by_curl = True
 
 
 if __name__ == "__main__":
