@@ -2,8 +2,8 @@
  * dispatch/origin.h - where the requests of one endpoint go over plain connections (plain.h), and how they begin.
  *
  * Promise: usable only for what needs nothing of curl but the connection: an http:// URL without places, without a
- *          proxy, with a plain host name. All else is curl's, as is, until it is defined anew, an endpoint whose answers
- *          are no HTTP/1.1 that answer.h understands: curl has seen more of the world.
+ *          proxy, with a plain host name. All else is curl's. So is an endpoint, until it is defined anew, from the first
+ *          answer on that is no HTTP/1.1 which answer.h understands: curl has seen more of the world.
  *          The head says what curl would say.
  * Shape:   part of a target, one for each of its endpoints.
  */

@@ -212,7 +212,7 @@ static void on_ready(void *context, int status, int events) {
         }
     }
     p->broken = p->broken || status < 0;
-    p->answer.lives = p->answer.lives && has_left(p);
+    p->answer.lives = p->answer.lives && has_left(p) && !p->broken;
     set_silent(p, has_left(p) && !p->answer.begun);
     enum attempt_error error;
     if (is_over(p, &error)) {
@@ -259,11 +259,21 @@ struct plain *plain_open(struct plains *all, struct list *kept) {
     return p;
 }
 
+/* Neither a byte nor an end came since: the loop may not have looked, and what lies there would be the next answer. */
+static bool is_quiet(const struct plain *p) {
+    char byte;
+    ssize_t size;
+    do {
+        size = recv(transport_socket(p->watch), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    } while (size < 0 && errno == EINTR);
+    return size < 0 && errno == EAGAIN;
+}
+
 struct plain *plain_take(struct list *kept, uint64_t now_ns) {
     struct list_node *n;
     while ((n = list_first(kept)) != NULL) {
         struct plain *p = CONTAINER_OF(n, struct plain, in_kept);
-        if (now_ns - p->opened_ns < PLAIN_LIFE_NS) {
+        if (now_ns - p->opened_ns < PLAIN_LIFE_NS && is_quiet(p)) {
             leave_idle(p);
             return p;
         }

@@ -14,8 +14,8 @@
  *          An answer that comes before the whole request has left ends it at once from 400 on; a better one waits
  *          until the rest has left, for the far side may still be reading.
  * Limits:  idle for PLAIN_IDLE_NS, open for PLAIN_LIFE_NS (so names are asked again), answers as in answer.h.
- * Shape:   on the loop's thread. Between requests a connection is watched as it was: an exchange costs one sendmsg and
- *          one recv. Time-outs are kept by a timer that is moved only when it would ring too late.
+ * Shape:   on the loop's thread. Between requests a connection is watched as it was: an exchange costs one sendmsg, one
+ *          recv, and one that only looks. Time-outs are kept by a timer that is moved only when it would ring too late.
  */
 #ifndef SLUICE_DISPATCH_PLAIN_H
 #define SLUICE_DISPATCH_PLAIN_H
@@ -69,7 +69,7 @@ bool plains_close_idlest(struct plains *all);
 
 /* The socket that transport_done hands over. `kept`: where it is while idle. NULL: no memory; it is closed. */
 struct plain *plain_open(struct plains *all, struct list *kept);
-/* The one of `kept` that was used last, idle no more. NULL: none, or too old. */
+/* The one of `kept` that was used last, idle no more; those that are too old, ended or said something are closed. NULL: none is left. */
 struct plain *plain_take(struct list *kept, uint64_t now_ns);
 /* For the request's head; empty. */
 struct buffer *plain_head(struct plain *p);

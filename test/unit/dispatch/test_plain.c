@@ -237,6 +237,23 @@ static void a_stale_one_that_breaks(void **state) {
     tear_down(&f);
 }
 
+/* Nobody would be told of its end any more. */
+static void one_that_breaks_behind_its_answer_is_not_kept(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    ask(&f, kept_one(&f));
+    assert_int_equal(write(f.far, OK_ANSWER, strlen(OK_ANSWER)), strlen(OK_ANSWER));
+    close(f.far);
+    f.far = -1;
+    turn(&f);
+    assert_int_equal(f.ends, 2);
+    assert_int_equal(f.last.error, ATTEMPT_OK);
+    assert_false(is_kept(&f));
+    assert_int_equal(f.transport.sockets, 0);
+    tear_down(&f);
+}
+
 /* Bytes that nobody asked for would be taken for the next answer. */
 static void an_idle_one_that_speaks_or_ends_is_closed(void **state) {
     (void)state;
@@ -254,6 +271,25 @@ static void an_idle_one_that_speaks_or_ends_is_closed(void **state) {
         assert_null(plain_take(&f.kept, clock_monotonic_ns()));
         assert_int_equal(f.transport.sockets, 0);
         assert_int_equal(f.ends, 1);
+        tear_down(&f);
+    }
+}
+
+/* The same when it came behind the answer and nobody has looked since: the next request leaves before the loop does. */
+static void what_came_since_the_answer_is_seen(void **state) {
+    (void)state;
+    for (int closes = 0; closes < 2; closes++) {
+        struct fixture f;
+        set_up(&f);
+        exchange(&f, connect_one(&f));
+        if (closes) {
+            close(f.far);
+            f.far = -1;
+        } else {
+            assert_int_equal(write(f.far, OK_ANSWER, strlen(OK_ANSWER)), strlen(OK_ANSWER));
+        }
+        assert_null(plain_take(&f.kept, clock_monotonic_ns()));
+        assert_int_equal(f.transport.sockets, 0);
         tear_down(&f);
     }
 }
@@ -449,6 +485,8 @@ int main(void) {
         cmocka_unit_test(a_stale_one_that_breaks),
         cmocka_unit_test(too_much_is_enough),
         cmocka_unit_test(an_idle_one_that_speaks_or_ends_is_closed),
+        cmocka_unit_test(one_that_breaks_behind_its_answer_is_not_kept),
+        cmocka_unit_test(what_came_since_the_answer_is_seen),
         cmocka_unit_test(time_ends_it),
         cmocka_unit_test(another_ones_time_does_not),
         cmocka_unit_test(old_ones_are_not_used_again),
