@@ -390,7 +390,8 @@ int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q) {
 static bool state_possible(const struct queues *s, uint32_t slot, enum message_state state) {
     const struct message *g = message_at(s, slot);
     bool due = g->times != 0 && times_at(s, g->times)->due_ns != 0;
-    if (due != (state == MESSAGE_DELAYED || state == MESSAGE_CONFIRMING)) {
+    if (due != (state == MESSAGE_DELAYED || state == MESSAGE_CONFIRMING) ||
+        (g->dead_reason != DEAD_NONE) != (state == MESSAGE_DEAD)) {
         return false;
     }
     if (g->key == 0) {

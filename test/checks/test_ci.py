@@ -41,10 +41,18 @@ class Ci(unittest.TestCase):
         self.assertEqual((code, lines[-1]), (0, "23 passed, 0 failed"))
 
     def test_first_failure_is_the_status(self):
-        code, lines = self.run_ci("echo 7 passed, 2 failed; exit 3", "echo 15 passed, 1 failed; exit 1")
-        self.assertEqual((code, lines[-1]), (3, "22 passed, 3 failed"))
-        code, lines = self.run_ci("echo 7 passed, 0 failed", "echo 15 passed, 1 failed; exit 1")
-        self.assertEqual((code, lines[-1]), (1, "22 passed, 1 failed"))
+        code, lines = self.run_ci("echo 7 passed, 2 failed; exit 3", "echo error; exit 1")
+        self.assertEqual((code, lines[-1]), (3, "7 passed, 3 failed"))
+        code, lines = self.run_ci("echo 7 passed, 0 failed", "echo 16 passed, 0 failed; exit 1")
+        self.assertEqual((code, lines[-1]), (1, "23 passed, 1 failed"))
+
+    def test_what_fuzzing_finds_is_told_and_fails_nothing(self):
+        code, lines = self.run_ci("echo 7 passed, 0 failed", "echo trace; echo 15 passed, 1 failed; exit 2")
+        self.assertEqual((code, lines[-1]), (0, "22 passed, 0 failed"))
+        self.assertIn("FUZZING FOUND something in 1 of its targets", lines[-2])
+        self.assertIn("trace", lines)
+        code, lines = self.run_ci("echo 7 passed, 1 failed; exit 3", "echo 15 passed, 1 failed; exit 2")
+        self.assertEqual((code, lines[-1]), (3, "22 passed, 1 failed"))
 
     def test_what_does_not_build_has_failed(self):
         code, lines = self.run_ci("echo error; exit 2", "echo 16 passed, 0 failed")
