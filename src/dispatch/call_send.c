@@ -162,10 +162,6 @@ static const char *method_of(const struct call *c) {
     return c->target->method_has_places ? c->method : c->target->def.method;
 }
 
-static bool has_body(const struct call *c) {
-    return strcmp(method_of(c), "GET") != 0 && strcmp(method_of(c), "HEAD") != 0;
-}
-
 /*
  * Names are asked for again after a while; where nobody could be reached at once, but not more than once a second, since
  * whoever moved is known by another address already.
@@ -193,7 +189,7 @@ static CURLcode set_message(struct call *c) {
     rc = rc != CURLE_OK
              ? rc
              : curl_easy_setopt(h, CURLOPT_DNS_CACHE_TIMEOUT, dns_cache_s(c->target, now_ns));
-    if (rc == CURLE_OK && has_body(c)) {
+    if (rc == CURLE_OK && method_has_body(method_of(c))) {
         rc = curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.size);
         const char *bytes = c->body.size > 0 ? (const char *)c->body.data : "";
         rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_POSTFIELDS, bytes);
@@ -254,7 +250,7 @@ static enum attempt_error ask(struct call *c, struct plain *p) {
     bool to_head = strcmp(method_of(c), "HEAD") == 0;
     struct origin_request r = {.method = method_of(c),
                                .user_agent = c->owner->user_agent,
-                               .body = has_body(c) ? c->body : span_of(NULL, 0),
+                               .body = method_has_body(method_of(c)) ? c->body : span_of(NULL, 0),
                                .headers = &c->headers,
                                .more = &c->target->headers};
     int rc = origin_write_head(c->origin, &r, plain_head(p));

@@ -62,7 +62,7 @@ void origin_release(struct origin *o) {
     free(o->path);
 }
 
-static bool has_body(const char *method) {
+bool method_has_body(const char *method) {
     return strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0;
 }
 
@@ -99,7 +99,7 @@ int origin_write_head(const struct origin *o, const struct origin_request *r, st
     rc = rc != 0 ? rc : write_field(r, "Accept", "*/*", out);
     rc = rc != 0 ? rc : header_list_write(r->headers, out);
     rc = rc != 0 ? rc : header_list_write(r->more, out);
-    if (rc == 0 && has_body(r->method)) {
+    if (rc == 0 && method_has_body(r->method)) {
         rc = write_field(r, "Content-Length", length, out);
     }
     return rc != 0 ? rc : buffer_append(out, "\r\n", 2);

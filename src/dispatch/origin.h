@@ -35,6 +35,8 @@ MUST_CHECK int origin_init(struct origin *o, const char *url);
 void origin_release(struct origin *o);
 /* Of a definition's or a message's method, whether requests with it may go this way. */
 bool origin_may(const struct origin *o, const char *method);
+/* Either way: GET and HEAD have no body. */
+bool method_has_body(const char *method);
 /* E_NOMEM, E_LIMIT. */
 MUST_CHECK int origin_write_head(const struct origin *o, const struct origin_request *r,
                                  struct buffer *out);

@@ -67,11 +67,15 @@ static void on_timer_closed(uv_handle_t *timer) {
     free(p);
 }
 
+static void leave_asked(struct plain *p) {
+    set_silent(p, false);
+    p->all->asked--;
+    p->asked = false;
+}
+
 void plain_close(struct plain *p) {
     if (p->asked) {
-        set_silent(p, false);
-        p->all->asked--;
-        p->asked = false;
+        leave_asked(p);
     }
     if (list_linked(&p->in_idle)) {
         leave_idle(p);
@@ -81,9 +85,7 @@ void plain_close(struct plain *p) {
 }
 
 static void keep(struct plain *p) {
-    set_silent(p, false);
-    p->all->asked--;
-    p->asked = false;
+    leave_asked(p);
     list_prepend(p->kept, &p->in_kept);
     list_append(&p->all->idle, &p->in_idle);
     p->deadline_ns = clock_monotonic_ns() + PLAIN_IDLE_NS; /* the timer rings before that */

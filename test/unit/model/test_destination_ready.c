@@ -190,13 +190,18 @@ static void half_of_the_places_are_not_taken_ahead(void **state) {
     release(&w);
 }
 
+/* 200 messages of one queue wait for a destination that takes 500/s. */
+static void begin_by_turns(struct world *w) {
+    world_init(w, NULL);
+    push_define_destination(w, "out", push_pace(500, 0));
+    push_define_queue(w, "q0", "out", push_pace(0, 1), NULL);
+    publish_many(w, "q0", 200);
+}
+
 static void one_queue_is_decided_ahead(void **state) {
     (void)state;
     struct world w;
-    world_init(&w, NULL);
-    push_define_destination(&w, "out", push_pace(500, 0));
-    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
-    publish_many(&w, "q0", 200);
+    begin_by_turns(&w);
     uint32_t count;
     assert_int_equal(start_all(&w, &count), TURN_AHEAD_NS);
     assert_int_equal(count, 29);
@@ -224,10 +229,7 @@ static void one_queue_is_decided_ahead(void **state) {
 static void a_new_pace_holds_behind_what_was_decided(void **state) {
     (void)state;
     struct world w;
-    world_init(&w, NULL);
-    push_define_destination(&w, "out", push_pace(500, 0));
-    push_define_queue(&w, "q0", "out", push_pace(0, 1), NULL);
-    publish_many(&w, "q0", 200);
+    begin_by_turns(&w);
     uint32_t count;
     uint64_t last_ns = w.now_ns + start_all(&w, &count);
     push_define_destination(&w, "out", push_pace(5, 0));
