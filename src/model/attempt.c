@@ -158,10 +158,11 @@ static void emit_started(struct decision *d, const struct destination *t,
     decision_end(d, begun);
 }
 
-/* `t` may be called now, for this message. */
-static void decide_to(const struct model *m, struct decision *d, const struct destination *t,
+/* It may be taken now, for this message. */
+static void decide_by(const struct model *m, struct decision *d, const struct way *way,
                       const struct destination *home, const struct message_view *v,
                       struct attempt_start *ret_start) {
+    const struct destination *t = way->to;
     if (is_retry(v) && !budget_allows(&t->budget, &t->def.budget, d->now_ns)) {
         emit_deferred(d, t, v);
         *ret_start = (struct attempt_start){.message = 0};
@@ -174,11 +175,18 @@ static void decide_to(const struct model *m, struct decision *d, const struct de
         assert(endpoint != 0); /* P5: the gate saw one that is in */
     }
     describe_start(m, t, v, endpoint, ret_start);
-    if (destination_by_turns(m, t, d->now_ns)) {
+    if (way->by_turns) {
         ret_start->ahead_ns = limits_turn_ns(&t->limits, d->now_ns) - d->now_ns;
         ret_start->gap_ns = limits_gap_ns(&t->limits);
     }
     emit_started(d, t, home, v, endpoint, 0, false, ret_start->ahead_ns);
+}
+
+static bool may_start_now(const struct model *m, const struct decision *d,
+                          const struct destination *t, uint32_t queue) {
+    struct way way = destination_way(m, t, d->now_ns, 0);
+    return way.wait_ns == 0 && destination_early_ns(m, &way, d->now_ns) == 0 &&
+           pace_wait_ns(queue_pace_view(m, queue), d->now_ns) == 0;
 }
 
 /* One more message in the request that was decided last, in this very record. */
@@ -193,10 +201,10 @@ static bool decide_join(const struct model *m, struct decision *d,
         return false;
     }
     bool shares = t->def.batch.token == BATCH_TOKEN_REQUEST;
-    bool gated = !shares && (destination_wait_ns(m, t, d->now_ns, 0) != 0 ||
-                             destination_early_ns(m, t, d->now_ns) != 0 ||
-                             pace_wait_ns(queue_pace_view(m, b->queue), d->now_ns) != 0);
-    if (gated || (is_retry(&v) && !budget_allows(&t->budget, &t->def.budget, d->now_ns))) {
+    if (!shares && !may_start_now(m, d, t, b->queue)) {
+        return false;
+    }
+    if (is_retry(&v) && !budget_allows(&t->budget, &t->def.budget, d->now_ns)) {
         return false;
     }
     emit_started(d, t, home, &v, b->endpoint, b->lead, shares, 0);
@@ -216,11 +224,11 @@ bool destination_decide_start(const struct model *m, struct decision *d,
     for (struct list_node *n = list_first(active); n != NULL; n = list_next(active, n)) {
         const struct destination *home = CONTAINER_OF(n, struct destination, active);
         struct message_view view;
-        uint64_t wait_ns, next_ns;
-        const struct destination *t = destination_route(m, home, d->now_ns, horizon_ns, &wait_ns);
-        if (wait_ns == 0 && destination_early_ns(m, t, d->now_ns) == 0 &&
+        uint64_t next_ns;
+        struct way way = destination_route(m, home, d->now_ns, horizon_ns);
+        if (way.wait_ns == 0 && destination_early_ns(m, &way, d->now_ns) == 0 &&
             destination_pick(m, home, d->now_ns, &view, &next_ns) != 0) {
-            decide_to(m, d, t, home, &view, ret_start);
+            decide_by(m, d, &way, home, &view, ret_start);
             return true;
         }
     }

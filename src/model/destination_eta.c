@@ -83,8 +83,8 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
     if (home == NULL || home->paused) {
         return 0;
     }
-    uint64_t wait_ns;
-    const struct destination *t = destination_route(m, home, now_ns, 0, &wait_ns);
+    struct way way = destination_route(m, home, now_ns, 0);
+    const struct destination *t = way.to;
     if (t->paused || t->breaker.state != BREAKER_CLOSED) {
         return 0;
     }
@@ -97,5 +97,5 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
     }
     takes_ns = ramp_takes_ns(&t->ramp, &t->def.ramp, from_ns, takes_ns);
     takes_ns = later(takes_ns, joining_ns(m, t, queue, now_ns, ahead));
-    return later(from_ns + takes_ns, now_ns + (wait_ns != PACE_WAIT_FOR_END ? wait_ns : 0));
+    return later(from_ns + takes_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
 }

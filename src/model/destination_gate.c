@@ -36,20 +36,21 @@ static uint64_t turn_wait_ns(const struct limits *l, uint64_t now_ns, uint64_t h
     return wait_ns != 0 ? wait_ns : until(turn_ns, now_ns + horizon_ns);
 }
 
-uint64_t destination_wait_ns(const struct model *m, const struct destination *t, uint64_t now_ns,
-                             uint64_t horizon_ns) {
+struct way destination_way(const struct model *m, const struct destination *t, uint64_t now_ns,
+                           uint64_t horizon_ns) {
+    struct way way = {t, PACE_WAIT_FOR_END, destination_by_turns(m, t, now_ns)};
     uint32_t in_flight = limits_in_flight(&t->limits) + t->held_places;
     if (t->paused || in_flight >= adaptive_limit(&t->adaptive, &t->def.adaptive) ||
         (t->held_places > 0 && in_flight >= limits_concurrency(&t->limits))) {
-        return PACE_WAIT_FOR_END;
+        return way;
     }
     uint64_t wait_ns =
         longer(until(t->closed_until_ns, now_ns), breaker_wait_ns(&t->breaker, now_ns));
-    wait_ns = longer(wait_ns, destination_by_turns(m, t, now_ns)
-                                  ? turn_wait_ns(&t->limits, now_ns, horizon_ns)
-                                  : limits_wait_ns(&t->limits, now_ns));
+    wait_ns = longer(wait_ns, way.by_turns ? turn_wait_ns(&t->limits, now_ns, horizon_ns)
+                                           : limits_wait_ns(&t->limits, now_ns));
     wait_ns = longer(wait_ns, ramp_wait_ns(&t->ramp, &t->def.ramp, &t->limits, now_ns));
-    return longer(wait_ns, endpoints_wait_ns(t, now_ns));
+    way.wait_ns = longer(wait_ns, endpoints_wait_ns(t, now_ns));
+    return way;
 }
 
 /* NULL: there is none. */
@@ -63,33 +64,32 @@ static const struct destination *second_of(const struct model *m, const struct d
 }
 
 /* While the first is out of favour it is still asked for a few calls when its time has come: the way back. */
-static const struct destination *route_over(const struct model *m, const struct destination *home,
-                                            const struct destination *second, uint64_t now_ns,
-                                            uint64_t *ret_wait_ns) {
+static struct way route_over(const struct model *m, const struct destination *home,
+                             const struct destination *second, uint64_t now_ns) {
     const struct failover_def *def = &home->def.failover;
-    uint64_t home_ns = PACE_WAIT_FOR_END;
-    if (failover_may_probe(&home->failover, def, now_ns)) {
-        home_ns = destination_wait_ns(m, home, now_ns, TURN_NEAR_NS);
+    struct way back = {home, PACE_WAIT_FOR_END, false};
+    bool may_probe = failover_may_probe(&home->failover, def, now_ns);
+    if (may_probe) {
+        back = destination_way(m, home, now_ns, TURN_NEAR_NS);
     } else if (failover_may_probe(&home->failover, def, home->failover.return_ns)) {
-        home_ns = until(home->failover.return_ns, now_ns);
+        back.wait_ns = until(home->failover.return_ns, now_ns);
     }
-    uint64_t second_ns = destination_wait_ns(m, second, now_ns, TURN_NEAR_NS);
-    *ret_wait_ns = home_ns < second_ns ? home_ns : second_ns;
-    return home_ns == 0 && failover_may_probe(&home->failover, def, now_ns) ? home : second;
+    struct way over = destination_way(m, second, now_ns, TURN_NEAR_NS);
+    if (may_probe && back.wait_ns == 0) {
+        return back;
+    }
+    over.wait_ns = back.wait_ns < over.wait_ns ? back.wait_ns : over.wait_ns;
+    return over;
 }
 
-const struct destination *destination_route(const struct model *m, const struct destination *home,
-                                            uint64_t now_ns, uint64_t horizon_ns,
-                                            uint64_t *ret_wait_ns) {
+struct way destination_route(const struct model *m, const struct destination *home, uint64_t now_ns,
+                             uint64_t horizon_ns) {
     const struct destination *second = NULL;
     if (failover_is_over(&home->failover) && !home->paused) {
         second = second_of(m, home);
     }
-    if (second != NULL) {
-        return route_over(m, home, second, now_ns, ret_wait_ns);
-    }
-    *ret_wait_ns = destination_wait_ns(m, home, now_ns, horizon_ns);
-    return home;
+    return second != NULL ? route_over(m, home, second, now_ns)
+                          : destination_way(m, home, now_ns, horizon_ns);
 }
 
 uint64_t destination_key(const struct model *m, const struct destination *t,

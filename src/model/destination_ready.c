@@ -274,9 +274,9 @@ static bool batch_has_tokens(const struct destination *t) {
     return t->def.batch.max_messages > 1 && t->def.batch.token != BATCH_TOKEN_REQUEST;
 }
 
-/* What is decided ahead holds a place long before it leaves: half of them are for what is really under way. */
+/* What is decided ahead holds a place long before it leaves: half of them are for what is really under way, or held on. */
 static bool has_places_to_spare(const struct destination *t) {
-    return limits_in_flight(&t->limits) < limits_concurrency(&t->limits) / 2;
+    return limits_in_flight(&t->limits) + t->held_places < limits_concurrency(&t->limits) / 2;
 }
 
 /* An adaptive limit goes by how many are under way, and a queue's own rate by the records. */
@@ -289,10 +289,10 @@ bool destination_by_turns(const struct model *m, const struct destination *t, ui
     return queue != 0 && queue_pace_view(m, queue)->def.count == 0;
 }
 
-uint64_t destination_early_ns(const struct model *m, const struct destination *t, uint64_t now_ns) {
-    uint64_t ahead_ns = limits_turn_ns(&t->limits, now_ns) - now_ns;
-    if (ahead_ns <= LATENESS_NS || destination_by_turns(m, t, now_ns) ||
-        (batch_has_tokens(t) && only_queue(m, t, now_ns) != 0)) {
+uint64_t destination_early_ns(const struct model *m, const struct way *way, uint64_t now_ns) {
+    uint64_t ahead_ns = limits_turn_ns(&way->to->limits, now_ns) - now_ns;
+    if (ahead_ns <= LATENESS_NS || way->by_turns ||
+        (batch_has_tokens(way->to) && only_queue(m, way->to, now_ns) != 0)) {
         return 0;
     }
     return ahead_ns - LATENESS_NS;
@@ -303,23 +303,22 @@ uint64_t destination_early_ns(const struct model *m, const struct destination *t
  * time is looked at until it has come, since the messages of a hundred of them are not in any cache.
  */
 static uint64_t next_of(const struct model *m, const struct destination *t, uint64_t now_ns) {
-    uint64_t wait_ns;
-    const struct destination *to = destination_route(m, t, now_ns, TURN_NEAR_NS, &wait_ns);
+    struct way way = destination_route(m, t, now_ns, TURN_NEAR_NS);
+    uint64_t wait_ns = way.wait_ns;
     if (wait_ns == PACE_WAIT_FOR_END) {
         return UINT64_MAX;
     }
-    bool by_turns = destination_by_turns(m, to, now_ns);
-    if (by_turns && to == t && wait_ns > 0) {
+    if (way.by_turns && way.to == t && wait_ns > 0) {
         return now_ns + wait_ns;
     }
     struct message_view view;
     uint64_t queue_ns;
     uint32_t queue = destination_pick(m, t, now_ns, &view, &queue_ns);
     if (queue != 0) {
-        uint64_t early_ns = destination_early_ns(m, to, now_ns);
+        uint64_t early_ns = destination_early_ns(m, &way, now_ns);
         wait_ns = wait_ns > early_ns ? wait_ns : early_ns;
-        if (wait_ns > 0 && !by_turns) { /* a turn of the engine costs more than a start */
-            wait_ns += limits_gather_ns(&to->limits);
+        if (wait_ns > 0 && !way.by_turns) { /* a turn of the engine costs more than a start */
+            wait_ns += limits_gather_ns(&way.to->limits);
         }
     }
     uint64_t own_ns = now_ns + wait_ns;
@@ -341,10 +340,9 @@ uint64_t destination_next_start_ns(const struct model *m, uint64_t now_ns) {
 
 /* Whether an end could let a start begin that waits for a place, or a message for its key. */
 static bool waits_for_an_end(const struct model *m, const struct destination *t, uint64_t now_ns) {
-    uint64_t wait_ns;
-    return !destination_by_turns(m, t, now_ns) ||
-           destination_route(m, t, now_ns, TURN_NEAR_NS, &wait_ns) != t ||
-           wait_ns == PACE_WAIT_FOR_END || queue_has_blocked(m, only_queue(m, t, now_ns));
+    struct way way = destination_route(m, t, now_ns, TURN_NEAR_NS);
+    return !way.by_turns || way.to != t || way.wait_ns == PACE_WAIT_FOR_END ||
+           queue_has_blocked(m, only_queue(m, t, now_ns));
 }
 
 /* Not where all attempts under way are of destinations that go by their rates alone. */

@@ -147,16 +147,18 @@ const char *destination_def_problem(const struct destination_def *def, const cha
 
 /* ---- destination_gate.c ---- */
 
-/*
- * 0: a start may be decided now. Else ns to wait; PACE_WAIT_FOR_END: for something else than time. Where it decides by
- * turns, that is one whose turn comes within horizon_ns.
- */
-uint64_t destination_wait_ns(const struct model *m, const struct destination *t, uint64_t now_ns,
+/* A way out, and when it may be taken. */
+struct way {
+    const struct destination *to;
+    uint64_t wait_ns; /* 0: a start may be decided now; PACE_WAIT_FOR_END: it waits for something else than time */
+    bool by_turns;    /* as destination_by_turns; then a start is one whose turn comes within the horizon */
+};
+
+struct way destination_way(const struct model *m, const struct destination *t, uint64_t now_ns,
+                           uint64_t horizon_ns);
+/* Where the messages of `home` go now. */
+struct way destination_route(const struct model *m, const struct destination *home, uint64_t now_ns,
                              uint64_t horizon_ns);
-/* Where the messages of `home` go now; horizon and *ret_wait_ns as above. Never NULL. */
-const struct destination *destination_route(const struct model *m, const struct destination *home,
-                                            uint64_t now_ns, uint64_t horizon_ns,
-                                            uint64_t *ret_wait_ns);
 /* What the endpoints are chosen by; 0: the message has no such key. */
 uint64_t destination_key(const struct model *m, const struct destination *t,
                          const struct message_view *v);
@@ -206,7 +208,7 @@ void destination_ready_ended(struct model *m, uint32_t queue, uint64_t now_ns);
  */
 bool destination_by_turns(const struct model *m, const struct destination *t, uint64_t now_ns);
 /* Until a start that leaves when it is decided would not be too early on the even grid; 0 by turns. */
-uint64_t destination_early_ns(const struct model *m, const struct destination *t, uint64_t now_ns);
+uint64_t destination_early_ns(const struct model *m, const struct way *way, uint64_t now_ns);
 void destination_ready_check(const struct model *m);
 
 /* ---- destination_save.c ---- */

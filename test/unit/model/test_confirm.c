@@ -196,6 +196,28 @@ static void it_may_hold_its_place(void **state) {
     }
 }
 
+/* Half of the places are for what is really under way, and what is held stands there as well. */
+static void held_places_are_none_to_decide_ahead_in(void **state) {
+    (void)state;
+    struct attempt_start start;
+    struct pace_def pace = push_pace(100, 0);
+    struct wish wish = {.holds_place = true};
+    pace.concurrency = 4;
+    begin(wish);
+    assert_int_equal(push_define_more(&mail, "out", pace, with_confirmation, &wish), REFUSAL_NONE);
+    uint64_t first = sent(NULL, 202);
+    mail_put((struct letter){.queue = "q"});
+    assert_true(
+        push_start_ahead(&mail, &start)); /* one of four is held: the next turn is decided */
+    assert_int_equal(start.ahead_ns, 10 * NS_PER_MS);
+    mail.now_ns += 10 * NS_PER_MS;
+    push_finish(&mail, &start, 202, 0);
+    mail_put((struct letter){.queue = "q"});
+    assert_false(push_start_ahead(&mail, &start)); /* two of four */
+    assert_int_equal(tell(first, CONFIRM_SUCCEEDED, NULL), REFUSAL_NONE);
+    assert_true(push_start_ahead(&mail, &start));
+}
+
 static void a_signature_is_of_one_message(void **state) {
     (void)state;
     begin((struct wish){.holds_place = false});
@@ -343,17 +365,12 @@ static void what_waits_was_sent_somewhere(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(it_waits_until_it_is_told),
-        TEST(a_failure_is_a_dead_letter),
-        TEST(again_is_a_retry_like_others),
-        TEST(the_deadline_ends_it),
-        TEST(the_deadline_may_mean_again),
-        TEST(what_is_told_early_is_kept),
-        TEST(it_may_hold_its_place),
-        TEST(a_signature_is_of_one_message),
-        TEST(what_was_not_sent_cannot_be_confirmed),
-        TEST(a_plain_success_needs_none),
-        TEST(nothing_ends_twice),
+        TEST(it_waits_until_it_is_told),     TEST(a_failure_is_a_dead_letter),
+        TEST(again_is_a_retry_like_others),  TEST(the_deadline_ends_it),
+        TEST(the_deadline_may_mean_again),   TEST(what_is_told_early_is_kept),
+        TEST(it_may_hold_its_place),         TEST(held_places_are_none_to_decide_ahead_in),
+        TEST(a_signature_is_of_one_message), TEST(what_was_not_sent_cannot_be_confirmed),
+        TEST(a_plain_success_needs_none),    TEST(nothing_ends_twice),
         TEST(what_waits_was_sent_somewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
