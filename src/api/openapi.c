@@ -25,10 +25,13 @@
     "\"receipt\":" RECEIPT ",\"number\":" NUMBER ",\"position\":" NUMBER ",\"acceptedAt\":" TIME   \
     ",\"eta\":" TIME ",\"links\":{\"type\":\"object\"}"
 #define RECEIPT_REQUIRED "\"receipt\",\"position\",\"acceptedAt\""
+#define ETA                                                                                        \
+    ",\"eta\":" TIME ",\"waitsFor\":{\"enum\":[\"queue-resumed\",\"destination-resumed\","         \
+    "\"breaker-closed\"]}"
 #define MESSAGE_PROPERTIES                                                                         \
     "\"id\":" RECEIPT ",\"state\":" TEXT ",\"priority\":" NUMBER ",\"attempts\":" NUMBER           \
-    ",\"bodyBytes\":" NUMBER ",\"acceptedAt\":" TIME ",\"changedAt\":" TIME ",\"dueAt\":" TIME     \
-    ",\"eta\":" TIME ",\"expiresAt\":" TIME ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER      \
+    ",\"bodyBytes\":" NUMBER ",\"acceptedAt\":" TIME ",\"changedAt\":" TIME ",\"dueAt\":" TIME ETA \
+    ",\"expiresAt\":" TIME ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER                       \
     ",\"lastError\":" TEXT
 #define MESSAGE_REQUIRED "\"id\",\"state\",\"priority\",\"attempts\",\"bodyBytes\""
 
@@ -47,7 +50,7 @@ static const struct {
     {"ReceiptState",
      OBJECT("\"receipt\":" RECEIPT ",\"position\":" NUMBER ",\"number\":" NUMBER ",\"state\":" TEXT
             ",\"queue\":" TEXT ",\"attempts\":" NUMBER ",\"deadReason\":" TEXT
-            ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME ",\"eta\":" TIME ",\"changedAt\":" TIME
+            ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME ETA ",\"changedAt\":" TIME
             ",\"confirmBy\":" TIME ",\"confirmation\":" TEXT ",\"links\":{\"type\":\"object\"}",
             "\"receipt\",\"position\",\"state\"")},
     {"Confirmation", OBJECT("\"outcome\":{\"enum\":[\"succeeded\",\"failed\",\"retry\"]},"

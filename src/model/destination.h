@@ -66,6 +66,8 @@ bool destination_decide_recovery(const struct model *m, struct decision *d);
  */
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
                             uint64_t now_ns, uint64_t ahead);
+/* What keeps its messages from having such a time. */
+enum waits_for destination_waits_for(const struct model *m, uint32_t destination, uint64_t now_ns);
 /* How long its attempts took of late; 0: not known. */
 uint64_t destination_attempt_ns(const struct model *m, uint32_t destination);
 /* Encoded definition and generation, for dispatch. False: gone. */

@@ -6,8 +6,9 @@
  * requests take several messages, so many fewer requests. All of them need a start: of each limit of the
  * destination (what its burst and tokens still give at once is free), of the caps on what is under way (by how long
  * attempts took of late), and of the queue's own pace (queue_eta.c). The slowest of them decides, and a ramp stretches it. What is closed by a
- * Retry-After begins when that is over. A destination that is paused, whose breaker is not closed or whose adaptive
- * limit has no room says nothing: nobody knows when that ends. Nor is known what is still to come: who is published
+ * Retry-After, or by its breaker, begins when that is over; behind an open breaker first come as many as it probes
+ * with, then, when these have ended, the others, as if all probes were good: that is the earliest that may be. What is paused
+ * or was opened by hand has no time: a person ends that. Nor is known what is still to come: who is published
  * later with a higher priority or in another lane, and how the next attempts end.
  */
 #include "base/clock.h"
@@ -23,12 +24,42 @@ static uint64_t capped(uint128 ns) {
     return ns < PACE_TAKES_MAX_NS ? (uint64_t)ns : PACE_TAKES_MAX_NS;
 }
 
-static uint64_t concurrency_takes_ns(const struct destination *t, uint64_t starts) {
+static uint64_t attempt_takes_ns(const struct destination *t) {
+    return t->average_us * NS_PER_US;
+}
+
+/* By places: in rounds of as many as there are. */
+static uint64_t rounds_take_ns(const struct destination *t, uint64_t starts) {
     uint32_t cap = limits_concurrency(&t->limits);
     uint32_t adaptive = adaptive_limit(&t->adaptive, &t->def.adaptive);
     cap = cap < adaptive ? cap : adaptive;
     uint128 rounds = cap == 0 || cap == UINT32_MAX ? 0 : starts / cap;
-    return capped(rounds * t->average_us * NS_PER_US);
+    return capped(rounds * attempt_takes_ns(t));
+}
+
+/* Until so many starts and one more have been made, from from_ns on. */
+static uint64_t starts_take_ns(const struct destination *t, const struct ramp *ramp,
+                               uint64_t from_ns, uint64_t starts) {
+    uint64_t takes_ns = rounds_take_ns(t, starts);
+    for (uint32_t i = 0; i < t->limits.count; i++) {
+        takes_ns = later(takes_ns, pace_takes_ns(&t->limits.paces[i], from_ns, starts));
+    }
+    return ramp_takes_ns(ramp, &t->def.ramp, from_ns, takes_ns);
+}
+
+/* Of a breaker that is open: first the probes, which end; and behind them, if all are good, what is left, with the ramp. */
+static uint64_t behind_probes_ns(const struct destination *t, uint64_t from_ns, uint64_t starts) {
+    const struct breaker *b = &t->breaker;
+    uint32_t made = b->probes_out + b->probes_done;
+    uint32_t probes = made < b->def.probes ? b->def.probes - made : 0;
+    if (starts < probes) {
+        return from_ns + starts_take_ns(t, &t->ramp, from_ns, starts);
+    }
+    uint64_t closes_ns = from_ns + attempt_takes_ns(t);
+    closes_ns += probes > 0 ? starts_take_ns(t, &t->ramp, from_ns, probes - 1) : 0;
+    struct ramp ramp = t->ramp;
+    ramp_begin(&ramp, &t->def.ramp, closes_ns);
+    return closes_ns + starts_take_ns(t, &ramp, closes_ns, starts - probes);
 }
 
 static uint64_t backlog_of(const void *asker, uint32_t queue) {
@@ -62,7 +93,7 @@ static uint64_t joining_ns(const struct model *m, const struct destination *t, u
 
 uint64_t destination_attempt_ns(const struct model *m, uint32_t destination) {
     const struct destination *t = destination_at(m, destination);
-    return t != NULL ? t->average_us * NS_PER_US : 0;
+    return t != NULL ? attempt_takes_ns(t) : 0;
 }
 
 static uint64_t before_in_lanes(const struct model *m, const struct destination *home,
@@ -77,25 +108,37 @@ static uint64_t before_in_lanes(const struct model *m, const struct destination 
                         m);
 }
 
+static enum waits_for waits_for(const struct destination *t) {
+    return t->paused                            ? WAITS_FOR_DESTINATION
+           : t->breaker.state == BREAKER_FORCED ? WAITS_FOR_BREAKER
+                                                : WAITS_FOR_NOBODY;
+}
+
+enum waits_for destination_waits_for(const struct model *m, uint32_t destination, uint64_t now_ns) {
+    const struct destination *home = destination_at(m, destination);
+    return home == NULL ? WAITS_FOR_NOBODY : waits_for(destination_route(m, home, now_ns, 0).to);
+}
+
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
                             uint64_t now_ns, uint64_t ahead) {
     const struct destination *home = destination_at(m, destination);
-    if (home == NULL || home->paused) {
+    if (home == NULL) {
         return 0;
     }
     struct way way = destination_route(m, home, now_ns, 0);
     const struct destination *t = way.to;
-    if (t->paused || t->breaker.state != BREAKER_CLOSED) {
+    if (waits_for(t) != WAITS_FOR_NOBODY) {
         return 0;
     }
-    uint64_t starts = budget_starts_for(&t->budget, before_in_lanes(m, home, queue, ahead), now_ns);
-    starts /= messages_per_request(m, t, queue);
-    uint64_t from_ns = later(now_ns, t->closed_until_ns);
-    uint64_t takes_ns = concurrency_takes_ns(t, starts);
-    for (uint32_t i = 0; i < t->limits.count; i++) {
-        takes_ns = later(takes_ns, pace_takes_ns(&t->limits.paces[i], from_ns, starts));
+    uint64_t starts = before_in_lanes(m, home, queue, ahead);
+    uint64_t from_ns = later(later(now_ns, t->closed_until_ns), t->breaker.until_ns);
+    uint64_t at_ns;
+    if (t->breaker.state == BREAKER_CLOSED) {
+        starts = budget_starts_for(&t->budget, starts, now_ns) / messages_per_request(m, t, queue);
+        at_ns = from_ns + starts_take_ns(t, &t->ramp, from_ns, starts);
+    } else { /* how many failed of late says nothing of the time behind good probes */
+        at_ns = behind_probes_ns(t, from_ns, starts / messages_per_request(m, t, queue));
     }
-    takes_ns = ramp_takes_ns(&t->ramp, &t->def.ramp, from_ns, takes_ns);
-    takes_ns = later(takes_ns, joining_ns(m, t, queue, now_ns, ahead));
-    return later(from_ns + takes_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
+    at_ns = later(at_ns, from_ns + joining_ns(m, t, queue, now_ns, ahead));
+    return later(at_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
 }

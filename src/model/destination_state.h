@@ -150,8 +150,10 @@ const char *destination_def_problem(const struct destination_def *def, const cha
 /* A way out, and when it may be taken. */
 struct way {
     const struct destination *to;
-    uint64_t wait_ns; /* 0: a start may be decided now; PACE_WAIT_FOR_END: it waits for something else than time */
-    bool by_turns;    /* as destination_by_turns; then a start is one whose turn comes within the horizon */
+    uint64_t
+        wait_ns; /* 0: a start may be decided now; PACE_WAIT_FOR_END: it waits for something else than time */
+    bool
+        by_turns; /* as destination_by_turns; then a start is one whose turn comes within the horizon */
 };
 
 struct way destination_way(const struct model *m, const struct destination *t, uint64_t now_ns,

@@ -415,6 +415,7 @@ static enum refusal decide_message_get(const struct model *m, struct decision *d
     }
     message_describe(m, message_at(s, slot), &r->out.message);
     r->out.message.eta_ns = queue_message_eta_ns(m, r->id, d->now_ns);
+    r->out.message.waits_for = queue_message_waits_for(m, r->id, d->now_ns);
     d->failed |= history_tell(m, r->id, &r->out_bytes) != 0;
     return REFUSAL_NONE;
 }

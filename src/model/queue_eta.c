@@ -35,10 +35,14 @@ static uint64_t at_pace_ns(const struct pace_def *own, uint64_t ahead, uint64_t 
     return ns < most_ns ? (uint64_t)ns : most_ns;
 }
 
+static uint32_t destination_of(const struct model *m, const struct queue *q) {
+    return q->target == 0 ? 0 : target_at(m->queues, q->target)->destination;
+}
+
 /* of NULL: it is ready, nobody of its ordering key is before it. */
 static uint64_t eta_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
                        uint64_t schedule_ns, uint64_t ahead, const struct eta_asked *of) {
-    uint32_t destination = q->target == 0 ? 0 : target_at(m->queues, q->target)->destination;
+    uint32_t destination = destination_of(m, q);
     if (destination == 0 || q->def.paused) {
         return 0;
     }
@@ -94,13 +98,16 @@ static uint64_t count_before(const struct queues *s, const struct slot_list *l,
     return g->id >= last ? l->count - 1 : (uint64_t)(part / (last - first));
 }
 
+static bool still_leaves(const struct message *g) {
+    return g->state == MESSAGE_READY || g->state == MESSAGE_DELAYED || g->state == MESSAGE_BLOCKED;
+}
+
 uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_ns) {
     const struct queues *s = m->queues;
     uint32_t slot = message_find(s, id);
     const struct message *g = slot != 0 ? message_at(s, slot) : NULL;
     const struct queue *q = g != NULL ? queue_at(s, g->queue) : NULL;
-    if (g == NULL || g->state == MESSAGE_IN_FLIGHT || g->state == MESSAGE_CONFIRMING ||
-        g->state == MESSAGE_DEAD) {
+    if (g == NULL || !still_leaves(g)) {
         return 0;
     }
     if (g->state != MESSAGE_READY) {
@@ -117,6 +124,16 @@ uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_n
     return eta_ns(m, q, now_ns, 0, tenant_ahead(m, q, g, own), NULL);
 }
 
+enum waits_for queue_message_waits_for(const struct model *m, uint64_t id, uint64_t now_ns) {
+    uint32_t slot = message_find(m->queues, id);
+    const struct message *g = slot != 0 ? message_at(m->queues, slot) : NULL;
+    const struct queue *q = g != NULL ? queue_at(m->queues, g->queue) : NULL;
+    if (q == NULL || !still_leaves(g) || destination_of(m, q) == 0) {
+        return WAITS_FOR_NOBODY;
+    }
+    return q->def.paused ? WAITS_FOR_QUEUE : destination_waits_for(m, destination_of(m, q), now_ns);
+}
+
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
                                   struct request *r, const struct queue *q,
                                   const struct publish *p) {
@@ -130,7 +147,9 @@ enum refusal queue_check_deadline(const struct model *m, const struct decision *
     }
     return eta <= p->deadline_ns
                ? REFUSAL_NONE
-               : request_refuse(r, REFUSAL_DEADLINE, "what is before it takes longer");
+               : request_refuse(
+                     r, REFUSAL_DEADLINE,
+                     "what is before it takes longer, or its destination is closed until later");
 }
 
 void queue_set_deadline(const struct publish *p, struct message_payload *payload) {

@@ -180,6 +180,7 @@ static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
         .attempts = info.attempts,
         .due_ns = info.due_ns,
         .eta_ns = queue_message_eta_ns(m, id, now_ns),
+        .waits_for = queue_message_waits_for(m, id, now_ns),
     };
     name_queue(m, view.queue, ret);
     return true;

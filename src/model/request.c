@@ -109,6 +109,12 @@ const char *dead_reason_name(enum dead_reason r) {
     return "unknown";
 }
 
+const char *waits_for_name(enum waits_for w) {
+    static const char *const names[] = {"", "queue-resumed", "destination-resumed",
+                                        "breaker-closed"};
+    return names[w];
+}
+
 const char *pause_reason_name(enum pause_reason r) {
     switch (r) {
     case PAUSE_NONE:

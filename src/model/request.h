@@ -156,6 +156,17 @@ enum dead_reason {
     DEAD_REASON_MAX = DEAD_UNCONFIRMED,
 };
 const char *message_state_name(enum message_state s);
+
+/* What only a person can end, and what therefore has no time. */
+enum waits_for {
+    WAITS_FOR_NOBODY = 0,
+    WAITS_FOR_QUEUE = 1,       /* it is paused */
+    WAITS_FOR_DESTINATION = 2, /* it is paused, or has paused itself */
+    WAITS_FOR_BREAKER = 3,     /* it was opened by hand */
+};
+/* As the API says it: what has to be done. */
+const char *waits_for_name(enum waits_for w);
+
 const char *dead_reason_name(enum dead_reason r);
 
 /* What a message carries; stored once, in its PUT fact. */
@@ -319,7 +330,8 @@ struct message_info {
     uint32_t attempts;
     uint32_t body_bytes;
     uint64_t due_ns, expires_ns;
-    uint64_t eta_ns; /* 0: not known; filled for one message, not in lists */
+    uint64_t eta_ns;          /* 0: not known; filled for one message, not in lists, ... */
+    enum waits_for waits_for; /* ... and so is this */
     enum dead_reason dead_reason;
     uint16_t last_status;
     uint8_t last_error;
@@ -405,6 +417,7 @@ struct receipt_info {
     uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
     uint64_t due_ns, number;
     uint64_t eta_ns; /* 0: not known */
+    enum waits_for waits_for;
     enum confirm_outcome confirmed;
     char queue[QUEUE_NAME_MAX_BYTES + 1];
 };

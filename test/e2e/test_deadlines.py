@@ -17,8 +17,17 @@ def test_a_deadline_is_refused_when_it_cannot_be_met(client, make_provider):
     last = replies[-1].json
     for path in (f"/v1/receipts/{last['receipt']}", f"/v1/queues/mail/messages/{last['receipt']}"):
         assert client.get(path).json["eta"] > last["acceptedAt"], path
-    client.post("/v1/destinations/far:pause")
-    assert "eta" not in client.get(f"/v1/receipts/{last['receipt']}").json
+    paths = (f"/v1/receipts/{last['receipt']}", f"/v1/queues/mail/messages/{last['receipt']}")
+    for act, undo, answer in (("destinations/far:pause", "destinations/far:resume", "destination-resumed"),
+                              ("queues/mail:pause", "queues/mail:resume", "queue-resumed"),
+                              ("destinations/far:open", "destinations/far:close", "breaker-closed")):
+        assert client.post(f"/v1/{act}").status == 200
+        for path in paths:
+            told = client.get(path).json
+            assert "eta" not in told and told["waitsFor"] == answer, (path, told)
+        assert client.post(f"/v1/{undo}").status == 200
+        told = client.get(paths[0]).json
+        assert "eta" in told and "waitsFor" not in told, told
 
 
 def seconds(text):
@@ -66,6 +75,24 @@ def test_what_asks_for_time_is_counted(client, make_provider):
     until(lambda: "closedUntil" in client.get("/v1/destinations/far").json["stats"], 10, "the provider's answer")
     least, most, _, _ = look(client, receipts[-1])
     assert 3600 + 3 * 1800 - 60 < most and least < 3600 + 4 * 1800 + 60, (least, most)
+
+
+def test_an_open_breaker_is_counted(client, make_provider):
+    """What waits behind it is foretold for when it probes, and what cannot wait so long is refused."""
+    provider = make_provider(lambda seen, times: 503)
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True,
+                  circuitBreaker={"windowCalls": 5, "minimumCalls": 5, "probes": 1, "openTime": "1h", "maxOpenTime": "1h"})
+    client.define("queues", "mail", destination="far")
+    receipts = [client.publish("mail", {"n": n}).json["receipt"] for n in range(5)]
+    until(lambda: client.get("/v1/destinations/far").json["stats"]["breaker"]["state"] == "open", 10, "it opens")
+    ends = client.get("/v1/destinations/far").json["stats"]["breaker"]["openUntil"]
+    late = client.publish("mail", {}).json
+    assert late["eta"] >= ends and seconds(late["eta"]) < seconds(ends) + 60, (late, ends)
+    for receipt in receipts:
+        assert client.get(f"/v1/receipts/{receipt}").json["eta"] >= ends
+    refused = client.publish("mail", {}, dispatch_deadline="50m")
+    assert refused.status == 422 and refused.json["type"].endswith("deadline-unreachable"), refused
+    assert client.publish("mail", {}, dispatch_deadline="2h").status == 202
 
 
 def test_a_message_behind_its_key_says_so(client, make_provider):

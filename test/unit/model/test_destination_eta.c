@@ -54,6 +54,7 @@ struct run {
     struct world w;
     uint64_t takes_ns; /* an answer */
     uint32_t fails;    /* each so many'th attempt is answered 503; 0: none */
+    bool is_down;      /* all of them are */
     struct attempt_start open[OPEN_MAX];
     uint64_t ends_ns[OPEN_MAX];
     uint32_t open_count, started;
@@ -67,8 +68,8 @@ static void finish_due(struct run *r) {
             i++;
             continue;
         }
-        bool bad =
-            r->fails != 0 && r->open[i].attempt == 1 && r->open[i].message / 64 % r->fails == 0;
+        bool bad = r->is_down || (r->fails != 0 && r->open[i].attempt == 1 &&
+                                  r->open[i].message / 64 % r->fails == 0);
         push_finish_after(&r->w, &r->open[i], bad ? 503 : 200, r->takes_ns);
         r->open[i] = r->open[--r->open_count];
         r->ends_ns[i] = r->ends_ns[r->open_count];
@@ -200,6 +201,76 @@ static void what_is_closed_begins_later(void **state) {
     assert_in_range(run.w.now_ns - before_ns, 69 * NS_PER_SECOND, 71 * NS_PER_SECOND);
     assert_in_range(eta_ns + NS_PER_SECOND, run.w.now_ns, run.w.now_ns + 2 * NS_PER_SECOND);
     end_run(&run);
+}
+
+struct breaker_wish {
+    uint32_t probes;
+    uint64_t ramp_ns;
+};
+
+static void with_breaker(struct destination_def *def, void *context) {
+    const struct breaker_wish *wish = context;
+    def->breaker.window_calls = def->breaker.minimum_calls = 10;
+    def->breaker.probes = wish->probes;
+    def->breaker.open_ns = 30 * NS_PER_SECOND;
+    def->ramp.duration_ns = wish->ramp_ns;
+}
+
+static enum breaker_state breaker_of(struct run *r) {
+    return (enum breaker_state)push_info(&r->w, "out").breaker;
+}
+
+static void run_until_breaker(struct run *r, enum breaker_state state, uint64_t id) {
+    while (breaker_of(r) != state) {
+        assert_false(step_run(r, id));
+    }
+}
+
+static uint64_t eta_of(struct run *r, uint64_t id) {
+    return push_message(&r->w, id).eta_ns;
+}
+
+/* Of `told_ns`, which was said at `at_ns`, what was left then is right by 5 percent, and 100 ms. */
+static void was_right(const struct run *r, uint64_t at_ns, uint64_t told_ns) {
+    uint64_t slack_ns = (r->w.now_ns - at_ns) / 20 + 100 * NS_PER_MS;
+    assert_in_range(told_ns + slack_ns, r->w.now_ns, r->w.now_ns + 2 * slack_ns);
+}
+
+/*
+ * Asked while it is open, while it probes, while all probes are out, of one that is a probe and of one far behind; with
+ * probes that are as many as are sent in two seconds, or one, with a ramp behind them and without.
+ */
+static void a_breaker_that_is_open_has_an_end(void **state) {
+    (void)state;
+    static struct breaker_wish wishes[] = {
+        {1, 0}, {20, 0}, {20, 20 * NS_PER_SECOND}, {3, 60 * NS_PER_SECOND}};
+    for (size_t i = 0; i < ARRAY_LENGTH(wishes); i++) {
+        begin_run(&run, push_pace(10, 1), NULL);
+        run.takes_ns = 500 * NS_PER_MS;
+        assert_int_equal(
+            push_define_more(&run.w, "out", push_pace(10, 1), with_breaker, &wishes[i]),
+            REFUSAL_NONE);
+        uint64_t early = put_many(&run, "mine", 30), id = put_many(&run, "mine", 400);
+        run.is_down = true;
+        run_until_breaker(&run, BREAKER_OPEN, id);
+        run.is_down = false;
+        uint64_t opened_ns = run.w.now_ns, told_ns = eta_of(&run, id);
+        while (run.w.now_ns < opened_ns + 5 * NS_PER_SECOND) { /* then what failed is back */
+            assert_false(step_run(&run, id));
+        }
+        uint64_t asked_ns = run.w.now_ns, told_early_ns = eta_of(&run, early);
+        assert_int_equal(breaker_of(&run), BREAKER_OPEN);
+        run_until_breaker(&run, BREAKER_HALF_OPEN, id);
+        uint64_t half_ns = run.w.now_ns, told_half_ns = eta_of(&run, id);
+        while (!step_run(&run, early)) {
+        }
+        was_right(&run, asked_ns, told_early_ns);
+        while (!step_run(&run, id)) {
+        }
+        was_right(&run, opened_ns, told_ns);
+        was_right(&run, half_ns, told_half_ns);
+        end_run(&run);
+    }
 }
 
 static uint64_t put_key(struct run *r, const char *key, uint64_t *ret_eta_ns) {
@@ -341,14 +412,25 @@ static void nobody_knows(void **state) {
     define_lane(&w, "mine", 1, 0);
     uint64_t eta_ns;
     push_ask_name(&w, REQUEST_DESTINATION_OPEN, "out");
-    publish(&w, "mine", &eta_ns);
+    uint64_t id = publish(&w, "mine", &eta_ns);
     assert_int_equal(eta_ns, 0);
+    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_BREAKER);
     push_ask_name(&w, REQUEST_DESTINATION_CLOSE, "out");
     publish(&w, "mine", &eta_ns);
     assert_int_not_equal(eta_ns, 0);
+    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_NOBODY);
     push_ask_name(&w, REQUEST_DESTINATION_PAUSE, "out");
     publish(&w, "mine", &eta_ns);
     assert_int_equal(eta_ns, 0);
+    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_DESTINATION);
+    push_ask_name(&w, REQUEST_QUEUE_PAUSE, "mine");
+    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_QUEUE); /* which is first */
+    push_ask_name(&w, REQUEST_DESTINATION_RESUME, "out");
+    push_ask_name(&w, REQUEST_QUEUE_RESUME, "mine");
+    struct attempt_start start;
+    assert_true(push_start(&w, &start));
+    push_ask_name(&w, REQUEST_QUEUE_PAUSE, "mine");
+    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_NOBODY); /* it is under way */
     release(&w);
 }
 
@@ -362,6 +444,7 @@ int main(void) {
         cmocka_unit_test(a_ramp_is_slower_at_first),
         cmocka_unit_test(retries_take_their_share),
         cmocka_unit_test(what_is_closed_begins_later),
+        cmocka_unit_test(a_breaker_that_is_open_has_an_end),
         cmocka_unit_test(a_key_waits_for_its_own),
         cmocka_unit_test(requests_of_several_are_fewer),
     };
