@@ -266,7 +266,7 @@ static void no_route(struct call *c, int error) {
     } else if (error == E_INVALID) {
         call_invalid(c, "", "the path is malformed");
     } else {
-        call_problem(c, PROBLEM_NOT_FOUND, NULL);
+        call_problem(c, PROBLEM_NOT_FOUND, "no route has this path: /openapi.json has them all");
     }
 }
 

@@ -478,7 +478,9 @@ static void unknown_field(const struct field *table, const char *const *others, 
         consider(&nearest, name, *other);
     }
     char names[KNOWN_NAMES_BYTES] = "";
-    if (nearest.name != NULL) {
+    if (strcmp(name, "stats") == 0) {
+        field_fault(r, name, "GET tells it besides the definition: leave it out");
+    } else if (nearest.name != NULL) {
         field_fault(r, name, "unknown field; did you mean \"%s\"?", nearest.name);
     } else if (list_names(table, others, names)) {
         field_fault(r, name, "unknown field; there are %s", names);

@@ -380,7 +380,8 @@ static void find_principal(struct call *c) {
 static void refuse_unknown(struct call *c) {
     if (c->head.authorization.data == NULL && http_peer_is_loopback(c->x) &&
         c->loop->api->options.open_loopback) {
-        call_problem(c, PROBLEM_FORBIDDEN, "the request comes from a page of another site");
+        call_problem(c, PROBLEM_FORBIDDEN,
+                     "without tokens, only for this machine: Origin or Host is of another site");
         return;
     }
     call_header(c, "WWW-Authenticate", span_text("Bearer realm=\"sluice\""));

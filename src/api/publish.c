@@ -70,6 +70,15 @@ static const char *const retry_names[RETRY_MEMBERS] = {
     "maxRetryDuration", "backoffs",   "retryErrors",
 };
 
+static const char *retry_fault(struct call *c, const struct field_error *e) {
+    size_t size = sizeof "Sluice-Retry-Config: : " + strlen(e->pointer) + strlen(e->detail);
+    char *text = call_alloc(c, size);
+    if (text != NULL) {
+        snprintf(text, size, "Sluice-Retry-Config: %s: %s", e->pointer, e->detail);
+    }
+    return text;
+}
+
 /* {"maxAttempts": 3, "backoffs": ["1s"]}: NULL, or what is wrong. */
 static const char *read_retry(struct call *c, struct publish *p, struct span value) {
     struct retry_def def = {.max_attempts = 0};
@@ -93,10 +102,13 @@ static const char *read_retry(struct call *c, struct publish *p, struct span val
         p->envelope.retry = span_of(kept, bytes.size);
     }
     buffer_release(&bytes);
-    return kept != NULL
-               ? NULL
-               : "Sluice-Retry-Config: expected members of retryConfig as a JSON object, such as "
-                 "{\"maxAttempts\": 3}";
+    if (kept != NULL) {
+        return NULL;
+    }
+    const char *why = reader.errors->count > 0 ? retry_fault(c, &reader.errors->list[0]) : NULL;
+    return why != NULL ? why
+                       : "Sluice-Retry-Config: expected members of retryConfig as a JSON object, "
+                         "such as {\"maxAttempts\": 3}";
 }
 
 static const struct {

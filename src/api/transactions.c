@@ -238,15 +238,22 @@ static int read_operation(struct call *c, const json_t *item, struct operation *
         field_leave(reader, outer);
         return error;
     }
-    field_expected(reader, "", "an object with one of reserve, release, confirm, enqueue, dedup",
-                   item);
+    if (json_object_size(item) == 1)
+        field_fault(reader, name,
+                    "unknown operation; there are reserve, release, confirm, enqueue, dedup");
+    else
+        field_expected(reader, "",
+                       "an object with one of reserve, release, confirm, enqueue, dedup", item);
     return E_INVALID;
 }
 
 static int read_operations(struct call *c, const json_t *list, struct field_reader *reader) {
     size_t count = json_array_size(list);
     if (count == 0 || count > TRANSACTION_OPERATIONS_MAX) {
-        field_expected(reader, "operations", "a list of 1 to 64 operations", list);
+        if (json_is_array(list))
+            field_fault(reader, "operations", "expected 1 to 64 operations, found %zu", count);
+        else
+            field_expected(reader, "operations", "a list of 1 to 64 operations", list);
         return E_INVALID;
     }
     struct operation *ops = call_alloc(c, count * sizeof *ops);

@@ -77,6 +77,10 @@ static int change_user(const struct harden_options *o, char error_text[256]) {
     struct passwd user;
     char room[4096];
     int error = find_user(o->user, &user, room, sizeof room);
+    if (error != 0 && errno == ENOENT) {
+        snprintf(error_text, 256, "user: there is no %.80s on this machine", o->user);
+        return E_INVALID;
+    }
     if (error != 0) {
         return fail(error_text, E_INVALID, "user", o->user);
     }

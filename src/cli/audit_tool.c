@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/error.h"
+#include "cli/log_tool.h"
 #include "engine/audit_verify.h"
 
 static void print_finding(void *context, const char *text) {
@@ -18,7 +18,7 @@ static int verify(const char *folder, const char *noted) {
     struct audit_report r;
     int error = audit_verify(folder, noted, print_finding, NULL, &r);
     if (error != 0) {
-        fprintf(stderr, "sluice: %s: %s\n", folder, error_text(error));
+        fprintf(stderr, "sluice: %s: %s\n", folder, log_tool_reason(folder, error));
         return 1;
     }
     char head[2 * AUDIT_HASH_BYTES + 1];
@@ -56,13 +56,24 @@ static int show(const char *folder) {
     return 0;
 }
 
+static bool is_hash(const char *text) {
+    size_t size = strlen(text);
+    return size == 2 * AUDIT_HASH_BYTES && strspn(text, "0123456789abcdef") == size;
+}
+
 void audit_tool_usage(FILE *out) {
     fputs("usage: sluice audit verify FOLDER [HASH]\n       sluice audit show FOLDER\n", out);
 }
 
 int audit_tool_run(int argc, char **argv) {
-    if (argc >= 2 && argc <= 3 && strcmp(argv[0], "verify") == 0)
-        return verify(argv[1], argc == 3 ? argv[2] : NULL);
+    bool noted = argc == 3;
+    if (noted && !is_hash(argv[2])) {
+        fprintf(stderr, "sluice: %s: a hash is %u hexadecimal digits, in lower case\n", argv[2],
+                2 * AUDIT_HASH_BYTES);
+        return 2;
+    }
+    if ((argc == 2 || noted) && strcmp(argv[0], "verify") == 0)
+        return verify(argv[1], noted ? argv[2] : NULL);
     if (argc == 2 && strcmp(argv[0], "show") == 0)
         return show(argv[1]);
     audit_tool_usage(stderr);

@@ -26,6 +26,26 @@ void client_init(struct client *c, const struct client *given) {
     c->token = given_or_set(given->token, "SLUICE_TOKEN");
     c->ca = given_or_set(given->ca, "SLUICE_CA_FILE");
     c->headers = given->headers;
+    c->as_json = given->as_json;
+}
+
+bool client_take_option(struct client *c, int option, const char *value) {
+    switch (option) {
+    case CLIENT_URL:
+        c->url = value;
+        return true;
+    case CLIENT_TOKEN:
+        c->token = value;
+        return true;
+    case CLIENT_CA:
+        c->ca = value;
+        return true;
+    case CLIENT_JSON:
+        c->as_json = true;
+        return true;
+    default:
+        return false;
+    }
 }
 
 static size_t keep(char *data, size_t size, size_t count, void *arg) {
@@ -48,8 +68,15 @@ static bool explain_reasons(const json_t *answer) {
     return json_array_size(reasons) > 0;
 }
 
+static void explain_token(const struct client *c) {
+    fputs(c->token == NULL ? "  none was given: set SLUICE_TOKEN, or use --token\n"
+                           : "  the server does not know the one that was given\n",
+          stderr);
+}
+
 /* RFC 9457: title, detail, and the field errors if any. */
-static void explain(long status, const json_t *problem, const struct buffer *raw) {
+static void explain(const struct client *c, long status, const json_t *problem,
+                    const struct buffer *raw) {
     const char *title = text_of(problem, "title");
     const char *detail = text_of(problem, "detail");
     if (title == NULL && explain_reasons(problem))
@@ -68,6 +95,8 @@ static void explain(long status, const json_t *problem, const struct buffer *raw
         const char *text = text_of(error, "detail");
         fprintf(stderr, "  %s: %s\n", pointer != NULL ? pointer : "", text != NULL ? text : "");
     }
+    if (status == 401)
+        explain_token(c);
 }
 
 static int error_of_status(long status) {
@@ -98,9 +127,11 @@ static struct curl_slist *make_headers(const struct client *c) {
 
 static void explain_silence(const struct client *c, CURLcode code) {
     bool untrusted = code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
-    const char *hint = untrusted ? "--ca or SLUICE_CA_FILE names the file of a private authority."
-                                 : "Is `sluice serve` running? --url or SLUICE_URL names another "
-                                   "address.";
+    bool other = code == CURLE_GOT_NOTHING || code == CURLE_SSL_CONNECT_ERROR;
+    const char *hint =
+        untrusted ? "--ca or SLUICE_CA_FILE names the file of a private authority."
+        : other   ? "Something is there: is the other one of http:// and https:// meant?"
+                  : "Is `sluice serve` running? --url or SLUICE_URL names another address.";
     fprintf(stderr, "sluice: %s does not answer (%s). %s\n", c->url, curl_easy_strerror(code),
             hint);
 }
@@ -121,7 +152,7 @@ static int answer_of(CURL *curl, CURLcode code, const struct client *c, struct b
         *ret_answer = answer;
         return 0;
     }
-    explain(status, answer, raw);
+    explain(c, status, answer, raw);
     json_decref(answer);
     return error_of_status(status);
 }

@@ -8,7 +8,9 @@
 #ifndef SLUICE_CLI_CLIENT_H
 #define SLUICE_CLI_CLIENT_H
 
+#include <getopt.h>
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/buffer.h"
 
@@ -19,7 +21,20 @@ struct client {
     const char *token; /* borrows: bearer token, NULL without */
     const char *ca;    /* borrows: PEM file of authorities for the server's; NULL: the system's */
     const char *const *headers; /* borrows: lines, NULL at the end; NULL: the body is JSON */
+    bool as_json;               /* answers as they came, no tables */
 };
+
+/* The options of every call, before the command or behind it. A command's own begin at CLIENT_OPTIONS_END. */
+#define CLIENT_OPTIONS                                                                             \
+    {"url", required_argument, NULL, CLIENT_URL},                                                  \
+        {"token", required_argument, NULL, CLIENT_TOKEN},                                          \
+        {"ca", required_argument, NULL, CLIENT_CA}, {                                              \
+        "json", no_argument, NULL, CLIENT_JSON                                                     \
+    }
+enum { CLIENT_URL = 256, CLIENT_TOKEN, CLIENT_CA, CLIENT_JSON, CLIENT_OPTIONS_END };
+
+/* One that getopt_long returned, with its value. False: it is none of these. */
+bool client_take_option(struct client *c, int option, const char *value);
 
 /* What is NULL in `given` comes from SLUICE_URL, SLUICE_TOKEN, SLUICE_CA_FILE, else from the server's default. */
 void client_init(struct client *c, const struct client *given);

@@ -79,6 +79,13 @@ static const struct command commands[] = {
      "what became of an accepted request"},
 };
 
+/* "queue define NAME FILE" */
+static void write_usage(const struct command *k, char line[80]) {
+    bool verb = k->verb != NULL, arguments = k->arguments[0] != '\0';
+    snprintf(line, 80, "%s%s%s%s%s", k->noun, verb ? " " : "", verb ? k->verb : "",
+             arguments ? " " : "", k->arguments);
+}
+
 /* Of one noun, or of all. How many there are. */
 static size_t print_commands(FILE *out, const char *noun) {
     size_t count = 0;
@@ -88,8 +95,7 @@ static size_t print_commands(FILE *out, const char *noun) {
         if (noun != NULL && strcmp(k->noun, noun) != 0)
             continue;
         count++;
-        snprintf(line, sizeof(line), "%s %s %s", k->noun, k->verb != NULL ? k->verb : "",
-                 k->arguments);
+        write_usage(k, line);
         help_line(out, line, k->help);
         bool last = i + 1 == ARRAY_LENGTH(commands) || strcmp(k->noun, k[1].noun) != 0;
         if (last && strcmp(k->noun, "queue") == 0)
@@ -104,6 +110,13 @@ void commands_help(FILE *out) {
 
 bool commands_help_of(FILE *out, const char *noun) {
     return print_commands(out, noun) > 0;
+}
+
+static bool knows(const char *noun) {
+    size_t i = 0;
+    while (i < ARRAY_LENGTH(commands) && strcmp(commands[i].noun, noun) != 0)
+        i++;
+    return i < ARRAY_LENGTH(commands);
 }
 
 static const struct command *find(int argc, char **argv) {
@@ -186,27 +199,56 @@ static int run_call(const struct client *c, const struct command *k, const char 
     return error == 0 ? 0 : 1;
 }
 
-int commands_run(const struct client *c, int argc, char **argv, bool as_json) {
-    if (argc > 1 && strcmp(argv[0], "queue") == 0 && queue_tool_knows(argv[1]))
-        return queue_tool_run(c, argc - 1, argv + 1, as_json);
-    const struct command *k = find(argc, argv);
-    if (k == NULL && commands_help_of(stderr, argv[0]))
-        return 2;
-    if (k == NULL) {
-        fprintf(stderr, "sluice: unknown command `%s%s%s`; `sluice help` lists them\n", argv[0],
-                argc > 1 ? " " : "", argc > 1 ? argv[1] : "");
-        return 2;
+/* How many of argv are the options of the call, which then stand first; -1: something else is among them. */
+static int take_options(struct client *c, int argc, char **argv) {
+    static const struct option options[] = {CLIENT_OPTIONS, {NULL, 0, NULL, 0}};
+    int option;
+    optind = 0;
+    while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        if (!client_take_option(c, option, optarg))
+            return -1;
     }
+    return optind - 1; /* the noun is not one of them */
+}
+
+static int usage(const struct command *k) {
+    char line[80];
+    write_usage(k, line);
+    fprintf(stderr, "usage: sluice %s [--url URL] [--token TOKEN] [--ca FILE] [--json]\n", line);
+    return 2;
+}
+
+/* Says what there is instead. */
+static int unknown(int argc, char **argv) {
+    bool noun = knows(argv[0]);
+    if (argc > 1 || !noun)
+        fprintf(stderr, "sluice: unknown command `%s%s%s`%s\n", argv[0], argc > 1 ? " " : "",
+                argc > 1 ? argv[1] : "", noun ? "; there are" : "; `sluice help` lists them");
+    if (noun)
+        (void)commands_help_of(stderr, argv[0]);
+    return 2;
+}
+
+int commands_run(struct client *c, int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[0], "queue") == 0 && queue_tool_knows(argv[1]))
+        return queue_tool_run(c, argc - 1, argv + 1);
+    const struct command *k = find(argc, argv);
+    int options = take_options(c, argc, argv);
+    if (options < 0)
+        return k != NULL ? usage(k) : 2;
+    argv[options] = argv[0];
+    argv += options;
+    argc -= options;
+    k = find(argc, argv);
+    if (k == NULL)
+        return unknown(argc, argv);
     int words = k->verb != NULL ? 2 : 1;
     char path[PATH_BYTES];
     int used = fill_path(k->path, argc - words, argv + words, path);
     bool file = k->body != NULL;
-    if (used < 0 || argc - words != used + (file ? 1 : 0)) {
-        fprintf(stderr, "usage: sluice %s %s %s\n", k->noun, k->verb != NULL ? k->verb : "",
-                k->arguments);
-        return 2;
-    }
-    if (k->columns != NULL && !as_json)
+    if (used < 0 || argc - words != used + (file ? 1 : 0))
+        return usage(k);
+    if (k->columns != NULL && !c->as_json)
         return run_list(c, k, path);
     return run_call(c, k, path, file ? argv[words + used] : NULL);
 }

@@ -11,10 +11,10 @@
 #include "cli/client.h"
 
 /*
- * argv: noun, verb, arguments. `as_json` prints the answer as it came. Returns the exit code: 0 done,
+ * argv: noun, verb, arguments; options of the call among them are read into `c`. Returns the exit code: 0 done,
  * 1 refused, 2 wrong use (usage printed).
  */
-int commands_run(const struct client *c, int argc, char **argv, _Bool as_json);
+int commands_run(struct client *c, int argc, char **argv);
 /* One line per command, for help. */
 void commands_help(FILE *out);
 /* Those of one noun ("queue"). False: there are none. */

@@ -418,7 +418,14 @@ static bool read_options(struct options *o, int argc, char **argv) {
     if (argc - optind != 2 || strcmp(argv[optind], "rabbitmq") != 0)
         return false;
     o->from.uri = argv[optind + 1];
-    return o->management != NULL || o->definitions != NULL || o->queue_count > 0;
+    bool known_queues = o->management != NULL || o->definitions != NULL || o->queue_count > 0;
+    bool amqp = strncmp(o->from.uri, "amqp://", 7) == 0 || strncmp(o->from.uri, "amqps://", 8) == 0;
+    if (!amqp)
+        fprintf(stderr, "sluice: %s: expected amqp:// or amqps://\n", o->from.uri);
+    else if (!known_queues)
+        fprintf(stderr,
+                "sluice: which queues? --management or --definitions tells all, --queue one\n");
+    return amqp && known_queues;
 }
 
 static void import_release(struct import *i) {

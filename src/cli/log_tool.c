@@ -1,10 +1,12 @@
 #include "cli/log_tool.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -92,13 +94,17 @@ static void print_summary(const struct log_scan_summary *s) {
                s->last_position, first, last);
 }
 
+const char *log_tool_reason(const char *folder, int error) {
+    if (access(folder, R_OK | X_OK) != 0 && errno == EACCES)
+        return "permission denied: only its owner may read it; run this as that user or root";
+    return error == E_NOT_FOUND ? "there is no log here; give the data folder" : error_text(error);
+}
+
 static int scan(const char *directory, uint64_t from, const struct log_visitor *visitor,
                 struct log_scan_summary *summary) {
     int error = log_scan(directory, &file_ops_system, from, visitor, summary);
     if (error != 0)
-        fprintf(stderr, "sluice: %s: %s\n", directory,
-                error == E_NOT_FOUND ? "there is no log here; give the data folder"
-                                     : error_text(error));
+        fprintf(stderr, "sluice: %s: %s\n", directory, log_tool_reason(directory, error));
     return error;
 }
 

@@ -11,5 +11,7 @@
 /* argv: "verify" | "dump" | "stat", data folder, for dump optionally the first position. */
 int log_tool_run(int argc, char **argv);
 void log_tool_usage(FILE *out);
+/* Why a data folder could not be read, for people. */
+const char *log_tool_reason(const char *folder, int error);
 
 #endif

@@ -21,8 +21,6 @@
 #include "cli/top.h"
 #include "version.h"
 
-enum { OPTION_URL = 256, OPTION_TOKEN, OPTION_CA, OPTION_JSON };
-
 static void help(FILE *out) {
     static const char *const lines[][2] = {
         {"serve [--config FILE] ...", "the server"},
@@ -37,7 +35,7 @@ static void help(FILE *out) {
         {"import rabbitmq AMQP-URL ...", "move definitions and messages of a RabbitMQ here"},
     };
     fputs("sluice " SLUICE_VERSION ": accepts bursts durably, lets them out at a bearable pace\n\n"
-          "usage: sluice [--url URL] [--token TOKEN] [--ca FILE] [--json] COMMAND ...\n"
+          "usage: sluice COMMAND ... [--url URL] [--token TOKEN] [--ca FILE] [--json]\n"
           "       sluice COMMAND --help\n\n",
           out);
     for (size_t i = 0; i < ARRAY_LENGTH(lines); i++)
@@ -90,7 +88,7 @@ static int top(const struct client *c, int argc, char **argv) {
     return top_main(argc, argv, &defaults);
 }
 
-static int run(const struct client *c, int argc, char **argv, bool as_json) {
+static int run(struct client *c, int argc, char **argv) {
     const char *noun = argv[0];
     if (help_is_wanted(argc, argv))
         return help_of(noun);
@@ -114,37 +112,21 @@ static int run(const struct client *c, int argc, char **argv, bool as_json) {
         puts("sluice " SLUICE_VERSION);
         return 0;
     }
-    return commands_run(c, argc, argv, as_json);
+    return commands_run(c, argc, argv);
 }
 
 int main(int argc, char **argv) {
     static const struct option options[] = {
-        {"url", required_argument, NULL, OPTION_URL},
-        {"token", required_argument, NULL, OPTION_TOKEN},
-        {"ca", required_argument, NULL, OPTION_CA},
-        {"json", no_argument, NULL, OPTION_JSON},
+        CLIENT_OPTIONS,
         {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
     };
     struct client given = {0};
-    bool as_json = false;
     int option;
-    /* '+': the options of a command stand behind it and are its own. */
+    /* '+': what stands behind the command is read by the command. */
     while ((option = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
         switch (option) {
-        case OPTION_URL:
-            given.url = optarg;
-            break;
-        case OPTION_TOKEN:
-            given.token = optarg;
-            break;
-        case OPTION_CA:
-            given.ca = optarg;
-            break;
-        case OPTION_JSON:
-            as_json = true;
-            break;
         case 'V':
             puts("sluice " SLUICE_VERSION);
             return 0;
@@ -152,7 +134,8 @@ int main(int argc, char **argv) {
             help(stdout);
             return 0;
         default:
-            return 2;
+            if (!client_take_option(&given, option, optarg))
+                return 2;
         }
     }
     if (optind == argc) {
@@ -163,5 +146,5 @@ int main(int argc, char **argv) {
     client_init(&c, &given);
     int first = optind;
     optind = 0; /* the commands parse their own options from the start */
-    return run(&c, argc - first, argv + first, as_json);
+    return run(&c, argc - first, argv + first);
 }

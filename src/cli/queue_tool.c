@@ -24,18 +24,18 @@
 
 /* What stands behind a verb, read. */
 struct given {
-    const struct client *client; /* borrows */
+    struct client *client; /* borrows */
     const char *verb;
     char *words[WORDS_MAX];
     int word_count;
     json_t *filter;   /* owns: members of a filter */
     const char *rate; /* NULL: none */
     const char *why, *type, *priority, *tag;
-    bool detach, as_json;
+    bool detach;
 };
 
 enum {
-    OPTION_SINCE = 256,
+    OPTION_SINCE = CLIENT_OPTIONS_END,
     OPTION_RATE,
     OPTION_WHY,
     OPTION_TYPE,
@@ -44,6 +44,7 @@ enum {
     OPTION_DETACH,
     OPTION_FILTER
 };
+#define OPTIONS_OWN ((size_t)(OPTION_FILTER - CLIENT_URL)) /* before those of a filter */
 
 /* Those from OPTION_FILTER on are members of a filter. */
 static const struct {
@@ -127,14 +128,16 @@ static bool take_option(struct given *g, int option, const char *text) {
         g->detach = true;
         return true;
     default:
-        return option >= OPTION_FILTER &&
-               set_member(g->filter, (size_t)option - OPTION_FILTER, text);
+        return client_take_option(g->client, option, text) ||
+               (option >= OPTION_FILTER &&
+                set_member(g->filter, (size_t)option - OPTION_FILTER, text));
     }
 }
 
 /* False: explained. */
 static bool read_given(struct given *g, int argc, char **argv) {
-    struct option options[8 + ARRAY_LENGTH(members)] = {
+    struct option options[OPTIONS_OWN + ARRAY_LENGTH(members) + 1] = {
+        CLIENT_OPTIONS,
         {"since", required_argument, NULL, OPTION_SINCE},
         {"rate", required_argument, NULL, OPTION_RATE},
         {"why", required_argument, NULL, OPTION_WHY},
@@ -144,7 +147,7 @@ static bool read_given(struct given *g, int argc, char **argv) {
         {"detach", no_argument, NULL, OPTION_DETACH},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(members); i++) {
-        options[7 + i] =
+        options[OPTIONS_OWN + i] =
             (struct option){members[i].option, required_argument, NULL, OPTION_FILTER + (int)i};
     }
     int option;
@@ -230,7 +233,7 @@ static int list(const struct given *g, const char *first, const char *member, co
             return 1;
         }
         const json_t *items = json_object_get(answer, member);
-        if (g->as_json) {
+        if (g->client->as_json) {
             json_dumpf(answer, stdout, JSON_INDENT(2));
             putchar('\n');
         } else if (json_array_size(items) > 0) {
@@ -454,9 +457,9 @@ void queue_tool_help(FILE *out) {
     fputs(FILTER_HELP, out);
 }
 
-int queue_tool_run(const struct client *c, int argc, char **argv, bool as_json) {
+int queue_tool_run(struct client *c, int argc, char **argv) {
     const struct verb *v = find(argv[0]);
-    struct given g = {.client = c, .verb = v->name, .filter = json_object(), .as_json = as_json};
+    struct given g = {.client = c, .verb = v->name, .filter = json_object()};
     bool good = read_given(&g, argc, argv) && g.word_count >= v->least && g.word_count <= v->most;
     bool one = g.word_count == v->most && v->most > v->least;
     if (good && json_object_size(g.filter) > 0 && (!v->many || one)) {

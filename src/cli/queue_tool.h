@@ -14,7 +14,7 @@
 /* Is `queue VERB` one of these? */
 bool queue_tool_knows(const char *verb);
 /* argv: verb and what stands behind it. 0 done, 1 refused, 2 wrong use (usage printed). */
-int queue_tool_run(const struct client *c, int argc, char **argv, bool as_json);
+int queue_tool_run(struct client *c, int argc, char **argv);
 /* One line a command. */
 void queue_tool_help(FILE *out);
 

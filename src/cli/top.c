@@ -52,6 +52,7 @@ struct top {
     struct buffer answer; /* of the provider */
     struct buffer out;
     bool terminal;
+    const char *refused; /* by the server, for good: why; NULL: not */
     struct termios before;
     uint64_t drawn_ns;
 };
@@ -199,12 +200,30 @@ static void transfer_start_when_due(struct top *t, struct transfer *transfer, ui
     transfer->next_ns = now_ns + RECONNECT_MS * NS_PER_MS;
 }
 
+/* Trying again does not help against these. */
+static const char *refusal_of(const CURLMsg *message) {
+    long status = 0;
+    if (message->data.result == CURLE_HTTP_RETURNED_ERROR)
+        curl_easy_getinfo(message->easy_handle, CURLINFO_RESPONSE_CODE, &status);
+    switch (status) {
+    case 401:
+        return "a token is needed that the server knows: SLUICE_TOKEN, or --token";
+    case 403:
+        return "this token may not look: it needs the scope read, and no resources";
+    case 404:
+        return "there is something else";
+    default:
+        return NULL;
+    }
+}
+
 static void transfer_ended(struct top *t, const CURLMsg *message) {
     bool is_stream = message->easy_handle == t->stream.curl;
     struct transfer *transfer = is_stream ? &t->stream : &t->provider;
     if (is_stream) {
         t->figures.connected = false;
         t->figures.lost = true;
+        t->refused = refusal_of(message);
     } else if (message->data.result == CURLE_OK) {
         provider_read(t);
     }
@@ -248,9 +267,9 @@ static int draw(struct top *t) {
 static int top_loop(struct top *t) {
     struct curl_waitfd keys = {.fd = STDIN_FILENO, .events = CURL_WAIT_POLLIN};
     int rc = 0;
-    while (!ended && rc == 0) {
+    while (!ended && rc == 0 && t->refused == NULL) {
         transfers_turn(t);
-        rc = draw(t);
+        rc = t->refused == NULL ? draw(t) : E_DENIED;
         (void)curl_multi_poll(t->multi, &keys, t->terminal ? 1 : 0, 50, NULL);
         if (t->terminal)
             read_keys();
@@ -314,7 +333,9 @@ int top_run(const struct top_options *options) {
         terminal_leave(&t);
     }
     top_close(&t);
-    if (rc != 0)
+    if (t.refused != NULL)
+        fprintf(stderr, "sluice top: %s: %s\n", options->url, t.refused);
+    else if (rc != 0)
         fprintf(stderr, "sluice top: %s\n", error_text(rc));
     return rc == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -4,7 +4,8 @@
  * Promise: follows GET /v1/events and connects again for as long as it takes when the server goes away;
  *          follows the size of the terminal; q, Ctrl-C and SIGTERM end it, and the terminal is then as it was.
  *          Without a terminal: one line a second.
- * Errors:  the exit code: 0 ended by the user, 1 the terminal or memory failed, 2 wrong use.
+ * Errors:  the exit code: 0 ended by the user, 1 the terminal or memory failed or the server does not know the
+ *          token, 2 wrong use.
  */
 #ifndef SLUICE_CLI_TOP_H
 #define SLUICE_CLI_TOP_H

@@ -1,12 +1,12 @@
 /*
  * The writer. Under the engine's lock, in this order at each turn:
  *
- *   1. requests:  decide -> one record -> apply -> held until durable
- *   2. timers:    what is due now, up to GATHER_MAX decisions in one record
- *   3. starts:    attempts that pace and order allow now, up to GATHER_MAX in one record
- *   4. deliveries: messages for consumers that have room, likewise; and behind each request what it made too long
+ *   1. requests:   decide -> one record -> apply -> held until durable; behind each, what it made too long
+ *   2. deliveries: messages for consumers that have room, up to GATHER_MAX decisions in one record
+ *   3. timers:     what is due now, likewise; then deliveries again, of what that let be ready
+ *   4. starts:     attempts that pace and order allow now, likewise
  *
- * In 2 and 3 each decision is applied before the next is taken, so that the next one sees it; the facts
+ * In 2 to 4 each decision is applied before the next is taken, so that the next one sees it; the facts
  * are appended once, behind. That is sound because these facts carry no bodies (apply needs no address; one
  * that does, see append_then_apply, ends its record) and
  * because the room for them is made sure of before (log_ensure_room): after an apply, a failing append ends

@@ -95,7 +95,7 @@ static void start_body(struct http_request *r, const struct http_limits *limits,
         chunk_init(&r->chunk);
         r->phase = REQUEST_CHUNKS;
     } else if (facts->length > limits->body_bytes) {
-        refuse(r, 413, "body too large");
+        refuse(r, 413, "body larger than limits.bodyBytes");
     } else if (facts->length > 0) {
         r->body_left = facts->length;
         r->phase = REQUEST_LENGTH;
@@ -161,7 +161,7 @@ static size_t take_chunks(struct http_request *r, const struct http_limits *limi
     /* An announced chunk is judged before its data comes, as an announced length is. */
     uint64_t announced = r->chunk.state == CHUNK_DATA ? r->chunk.left : 0;
     if (data.size + announced > limits->body_bytes - r->body.size) {
-        refuse(r, 413, "body too large");
+        refuse(r, 413, "body larger than limits.bodyBytes");
         return used;
     }
     append_body(r, data);

@@ -40,8 +40,11 @@ struct tls_session {
 
 static int explain(char error_text[256], const char *what, const char *file) {
     char reason[88] = "unknown reason";
-    unsigned long code = ERR_peek_last_error();
-    if (code != 0)
+    unsigned long code =
+        ERR_peek_error(); /* the first: those behind it say only where it came through */
+    if (ERR_SYSTEM_ERROR(code))
+        snprintf(reason, sizeof reason, "%s", strerror(ERR_GET_REASON(code)));
+    else if (code != 0)
         ERR_error_string_n(code, reason, sizeof reason);
     ERR_clear_error();
     snprintf(error_text, 256, "tls: %s%s%.110s: %s", what, file == NULL ? "" : " ",

@@ -82,6 +82,12 @@ def test_unknown_resource(client, method, path):
 def test_what_is_said_names_what_was_wrong(client):
     client.define("queues", "named")
     messages = "/v1/queues/named/messages"
+    assert "/openapi.json" in client.get("/v1/queue/named").json["detail"]
+    shown = client.get("/v1/queues/named").json
+    assert client.put("/v1/queues/named", shown).json["errors"] == [
+        {"pointer": "/stats", "detail": "GET tells it besides the definition: leave it out"}]
+    del shown["stats"]
+    assert client.put("/v1/queues/named", shown).status == 200
     assert client.get(messages + "?filter=ended").json["detail"].endswith('blocked; found "ended"')
     assert client.get(messages + "?colour=red").json["detail"] == 'unknown query parameter; found "colour"'
     errors = client.post("/v1/queues/named/jobs", {"action": "resend"}).json["errors"]
@@ -215,7 +221,10 @@ def test_transaction_is_all_or_nothing(make_server):
     assert (refused.status, refused.problem) == (410, "sold-out"), refused
     assert client.queue("mail")["stats"]["ready"] == 1
     assert client.stock("units")["stats"]["used"] == 1
-    assert client.post("/v1/transactions", {"operations": []}).status == 400
+    none = client.post("/v1/transactions", {"operations": []})
+    assert none.status == 400 and none.json["errors"][0]["detail"] == "expected 1 to 64 operations, found 0", none
+    unknown = client.post("/v1/transactions", {"operations": [{"enque": {}}]})
+    assert unknown.status == 400 and unknown.json["errors"][0]["pointer"] == "/operations/0/enque", unknown
     many = {"operations": [{"enqueue": {"queue": "mail", "body": {}}}] * 65}
     assert client.post("/v1/transactions", many).status == 400
 

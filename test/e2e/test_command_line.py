@@ -1,5 +1,7 @@
 """A server that is not plain HTTP on 127.0.0.1: TLS of a private authority, certificates renewed, IPv6; and the command line."""
+import ctypes
 import json
+import os
 import signal
 import socket
 import ssl
@@ -140,6 +142,9 @@ def test_an_unusable_certificate_ends_the_start_and_names_the_file(tmp_path):
         "certificate": str(tmp_path / "cert.pem"), "key": str(tmp_path / "key.pem")}}]})
     server.launch()
     assert server.wait_end() == 1 and "key.pem" in server.output(), server.output()
+    (tmp_path / "cert.pem").unlink()
+    server.launch()
+    assert server.wait_end() == 1 and "cert.pem: No such file or directory" in server.output(), server.output()
 
 
 def test_each_command_says_how_it_is_used():
@@ -164,6 +169,70 @@ def test_a_position_is_a_number(secure):
 def test_a_verb_that_is_missing_is_listed():
     result = program.run("queue", "shwo", "mail")
     assert result.returncode == 2 and "queue show NAME" in result.stderr and "queue edit" in result.stderr, result
+    assert "unknown command `queue shwo`" in result.stderr, result
+
+
+def test_options_of_the_call_may_stand_behind_the_command(secure):
+    url = f"http://127.0.0.1:{secure.port}"
+    for words in [("queue", "list", "--json", "--url", url), ("queue", "--url", url, "list", "--json"),
+                  ("queue", "search", "jobs", "--json", "--url", url), ("--json", "queue", "show", "jobs", f"--url={url}")]:
+        result = program.run(*words)
+        assert result.returncode == 0 and json.loads(result.stdout), (words, result)
+    assert program.run("status", "--url", url).returncode == 0
+    for words in [("queue", "list", "--jsn"), ("queue", "search", "jobs", "--jsn")]:
+        result = program.run(*words)
+        assert result.returncode == 2 and "--jsn" in result.stderr and "usage: sluice queue" in result.stderr, result
+
+
+def test_a_missing_or_unknown_token_is_told_from_a_server_that_is_away(tmp_path):
+    token = program.run("token", "new")
+    given = next(line.split('"')[1] for line in token.stderr.splitlines() if "hash" in line)
+    server = Server(tmp_path, {"tokens": [{"name": "shop", "hash": given, "scopes": ["publish"]}]})
+    server.start()
+    url = f"http://127.0.0.1:{server.port}"
+    try:
+        none = program.run("queue", "list", "--url", url)
+        assert none.returncode == 1 and "SLUICE_TOKEN" in none.stderr, none
+        wrong = program.run("queue", "list", "--url", url, "--token", "slc_wrong")
+        assert wrong.returncode == 1 and "does not know" in wrong.stderr, wrong
+        top = program.run("top", "--url", url)  # ends by itself
+        assert top.returncode == 1 and "SLUICE_TOKEN" in top.stderr, top
+        narrow = program.run("top", "--url", url, "--token", token.stdout.strip())
+        assert narrow.returncode == 1 and "scope" in narrow.stderr, narrow
+    finally:
+        server.kill()
+
+
+def test_the_other_scheme_is_guessed(secure):
+    result = program.run("status", "--url", f"http://127.0.0.1:{secure.tls_port}")
+    assert result.returncode == 1 and "https://" in result.stderr, result
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="drops rights that only root has")
+def test_a_folder_of_somebody_else_is_not_a_damaged_one(secure):
+    def fewer_rights():  # root without the right to read what is not its own to read
+        ctypes.CDLL(None).prctl(24, 1)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
+        ctypes.CDLL(None).prctl(24, 2)  # CAP_DAC_READ_SEARCH
+
+    secure.data.chmod(0)
+    try:
+        for tool in ("log", "audit"):
+            result = program.run(tool, "verify", secure.data, preexec_fn=fewer_rights)
+            assert result.returncode == 1 and "permission denied" in result.stderr, result
+    finally:
+        secure.data.chmod(0o700)
+
+
+def test_a_hash_that_is_none_says_nothing_of_the_audit(secure):
+    result = program.run("audit", "verify", secure.data, "626b")
+    assert result.returncode == 2 and "hexadecimal" in result.stderr and "SOUND" not in result.stdout, result
+
+
+def test_an_import_says_what_is_missing():
+    where = program.run("import", "rabbitmq", "amqp://guest:guest@127.0.0.1:1")
+    assert where.returncode == 2 and "which queues?" in where.stderr, where
+    other = program.run("import", "--queue", "q", "rabbitmq", "http://127.0.0.1:1")
+    assert other.returncode == 2 and "expected amqp://" in other.stderr, other
 
 
 def test_what_an_edited_file_holds_is_sent_as_it_is(secure, tmp_path):

@@ -17,3 +17,5 @@ def test_lists_and_overrides(client, make_provider):
         assert client.get(path).json["attempts"] == attempts
     for bad in ('{"maxAttempt": 2}', "3", '{"backoffs": ["soon"]}'):
         assert client.publish("mail", {}, retry_config=bad).status == 400, bad
+    named = client.publish("mail", {}, retry_config='{"maxAttempt": 2}').json["detail"]
+    assert named == 'Sluice-Retry-Config: /maxAttempt: unknown field; did you mean "maxAttempts"?'

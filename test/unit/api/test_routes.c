@@ -371,7 +371,7 @@ static void bad_transactions(void **state) {
     assert_int_equal(a.status, 400);
     static const char *const pointers[] = {"/operations/0/reserve/stok",
                                            "/operations/0/reserve/stock",
-                                           "/operations/1",
+                                           "/operations/1/fly",
                                            "/operations/2/enqueue/bodyBase64",
                                            "/operations/3/enqueue/body",
                                            "/operations/4",
