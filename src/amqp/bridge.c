@@ -450,8 +450,11 @@ void amqp_hub_room(struct amqp_hub *h, enum log_room room, bool short_of_memory)
 static void run_census(struct net_item *item) {
     struct amqp_census *c = CONTAINER_OF(item, struct amqp_census, item);
     struct amqp_hub *h = c->hub;
-    amqp_census_take(c, &h->bridges[c->at]->routes);
-    if (++c->at < h->count) {
+    if (amqp_census_take(c, &h->bridges[c->at]->routes)) {
+        c->at++;
+        c->slot = 0;
+    }
+    if (c->at < h->count) {
         net_loop_post(h->bridges[c->at]->loop, &c->item);
     } else {
         c->done(c); /* may free it */
@@ -461,7 +464,7 @@ static void run_census(struct net_item *item) {
 
 void amqp_hub_census(struct amqp_hub *h, struct amqp_census *c) {
     c->hub = h;
-    c->at = 0;
+    c->at = c->slot = 0;
     c->item.run = run_census;
     if (h->count == 0) {
         c->done(c);

@@ -2,7 +2,8 @@
  * amqp/census.h - every connection that is open, with its channels: for lists, and to end one by its name.
  *
  * Shape:   connections belong to their loops, so the question goes from loop to loop and is answered on the last: nothing
- *          is kept or locked for it. What is listed is of moments close together, not of one.
+ *          is kept or locked for it. A loop answers for a hundred connections at a time and looks after the others in
+          between. What is listed is of moments close together, not of one.
  *          A connection is a table of AMQP (base/amqp_table.h) with the names of fields that RabbitMQ's management
  *          API has, and `session`, by which the model knows it; u32 length before each.
  * Limits:  256 MiB of answer; beyond it `failed`.
@@ -30,7 +31,8 @@ struct amqp_census {
     /* ---- the hub's own ---- */
     struct net_item item;
     struct amqp_hub *hub;
-    uint32_t at; /* the bridge that is asked */
+    uint32_t at;   /* the bridge that is asked */
+    uint32_t slot; /* of its routes, the next to look at */
 };
 
 void amqp_census_init(struct amqp_census *c);
@@ -42,7 +44,7 @@ void amqp_hub_census(struct amqp_hub *h, struct amqp_census *c);
 #define AMQP_CONNECTION_NAME_BYTES 132u
 void amqp_connection_name(const struct amqp_connection *c, char text[AMQP_CONNECTION_NAME_BYTES]);
 
-/* One bridge's part: census.c, called by the hub. */
-void amqp_census_take(struct amqp_census *c, const struct amqp_routes *routes);
+/* Some more of one bridge's part: census.c, called by the hub. True: that was the last of it. */
+MUST_CHECK bool amqp_census_take(struct amqp_census *c, const struct amqp_routes *routes);
 
 #endif

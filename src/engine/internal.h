@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/memory.h"
 #include "engine/timekeeper.h"
 
 /* Facts of one record that collects many small decisions (timers, starts) stay below this. */
@@ -82,7 +83,8 @@ struct keeper {
     uint64_t retry_at_ns;       /* monotonic: no snapshot before, after one failed */
     enum log_room room;         /* as it was told last */
     bool told_memory;           /* the same */
-    uint64_t trim_at_ns;        /* monotonic: no heap is trimmed before */
+    uint64_t trim_at_ns;        /* monotonic: for a shortage no heap is trimmed before */
+    struct memory_slack slack;
 };
 
 /* Reads, after the start, the sealed segments that the replay did not need (checker.c). */

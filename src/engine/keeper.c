@@ -30,7 +30,6 @@
 
 #include "base/clock.h"
 #include "engine/internal.h"
-#include "engine/memory.h"
 
 #define LOOK_EVERY_MS          250u
 #define TRIM_EVERY_NS          (3 * NS_PER_SECOND)
@@ -391,11 +390,8 @@ static bool is_short_of_memory(struct engine *e, bool was) {
     return memory_is_short(was, used, e->options.memory_max_bytes);
 }
 
-/*
- * What was freed counts as long as the system does not have it. Giving it back walks through all of the heap with
- * its lock held, some 0.1 s a gigabyte, in which nobody else allocates: so only while it may end the shortage, and seldom.
- */
-static void look_at_memory(struct engine *e) {
+/* What was freed counts as long as the system does not have it; giving it back (memory.h) may end the shortage. */
+static void look_at_shortage(struct engine *e) {
     if (e->options.memory_max_bytes == 0)
         return;
     bool was = engine_is_short_of_memory(e), is = is_short_of_memory(e, was);
@@ -406,6 +402,17 @@ static void look_at_memory(struct engine *e) {
         is = is_short_of_memory(e, was);
     }
     atomic_store(&e->short_of_memory, is);
+}
+
+/* Without a shortage: what a flood left, when it is over. */
+static void give_memory_back(struct engine *e) {
+    struct memory_slack *slack = &e->keeper.slack;
+    if (e->options.manual ||
+        !memory_slack_due(slack, memory_resident_bytes(), engine_monotonic_ns(e)) ||
+        memory_free_bytes() < MEMORY_SLACK_BYTES)
+        return;
+    (void)malloc_trim(0);
+    memory_slack_gone(slack, memory_resident_bytes(), engine_monotonic_ns(e));
 }
 
 static void tell_room(struct engine *e) {
@@ -448,7 +455,8 @@ void keeper_turn(struct engine *e, bool forked) {
     if (k->snapshotting || k->compacting)
         return; /* in manual mode, a call of its own */
     keep_snapshot_room(e);
-    look_at_memory(e);
+    look_at_shortage(e);
+    give_memory_back(e);
     tell_room(e);
     auditor_turn(e);
     pthread_mutex_lock(&k->lock);

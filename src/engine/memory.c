@@ -1,12 +1,14 @@
 #include "engine/memory.h"
 
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define GROUPS_ROOT "/sys/fs/cgroup"
 #define PATH_BYTES  4096u
+#define RISE_BYTES  ((uint64_t)1 << 20) /* between two looks: more is coming */
 
 uint64_t memory_resident_bytes(void) {
     uint64_t size, resident = 0;
@@ -68,4 +70,30 @@ uint64_t memory_available_bytes(void) {
 
 bool memory_is_short(bool was, uint64_t used_bytes, uint64_t max_bytes) {
     return max_bytes != 0 && used_bytes > (was ? max_bytes - max_bytes / 16 : max_bytes);
+}
+
+bool memory_slack_due(struct memory_slack *s, uint64_t resident_bytes, uint64_t now_ns) {
+    bool rises = resident_bytes > s->last_bytes + RISE_BYTES;
+    s->last_bytes = resident_bytes;
+    if (s->least_bytes == 0 || resident_bytes < s->least_bytes)
+        s->least_bytes = resident_bytes;
+    if (rises || resident_bytes - s->least_bytes < MEMORY_SLACK_BYTES) {
+        if (s->look_at_ns < now_ns + MEMORY_CALM_NS)
+            s->look_at_ns = now_ns + MEMORY_CALM_NS;
+        return false;
+    }
+    if (now_ns < s->look_at_ns)
+        return false;
+    s->look_at_ns = now_ns + MEMORY_ASK_EVERY_NS;
+    return true;
+}
+
+uint64_t memory_free_bytes(void) {
+    return mallinfo2().fordblks;
+}
+
+void memory_slack_gone(struct memory_slack *s, uint64_t resident_bytes, uint64_t now_ns) {
+    *s = (struct memory_slack){.least_bytes = resident_bytes,
+                               .last_bytes = resident_bytes,
+                               .look_at_ns = now_ns + MEMORY_TRIM_EVERY_NS};
 }

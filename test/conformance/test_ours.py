@@ -4,6 +4,7 @@ import time
 
 import pytest
 from pika.spec import Basic, Exchange, Queue, Tx
+from support.wait import until
 
 pytestmark = [pytest.mark.section("Only here"), pytest.mark.ours]
 
@@ -80,6 +81,23 @@ def test_delayed_holds_up_nobody(peer):
     peer.send(1, Basic.Ack(second[0].delivery_tag, multiple=True))
     peer.call(Tx.Commit())
     assert peer.get(name)[2] == b"0"
+
+
+def test_put_back_keeps_its_key(peer, another):
+    """x-ordering-key: what is put back, or left by a connection that ends, goes before the later ones of its key"""
+    name, other = peer.queue("conf.keys", exclusive=False, durable=True, ordering_key="customer"), another()
+    for number, customer in enumerate("aab"):
+        peer.put(name, b"%d" % number, headers={"customer": customer})
+    peer.send(1, Basic.Nack(peer.get(name, no_ack=False)[0].delivery_tag, requeue=True))
+    again = peer.get(name, no_ack=False)
+    assert (again[2], again[0].redelivered) == (b"0", True)
+    peer.socket.close()
+    until(lambda: other.count(name) == 3, what="the end of the connection")
+    got = [other.get(name, no_ack=False) for _ in range(2)]
+    assert [g[2] for g in got] == [b"0", b"2"] and other.get(name, timeout=0.1) is None
+    other.send(1, Basic.Ack(got[0][0].delivery_tag))
+    assert other.get(name)[2] == b"1"
+    other.call(Queue.Delete(queue=name))
 
 
 def test_dead_frees_its_key(peer):

@@ -125,6 +125,28 @@ def test_a_transaction_larger_than_the_memory(serve):
         assert not finished.is_alive() and one.count("q") == 4
 
 
+@pytest.mark.skipif(SANITIZED, reason="it keeps the memory that was freed")
+def test_what_a_flood_took_is_given_back(serve):
+    """200 MiB of open transactions in small messages, which nobody commits."""
+    server, count, body = serve(256 * MIB), 50000, bytes(1000)
+    with Peer(server.amqp) as peer:
+        peer.open().queue("q", exclusive=False)
+    before = server.resident_bytes()
+    publish = (frame.Method(1, spec.Basic.Publish(routing_key="q")).marshal()
+               + frame.Header(1, len(body), spec.BasicProperties()).marshal() + frame.Body(1, body).marshal())
+    peers = [Peer(server.amqp).open() for _ in range(4)]
+    for peer in peers:
+        peer.call(spec.Tx.Select())
+        peer.raw(publish * count)
+    for peer in peers:
+        peer.declare("q")  # answered behind them all
+    grown = server.resident_bytes() - before
+    for peer in peers:
+        peer.socket.close()
+    assert grown > 200 * MIB, f"{grown >> 20} MiB"
+    until(lambda: server.resident_bytes() - before < grown / 10, what="the memory, given back to the system")
+
+
 def test_consumers_that_do_not_read(serve):
     """Each would have 1 MiB on its way; together they may have 4. One that reads gets all the while."""
     server, count, body = serve(4 * MIB), 60, bytes(32 << 10)

@@ -93,6 +93,20 @@ def test_order_within_a_key_and_a_failing_key_blocks_nobody(client, make_provide
         assert numbers == sorted(numbers), key
 
 
+def test_what_is_scheduled_holds_its_key_not_before_its_time(client, make_provider):
+    provider = make_provider(lambda seen, times: 503 if seen.json["n"] == "fails" and times == 0 else 200)
+    define(client, provider, queue={"retryConfig": {"minBackoff": "0.2s", "maxBackoff": "0.2s"}, "paused": True})
+    client.publish("mail", {"n": "next year"}, ordering_key="a", delay="31536000s")
+    for n in ("first", "fails", "behind it"):
+        client.publish("mail", {"n": n}, ordering_key="a")
+    client.publish("mail", {"n": "other"}, ordering_key="b")
+    client.post("/v1/queues/mail:resume")
+    until(lambda: len(provider.effects) == 4, 10, "all but that of next year")
+    sent = [seen.json["n"] for seen in provider.seen]
+    assert [n for n in sent if n != "other"] == ["first", "fails", "fails", "behind it"]
+    assert stats(client)["delayed"] == 1
+
+
 def test_delay_priority_and_time_to_live(client, make_provider):
     provider = make_provider()
     define(client, provider, queue={"paused": True}, rateLimits={"maxConcurrentDispatches": 1})

@@ -64,11 +64,52 @@ static void test_the_least_of_all_groups(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+/* Looks four times a second for so long, with the same resident; how often it would have asked. */
+static int asked(struct memory_slack *s, uint64_t *now_ns, uint64_t resident_bytes, int seconds) {
+    int times = 0;
+    for (int i = 0; i < 4 * seconds; i++) {
+        *now_ns += NS_PER_SECOND / 4;
+        times += memory_slack_due(s, resident_bytes, *now_ns);
+    }
+    return times;
+}
+
+static void test_what_a_flood_left_is_asked_for_when_it_is_over(void **state) {
+    struct memory_slack s = {.look_at_ns = 0};
+    uint64_t now_ns = 7;
+    assert_int_equal(asked(&s, &now_ns, 50 * MIB, 100), 0); /* as it was at the start */
+    for (uint64_t mib = 50; mib < 400; mib += 2)
+        assert_int_equal(asked(&s, &now_ns, mib * MIB, 1), 0); /* it comes */
+    assert_int_equal(asked(&s, &now_ns, 400 * MIB, 4), 0);
+    assert_int_equal(asked(&s, &now_ns, 400 * MIB, 3), 1); /* calm */
+    assert_int_equal(asked(&s, &now_ns, 400 * MIB, 25), 0);
+    assert_int_equal(asked(&s, &now_ns, 400 * MIB, 300), 10); /* not free: asked seldom */
+    memory_slack_gone(&s, 60 * MIB, now_ns);
+    assert_int_equal(asked(&s, &now_ns, 60 * MIB, 1000), 0);
+}
+
+/* A flood every ten seconds keeps its memory for a minute. */
+static void test_it_is_seldom_however_often_it_comes_back(void **state) {
+    struct memory_slack s = {.look_at_ns = 0};
+    uint64_t now_ns = 7;
+    int times = 0;
+    for (int round = 0; round < 60; round++) {
+        assert_int_equal(asked(&s, &now_ns, 50 * MIB, 1), 0);
+        if (asked(&s, &now_ns, 400 * MIB, 9) > 0) {
+            memory_slack_gone(&s, 50 * MIB, now_ns);
+            times++;
+        }
+    }
+    assert_in_range(times, 8, 10);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_it_begins_above_and_ends_well_below),
         cmocka_unit_test(test_what_is_written_to_counts),
         cmocka_unit_test(test_the_least_of_all_groups),
+        cmocka_unit_test(test_what_a_flood_left_is_asked_for_when_it_is_over),
+        cmocka_unit_test(test_it_is_seldom_however_often_it_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
