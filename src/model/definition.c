@@ -9,7 +9,8 @@
  *                 list as u32 count + the fields of each item
  *
  * A field of a later version goes to the end of its table with `since` set to that version; decode of
- * an older encoding stops before it and the default stays. Fields are never moved or removed.
+ * an older encoding stops before it and the default stays. Fields are never moved or removed. In version 3 a burst
+ * came to mean the one that was asked for; before, it was the one that held.
  */
 #include "model/definition.h"
 
@@ -27,9 +28,12 @@ enum field_type {
     FIELD_U8,
     FIELD_U32,
     FIELD_U64,
+    FIELD_BURST, /* of a struct pace_def, behind mode and count */
     FIELD_ENUM,
     FIELD_LIST
 };
+
+#define BURST_AS_ASKED 3u /* since this version of the tables of queues and destinations */
 
 struct table;
 
@@ -79,9 +83,11 @@ struct any_list {
 #define U32(s, f)     U32_SINCE(1, s, f)
 #define U64(s, f)     U64_SINCE(1, s, f)
 #define ENUM(s, f, m) ENUM_SINCE(1, s, f, m)
+#define BURST_SINCE(v, s, f)                                                                       \
+    { SINCE(v, FIELD_BURST, s, f) }
 #define PACE(s, f)                                                                                 \
-    ENUM(s, f.mode, PACE_STRICT), U32(s, f.count), U64(s, f.period_ns), U32(s, f.burst),           \
-        U32(s, f.concurrency)
+    ENUM(s, f.mode, PACE_STRICT), U32(s, f.count), U64(s, f.period_ns),                            \
+        BURST_SINCE(1, s, f.burst), U32(s, f.concurrency)
 #define TABLE(v, f)                                                                                \
     { .version = v, .count = ARRAY_LENGTH(f), .fields = f }
 
@@ -146,7 +152,7 @@ static const struct field queue_fields[] = {
     TEXT_SINCE(2, queue_def, tenant_header, ""),
     LIST_SINCE(2, queue_def, tenant_weights, TENANT_WEIGHTS_MAX, weight_table),
 };
-static const struct table queue_table = TABLE(2, queue_fields);
+static const struct table queue_table = TABLE(3, queue_fields);
 
 static const struct field stock_fields[] = {
     TEXT(stock_def, name, ""), U64(stock_def, total),   U64(stock_def, per_member),
@@ -165,7 +171,7 @@ static const struct table campaign_table = TABLE(1, campaign_fields);
 
 static const struct field limit_fields[] = {
     ENUM_SINCE(2, pace_def, mode, PACE_STRICT), U32_SINCE(2, pace_def, count),
-    U64_SINCE(2, pace_def, period_ns),          U32_SINCE(2, pace_def, burst),
+    U64_SINCE(2, pace_def, period_ns),          BURST_SINCE(2, pace_def, burst),
     U32_SINCE(2, pace_def, concurrency),
 };
 static const struct table limit_table = {.count = ARRAY_LENGTH(limit_fields),
@@ -270,7 +276,7 @@ static const struct field destination_fields[] = {
     TEXT_SINCE(2, destination_def, batch.item_id, "/id"),
     TEXT_SINCE(2, destination_def, batch.result_status, "/status"),
 };
-static const struct table destination_table = TABLE(2, destination_fields);
+static const struct table destination_table = TABLE(3, destination_fields);
 
 bool name_valid(struct span name) {
     if (name.size == 0 || name.size > NAME_MAX_BYTES) {
@@ -409,6 +415,7 @@ static int field_encode(const struct field *f, const void *def, struct buffer *o
     case FIELD_U8:
         return buffer_put_u8(out, *(const uint8_t *)at);
     case FIELD_ENUM:
+    case FIELD_BURST:
     case FIELD_U32:
         return buffer_put_u32(out, *(const uint32_t *)(const void *)at);
     case FIELD_U64:
@@ -500,6 +507,12 @@ static int field_decode(const struct field *f, struct reader *r, uint16_t versio
         break;
     case FIELD_U32:
         *(uint32_t *)at = reader_u32(r);
+        break;
+    case FIELD_BURST:
+        *(uint32_t *)at = reader_u32(r);
+        if (version < BURST_AS_ASKED) {
+            pace_forget_chosen(CONTAINER_OF(at, struct pace_def, burst));
+        }
         break;
     case FIELD_U64:
         *(uint64_t *)at = reader_u64(r);

@@ -235,6 +235,7 @@ static struct limit_info describe_limit(const struct pace *p, uint64_t now_ns) {
         .left = pace_left(p, now_ns),
         .period_ns = p->def.period_ns,
         .count = p->def.count,
+        .burst = p->def.count != 0 ? pace_burst(&p->def) : 0,
         .strict = p->def.mode == PACE_STRICT,
     };
 }
@@ -367,15 +368,7 @@ static enum refusal decide_define(const struct model *m, struct decision *d, str
     if (problem != NULL) {
         return request_invalid(r, pointer, problem);
     }
-    struct destination_def settled = *wanted; /* texts and endpoints stay the caller's */
-    struct pace_def limits[LIMITS_MAX];
-    settled.pace.burst = pace_burst(&wanted->pace);
-    for (uint32_t i = 0; i < wanted->limits.count; i++) {
-        limits[i] = wanted->limits.items[i];
-        limits[i].burst = pace_burst(&limits[i]);
-    }
-    settled.limits.items = limits;
-    return decide_define_valid(m, d, r, &settled);
+    return decide_define_valid(m, d, r, wanted);
 }
 
 static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r,
@@ -591,5 +584,5 @@ const struct module destination_module = {
     .load = destination_load,
     .check = destination_check,
     .memory_bytes = memory_bytes,
-    .section_version = 4,
+    .section_version = 5, /* with a pace: the burst as it was asked for */
 };

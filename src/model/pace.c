@@ -79,6 +79,10 @@ uint32_t pace_burst(const struct pace_def *def) {
     return def->burst != 0 ? def->burst : burst_by_rate(def);
 }
 
+void pace_forget_chosen(struct pace_def *def) {
+    def->burst = def->burst == burst_by_rate(def) ? 0 : def->burst;
+}
+
 /* What `starts` starts cost: starts * period / count. */
 static struct exact cost_of(const struct pace_def *def, uint64_t starts) {
     if (def->count == 0) {
@@ -269,7 +273,7 @@ static uint64_t least(uint64_t a, uint64_t b) {
 }
 
 bool pace_by_turns(const struct pace *p) {
-    return p->def.count > 0 && !is_strict(&p->def) && pace_burst(&p->def) == burst_by_rate(&p->def);
+    return p->def.count > 0 && !is_strict(&p->def) && p->def.burst == 0;
 }
 
 uint64_t pace_turn_ns(const struct pace *p, uint64_t now_ns) {
@@ -380,6 +384,9 @@ void pace_end(struct pace *p, uint64_t end_ns) {
 
 /* ---- snapshot ---- */
 
+/* With the mode: the burst is the one that was asked for. Without: see pace_forget_chosen. */
+#define BURST_AS_ASKED 2u
+
 /*
  * u8 mode, u32 count, u64 period_ns, u32 burst, u32 concurrency, u64 theoretical_ns, u32 rest,
  * u32 in_flight, u64 forgotten_ns, u32 n, n * u64 ends ascending.
@@ -390,7 +397,7 @@ int pace_save(const struct pace *p, struct buffer *out) {
         return rc;
     }
     /* Room is reserved: none of these can fail, the sum only says so to the compiler. */
-    rc |= buffer_put_u8(out, (uint8_t)p->def.mode);
+    rc |= buffer_put_u8(out, (uint8_t)(p->def.mode | BURST_AS_ASKED));
     rc |= buffer_put_u32(out, p->def.count);
     rc |= buffer_put_u64(out, p->def.period_ns);
     rc |= buffer_put_u32(out, p->def.burst);
@@ -433,7 +440,8 @@ static int load_ends(struct pace *p, struct reader *in, uint32_t ends_count) {
 
 int pace_load(struct pace *p, struct reader *in) {
     struct pace next = {0};
-    next.def.mode = (enum pace_mode)reader_u8(in);
+    uint8_t mode = reader_u8(in);
+    next.def.mode = (enum pace_mode)(mode & ~BURST_AS_ASKED);
     next.def.count = reader_u32(in);
     next.def.period_ns = reader_u64(in);
     next.def.burst = reader_u32(in);
@@ -444,6 +452,9 @@ int pace_load(struct pace *p, struct reader *in) {
     next.forgotten_ns = reader_u64(in);
     uint32_t ends_count = reader_u32(in);
     uint32_t rest_limit = next.def.count > 0 ? next.def.count : 1;
+    if ((mode & BURST_AS_ASKED) == 0) {
+        pace_forget_chosen(&next.def);
+    }
     if (in->failed || !pace_def_valid(&next.def) || next.theoretical_rest >= rest_limit) {
         return E_CORRUPT;
     }

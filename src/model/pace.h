@@ -28,9 +28,9 @@ enum pace_mode { PACE_SMOOTH = 0, PACE_STRICT = 1 };
 
 struct pace_def {
     enum pace_mode mode;
-    uint32_t count;     /* per period; 0: unlimited */
-    uint64_t period_ns; /* 1 s unless the rate is a fraction */
-    uint32_t burst;     /* GCRA allowance in requests; 0: chosen by rate and mode, see pace_burst */
+    uint32_t count;       /* per period; 0: unlimited */
+    uint64_t period_ns;   /* 1 s unless the rate is a fraction */
+    uint32_t burst;       /* GCRA allowance in requests; 0: nobody asked for one, see pace_burst */
     uint32_t concurrency; /* 0: unlimited */
 };
 
@@ -49,10 +49,12 @@ struct pace {
 /* count, period and burst in their ranges: what pace_define may be given. */
 bool pace_def_valid(const struct pace_def *def);
 /*
- * The burst that holds, which a DEFINED fact says, so that replay does not choose: the one given, or what 16 ms (smooth)
- * or 100 ms (strict) let pass, at least 1.
+ * The burst that holds: the one asked for, or what 16 ms (smooth) or 100 ms (strict) let pass, at least 1. Replay relies on
+ * it: another rule needs another version of the definitions of queues and destinations.
  */
 uint32_t pace_burst(const struct pace_def *def);
+/* Older programs kept the one that held, whoever chose it: one that is as we would choose it was not asked for. */
+void pace_forget_chosen(struct pace_def *def);
 
 void pace_init(struct pace *p);
 void pace_release(struct pace *p);
@@ -61,7 +63,7 @@ MUST_CHECK int pace_define(struct pace *p, const struct pace_def *def);
 /* 0: may start now. Else ns to wait; PACE_WAIT_FOR_END: only an end can free a place. Changes nothing. */
 uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns);
 /*
- * Whether starts have turns on an even grid: smooth, and its burst was chosen by the rate. Whoever wished a burst gets it at
+ * Whether starts have turns on an even grid: smooth, and nobody asked for a burst. Whoever did gets it at
  * once, and strict goes by ends. A start with a turn may be decided before it: pace_start then counts it at its turn.
  */
 bool pace_by_turns(const struct pace *p);

@@ -156,7 +156,6 @@ static void keep_declared(struct queue_def *def, const struct queue_def *present
 static enum refusal decide_define_with(const struct model *m, struct decision *d, struct request *r,
                                        struct buffer *present, struct buffer *wanted) {
     struct queue_def def = *r->in.define.queue; /* texts stay the caller's */
-    def.pace.burst = pace_burst(&def.pace);
     uint32_t index = queue_find(m, span_text(def.name));
     const struct queue *q = queue_at(m->queues, index);
     struct queue_def declared = {.name = NULL};
@@ -543,5 +542,5 @@ const struct module queue_module = {
     .load = queue_load,
     .check = queue_check,
     .memory_bytes = queue_memory_bytes,
-    .section_version = 5,
+    .section_version = 6, /* with a pace: the burst as it was asked for */
 };

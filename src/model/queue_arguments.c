@@ -152,7 +152,6 @@ static enum refusal read_pace(const struct reading *x, const struct amqp_field *
     } else {
         return refuse(x, "invalid arg: a number of messages a second");
     }
-    p.burst = pace_burst(&p);
     x->def->pace = p;
     return pace_def_valid(&p) ? REFUSAL_NONE : refuse(x, "invalid arg: a rate out of range");
 }

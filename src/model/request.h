@@ -388,8 +388,8 @@ struct destination_info {
 struct limit_info {
     uint64_t left; /* starts possible at once as far as this limit goes, at most its burst */
     uint64_t period_ns;
-    uint32_t count;
-    uint32_t strict;
+    uint32_t count, burst; /* burst: that holds, 0 without a rate */
+    bool strict;
 };
 
 struct endpoint_info {

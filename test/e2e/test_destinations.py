@@ -49,6 +49,31 @@ def test_two_limits_hold_at_once(client, make_provider):
     assert client.request("PUT", "/v1/destinations/far", shown).status == 200, "what GET shows can be PUT"
 
 
+def test_a_burst_is_shown_as_it_was_asked_for(make_server):
+    """What GET shows can be PUT and means the same, also where the burst asked for is the one that it would have anyway."""
+    server = make_server().start()
+    client = server.client
+    shapes = {"ours": {}, "same": {"maxBurstSize": 8}, "other": {"maxBurstSize": 3}}
+    for name, limits in shapes.items():
+        client.define("destinations", name, url="http://127.0.0.1:9/",
+                      rateLimits=[{"maxDispatches": 500, **limits}, {"maxDispatches": 20000, "per": "1h", "mode": "strict"}])
+        client.define("queues", name, rateLimits={"maxDispatchesPerSecond": 500, **limits})
+    for again in range(2):
+        for name, limits in shapes.items():
+            shown = client.get(f"/v1/destinations/{name}").json
+            held = shown.pop("stats")["limits"]
+            asked = limits.get("maxBurstSize", 0)
+            assert [one["maxBurstSize"] for one in shown["rateLimits"]] == [asked, 0], shown
+            assert [one["burst"] for one in held] == [asked or 8, 2000], held
+            queue = client.queue(name)
+            queue.pop("stats")
+            assert queue["rateLimits"]["maxBurstSize"] == asked
+            for kind, definition in (("destinations", shown), ("queues", queue)):
+                assert client.request("PUT", f"/v1/{kind}/{name}", definition).status == 200
+        server.kill()
+        server.start()
+
+
 def test_a_limit_that_changes_takes_effect_at_once_and_without_a_burst(client, make_provider):
     """At the first limit the rest would take a quarter of an hour; with all at once that was saved up by then it would take no time."""
     provider = make_provider()

@@ -168,6 +168,46 @@ static void test_other_round_trips(void **state) {
     ROUND_TRIP(destination, (a.http2 = true, a.max_response_bytes = 77, a.pace.count = 500));
 }
 
+/* A destination with this rate and, in a list, this limit, as a program wrote it whose table had this version. */
+static struct destination_def decode_of(uint8_t version, struct pace_def rate) {
+    struct destination_def a, b;
+    struct reader r;
+    assert_int_equal(destination_def_init(&a), 0);
+    a.pace = rate;
+    a.limits.items = calloc(1, sizeof *a.limits.items);
+    assert_non_null(a.limits.items);
+    a.limits.items[a.limits.count++] = rate;
+    buffer_clear(&out);
+    assert_int_equal(destination_def_encode(&a, &out), 0);
+    assert_int_equal(out.data[0], 3);
+    out.data[0] = version; /* no field came since */
+    reader_init(&r, buffer_span(&out));
+    assert_int_equal(destination_def_decode(&r, &b), 0);
+    destination_def_release(&a);
+    return b;
+}
+
+static void expect_burst(uint8_t version, struct pace_def rate, uint32_t burst) {
+    struct destination_def def = decode_of(version, rate);
+    assert_int_equal(def.pace.burst, burst);
+    assert_int_equal(def.limits.items[0].burst, burst);
+    assert_int_equal(pace_burst(&def.pace), pace_burst(&rate));
+    destination_def_release(&def);
+}
+
+static void test_a_burst_is_what_was_asked_for(void **state) {
+    struct pace_def rate = {.count = 500, .period_ns = 1000000000};
+    for (uint32_t burst = 0; burst <= 9; burst++) {
+        rate.burst = burst;
+        expect_burst(3, rate, burst);
+        expect_burst(2, rate, burst == 8 ? 0 : burst); /* the one that it would have had anyway */
+    }
+    rate.mode = PACE_STRICT;
+    rate.burst = 50;
+    expect_burst(3, rate, 50);
+    expect_burst(2, rate, 0);
+}
+
 static void test_damaged_is_refused(void **state) {
     struct campaign_def a, b;
     assert_int_equal(campaign_def_init(&a), 0);
@@ -222,6 +262,7 @@ int main(void) {
         cmocka_unit_test(test_defaults),
         cmocka_unit_test_setup_teardown(test_queue_round_trip, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_round_trips, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_burst_is_what_was_asked_for, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_is_refused, setup, teardown),
         cmocka_unit_test(test_which_definition_wins),
     };

@@ -225,6 +225,30 @@ static void one_queue_is_decided_ahead(void **state) {
     release(&w);
 }
 
+/* Of whoever asked for a burst, if only for the one that he would have: none is decided before it leaves. */
+static void a_wished_burst_has_no_turns(void **state) {
+    (void)state;
+    static const uint32_t wishes[][2] = {{50, 1}, {500, 8}, {500, 1}, {1, 1}};
+    for (size_t i = 0; i < ARRAY_LENGTH(wishes); i++) {
+        struct world w;
+        begin_by_turns(&w);
+        push_define_destination(&w, "out", push_pace(wishes[i][0], wishes[i][1]));
+        struct attempt_start start;
+        uint32_t count;
+        for (uint64_t n = 0; n < 20; n++) {
+            assert_int_equal(start_all(&w, &count), 0);
+            assert_int_equal(count, n > 0 ? 1 : wishes[i][1]);
+            world_reload(&w);
+            w.now_ns += NS_PER_SECOND / wishes[i][0] - 1;
+            assert_false(push_start_ahead(&w, &start)); /* nor is it a ns too early */
+            w.now_ns++;
+        }
+        push_define_destination(&w, "out", push_pace(wishes[i][0], 0));
+        assert_true(push_start_ahead(&w, &start) && start.gap_ns != 0);
+        release(&w);
+    }
+}
+
 /* What was decided counts, and holds up what the new pace lets begin; neither way is there a burst. */
 static void a_new_pace_holds_behind_what_was_decided(void **state) {
     (void)state;
@@ -476,6 +500,7 @@ int main(void) {
         cmocka_unit_test(a_new_pace_of_the_queue_counts_at_once),
         cmocka_unit_test(half_of_the_places_are_not_taken_ahead),
         cmocka_unit_test(one_queue_is_decided_ahead),
+        cmocka_unit_test(a_wished_burst_has_no_turns),
         cmocka_unit_test(a_new_pace_holds_behind_what_was_decided),
         cmocka_unit_test(slow_destinations_share_records),
         cmocka_unit_test(who_fails_over_is_not_shut_out),

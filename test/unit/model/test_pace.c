@@ -225,6 +225,37 @@ static void a_snapshot_brings_it_back(void **state) {
     pace_release(&q);
 }
 
+/* Loaded from a snapshot: of ours, or of a program that kept the burst that held, whoever chose it. */
+static bool loaded_by_turns(struct pace_def def, bool old) {
+    struct pace p, q;
+    struct buffer bytes;
+    struct reader in;
+    make(&p, def);
+    buffer_init(&bytes, 4096);
+    assert_int_equal(pace_save(&p, &bytes), 0);
+    bytes.data[0] = old ? (uint8_t)def.mode : bytes.data[0];
+    reader_init(&in, buffer_span(&bytes));
+    pace_init(&q);
+    assert_int_equal(pace_load(&q, &in), 0);
+    bool by_turns = pace_by_turns(&q);
+    assert_true(q.def.burst == (old && by_turns ? 0 : def.burst));
+    assert_int_equal(pace_burst(&q.def), pace_burst(&def));
+    buffer_release(&bytes);
+    pace_release(&p);
+    pace_release(&q);
+    return by_turns;
+}
+
+static void who_chose_the_burst_is_kept(void **state) {
+    (void)state;
+    assert_true(loaded_by_turns(rate(PACE_SMOOTH, 500, 0), false));
+    assert_false(loaded_by_turns(rate(PACE_SMOOTH, 500, 8), false));
+    assert_false(loaded_by_turns(rate(PACE_SMOOTH, 50, 1), false));
+    assert_true(loaded_by_turns(rate(PACE_SMOOTH, 500, 8), true));
+    assert_false(loaded_by_turns(rate(PACE_SMOOTH, 500, 9), true));
+    assert_false(loaded_by_turns(rate(PACE_STRICT, 500, 50), false));
+}
+
 static void impossible_rates_are_refused(void **state) {
     (void)state;
     struct pace_def def = rate(PACE_SMOOTH, 500, 4);
@@ -264,7 +295,8 @@ static void turns_are_even(void **state) {
     now_ns += 80 * NS_PER_MS; /* late: the turn has come */
     assert_int_equal(pace_turn_ns(&p, now_ns), now_ns);
     pace_release(&p);
-    struct pace_def others[] = {rate(PACE_SMOOTH, 500, 9), rate(PACE_STRICT, 500, 0),
+    struct pace_def others[] = {rate(PACE_SMOOTH, 500, 9), rate(PACE_SMOOTH, 500, 8),
+                                rate(PACE_SMOOTH, 50, 1), rate(PACE_STRICT, 500, 0),
                                 rate(PACE_SMOOTH, 0, 0)};
     for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
         pace_init(&p);
@@ -279,6 +311,7 @@ static void turns_are_even(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(turns_are_even),
+        cmocka_unit_test(who_chose_the_burst_is_kept),
         cmocka_unit_test(without_limits_nothing_waits),
         cmocka_unit_test(smooth_spaces_and_allows_its_burst),
         cmocka_unit_test(fractions_do_not_drift),
