@@ -101,7 +101,10 @@ struct queue_def queue_own_definition(const struct queue *q) {
 
 /* The definition is as declared again, and owns all its texts. */
 static void take_own_back(struct queue *q) {
-    q->def = queue_own_definition(q);
+    if (q->own == NULL) {
+        return;
+    }
+    set_rules(&q->def, q->own);
     free(q->own);
     q->own = NULL;
 }

@@ -63,6 +63,11 @@ uint32_t roster_after(const struct roster *r, uint32_t index) {
     return 0;
 }
 
+void *roster_ahead(const struct roster *r, uint32_t index, uint32_t slots) {
+    uint32_t slot = (index & SLOT_MASK) + slots;
+    return slot <= r->slots ? r->cells[slot].item : NULL;
+}
+
 /* The smallest free slot: a walk, but from where the last one ended. */
 uint32_t roster_next_index(const struct roster *r) {
     for (uint32_t slot = r->low; slot <= r->slots && r->live < r->slots; slot++) {

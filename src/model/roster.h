@@ -38,6 +38,8 @@ uint32_t roster_find(const struct roster *r, struct span name);
 void *roster_at(const struct roster *r, uint32_t index);
 /* In order of slots; `index` 0 for the first, and it may be gone meanwhile. 0: none left. */
 uint32_t roster_after(const struct roster *r, uint32_t index);
+/* The item so many slots behind, to be fetched before a walk comes to it. NULL: none. */
+void *roster_ahead(const struct roster *r, uint32_t index, uint32_t slots);
 /* What the next new item is to be called. */
 uint32_t roster_next_index(const struct roster *r);
 MUST_CHECK int roster_put(struct roster *r, uint32_t index, void *item, const char *name);

@@ -28,6 +28,10 @@ static void test_indices_are_never_reused(void **state) {
     assert_int_equal(roster_after(&r, 0), index);
     assert_int_equal(roster_after(&r, index), 2);
     assert_int_equal(roster_after(&r, 2), 0);
+    assert_ptr_equal(roster_ahead(&r, index, 1), &b);
+    assert_null(roster_ahead(&r, index, 1u << 20)); /* behind the last */
+    roster_remove(&r, 2);
+    assert_null(roster_ahead(&r, index, 1));
     roster_check(&r);
     roster_release(&r);
 }
