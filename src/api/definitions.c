@@ -53,9 +53,9 @@ const struct field pace_fields[] = {
      .about = "strict: the limit holds in any window of the receiver's own clock."},
     FIELD_END};
 
-/* From ATTEMPT_CONNECT on. */
-static const char *const error_words[] = {"connect",  "timeout",         "tls", "dns",
-                                          "protocol", "address-refused", NULL};
+/* In the order of the bits of retry_takes_error. */
+static const char *const error_words[] = {"connect",  "timeout",         "tls",    "dns",
+                                          "protocol", "address-refused", "broken", NULL};
 
 const struct field retry_fields[] = {
     {"maxAttempts", FIELD_INTEGER, FIELD_AT(struct retry_def, max_attempts), .max = UINT32_MAX,
@@ -73,7 +73,8 @@ const struct field retry_fields[] = {
      .max = BACKOFF_MAX, .about = "Exactly these waits, the last again and again. None: as above."},
     {"retryErrors", FIELD_WORDS, FIELD_AT(struct retry_def, errors), .words = error_words,
      .expects =
-         "a list of \"connect\", \"timeout\", \"tls\", \"dns\", \"protocol\", \"address-refused\"",
+         "a list of \"connect\", \"timeout\", \"tls\", \"dns\", \"protocol\", \"address-refused\", "
+         "\"broken\"",
      .about = "Ends without a response after which an attempt is repeated. None: after all."},
     FIELD_END};
 

@@ -9,9 +9,9 @@
 static const char *const reasons[] = {"any",      "refused",     "exhausted", "expired",
                                       "deleted",  "rejected",    "maxlen",    "delivery-limit",
                                       "deadline", "unconfirmed", NULL};
-static const char *const errors[] = {"any",       "connect",  "timeout",         "tls",
-                                     "dns",       "protocol", "address-refused", "unknown",
-                                     "body-lost", "not-made", "no-token",        NULL};
+static const char *const errors[] = {
+    "any",     "connect",   "timeout",  "tls",      "dns",    "protocol", "address-refused",
+    "unknown", "body-lost", "not-made", "no-token", "broken", NULL};
 static const char *const states[] = {"any",  "ready",   "delayed", "in-flight",
                                      "dead", "blocked", NULL};
 

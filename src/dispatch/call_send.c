@@ -213,7 +213,7 @@ static enum attempt_error error_of(const struct call *c, CURLcode result) {
     case CURLE_SEND_ERROR:
     case CURLE_RECV_ERROR:
     case CURLE_GOT_NOTHING:
-        return ATTEMPT_CONNECT;
+        return ATTEMPT_BROKEN;
     case CURLE_SSL_CONNECT_ERROR:
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:

@@ -184,6 +184,11 @@ static bool read_some(struct plain *p) {
     return size == READ_BYTES && p->answer.state == ANSWER_AWAITED;
 }
 
+/* What has left may have been done. */
+static enum attempt_error broke(const struct plain *p) {
+    return p->sent > 0 ? ATTEMPT_BROKEN : ATTEMPT_CONNECT;
+}
+
 /* Whether the attempt is over, and how. */
 static bool is_over(const struct plain *p, enum attempt_error *ret) {
     bool answered = p->answer.state == ANSWER_WHOLE;
@@ -196,7 +201,7 @@ static bool is_over(const struct plain *p, enum attempt_error *ret) {
         *ret = ATTEMPT_PROTOCOL;
         return true;
     }
-    *ret = ATTEMPT_CONNECT;
+    *ret = broke(p);
     return p->answer.state == ANSWER_BAD || p->broken || (answered && p->unwritable);
 }
 
@@ -220,7 +225,7 @@ static void on_ready(void *context, int status, int events) {
     if (is_over(p, &error)) {
         end(p, error);
     } else if (watch_on(p) != 0) {
-        end(p, ATTEMPT_CONNECT);
+        end(p, broke(p));
     }
 }
 

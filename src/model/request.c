@@ -151,6 +151,8 @@ const char *attempt_error_name(enum attempt_error e) {
         return "not-made";
     case ATTEMPT_NO_TOKEN:
         return "no-token";
+    case ATTEMPT_BROKEN:
+        return "broken";
     }
     return "unknown";
 }

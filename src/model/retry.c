@@ -30,10 +30,16 @@ uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt) {
     return at_most(backoff_ns, r->max_backoff_ns);
 }
 
-/* Bit n: error n + 1, from ATTEMPT_CONNECT to ATTEMPT_ADDRESS_REFUSED. No bits: all. */
+#define ALL_OF_0_1                                                                                 \
+    0x3fu /* of 0.1.0, which had no ATTEMPT_BROKEN, and showed no bits as these: still all */
+
+/* Bit n: error n + 1, from ATTEMPT_CONNECT to ATTEMPT_ADDRESS_REFUSED; the next one ATTEMPT_BROKEN. No bits: all. */
 bool retry_takes_error(const struct retry_def *d, uint8_t error) {
     bool known = error >= ATTEMPT_CONNECT && error <= ATTEMPT_ADDRESS_REFUSED;
-    return d->errors == 0 || !known || (d->errors >> (error - ATTEMPT_CONNECT) & 1);
+    if (d->errors == 0 || d->errors == ALL_OF_0_1 || !(known || error == ATTEMPT_BROKEN)) {
+        return true;
+    }
+    return d->errors >> (known ? error - ATTEMPT_CONNECT : ATTEMPT_ADDRESS_REFUSED) & 1;
 }
 
 static int put_backoffs(const struct backoff_list *l, struct buffer *out) {

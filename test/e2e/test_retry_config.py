@@ -1,5 +1,42 @@
 """Retries as a queue and as a message want them, with the real program."""
+import contextlib
+import socket
+import threading
+
+import pytest
+
+from support.server import free_port
 from support.wait import until
+
+
+def hangs_up(listener, requests):
+    """Reads a request and says nothing, each time."""
+    with contextlib.suppress(OSError):
+        while True:
+            one, _ = listener.accept()
+            with one:
+                requests.append(one.recv(65536))
+
+
+@pytest.mark.parametrize("scheme", ["http", "http-of-curl"])
+def test_what_may_have_been_done_is_not_what_never_left(client, scheme):
+    requests = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=hangs_up, args=(listener, requests), daemon=True).start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    far = {"url": url + ("{receipt}" if scheme == "http-of-curl" else ""), "allowPrivateAddresses": True}  # places: by libcurl
+    retry = {"maxAttempts": 3, "backoffs": ["0.01s"], "retryErrors": ["connect", "dns", "tls"]}
+    client.define("destinations", "hangs-up", retryBudget={"percent": 100}, **far)
+    client.define("destinations", "is-not-there", **{**far, "url": f"http://127.0.0.1:{free_port()}/"})
+    ends = {}
+    for name in ("hangs-up", "is-not-there"):
+        client.define("queues", name, destination=name, retryConfig=retry)
+        receipt = client.publish(name, {"pay": 17}).json["receipt"]
+        until(lambda: client.get(f"/v1/receipts/{receipt}").json["state"] == "dead", 60, "it to be given up")
+        one = client.get(f"/v1/queues/{name}/messages/{receipt}").json
+        ends[name] = (one["lastError"], one["attempts"])
+    listener.close()
+    assert ends == {"hangs-up": ("broken", 1), "is-not-there": ("connect", 3)} and len(requests) == 1, (ends, requests)
 
 
 def test_lists_and_overrides(client, make_provider):

@@ -21,6 +21,7 @@ PROGRAM = None
 READY, DELAYED, IN_FLIGHT, DEAD, DONE = 1, 2, 3, 4, 6
 REFUSED, EXHAUSTED = 1, 2
 OK, CONNECT, TIMEOUT, TLS, DNS, PROTOCOL, ADDRESS_REFUSED = range(7)
+BROKEN = 11
 
 
 def answer(status=200, body=b"ok", headers=()):
@@ -266,7 +267,7 @@ class Trouble(Case):
     def test_garbage(self):
         _, result = self.call(lambda c, r: c.sendall(b"\x00\x01 what?\r\n\r\n") or False, max_attempts=1)
         self.ends(result, state=DEAD)
-        self.assertIn(result.one["error"], (PROTOCOL, CONNECT))
+        self.assertIn(result.one["error"], (PROTOCOL, BROKEN))
 
     def test_what_only_curl_understands_is_left_to_it(self):
         reply = always(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok")

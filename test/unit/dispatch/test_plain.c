@@ -190,7 +190,7 @@ static void assert_ends(const char *answer, bool closes, enum attempt_error erro
 
 static void what_ends_a_connection(void **state) {
     (void)state;
-    assert_ends("", true, ATTEMPT_CONNECT,
+    assert_ends("", true, ATTEMPT_BROKEN,
                 0); /* it was stale: the far side may have seen the request */
     assert_ends("HTTP/1.1 200", true, ATTEMPT_PROTOCOL, 0);
     assert_ends("HTTP/1.1 100 Continue\r\n\r\n", true, ATTEMPT_PROTOCOL, 0);
@@ -231,7 +231,7 @@ static void a_stale_one_that_breaks(void **state) {
     f.far = -1;
     turn(&f);
     assert_int_equal(f.ends, 2);
-    assert_int_equal(f.last.error, ATTEMPT_CONNECT);
+    assert_int_equal(f.last.error, ATTEMPT_BROKEN);
     assert_false(f.last.not_understood);
     assert_int_equal(f.transport.sockets, 0);
     tear_down(&f);
@@ -439,6 +439,20 @@ static void a_success_to_a_request_that_never_left_is_none(void **state) {
     turn(&f);
     turn(&f);
     assert_int_equal(f.ends, 2);
+    assert_int_equal(f.last.error, ATTEMPT_BROKEN);
+    tear_down(&f);
+}
+
+static void what_never_left_was_not_done(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct plain *kept = kept_one(&f);
+    close(f.far);
+    f.far = -1;
+    ask(&f, kept);
+    turn(&f);
+    assert_int_equal(f.ends, 2);
     assert_int_equal(f.last.error, ATTEMPT_CONNECT);
     tear_down(&f);
 }
@@ -453,7 +467,7 @@ static void a_far_side_that_hangs_up_while_it_is_sent(void **state) {
     turn(&f);
     turn(&f);
     assert_int_equal(f.ends, 2);
-    assert_int_equal(f.last.error, ATTEMPT_CONNECT);
+    assert_int_equal(f.last.error, ATTEMPT_BROKEN);
     tear_down(&f);
 }
 
@@ -490,6 +504,7 @@ int main(void) {
         cmocka_unit_test(a_refusal_before_all_has_left_is_the_end),
         cmocka_unit_test(a_success_before_all_has_left_waits_for_the_rest),
         cmocka_unit_test(a_success_to_a_request_that_never_left_is_none),
+        cmocka_unit_test(what_never_left_was_not_done),
         cmocka_unit_test(a_far_side_that_hangs_up_while_it_is_sent),
         cmocka_unit_test(taken_back_it_tells_nothing),
     };

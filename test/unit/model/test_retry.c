@@ -55,8 +55,15 @@ static void errors_are_chosen(void **state) {
     assert_true(retry_takes_error(&d, ATTEMPT_TIMEOUT) && retry_takes_error(&d, ATTEMPT_OK));
     assert_false(retry_takes_error(&d, ATTEMPT_CONNECT));
     assert_true(retry_takes_error(&d, ATTEMPT_UNKNOWN)); /* our own fault */
+    assert_false(retry_takes_error(&d, ATTEMPT_BROKEN)); /* as it may have been done */
+    d.errors = 1u << 6;
+    assert_true(retry_takes_error(&d, ATTEMPT_BROKEN));
+    assert_false(retry_takes_error(&d, ATTEMPT_CONNECT) ||
+                 retry_takes_error(&d, ATTEMPT_ADDRESS_REFUSED));
+    d.errors = 0x3f; /* what a definition of 0.1.0 says that was shown and sent back: all */
+    assert_true(retry_takes_error(&d, ATTEMPT_BROKEN));
     d.errors = 0;
-    assert_true(retry_takes_error(&d, ATTEMPT_CONNECT));
+    assert_true(retry_takes_error(&d, ATTEMPT_CONNECT) && retry_takes_error(&d, ATTEMPT_BROKEN));
 }
 
 /* Its queue would try three times; what it says comes back with the end of each attempt. */
