@@ -199,7 +199,7 @@ static CURLcode set_message(struct call *c) {
 
 /* ---- the end ---- */
 
-static enum attempt_error error_of(const struct call *c, CURLcode result) {
+static enum attempt_error kind_of(const struct call *c, CURLcode result) {
     switch (result) {
     case CURLE_OK:
         return ATTEMPT_OK;
@@ -228,6 +228,17 @@ static enum attempt_error error_of(const struct call *c, CURLcode result) {
     default:
         return ATTEMPT_PROTOCOL;
     }
+}
+
+/*
+ * When a kept connection breaks, curl makes another one to send the request again; whatever became of that (forbidden by
+ * on_request_leaves, or nobody there, or of no trust), the first may have been done.
+ */
+static enum attempt_error error_of(const struct call *c, CURLcode result) {
+    enum attempt_error e = kind_of(c, result);
+    bool of_connecting = e == ATTEMPT_CONNECT || e == ATTEMPT_DNS || e == ATTEMPT_TLS ||
+                         e == ATTEMPT_ADDRESS_REFUSED;
+    return of_connecting && c->sent > 0 ? ATTEMPT_BROKEN : e;
 }
 
 /* ---- over a plain connection ---- */

@@ -39,6 +39,40 @@ def test_what_may_have_been_done_is_not_what_never_left(client, scheme):
     assert ends == {"hangs-up": ("broken", 1), "is-not-there": ("connect", 3)} and len(requests) == 1, (ends, requests)
 
 
+def answers_once(listener, requests, gone):
+    """Answers the first request; the next one on the same connection is read, and all ends: he too, if `gone`."""
+    with contextlib.suppress(OSError):
+        one, _ = listener.accept()
+        with one:
+            requests.append(one.recv(65536))
+            one.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            requests.append(one.recv(65536))
+            if gone:
+                listener.close()
+    hangs_up(listener, requests)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+@pytest.mark.parametrize("scheme", ["http", "http-of-curl"])
+def test_nor_is_what_left_on_a_kept_connection(client, scheme, gone):
+    """libcurl would send it again by itself; that this is forbidden, or nobody is there for it, does not mean that it never left."""
+    requests = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=answers_once, args=(listener, requests, gone), daemon=True).start()
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/" + ("{receipt}" if scheme == "http-of-curl" else "")
+    client.define("destinations", "far", url=url, allowPrivateAddresses=True, retryBudget={"percent": 100},
+                  rateLimits={"maxConcurrentDispatches": 1})
+    client.define("queues", "pay", destination="far",
+                  retryConfig={"maxAttempts": 3, "backoffs": ["0.01s"], "retryErrors": ["connect", "dns", "tls"]})
+    first, second = (client.publish("pay", {"pay": amount}).json["receipt"] for amount in (16, 17))
+    until(lambda: client.get(f"/v1/receipts/{second}").json["state"] == "dead", 60, "it to be given up")
+    one = client.get(f"/v1/queues/pay/messages/{second}").json
+    listener.close()
+    assert client.get(f"/v1/receipts/{first}").json["state"] == "done"
+    sent = [request for request in requests if request]  # libcurl opens a connection for nothing
+    assert (one["lastError"], one["attempts"], len(sent)) == ("broken", 1, 2), (one, sent)
+
+
 def test_lists_and_overrides(client, make_provider):
     provider = make_provider(answer=lambda seen, times: 503)
     client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, retryBudget={"percent": 100})
