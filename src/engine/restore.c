@@ -99,8 +99,8 @@ static int check_end(struct engine *e, const struct log_recovery *log, char erro
         return 0;
     snprintf(error_text, 512,
              "the log ends before position %" PRIu64 " but a snapshot or record says that %" PRIu64
-             " was written: its end is missing; restore it, or remove the newer snapshots to "
-             "accept the loss",
+             " was written: its end is missing or damaged; restore it, or move the newer snapshots "
+             "away to accept the loss",
              log->next_position, e->last_position);
     return E_CORRUPT;
 }

@@ -242,7 +242,7 @@ static int scan_file(struct verify *v, int file, uint64_t first_position) {
     v->have_before = true;
     v->before_number = h.number;
     v->folder_id = h.folder_id;
-    v->next_position = v->end.position;
+    v->next_position = v->summary.next_position = v->end.position;
     return rc;
 }
 

@@ -29,6 +29,7 @@ struct log_scan_summary {
     uint32_t segments;
     uint64_t records, facts, bytes;
     uint64_t first_position, last_position;
+    uint64_t next_position; /* behind the last segment, whether or not it has records */
     uint64_t first_time_ns, last_time_ns;
     uint32_t torn, corrupt; /* findings by weight */
 };

@@ -83,6 +83,24 @@ def test_salvage_is_a_choice_and_says_what_it_dropped(stopped):
     assert 90 <= stopped.client.queue("mail")["stats"]["ready"] < 100
 
 
+def test_a_damaged_end_that_a_snapshot_knows_is_not_called_sound(stopped):
+    stopped.start()
+    assert stopped.client.publish("mail", {"last": 1}).status == 202
+    assert stopped.stop() == 0  # with a snapshot of all
+    assert program.run("log", "verify", stopped.data).returncode == 0
+    path = segment(stopped)
+    flip(path, end_of(path) - 5)
+    for _ in ("before", "after"):  # a start, which cuts it off
+        result = program.run("log", "verify", stopped.data)
+        assert result.returncode == 1 and "DAMAGED: a snapshot knows position" in result.stdout, result
+        stopped.launch()
+        assert stopped.wait_end() == 1 and "damaged; restore it" in stopped.output(), stopped.output()
+    for snapshot in (stopped.data / "snapshot").glob("*.snap"):
+        snapshot.unlink()  # what the manual says: the whole log is there
+    stopped.start()
+    assert stopped.client.queue("mail")["stats"]["ready"] >= 100
+
+
 def test_flip_under_a_running_server_is_never_delivered(make_server, make_provider):
     """A body is checked before it is sent or shown: the provider never sees a changed one."""
     provider = make_provider()
