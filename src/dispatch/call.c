@@ -120,7 +120,7 @@ static bool times_matter(const struct destination_def *def) {
 
 static void call_begin(struct call *c, struct report *r, const struct attempt_start *start) {
     c->report = r;
-    c->start = *start;
+    attempt_start_copy(&c->start, start);
     c->began_ns = clock_monotonic_ns();
     c->received_bytes = 0;
     c->excerpt_bytes = 0;

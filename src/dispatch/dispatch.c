@@ -34,19 +34,19 @@ bool starts_put(struct starts *s, const struct attempt_start *start) {
             return false;
         }
         for (uint32_t i = 0; i < s->count; i++) {
-            items[i] = s->items[(s->first + i) % s->capacity];
+            attempt_start_copy(&items[i], &s->items[(s->first + i) % s->capacity]);
         }
         free(s->items);
         *s = (struct starts){.items = items, .count = s->count, .capacity = capacity};
     }
-    s->items[(s->first + s->count++) % s->capacity] = *start;
+    attempt_start_copy(&s->items[(s->first + s->count++) % s->capacity], start);
     return true;
 }
 
 static void starts_drop_first(struct starts *s) {
     assert(s->count > 0);
-    s->first = (s->first + 1) % s->capacity;
     s->count--;
+    s->first = s->count == 0 ? 0 : (s->first + 1) % s->capacity; /* mostly the cells that are warm */
 }
 
 /* Lock held. */
@@ -119,7 +119,8 @@ static bool put_off(struct dispatch *d, struct target *t, struct attempt_start *
 }
 
 static void launch_first(struct dispatch *d, struct report *r) {
-    struct attempt_start start = d->waiting.items[d->waiting.first];
+    struct attempt_start start;
+    attempt_start_copy(&start, &d->waiting.items[d->waiting.first]);
     starts_drop_first(&d->waiting);
     struct target *t;
     int rc = target_get(d, &start, &t);

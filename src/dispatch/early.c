@@ -60,7 +60,7 @@ bool early_put(struct early *early, const struct attempt_start *start) {
         slab_give(&early->cells, cell);
         return false;
     }
-    *(struct attempt_start *)slab_at(&early->cells, cell) = *start;
+    attempt_start_copy(slab_at(&early->cells, cell), start);
     return true;
 }
 

@@ -98,9 +98,9 @@ static size_t take_durable_starts(struct held *h, uint64_t durable_position,
     size_t n = 0;
     while (n < max && h->starts_count > 0 &&
            h->starts[h->starts_first].wait_position <= durable_position) {
-        ret_starts[n++] = h->starts[h->starts_first].start;
-        h->starts_first = (h->starts_first + 1) % h->starts_capacity;
+        attempt_start_copy(&ret_starts[n++], &h->starts[h->starts_first].start);
         h->starts_count--;
+        h->starts_first = h->starts_count == 0 ? 0 : (h->starts_first + 1) % h->starts_capacity;
     }
     return n;
 }
@@ -241,7 +241,8 @@ int replies_hold_start(struct engine *e, const struct attempt_start *start,
         error = grow_starts(h);
     if (error == 0) {
         uint32_t at = (h->starts_first + h->starts_count++) % h->starts_capacity;
-        h->starts[at] = (struct held_start){.wait_position = wait_position, .start = *start};
+        h->starts[at].wait_position = wait_position;
+        attempt_start_copy(&h->starts[at].start, start);
     }
     pthread_mutex_unlock(&h->lock);
     return error;

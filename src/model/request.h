@@ -299,8 +299,13 @@ struct attempt_start {
     uint64_t lead; /* not 0: it joins the request of this message, which was decided before it */
     struct attempt_item *items; /* owned by whoever has the start: those that joined; NULL: none */
     uint32_t item_count;
-    char queue[QUEUE_NAME_MAX_BYTES + 1];
+    char queue[QUEUE_NAME_MAX_BYTES + 1]; /* last: see attempt_start_copy */
 };
+
+/* As `*to = *from`, but for what lies behind the name: most are short, and a start is handed on half a dozen times. */
+static inline void attempt_start_copy(struct attempt_start *to, const struct attempt_start *from) {
+    memcpy(to, from, offsetof(struct attempt_start, queue) + strlen(from->queue) + 1);
+}
 
 struct endpoint_checked {
     uint32_t destination; /* index */
