@@ -6,7 +6,7 @@
 
 #include "api/json_tree.h"
 #include "api/routes.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/logline.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "api/fields.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/definition.h"

@@ -1,5 +1,5 @@
 #include "api/fields.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/clock.h"
 #include "model/definition.h"
 

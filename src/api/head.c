@@ -6,7 +6,7 @@
 
 #include "api/filter.h"
 #include "api/routes.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/error.h"
 #include "http/query.h"
 

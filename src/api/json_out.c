@@ -3,7 +3,7 @@
 #include <sodium.h>
 #include <stdio.h>
 
-#include "api/units.h"
+#include "base/units.h"
 
 #define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
 

@@ -6,7 +6,7 @@
 
 #include "api/routes.h"
 #include "api/info.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/retry.h"

@@ -5,7 +5,7 @@
 
 #include "api/info.h"
 #include "api/routes.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/clock.h"
 #include "base/error.h"
 

@@ -10,16 +10,15 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "base/compiler.h"
 #include "base/error.h"
 
-#define TAIL_BYTES     8u
-#define ESCAPE_MAX     6u /* \u001f */
-#define SECONDS_FORMAT "%Y-%m-%dT%H:%M:%S"
+#define TAIL_BYTES 8u
+#define ESCAPE_MAX 6u /* \u001f */
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
@@ -203,12 +202,8 @@ void logline_error(struct logline *l, int code) {
 
 static void put_time(struct logline *l) {
     uint64_t now_ns = clock_real_ns();
-    time_t seconds = (time_t)(now_ns / NS_PER_SECOND);
-    struct tm parts;
-    gmtime_r(&seconds, &parts);
-    char date[32], text[48];
-    strftime(date, sizeof date, SECONDS_FORMAT, &parts);
-    snprintf(text, sizeof text, "%s.%03uZ", date, (unsigned)(now_ns % NS_PER_SECOND / NS_PER_MS));
+    char text[TIME_TEXT_BYTES];
+    (void)time_format(now_ns - now_ns % NS_PER_MS, text);
     logline_text(l, "time", text);
 }
 

@@ -5,9 +5,7 @@
 #include "dispatch/internal.h"
 #include "model/destination.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "base/clock.h"
 
@@ -35,11 +33,11 @@ static void add_trace(struct call *c) {
         return;
     }
     char text[TRACEPARENT_BYTES + 1];
-    char span[17];
+    char span[18];
     uint64_t id = rng_next(&c->owner->random);
-    snprintf(span, sizeof span, "%016" PRIx64, id != 0 ? id : 1); /* all zeros means none */
+    receipt_format(id != 0 ? id : 1, span); /* all zeros means none; digits as a receipt has them */
     memcpy(text, e->traceparent.data, TRACEPARENT_BYTES);
-    memcpy(text + TRACEPARENT_SPAN_AT, span, 16);
+    memcpy(text + TRACEPARENT_SPAN_AT, span + 1, 16);
     text[TRACEPARENT_BYTES] = '\0';
     header_list_add_text(&c->headers, "traceparent", text);
     if (e->tracestate.size > 0) {
@@ -47,15 +45,8 @@ static void add_trace(struct call *c) {
     }
 }
 
-void call_time(uint64_t ns, char out[40]) {
-    time_t seconds = (time_t)(ns / NS_PER_SECOND);
-    struct tm tm;
-    out[0] = '\0';
-    if (gmtime_r(&seconds, &tm) != NULL) {
-        char day[24];
-        strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%S", &tm);
-        snprintf(out, 40, "%s.%03uZ", day, (unsigned)(ns % NS_PER_SECOND / NS_PER_MS));
-    }
+void call_time(uint64_t ns, char out[TIME_TEXT_BYTES]) {
+    (void)time_format(ns - ns % NS_PER_MS, out);
 }
 
 /* Where the far side may tell what became of it, without a token of ours. */
@@ -81,6 +72,18 @@ static void batch_headers(struct call *c) {
     header_list_add_text(l, "Sluice-Queue", c->start.queue);
 }
 
+/* Receipts count from 1 in each data folder; whoever is called must not take one for another's. */
+static void set_key(struct call *c, const char id[18]) {
+    char folder[18];
+    receipt_format(engine_folder_id(c->owner->engine), folder);
+    folder[0] = '-';
+    size_t size = (size_t)(stpcpy(stpcpy(c->key, id), folder) - c->key);
+    if (c->stored.version > 0) {
+        /* What a receiver remembers of the one before is no answer to this. */
+        snprintf(c->key + size, sizeof c->key - size, "-%u", c->stored.version);
+    }
+}
+
 void call_own_headers(struct call *c, bool structured) {
     if (c->batch != NULL) {
         batch_headers(c);
@@ -88,16 +91,10 @@ void call_own_headers(struct call *c, bool structured) {
     }
     struct header_list *l = &c->headers;
     const struct envelope *e = &c->stored.envelope;
-    char id[18], attempt[12], scheduled[40];
+    char id[18], scheduled[TIME_TEXT_BYTES], attempt[20];
     receipt_format(c->start.message, id);
-    /* Receipts count from 1 in each data folder; whoever is called must not take one for another's. */
-    int size =
-        snprintf(c->key, sizeof c->key, "%s-%016" PRIx64, id, engine_folder_id(c->owner->engine));
-    if (c->stored.version > 0) {
-        /* What a receiver remembers of the one before is no answer to this. */
-        snprintf(c->key + size, sizeof c->key - (size_t)size, "-%u", c->stored.version);
-    }
-    snprintf(attempt, sizeof attempt, "%" PRIu32, c->start.attempt);
+    set_key(c, id);
+    struct span number = span_of(attempt, u64_format(c->start.attempt, attempt));
     header_list_suppress(l, "Expect"); /* no round trip of 100-continue before a large body */
     if (structured) {
         header_list_add_text(l, "Content-Type", "application/cloudevents+json; charset=utf-8");
@@ -109,7 +106,7 @@ void call_own_headers(struct call *c, bool structured) {
     header_list_add_text(l, "Idempotency-Key", c->key);
     header_list_add_text(l, "Sluice-Queue", c->start.queue);
     header_list_add_text(l, "Sluice-Message", id);
-    header_list_add_text(l, "Sluice-Attempt", attempt);
+    header_list_add(l, "Sluice-Attempt", number);
     add_callback(c, id);
     /* what the publisher asked for, else when it came */
     call_time(c->stored.schedule_ns != 0 ? c->stored.schedule_ns : c->start.scheduled_ns,
@@ -126,13 +123,13 @@ static void add_lines(struct header_list *l, struct span lines,
     header_list_add_lines(&own, lines, reserved);
     const char *line = (const char *)own.text.data;
     for (uint32_t i = 0; i < own.count; i++) {
-        size_t name = strcspn(line, ":;");
+        size_t name = own.lines[i].name_size;
         if (!header_list_has(l, span_of(line, name)) && line[name] == ':') {
             char text[129];
             snprintf(text, sizeof text, "%.*s", (int)(name < 128 ? name : 128), line);
             header_list_add_text(l, text, line + name + 1);
         }
-        line += strlen(line) + 1;
+        line += own.lines[i].size + 1;
     }
     header_list_release(&own);
 }

@@ -260,6 +260,7 @@ static void before_wait(uv_prepare_t *prepare) {
                !d->reports.wait && transport_is_silent(&d->transport) &&
                plains_are_silent(&d->plains);
     early_wait(&d->early, &d->lock, nap);
+    plains_look_follows(&d->plains, clock_monotonic_ns());
 }
 
 static void on_wake(uv_async_t *wake) {

@@ -9,10 +9,11 @@
  *
  * The answers of such attempts let nothing begin (model_end_is_awaited): they may lie in their sockets until
  * the next turn. So where all that is under way is of that kind, the loop *naps*: it does not watch its sockets, but
- * sleeps on a condition variable until the turn, to the microsecond, where libuv's timers know whole
- * milliseconds. Then it looks at the sockets without waiting, reads the answers that are there, and sends. A start
+ * sleeps on a semaphore until the turn, to the microsecond, where libuv's timers know whole
+ * milliseconds. (A condition variable takes its lock back as if others waited for it, and so wakes nobody at each unlock.) Then it looks at the sockets without waiting, reads the answers that are there, and sends. A start
  * that is wanted sooner, or anybody who calls dispatch_wake, ends the nap.
  */
+#include <errno.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -33,11 +34,7 @@ void early_init(struct early *early, uv_loop_t *loop) {
     slab_init(&early->cells, sizeof(struct attempt_start), UINT32_MAX - 1);
     uv_timer_init(loop, &early->turn); /* these two cannot fail */
     uv_idle_init(loop, &early->look);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&early->wake, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    sem_init(&early->wake, 0, 0);
 }
 
 void early_close(struct early *early) {
@@ -48,7 +45,7 @@ void early_close(struct early *early) {
 void early_release(struct early *early) {
     heap_release(&early->turns);
     slab_release(&early->cells);
-    pthread_cond_destroy(&early->wake);
+    sem_destroy(&early->wake);
 }
 
 bool early_put(struct early *early, const struct attempt_start *start) {
@@ -88,12 +85,18 @@ static void nap(struct early *early, pthread_mutex_t *lock, uint64_t until_ns) {
     struct timespec until = {.tv_sec = (time_t)(until_ns / NS_PER_SECOND),
                              .tv_nsec = (long)(until_ns % NS_PER_SECOND)};
     pthread_mutex_lock(lock);
-    early->nap_until_ns = until_ns;
-    int rc = 0;
-    while (!early->roused && rc == 0) {
-        rc = pthread_cond_timedwait(&early->wake, lock, &until);
+    bool may = !early->roused;
+    early->nap_until_ns = may ? until_ns : 0;
+    pthread_mutex_unlock(lock);
+    if (!may) {
+        return;
     }
+    while (sem_clockwait(&early->wake, CLOCK_MONOTONIC, &until) != 0 && errno == EINTR) {
+    }
+    pthread_mutex_lock(lock);
     early->nap_until_ns = 0;
+    while (sem_trywait(&early->wake) == 0) { /* who roused it as it woke, or once more */
+    }
     pthread_mutex_unlock(lock);
 }
 
@@ -120,7 +123,7 @@ bool early_rouse(struct early *early) {
     if (early->nap_until_ns == 0) {
         return false;
     }
-    pthread_cond_signal(&early->wake);
+    sem_post(&early->wake);
     return true;
 }
 

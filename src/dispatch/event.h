@@ -9,11 +9,12 @@
 #ifndef SLUICE_DISPATCH_EVENT_H
 #define SLUICE_DISPATCH_EVENT_H
 
+#include "base/units.h"
 #include "dispatch/header_list.h"
 
 struct event {
     struct span id, source, type, subject; /* subject may be empty */
-    char time[40];                         /* RFC 3339 */
+    char time[TIME_TEXT_BYTES];            /* RFC 3339 */
     struct span content_type;
 };
 

@@ -33,8 +33,9 @@ static const char *const reserved_names[] = {
 static bool is_token(struct span s) {
     for (size_t i = 0; i < s.size; i++) {
         uint8_t c = s.data[i];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-        if (!letter && (c == 0 || strchr("!#$%&'*+-.^_`|~", c) == NULL)) {
+        bool common = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                      c == '-';
+        if (!common && (c == 0 || strchr("!#$%&'*+.^_`|~", c) == NULL)) {
             return false;
         }
     }
@@ -50,11 +51,15 @@ static bool is_value(struct span s) {
     return true;
 }
 
+static bool is_space(uint8_t c) {
+    return c == ' ' || c == '\t';
+}
+
 static struct span trim(struct span s) {
-    while (s.size > 0 && (s.data[0] == ' ' || s.data[0] == '\t')) {
+    while (s.size > 0 && is_space(s.data[0])) {
         s = span_of(s.data + 1, s.size - 1);
     }
-    while (s.size > 0 && strchr(" \t\r", s.data[s.size - 1]) != NULL) {
+    while (s.size > 0 && (is_space(s.data[s.size - 1]) || s.data[s.size - 1] == '\r')) {
         s.size--;
     }
     return s;
@@ -65,14 +70,14 @@ static bool same_name(struct span a, const char *b, size_t size) {
 }
 
 void header_list_init(struct header_list *l) {
-    *l = (struct header_list){.nodes = NULL};
+    *l = (struct header_list){.lines = NULL};
     buffer_init(&l->text, TEXT_MAX_BYTES);
 }
 
 void header_list_release(struct header_list *l) {
     buffer_release(&l->text);
-    free(l->nodes);
-    l->nodes = NULL;
+    free(l->lines);
+    l->lines = NULL;
     l->count = l->capacity = 0;
 }
 
@@ -82,31 +87,40 @@ void header_list_clear(struct header_list *l) {
     l->failed = 0;
 }
 
-static int take_node(struct header_list *l) {
+static int reserve_line(struct header_list *l, size_t size) {
     if (l->count == l->capacity) {
         uint32_t capacity = l->capacity == 0 ? FIRST_CAPACITY : l->capacity * 2;
-        struct curl_slist *nodes = realloc(l->nodes, capacity * sizeof *nodes);
-        if (nodes == NULL) {
+        struct header_line *lines = realloc(l->lines, capacity * sizeof *lines);
+        if (lines == NULL) {
             return E_NOMEM;
         }
-        l->nodes = nodes;
+        l->lines = lines;
         l->capacity = capacity;
     }
-    l->count++;
-    return 0;
+    return buffer_reserve(&l->text, size + 1);
+}
+
+static void put(struct header_list *l, struct span s) {
+    if (s.size > 0) {
+        memcpy(l->text.data + l->text.size, s.data, s.size);
+        l->text.size += s.size;
+    }
 }
 
 /* curl's notation: "Name: value"; "Name;" for an empty value; "Name:" for none at all. */
 static int add_line(struct header_list *l, struct span name, const char *separator,
                     struct span value) {
-    size_t before = l->text.size;
-    int rc = buffer_append_span(&l->text, name);
-    rc = rc != 0 ? rc : buffer_append_text(&l->text, separator);
-    rc = rc != 0 ? rc : buffer_append_span(&l->text, value);
-    rc = rc != 0 ? rc : buffer_put_u8(&l->text, 0);
-    rc = rc != 0 ? rc : take_node(l);
-    if (rc != 0) {
-        l->text.size = before;
+    struct span between = span_text(separator);
+    size_t size = name.size + between.size + value.size;
+    int rc = reserve_line(l, size);
+    if (rc == 0) {
+        put(l, name);
+        put(l, between);
+        put(l, value);
+        l->text.data[l->text.size++] = 0;
+        struct header_line *line = &l->lines[l->count++];
+        line->size = (uint32_t)size;
+        line->name_size = (uint32_t)name.size;
     }
     return rc;
 }
@@ -135,10 +149,10 @@ void header_list_suppress(struct header_list *l, const char *name) {
 bool header_list_has(const struct header_list *l, struct span name) {
     const char *line = (const char *)l->text.data;
     for (uint32_t i = 0; i < l->count; i++) {
-        if (same_name(name, line, strcspn(line, ":;"))) {
+        if (same_name(name, line, l->lines[i].name_size)) {
             return true;
         }
-        line += strlen(line) + 1;
+        line += l->lines[i].size + 1;
     }
     return false;
 }
@@ -173,11 +187,11 @@ void header_list_add_lines(struct header_list *l, struct span lines,
 static struct curl_slist *link_nodes(struct header_list *l, struct curl_slist *after) {
     char *line = (char *)l->text.data;
     for (uint32_t i = 0; i < l->count; i++) {
-        l->nodes[i].data = line;
-        l->nodes[i].next = i + 1 < l->count ? &l->nodes[i + 1] : after;
-        line += strlen(line) + 1;
+        l->lines[i].node.data = line;
+        l->lines[i].node.next = i + 1 < l->count ? &l->lines[i + 1].node : after;
+        line += l->lines[i].size + 1;
     }
-    return l->count > 0 ? l->nodes : after;
+    return l->count > 0 ? &l->lines->node : after;
 }
 
 struct curl_slist *header_list_curl(struct header_list *l, struct header_list *more) {
@@ -189,7 +203,7 @@ int header_list_write(const struct header_list *l, struct buffer *out) {
     const char *line = (const char *)l->text.data;
     int rc = 0;
     for (uint32_t i = 0; i < l->count && rc == 0; i++) {
-        size_t size = strlen(line), name = strcspn(line, ":;");
+        size_t size = l->lines[i].size, name = l->lines[i].name_size;
         if (line[name] == ';') {
             rc = buffer_append(out, line, name);
             rc = rc != 0 ? rc : buffer_append(out, ":\r\n", 3);

@@ -4,7 +4,7 @@
  * Promise: every line is "Name: value" with a token for a name and no control character in the value;
  *          what is not is left out, whoever wrote it. Clearing keeps the memory, so that a list that is
  *          used again allocates nothing.
- * Shape:   plain struct; the texts lie in one buffer, the nodes in one array. header_list_curl links
+ * Shape:   plain struct; the texts lie in one buffer, the lines in one array. header_list_curl links
  *          them; what it returns is borrowed until the next change.
  * Errors:  kept in `failed` (E_NOMEM, E_LIMIT above 128 KiB): check once, at the end.
  */
@@ -15,9 +15,14 @@
 
 #include "base/buffer.h"
 
+struct header_line {
+    struct curl_slist node; /* set by header_list_curl */
+    uint32_t size, name_size;
+};
+
 struct header_list {
-    struct buffer text;       /* lines, each with its NUL */
-    struct curl_slist *nodes; /* owns; data is set by header_list_curl */
+    struct buffer text;        /* lines, each with its NUL */
+    struct header_line *lines; /* owns */
     uint32_t count;
     uint32_t capacity;
     int failed; /* the first error, 0: none */

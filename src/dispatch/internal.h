@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <uv.h>
 
@@ -20,6 +21,7 @@
 #include "base/map.h"
 #include "base/rng.h"
 #include "base/slab.h"
+#include "base/units.h"
 #include "dispatch/check.h"
 #include "dispatch/dispatch.h"
 #include "dispatch/excerpt.h"
@@ -194,7 +196,7 @@ void call_own_headers(struct call *c, bool structured);
 /* What the message brought; last, since the destination's own win. */
 void call_message_headers(struct call *c);
 /* "2030-01-02T03:04:05.678Z" */
-void call_time(uint64_t ns, char out[40]);
+void call_time(uint64_t ns, char out[TIME_TEXT_BYTES]);
 
 /* ---- early.c: starts whose turn is still to come ---- */
 
@@ -203,7 +205,7 @@ struct early {
     struct slab cells; /* struct attempt_start */
     uv_timer_t turn;
     uv_idle_t look; /* runs after a nap: the sockets are looked at, not waited for */
-    pthread_cond_t wake;
+    sem_t wake;
     /* Under dispatch.lock. */
     uint64_t nap_until_ns; /* monotonic; 0: it does not nap */
     bool roused;           /* since the loop looked round */

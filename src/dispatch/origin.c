@@ -1,9 +1,9 @@
 #include "dispatch/origin.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/error.h"
+#include "base/units.h"
 #include "dispatch/plain.h"
 
 /* What curl makes of the URL is what counts, so that both ways lead to the same place. */
@@ -75,7 +75,7 @@ bool origin_may(const struct origin *o, const char *method) {
     return known;
 }
 
-static int write_field(const struct origin_request *r, const char *name, const char *value,
+static int write_field(const struct origin_request *r, const char *name, struct span value,
                        struct buffer *out) {
     struct span n = span_text(name);
     if (header_list_has(r->headers, n) || header_list_has(r->more, n)) {
@@ -83,24 +83,24 @@ static int write_field(const struct origin_request *r, const char *name, const c
     }
     int rc = buffer_append_span(out, n);
     rc = rc != 0 ? rc : buffer_append(out, ": ", 2);
-    rc = rc != 0 ? rc : buffer_append_text(out, value);
+    rc = rc != 0 ? rc : buffer_append_span(out, value);
     return rc != 0 ? rc : buffer_append(out, "\r\n", 2);
 }
 
 int origin_write_head(const struct origin *o, const struct origin_request *r, struct buffer *out) {
-    char length[24];
-    snprintf(length, sizeof length, "%zu", r->body.size);
+    char length[20];
+    struct span size = span_of(length, u64_format(r->body.size, length));
     int rc = buffer_append_text(out, r->method);
     rc = rc != 0 ? rc : buffer_append(out, " ", 1);
     rc = rc != 0 ? rc : buffer_append_text(out, o->path);
     rc = rc != 0 ? rc : buffer_append_text(out, " HTTP/1.1\r\n");
-    rc = rc != 0 ? rc : write_field(r, "Host", o->host, out);
-    rc = rc != 0 ? rc : write_field(r, "User-Agent", r->user_agent, out);
-    rc = rc != 0 ? rc : write_field(r, "Accept", "*/*", out);
+    rc = rc != 0 ? rc : write_field(r, "Host", span_text(o->host), out);
+    rc = rc != 0 ? rc : write_field(r, "User-Agent", span_text(r->user_agent), out);
+    rc = rc != 0 ? rc : write_field(r, "Accept", span_text("*/*"), out);
     rc = rc != 0 ? rc : header_list_write(r->headers, out);
     rc = rc != 0 ? rc : header_list_write(r->more, out);
     if (rc == 0 && method_has_body(r->method)) {
-        rc = write_field(r, "Content-Length", length, out);
+        rc = write_field(r, "Content-Length", size, out);
     }
     return rc != 0 ? rc : buffer_append(out, "\r\n", 2);
 }

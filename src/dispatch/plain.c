@@ -266,7 +266,11 @@ struct plain *plain_open(struct plains *all, struct list *kept) {
     return p;
 }
 
-/* Neither a byte nor an end came since: the loop may not have looked, and what lies there would be the next answer. */
+void plains_look_follows(struct plains *all, uint64_t now_ns) {
+    all->looked_ns = now_ns;
+}
+
+/* Neither a byte nor an end came since the loop looked: what lies there would be the next answer. */
 static bool is_quiet(const struct plain *p) {
     char byte;
     ssize_t size;
@@ -280,7 +284,8 @@ struct plain *plain_take(struct list *kept, uint64_t now_ns) {
     struct list_node *n;
     while ((n = list_first(kept)) != NULL) {
         struct plain *p = CONTAINER_OF(n, struct plain, in_kept);
-        if (now_ns - p->opened_ns < PLAIN_LIFE_NS && is_quiet(p)) {
+        bool looked = now_ns - p->all->looked_ns < PLAIN_LOOKED_NS;
+        if (now_ns - p->opened_ns < PLAIN_LIFE_NS && (looked || is_quiet(p))) {
             leave_idle(p);
             return p;
         }

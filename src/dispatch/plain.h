@@ -10,12 +10,12 @@
  *          leaves once: a connection that breaks is an end, whatever was sent by then (CONNECT if not a byte of an
  *          answer came). A connection is used again only if its whole request left, the answer ended where it said,
  *          and not a byte followed; an idle one on which something comes, or which the far side closes, is closed before
- *          another request leaves on it.
+ *          another request leaves on it, if that lay there PLAIN_LOOKED_NS before.
  *          An answer that comes before the whole request has left ends it at once from 400 on; a better one waits
  *          until the rest has left, for the far side may still be reading.
  * Limits:  idle for PLAIN_IDLE_NS, open for PLAIN_LIFE_NS (so names are asked again), answers as in answer.h.
- * Shape:   on the loop's thread. Between requests a connection is watched as it was: an exchange costs one sendmsg, one
- *          recv, and one that only looks. Time-outs are kept by a timer that is moved only when it would ring too late.
+ * Shape:   on the loop's thread. Between requests a connection is watched as it was: an exchange costs one sendmsg and one
+ *          recv, and one that only looks where the loop has not looked just before. Time-outs are kept by a timer that is moved only when it would ring too late.
  */
 #ifndef SLUICE_DISPATCH_PLAIN_H
 #define SLUICE_DISPATCH_PLAIN_H
@@ -29,6 +29,7 @@
 
 #define PLAIN_IDLE_NS        (118 * NS_PER_SECOND) /* both as curl has them */
 #define PLAIN_LIFE_NS        (300 * NS_PER_SECOND)
+#define PLAIN_LOOKED_NS      NS_PER_MS
 #define PLAIN_HEAD_MAX_BYTES (256u << 10)
 
 struct plain;
@@ -39,6 +40,7 @@ struct plains {
     struct list idle;            /* struct plain; the longest first */
     uint32_t asked;              /* under way */
     uint32_t silent;             /* of them: the whole request left and nothing came yet */
+    uint64_t looked_ns;          /* monotonic: what lay on idle ones then was acted upon */
     uint8_t *bytes;              /* owns: what is read, for a moment */
 };
 
@@ -69,6 +71,11 @@ bool plains_close_idlest(struct plains *all);
 
 /* The socket that transport_done hands over. `kept`: where it is while idle. NULL: no memory; it is closed. */
 struct plain *plain_open(struct plains *all, struct list *kept);
+/*
+ * The loop is about to look at its sockets, all of them, and to act on what lies there before plain_take is asked. For
+ * PLAIN_LOOKED_NS nobody looks again then.
+ */
+void plains_look_follows(struct plains *all, uint64_t now_ns);
 /* The one of `kept` that was used last, idle no more; those that are too old, ended or said something are closed. NULL: none is left. */
 struct plain *plain_take(struct list *kept, uint64_t now_ns);
 /* For the request's head; empty. */

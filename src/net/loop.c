@@ -39,7 +39,7 @@ struct net_loop {
     uv_prepare_t before;
     uv_check_t after;
     uv_timer_t ticker;
-    bool ticking;
+    uint64_t ticks_at_ms; /* WHEEL_NEVER: the ticker is not set */
     bool started;
     bool again;
     struct net_loop_options options;
@@ -133,6 +133,7 @@ void net_loop_again(struct net_loop *loop) {
 
 static void on_tick(uv_timer_t *ticker) {
     struct net_loop *loop = ticker->data;
+    loop->ticks_at_ms = WHEEL_NEVER;
     wheel_advance(&loop->wheel, uv_now(&loop->uv));
 }
 
@@ -143,15 +144,15 @@ void net_loop_breathe(struct net_loop *loop) {
     run_deferred(loop);
 }
 
-/* The ticker runs only while there are timers, so that an idle loop sleeps. */
+/* The ticker rings when the wheel has something to do and not before, so that an idle loop sleeps. */
 static void adjust_ticker(struct net_loop *loop) {
-    bool wanted = loop->wheel.linked > 0;
-    if (wanted == loop->ticking)
+    uint64_t due_ms = wheel_next_ms(&loop->wheel), now_ms = uv_now(&loop->uv);
+    if (due_ms == loop->ticks_at_ms)
         return;
-    loop->ticking = wanted;
-    if (wanted) {
-        uv_update_time(&loop->uv);
-        int rc = uv_timer_start(&loop->ticker, on_tick, WHEEL_TICK_MS, WHEEL_TICK_MS);
+    loop->ticks_at_ms = due_ms;
+    if (due_ms != WHEEL_NEVER) {
+        uint64_t wait_ms = due_ms > now_ms ? due_ms - now_ms : 0;
+        int rc = uv_timer_start(&loop->ticker, on_tick, wait_ms, 0);
         assert(rc == 0);
         uv_unref((uv_handle_t *)&loop->ticker);
     } else {
@@ -235,6 +236,7 @@ int net_loop_create(const struct net_loop_options *options, struct net_loop **re
         strncpy(loop->name, options->name, sizeof loop->name - 1);
     loop->deferred_end = &loop->deferred;
     wheel_init(&loop->wheel, uv_now(&loop->uv));
+    loop->ticks_at_ms = WHEEL_NEVER;
     *ret_loop = loop;
     return 0;
 }

@@ -5,6 +5,7 @@
  *
  *   I1  linked and due_ms != NEVER  =>  seen_ms <= due_ms rounded up to a tick
  *   I2  a slot within one turn of the wheel holds it: seen_ms < (tick + WHEEL_SLOTS) * WHEEL_TICK_MS
+ *   I3  linked  =>  seen_ms >= next_tick * WHEEL_TICK_MS, so that whoever waits may sleep until then
  *
  * So moving a timer later (each request of a busy connection does that several times) and cancelling
  * it are a store; when its slot comes round it is put where it belongs by then. Only moving it before
@@ -25,6 +26,7 @@ void wheel_init(struct wheel *w, uint64_t now_ms) {
     for (uint32_t i = 0; i < WHEEL_SLOTS; i++)
         list_init(&w->slots[i]);
     w->tick = now_ms / WHEEL_TICK_MS;
+    w->next_tick = WHEEL_NEVER;
     w->linked = 0;
 }
 
@@ -42,6 +44,7 @@ static void link_timer(struct wheel *w, struct wheel_timer *t) {
     if (tick >= w->tick + WHEEL_SLOTS)
         tick = w->tick + WHEEL_SLOTS - 1;
     t->seen_ms = tick * WHEEL_TICK_MS;
+    w->next_tick = tick < w->next_tick ? tick : w->next_tick;
     list_append(&w->slots[tick % WHEEL_SLOTS], &t->node);
     w->linked++;
 }
@@ -90,14 +93,24 @@ static void handle_slot(struct wheel *w, struct list *slot) {
     }
 }
 
+/* By I2 one turn is all there is to look at. */
+static uint64_t find_next(struct wheel *w) {
+    uint64_t tick = w->tick + 1;
+    while (w->linked > 0 && list_empty(&w->slots[tick % WHEEL_SLOTS]))
+        tick++;
+    return w->linked > 0 ? tick : WHEEL_NEVER;
+}
+
 void wheel_advance(struct wheel *w, uint64_t now_ms) {
     uint64_t now = now_ms / WHEEL_TICK_MS;
-    while (w->tick < now) {
-        if (w->linked == 0) {
-            w->tick = now;
-            return;
-        }
-        w->tick++;
+    while (w->next_tick <= now) {
+        w->tick = w->next_tick;
         handle_slot(w, &w->slots[w->tick % WHEEL_SLOTS]);
+        w->next_tick = find_next(w);
     }
+    w->tick = now > w->tick ? now : w->tick;
+}
+
+uint64_t wheel_next_ms(const struct wheel *w) {
+    return w->next_tick != WHEEL_NEVER ? w->next_tick * WHEEL_TICK_MS : WHEEL_NEVER;
 }

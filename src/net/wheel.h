@@ -27,8 +27,9 @@ struct wheel_timer {
 
 struct wheel {
     struct list slots[WHEEL_SLOTS];
-    uint64_t tick;   /* the last one handled, in WHEEL_TICK_MS */
-    uint32_t linked; /* timers in slots, those not set included */
+    uint64_t tick;      /* the last one handled, in WHEEL_TICK_MS */
+    uint64_t next_tick; /* no slot before it has a timer; WHEEL_NEVER: no slot has */
+    uint32_t linked;    /* timers in slots, those not set included */
 };
 
 void wheel_init(struct wheel *w, uint64_t now_ms);
@@ -38,5 +39,7 @@ void wheel_set(struct wheel *w, struct wheel_timer *t, uint64_t due_ms);
 /* Takes it out, so that its memory may go. */
 void wheel_cancel(struct wheel *w, struct wheel_timer *t);
 void wheel_advance(struct wheel *w, uint64_t now_ms);
+/* Before that time wheel_advance has nothing to do. WHEEL_NEVER: nothing at all. */
+uint64_t wheel_next_ms(const struct wheel *w);
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "api/head.h"
 #include "api/routes.h"
-#include "api/units.h"
+#include "base/units.h"
 #include "base/error.h"
 #include "dispatch/address.h"
 #include "dispatch/excerpt.h"

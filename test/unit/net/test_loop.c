@@ -221,6 +221,26 @@ static void timers_fire_in_an_idle_loop(void **state) {
     end_loop();
 }
 
+static void count_turn(void *context, struct net_loop *l) {
+    (void)l;
+    atomic_fetch_add((atomic_int *)context, 1);
+}
+
+/* A timer that is far away, as that of an idle connection is, wakes nobody until then. */
+static void a_far_timer_lets_the_loop_sleep(void **state) {
+    (void)state;
+    struct timespec pause = {.tv_nsec = 400 * 1000000};
+    atomic_int turns = 0;
+    make_loop(&turns, count_turn);
+    wheel_timer_init(&timer, on_timer);
+    wheel_set(net_loop_wheel(loop), &timer, net_loop_now_ms(loop) + 20000);
+    assert_int_equal(net_loop_run(loop), 0);
+    nanosleep(&pause, NULL);
+    int seen = atomic_load(&turns);
+    end_loop();
+    assert_in_range(seen, 0, 2);
+}
+
 /* Another thread's answer does not wait for the end of a long turn. */
 static void a_breath_runs_what_was_posted(void **state) {
     (void)state;
@@ -266,6 +286,7 @@ int main(void) {
         cmocka_unit_test(what_is_made_behind_before_wait_is_seen),
         cmocka_unit_test(steps_of_a_turn),
         cmocka_unit_test(timers_fire_in_an_idle_loop),
+        cmocka_unit_test(a_far_timer_lets_the_loop_sleep),
         cmocka_unit_test(a_breath_runs_what_was_posted),
         cmocka_unit_test(free_without_run),
         cmocka_unit_test(buffers_are_recycled),

@@ -18,6 +18,7 @@ struct probe {
 };
 
 static uint64_t now;
+static unsigned looks;
 static struct wheel wheel;
 
 static void on_fire(struct wheel_timer *t) {
@@ -26,10 +27,14 @@ static void on_fire(struct wheel_timer *t) {
     p->fired_ms = now;
 }
 
+/* As a loop does that sleeps for as long as it may: a time that was told too late makes a timer fire too late. */
 static void advance(uint64_t to) {
     while (now < to) {
         now++;
-        wheel_advance(&wheel, now);
+        if (now >= wheel_next_ms(&wheel)) {
+            wheel_advance(&wheel, now);
+            looks++;
+        }
     }
 }
 
@@ -104,6 +109,25 @@ static void jump_over_many_turns(void **state) {
     assert_int_equal(p.fired, 2);
 }
 
+/* A connection's deadline moves with each request, and is mostly far away: that must not keep anybody awake. */
+static void a_far_timer_is_looked_at_once_a_turn(void **state) {
+    (void)state;
+    struct probe p;
+    start(777, &p);
+    assert_true(wheel_next_ms(&wheel) == WHEEL_NEVER);
+    looks = 0;
+    for (int request = 0; request < 10; request++) {
+        wheel_set(&wheel, &p.timer, now + 2ull * WHEEL_SLOTS * WHEEL_TICK_MS);
+        advance(now + WHEEL_SLOTS * WHEEL_TICK_MS);
+    }
+    assert_int_equal(p.fired, 0);
+    assert_in_range(looks, 10, 11);
+    wheel_cancel(&wheel, &p.timer);
+    advance(now + 3ull * WHEEL_SLOTS * WHEEL_TICK_MS);
+    assert_in_range(looks, 11, 12);
+    assert_true(wheel_next_ms(&wheel) == WHEEL_NEVER);
+}
+
 /* Against the plain rule: fires in the tick in which its time has come, unless moved before. */
 static void random_operations(void **state) {
     (void)state;
@@ -141,6 +165,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fires_once_in_its_tick),  cmocka_unit_test(past_and_far_times),
         cmocka_unit_test(later_earlier_and_never), cmocka_unit_test(jump_over_many_turns),
+        cmocka_unit_test(a_far_timer_is_looked_at_once_a_turn),
         cmocka_unit_test(random_operations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

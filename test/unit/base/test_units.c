@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#include "api/units.h"
+#include "base/units.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/rng.h"

@@ -1,12 +1,12 @@
 /*
- * api/units.h - times and durations as the API writes them.
+ * base/units.h - times, durations and numbers as text.
  *
  * Shape: times are RFC 3339 text on the outside ("2030-01-02T03:04:05.678Z"), ns since the epoch
  *        inside; durations are "1.5s" (also ms, m, h, d when read), ns inside.
  * Errors: E_INVALID; outputs are then untouched.
  */
-#ifndef SLUICE_API_UNITS_H
-#define SLUICE_API_UNITS_H
+#ifndef SLUICE_BASE_UNITS_H
+#define SLUICE_BASE_UNITS_H
 
 #include <stdint.h>
 

@@ -1,8 +1,8 @@
 /*
  * Dates are computed here and not by gmtime_r: a receipt carries one, so this runs for every accepted
- * request. The calendar arithmetic counts days from 1 March, so that the leap day ends its year.
+ * request, and for every attempt. The calendar arithmetic counts days from 1 March, so that the leap day ends its year.
  */
-#include "api/units.h"
+#include "base/units.h"
 
 #include "base/clock.h"
 #include "base/error.h"
