@@ -33,8 +33,8 @@ static const char *const reserved_names[] = {
 static bool is_token(struct span s) {
     for (size_t i = 0; i < s.size; i++) {
         uint8_t c = s.data[i];
-        bool common = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                      c == '-';
+        bool common =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-';
         if (!common && (c == 0 || strchr("!#$%&'*+.^_`|~", c) == NULL)) {
             return false;
         }

@@ -98,7 +98,7 @@ static void end(struct plain *p, enum attempt_error error) {
                           .status = p->answer.status,
                           .enough = p->answer.state == ANSWER_ENOUGH,
                           .not_understood = p->answer.not_understood};
-    if (error == ATTEMPT_OK) {
+    if (error == ATTEMPT_OK && p->answer.retry_after_size > 0) {
         e.retry_after_s = answer_retry_after_s(&p->answer, clock_real_ns() / NS_PER_SECOND);
     }
     if (error == ATTEMPT_OK && p->answer.lives) {
@@ -181,6 +181,7 @@ static bool read_some(struct plain *p) {
     } else {
         p->broken = p->broken || errno != EAGAIN;
     }
+    p->answer.lives = p->answer.lives && size < READ_BYTES; /* else something may lie there still */
     return size == READ_BYTES && p->answer.state == ANSWER_AWAITED;
 }
 

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -363,6 +364,92 @@ static void an_engine_in_trouble_is_not_the_end(void **state) {
     assert_true(f.engine.last.retriable);
 }
 
+/* ---- a far side that answers, and counts who is connected ---- */
+
+#define FAR_MAX 16u
+
+struct far {
+    int listener;
+    atomic_bool stopping;
+    atomic_uint accepted, open, open_max;
+    struct pollfd files[FAR_MAX]; /* first the listener */
+    pthread_t thread;
+};
+
+/* False: it has ended. */
+static bool far_answer(int file) {
+    static const char answer[] = "HTTP/1.1 204 No Content\r\n\r\n";
+    char request[4096];
+    return recv(file, request, sizeof request, 0) > 0 &&
+           send(file, answer, sizeof answer - 1, MSG_NOSIGNAL) > 0;
+}
+
+/* Who ended is seen before who came: what is closed to make room was closed before. */
+static void *far_run(void *context) {
+    struct far *far = context;
+    far->files[0] = (struct pollfd){.fd = far->listener, .events = POLLIN};
+    while (!far->stopping) {
+        (void)poll(far->files, 1 + far->open, 5);
+        for (unsigned i = far->open; i > 0; i--) {
+            if (far->files[i].revents != 0 && !far_answer(far->files[i].fd)) {
+                close(far->files[i].fd);
+                far->files[i] = far->files[far->open--];
+            }
+        }
+        if (far->files[0].revents != 0) {
+            far->files[1 + far->open] =
+                (struct pollfd){.fd = accept(far->listener, NULL, NULL), .events = POLLIN};
+            far->open++;
+            far->accepted++;
+            far->open_max = far->open > far->open_max ? far->open : far->open_max;
+        }
+    }
+    for (unsigned i = 1; i <= far->open; i++) {
+        close(far->files[i].fd);
+    }
+    return NULL;
+}
+
+/* One message to this destination, to its good end. */
+static void exchange(struct fixture *f, uint32_t destination) {
+    static uint64_t message;
+    uint32_t ended = f->engine.ended;
+    start(f, ++message, destination);
+    wait_ended(f, ended + 1);
+    assert_int_equal(f->engine.ended, ended + 1);
+}
+
+/* Each destination keeps its connections for itself; what is idle goes for what is not, the idlest first. */
+static void kept_connections_make_room_for_others(void **state) {
+    (void)state;
+    struct fixture f = {0};
+    set_up(&f);
+    dispatch_free(f.dispatch);
+    struct dispatch_options two = {.user_agent = "test", .connections_max = 2};
+    assert_int_equal(dispatch_create(&two, &f.dispatch), 0);
+    struct far far = {.listener = f.listener};
+    assert_int_equal(listen(f.listener, FAR_MAX), 0);
+    assert_int_equal(pthread_create(&far.thread, NULL, far_run, &far), 0);
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    for (uint32_t destination = 1; destination <= 6; destination++) {
+        exchange(&f, destination);
+    }
+    assert_int_equal(far.accepted, 6);
+    exchange(&f, 5);
+    exchange(&f, 6);
+    assert_int_equal(far.accepted, 6);
+    exchange(&f, 1); /* 5 is the idlest */
+    exchange(&f, 6);
+    assert_int_equal(far.accepted, 7);
+    struct dispatch_stats stats;
+    dispatch_stats(f.dispatch, &stats);
+    assert_int_equal(stats.succeeded, 10);
+    assert_int_equal(far.open_max, 2);
+    tear_down(&f);
+    far.stopping = true;
+    pthread_join(far.thread, NULL);
+}
+
 static void never_run_it_goes_quietly(void **state) {
     (void)state;
     struct fixture f;
@@ -385,6 +472,7 @@ int main(void) {
         cmocka_unit_test(a_moved_body_is_found),
         cmocka_unit_test(a_body_that_is_nowhere_is_lost),
         cmocka_unit_test(an_engine_in_trouble_is_not_the_end),
+        cmocka_unit_test(kept_connections_make_room_for_others),
         cmocka_unit_test(never_run_it_goes_quietly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

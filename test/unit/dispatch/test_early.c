@@ -114,6 +114,59 @@ static void who_was_roused_before_the_nap_does_not_sleep(void **state) {
     tear_down(&f);
 }
 
+struct rouser {
+    struct fixture *fixture;
+    bool done; /* under the lock */
+};
+
+/* Whoever naps next is woken by two at once. */
+static void *rouse_twice(void *context) {
+    struct rouser *r = context;
+    for (bool done = false; !done;) {
+        pthread_mutex_lock(&r->fixture->lock);
+        done = r->fixture->early.nap_until_ns != 0;
+        r->done = done && early_rouse(&r->fixture->early) && early_rouse(&r->fixture->early);
+        pthread_mutex_unlock(&r->fixture->lock);
+    }
+    return NULL;
+}
+
+/* Naps until it was roused. Whether that was before its turn. */
+static bool nap_and_be_roused(struct fixture *f) {
+    struct rouser r = {.fixture = f};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, rouse_twice, &r), 0);
+    bool before_its_turn = false;
+    for (bool done = false; !done;) {
+        struct attempt_start s = put(f, 1, 15 * NS_PER_MS);
+        early_wait(&f->early, &f->lock, true);
+        before_its_turn = clock_monotonic_ns() < start_turn_ns(&s);
+        early_drop_first(&f->early);
+        pthread_mutex_lock(&f->lock);
+        done = r.done;
+        pthread_mutex_unlock(&f->lock);
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    f->early.roused = false; /* the loop looked round */
+    return before_its_turn;
+}
+
+static void to_be_roused_ends_one_nap_and_no_other(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    bool ended = false;
+    for (int i = 0; i < 100 && !ended; i++) { /* a slow machine may be late, not always */
+        ended = nap_and_be_roused(&f);
+    }
+    assert_true(ended);
+    struct attempt_start s = put(&f, 2, 10 * NS_PER_MS);
+    early_wait(&f.early, &f.lock, true);
+    assert_true(clock_monotonic_ns() >= start_turn_ns(&s));
+    early_drop_first(&f.early);
+    tear_down(&f);
+}
+
 static void only_what_is_due_after_the_nap_lets_it_sleep(void **state) {
     (void)state;
     struct fixture f;
@@ -230,6 +283,7 @@ int main(void) {
         cmocka_unit_test(a_nap_lasts_until_the_turn_and_no_longer_than_it_may),
         cmocka_unit_test(where_answers_are_awaited_nobody_naps),
         cmocka_unit_test(who_was_roused_before_the_nap_does_not_sleep),
+        cmocka_unit_test(to_be_roused_ends_one_nap_and_no_other),
         cmocka_unit_test(only_what_is_due_after_the_nap_lets_it_sleep),
         cmocka_unit_test(what_is_late_leaves_in_order_and_not_at_once),
         cmocka_unit_test(who_misses_his_place_goes_to_the_end),

@@ -288,6 +288,51 @@ static void what_came_since_the_answer_is_seen(void **state) {
     assert_not_used_again(true, false);
 }
 
+/* Where the loop looks anyway nobody looks again: so it must act on what it sees, and for a moment only. */
+static void a_look_of_the_loop_finds_what_came(void **state) {
+    (void)state;
+    for (int turns = 0; turns < 2; turns++) {
+        struct fixture f;
+        set_up(&f);
+        exchange(&f, connect_one(&f));
+        uint64_t now_ns = clock_monotonic_ns();
+        plains_look_follows(&f.plains, now_ns);
+        assert_int_equal(write(f.far, OK_ANSWER, strlen(OK_ANSWER)), strlen(OK_ANSWER));
+        if (turns == 1) {
+            turn(&f);
+        } else {
+            now_ns += PLAIN_LOOKED_NS;
+        }
+        assert_null(plain_take(&f.kept, now_ns));
+        assert_int_equal(f.transport.sockets, 0);
+        tear_down(&f);
+    }
+}
+
+/* What lies behind an answer that fills a read to its last byte was not read with it. */
+static void behind_a_full_read_something_may_lie(void **state) {
+    (void)state;
+    enum { READ = 64 << 10 };
+    static char bytes[READ + sizeof OK_ANSWER];
+    struct fixture f;
+    set_up(&f);
+    f.body_max = READ;
+    struct plain *p = kept_one(&f);
+    int head = snprintf(bytes, sizeof bytes, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", READ);
+    head =
+        snprintf(bytes, sizeof bytes, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", READ - head);
+    memset(bytes + head, 'x', (size_t)(READ - head));
+    memcpy(bytes + READ, OK_ANSWER, sizeof OK_ANSWER);
+    ask(&f, p);
+    assert_int_equal(write(f.far, bytes, sizeof bytes - 1), sizeof bytes - 1);
+    uint64_t now_ns = clock_monotonic_ns();
+    plains_look_follows(&f.plains, now_ns);
+    turn(&f);
+    assert_int_equal(f.last.error, ATTEMPT_OK);
+    assert_null(plain_take(&f.kept, now_ns));
+    tear_down(&f);
+}
+
 static void time_ends_it(void **state) {
     (void)state;
     struct fixture f;
@@ -495,6 +540,8 @@ int main(void) {
         cmocka_unit_test(an_idle_one_that_speaks_or_ends_is_closed),
         cmocka_unit_test(one_that_breaks_behind_its_answer_is_not_kept),
         cmocka_unit_test(what_came_since_the_answer_is_seen),
+        cmocka_unit_test(a_look_of_the_loop_finds_what_came),
+        cmocka_unit_test(behind_a_full_read_something_may_lie),
         cmocka_unit_test(time_ends_it),
         cmocka_unit_test(another_ones_time_does_not),
         cmocka_unit_test(old_ones_are_not_used_again),

@@ -40,6 +40,23 @@ static void test_receipt_texts_refused(void **state) {
     assert_int_equal(id, 7);
 }
 
+/* Cells are used again: of a longer name before nothing may be left, and all else must have come along. */
+static void test_starts_are_copied_as_far_as_they_go(void **state) {
+    (void)state;
+    struct attempt_start from = {.message = 1, .gap_ns = 7, .lead = 8, .item_count = 9};
+    struct attempt_start to;
+    memset(&to, 'x', sizeof to);
+    for (size_t size = sizeof from.queue - 1;
+         size<sizeof from.queue; size = size> 3 ? 3 : size - 1) {
+        memset(from.queue, 'q', size);
+        from.queue[size] = '\0';
+        from.message += size;
+        attempt_start_copy(&to, &from);
+        assert_memory_equal(&to, &from, offsetof(struct attempt_start, queue));
+        assert_string_equal(to.queue, from.queue);
+    }
+}
+
 static void test_names(void **state) {
     assert_string_equal(request_kind_name(REQUEST_QUEUE_PUBLISH), "QUEUE_PUBLISH");
     assert_string_equal(request_kind_name((enum request_kind)0x7777), "UNKNOWN");
@@ -76,8 +93,11 @@ static void test_list_max(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_receipt_text), cmocka_unit_test(test_receipt_texts_refused),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_refusals_are_noted),
+        cmocka_unit_test(test_receipt_text),
+        cmocka_unit_test(test_receipt_texts_refused),
+        cmocka_unit_test(test_starts_are_copied_as_far_as_they_go),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_refusals_are_noted),
         cmocka_unit_test(test_list_max),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -163,8 +163,10 @@ static void random_operations(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fires_once_in_its_tick),  cmocka_unit_test(past_and_far_times),
-        cmocka_unit_test(later_earlier_and_never), cmocka_unit_test(jump_over_many_turns),
+        cmocka_unit_test(fires_once_in_its_tick),
+        cmocka_unit_test(past_and_far_times),
+        cmocka_unit_test(later_earlier_and_never),
+        cmocka_unit_test(jump_over_many_turns),
         cmocka_unit_test(a_far_timer_is_looked_at_once_a_turn),
         cmocka_unit_test(random_operations),
     };
