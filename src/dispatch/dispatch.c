@@ -46,7 +46,8 @@ bool starts_put(struct starts *s, const struct attempt_start *start) {
 static void starts_drop_first(struct starts *s) {
     assert(s->count > 0);
     s->count--;
-    s->first = s->count == 0 ? 0 : (s->first + 1) % s->capacity; /* mostly the cells that are warm */
+    s->first =
+        s->count == 0 ? 0 : (s->first + 1) % s->capacity; /* mostly the cells that are warm */
 }
 
 /* Lock held. */
