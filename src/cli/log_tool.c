@@ -1,6 +1,5 @@
 #include "cli/log_tool.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -11,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "engine/engine.h"
 #include "log/verify.h"
 #include "model/fact.h"
 
@@ -109,27 +109,11 @@ static int scan(const char *directory, uint64_t from, const struct log_visitor *
     return error;
 }
 
-/* Up to where the log was flushed at least: a snapshot is published after the records that it rests on. */
-static uint64_t flushed_by_snapshot(const char *directory) {
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/snapshot", directory);
-    DIR *folder = opendir(path);
-    uint64_t newest = 0;
-    for (const struct dirent *e; folder != NULL && (e = readdir(folder)) != NULL;) {
-        char *end = NULL;
-        uint64_t position = strtoull(e->d_name, &end, 16);
-        if (strcmp(end, ".snap") == 0 && position > newest)
-            newest = position;
-    }
-    if (folder != NULL)
-        closedir(folder);
-    return newest;
-}
-
 static int verify(const char *directory) {
     struct log_scan_summary summary;
     struct log_visitor visitor = {.finding = print_finding};
-    uint64_t flushed = flushed_by_snapshot(directory); /* before: a server may be at work */
+    /* Before: a server may be at work. */
+    uint64_t flushed = engine_newest_snapshot(directory, &file_ops_system);
     if (scan(directory, 0, &visitor, &summary) != 0)
         return 1;
     print_summary(&summary);
@@ -141,8 +125,9 @@ static int verify(const char *directory) {
         return 1;
     }
     if (flushed >= summary.next_position) {
-        printf("DAMAGED: a snapshot knows position %" PRIu64 ", and the log ends before %" PRIu64
-               ": its end is damaged or missing, and a start is refused.\n",
+        printf("DAMAGED: a snapshot rests on position %" PRIu64 ", and the log ends before %" PRIu64
+               ": its end is damaged or missing. `sluice serve --salvage` starts without it; a "
+               "copy of the folder first is wise.\n",
                flushed, summary.next_position);
         return 1;
     }

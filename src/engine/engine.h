@@ -162,6 +162,9 @@ void engine_free(struct engine *e);
 /* Both. */
 void engine_close(struct engine *e, bool snapshot);
 
+/* Up to which position a folder's log was flushed at least, by its newest snapshot's name; 0: none. Without an engine. */
+uint64_t engine_newest_snapshot(const char *directory, const struct file_ops *files);
+
 /*
  * A chain of `count` requests in order, from any thread. On success all will be delivered to their ports. E_BUSY: too
  * many are waiting, or more than queue_max at once, none was taken; E_CLOSED: stopping; E_IO: the log is dead.

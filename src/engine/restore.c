@@ -17,6 +17,7 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
         .segment_bytes = e->options.segment_bytes,
         .min_free_bytes = e->options.min_free_bytes,
         .prepared_bytes = e->options.prepared_bytes,
+        .flushed_position = engine_newest_snapshot(e->directory, e->files),
         .salvage = e->options.salvage,
         .trust_sealed = true,
         .no_thread = e->options.manual,

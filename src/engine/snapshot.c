@@ -358,7 +358,13 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
     return fresh_model(e);
 }
 
-/* ---- one module, for tools ---- */
+/* ---- for tools, and before there is an engine ---- */
+
+uint64_t engine_newest_snapshot(const char *directory, const struct file_ops *files) {
+    const struct engine e = {.directory = (char *)(uintptr_t)directory, .files = files};
+    struct listing l;
+    return list_snapshots(&e, &l, list_entry) < 0 || l.count == 0 ? 0 : l.positions[0];
+}
 
 int snapshot_load_module(const char *directory, const struct file_ops *files, unsigned module,
                          struct model *m, uint64_t *ret_position) {

@@ -46,13 +46,15 @@ struct log_options {
     const struct file_ops *files; /* NULL: file_ops_system */
     uint64_t segment_bytes;       /* 0: 64 MiB; 64 KiB .. 1 GiB */
     uint64_t min_free_bytes;      /* 0: none; below it LOG_ROOM_RESERVE; see log_set_min_free */
-    uint64_t prepared_bytes; /* 0: none; of spare files, written ahead in quiet times (fill.c) */
-    size_t batch_max_bytes;  /* 0: 8 MiB; unflushed bytes above it: log_append says E_BUSY */
-    bool salvage;            /* skip corrupt stretches instead of refusing; reported */
-    bool trust_sealed;       /* open reads only the last segment; damage in earlier ones is
+    uint64_t prepared_bytes;   /* 0: none; of spare files, written ahead in quiet times (fill.c) */
+    size_t batch_max_bytes;    /* 0: 8 MiB; unflushed bytes above it: log_append says E_BUSY */
+    uint64_t flushed_position; /* 0: not known; records up to it were flushed, as a snapshot's name
+                                  says: an end before it is damage, not a write that did not finish */
+    bool salvage;              /* skip corrupt stretches instead of refusing; reported */
+    bool trust_sealed;         /* open reads only the last segment; damage in earlier ones is
                                      then found by cursors, reads and log_scan. Else it reads all */
-    bool no_thread;          /* nothing flushes but log_flush(): simulator, tools */
-    void *context;           /* borrows: passed to the callbacks */
+    bool no_thread;            /* nothing flushes but log_flush(): simulator, tools */
+    void *context;             /* borrows: passed to the callbacks */
     void (*on_durable)(void *context, uint64_t position);
     /* message: one line for a person; the process must not answer anything any more. */
     void (*on_failed)(void *context, const char *message);

@@ -12,7 +12,8 @@
  *       records of the same batch    the torn write of a batch whose flush never ended: cut
  *       records of a later batch     that batch was written after the one at the end was flushed, so
  *                                    what does not read there had been durable: corruption, refuse
- *     A damaged last batch looks like a torn one; only what was written last can be cut by mistake.
+ *     A damaged last batch looks like a torn one; only what was written last can be cut by mistake, and not even that
+ *     where a snapshot rests on it: an end at or before log_options.flushed_position is corruption, too.
  * R4  What is cut is cut from the file too: else a stale record of the torn batch could follow
  *     straight behind a new one of the same length, with the position expected there.
  * R5  What survived in the page cache only (the process died, the machine did not) becomes durable
@@ -231,6 +232,16 @@ static int corrupt_at(struct recovery *r, const struct segment *s, const struct 
                           r->log->directory, s->name, end->offset, end->position);
 }
 
+/* R3: a snapshot was published behind the end, so at least those records had been flushed. */
+static int ends_too_early(struct recovery *r, const struct segment *s, const struct scan_end *end) {
+    return recovery_error(r, E_CORRUPT,
+                          "%s/%s: the record at offset %" PRIu64 " (position %" PRIu64
+                          ") is damaged or missing, and nothing behind it is readable, but a "
+                          "snapshot rests on position %" PRIu64 "; " ADVICE,
+                          r->log->directory, s->name, end->offset, end->position,
+                          r->log->options.flushed_position);
+}
+
 static struct scan_end run_start(const struct segment *s) {
     return (struct scan_end){
         .offset = SEGMENT_HEADER_BYTES,
@@ -296,14 +307,15 @@ static int check_last(struct recovery *r, struct segment *s, struct scan *scan,
             return recovery_error(r, rc, "reading %s/%s at offset %" PRIu64 ": %s",
                                   r->log->directory, s->name, end->offset, error_text(rc));
         }
-        if (behind != SCAN_WITNESS) {
+        bool early = behind != SCAN_WITNESS && end->position <= r->log->options.flushed_position;
+        if (behind != SCAN_WITNESS && !early) {
             *ret_torn = behind == SCAN_LEFTOVER || end->reason != E_END;
             return 0;
         }
         if (!r->log->options.salvage) {
-            return corrupt_at(r, s, end);
+            return early ? ends_too_early(r, s, end) : corrupt_at(r, s, end);
         }
-        rc = salvage_stretch(r, s, scan, end, 0);
+        rc = early ? salvage_end(r, s, scan, end) : salvage_stretch(r, s, scan, end, 0);
         if (rc != 0) {
             return rc;
         }
@@ -329,8 +341,7 @@ static int scan_sealed_segment(struct recovery *r, struct segment *s, const stru
     return rc;
 }
 
-/* The bytes behind the end that are not zero: what is cut. */
-static int measure_cut(struct scan *scan, const struct scan_end *end, uint64_t *ret_bytes) {
+int recovery_measure_rest(struct scan *scan, const struct scan_end *end, uint64_t *ret_bytes) {
     uint8_t chunk[COPY_BYTES];
     uint64_t last = end->offset;
     for (uint64_t at = end->offset; at < scan->end; at += sizeof chunk) {
@@ -379,7 +390,7 @@ static int cut_tail(struct recovery *r, struct segment *s, struct scan *scan,
     const struct file_ops *files = r->log->files;
     int rc = 0;
     if (torn) {
-        rc = measure_cut(scan, end, &r->ret->cut_bytes);
+        rc = recovery_measure_rest(scan, end, &r->ret->cut_bytes);
         if (rc == 0) {
             rc = files->truncate(files->context, s->file, end->offset);
         }
@@ -426,7 +437,9 @@ static int open_last_segment(struct recovery *r, struct segment *s) {
         rc = cut_tail(r, s, &scan, &end, torn);
     }
     scan_release(&scan);
-    if (rc == 0) {
+    if (rc == 0 && r->end_given_up) {
+        s->capacity = end.offset; /* full: what is appended gets addresses that nothing had */
+    } else if (rc == 0) {
         rc = reserve_rest(r, s);
     }
     if (rc == 0) {
@@ -488,6 +501,12 @@ static int random_id(uint64_t *ret_id) {
 static int create_first_segment(struct recovery *r) {
     struct log *log = r->log;
     char name[SEGMENT_NAME_BYTES], spare[SEGMENT_NAME_BYTES], path[LOG_PATH_BYTES];
+    if (log->options.flushed_position > 0) {
+        return recovery_error(r, E_CORRUPT,
+                              "%s/log has no segments, but a snapshot rests on position %" PRIu64
+                              ": restore the log, or move the snapshots away to begin with nothing",
+                              log->directory, log->options.flushed_position);
+    }
     struct segment_header h = {
         .format_version = LOG_FORMAT_VERSION, .number = 1, .first_position = 1};
     if (random_id(&h.folder_id) != 0) {

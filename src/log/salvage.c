@@ -104,6 +104,38 @@ int salvage_stretch(struct recovery *r, struct segment *s, struct scan *scan,
     return rc;
 }
 
+int salvage_end(struct recovery *r, struct segment *s, struct scan *scan,
+                const struct scan_end *end) {
+    uint64_t count = r->log->options.flushed_position + 1 - end->position;
+    uint64_t room = r->log->options.segment_bytes - end->offset, size;
+    int rc = recovery_measure_rest(scan, end, &size);
+    if (rc != 0) {
+        return io_error(r, s->name, -EIO);
+    }
+    if (end->offset > r->log->options.segment_bytes || count > room / RECORD_HEADER_BYTES) {
+        return recovery_error(r, E_CORRUPT,
+                              "%s/%s: %" PRIu64 " records are missing behind offset %" PRIu64
+                              ", more than have room there: restore the log, or move the newer "
+                              "snapshots away to accept the loss",
+                              r->log->directory, s->name, count, end->offset);
+    }
+    if (size < count * RECORD_HEADER_BYTES) {
+        size = count * RECORD_HEADER_BYTES;
+    }
+    rc = overwrite(r, s, end, size, count);
+    if (scan->end < end->offset + size) {
+        scan->end = end->offset + size;
+    }
+    scan_forget(scan);
+    r->end_given_up = true;
+    r->ret->dropped_bytes += size;
+    recovery_report(r,
+                    "gave up %" PRIu64 " bytes at offset %" PRIu64 " of %s: the positions %" PRIu64
+                    " to %" PRIu64,
+                    size, end->offset, s->name, end->position, r->log->options.flushed_position);
+    return rc;
+}
+
 int salvage_set_aside(struct recovery *r, const char *name) {
     struct log *log = r->log;
     char from[LOG_PATH_BYTES], aside[SEGMENT_NAME_BYTES], to[LOG_PATH_BYTES];
