@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "amqp/connection_state.h"
+#include "amqp/message.h"
 #include "amqp/reply.h"
 #include "base/error.h"
 
@@ -99,11 +100,13 @@ void amqp_channel_release(struct amqp_channel *ch, bool given_back) {
         list_remove(&ch->dirty);
     ch->confirms = 0;
     amqp_content_drop(ch);
-    amqp_tx_drop(ch);
     if (!given_back) {
+        amqp_tx_give_back(ch);
         amqp_channel_give_back(ch, AMQP_VERDICT_REQUEUE);
         amqp_settle_now(ch->connection);
+        amqp_limit_drop(ch);
     }
+    amqp_tx_drop(ch);
     amqp_early_drop(ch, given_back);
     amqp_reply_drop(ch);
     drop_consumers(ch, given_back);
@@ -217,7 +220,11 @@ static void return_message(struct amqp_channel *ch, const struct amqp_publish *p
                                                 .reply_text = span_text("NO_ROUTE"),
                                                 .exchange = p->exchange,
                                                 .routing_key = p->routing_key}};
-    amqp_send_content(ch->connection, ch->number, &m, p->encoded, p->body);
+    struct buffer without;
+    buffer_init(&without, p->encoded.size);
+    struct span properties = amqp_message_returned(p, &without);
+    amqp_send_content(ch->connection, ch->number, &m, properties, p->body);
+    buffer_release(&without);
 }
 
 void amqp_channel_published(struct amqp_channel *ch, const struct amqp_op *op) {

@@ -376,6 +376,24 @@ static void recover(struct amqp_channel *ch, const struct amqp_method *m) {
 
 /* ---- qos ---- */
 
+static void ask_limit(struct amqp_channel *ch, uint16_t limit, bool silent) {
+    struct amqp_op *op = amqp_op_create(AMQP_OP_QOS, 0);
+    if (op == NULL) {
+        amqp_fail_nomem(ch->connection);
+        return;
+    }
+    op->method.id = AMQP_BASIC_QOS_OK; /* what to say when it is done */
+    op->in.prefetch = limit;
+    op->silent = silent;
+    ch->limited = limit > 0;
+    amqp_channel_ask(ch, op);
+}
+
+void amqp_limit_drop(struct amqp_channel *ch) {
+    if (ch->limited)
+        ask_limit(ch, 0, true);
+}
+
 static void qos(struct amqp_channel *ch, const struct amqp_method *m) {
     const struct amqp_basic_qos *q = &m->as.basic_qos;
     if (q->prefetch_size != 0) {
@@ -388,14 +406,7 @@ static void qos(struct amqp_channel *ch, const struct amqp_method *m) {
         amqp_channel_reply(ch, &(struct amqp_method){.id = AMQP_BASIC_QOS_OK});
         return;
     }
-    struct amqp_op *op = amqp_op_create(AMQP_OP_QOS, 0);
-    if (op == NULL) {
-        amqp_fail_nomem(ch->connection);
-        return;
-    }
-    op->method.id = AMQP_BASIC_QOS_OK; /* what to say when it is done */
-    op->in.prefetch = q->prefetch_count;
-    amqp_channel_ask(ch, op);
+    ask_limit(ch, q->prefetch_count, false);
 }
 
 void amqp_basic_method(struct amqp_channel *ch, const struct amqp_method *m) {

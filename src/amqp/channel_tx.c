@@ -33,6 +33,12 @@ void amqp_tx_drop(struct amqp_channel *ch) {
     amqp_let_others(ch->connection);
 }
 
+void amqp_tx_give_back(struct amqp_channel *ch) {
+    for (size_t i = 0; i < ch->tx_settled_count; i++)
+        amqp_settle(ch->connection, ch->tx_settled[i].entry.message, AMQP_VERDICT_REQUEUE);
+    ch->tx_settled_count = 0;
+}
+
 static bool has_room(struct amqp_channel *ch) {
     uint32_t most = ch->connection->host->limits.transaction_ops;
     if (ch->tx_publishes + ch->tx_settled_count < most)

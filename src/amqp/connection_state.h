@@ -65,6 +65,7 @@ struct amqp_channel {
     enum amqp_channel_state state;
     enum amqp_channel_mode mode;
     bool detached;
+    bool limited;      /* as a whole: ends with it, the next of this number has no limit */
     uint16_t prefetch; /* for consumers to come */
     struct amqp_op *first, *last;
     /* Of `content`: the method is here, and then the header when `body_left` counts. */
@@ -201,6 +202,8 @@ void amqp_basic_method(struct amqp_channel *ch, const struct amqp_method *m);
 struct amqp_consumer *amqp_consumer_find(struct amqp_channel *ch, struct span tag);
 void amqp_consumer_remove(struct amqp_channel *ch, struct amqp_consumer *k);
 void amqp_consumer_ask_cancel(struct amqp_channel *ch, uint64_t id, struct amqp_op *op);
+/* Its limit as a whole goes with it: the broker knows a channel by its number. */
+void amqp_limit_drop(struct amqp_channel *ch);
 /* What came too early goes back, or is forgotten with all else. */
 void amqp_early_drop(struct amqp_channel *ch, bool given_back);
 /* Raises the credit of one that has used much of it. */
@@ -219,5 +222,7 @@ void amqp_tx_settle(struct amqp_channel *ch, const struct amqp_unacked_entry *e,
                     enum amqp_verdict verdict);
 void amqp_committed(struct amqp_channel *ch, struct amqp_op *op);
 void amqp_tx_drop(struct amqp_channel *ch);
+/* What was settled and not committed goes back to its queues. */
+void amqp_tx_give_back(struct amqp_channel *ch);
 
 #endif

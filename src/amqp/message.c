@@ -140,6 +140,14 @@ int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
     return amqp_table_find(p->headers, "BCC", &f) ? strip(from, "BCC", out, ret) : 0;
 }
 
+struct span amqp_message_returned(const struct amqp_publish *from, struct buffer *out) {
+    struct amqp_message m = {.properties = from->encoded};
+    struct amqp_field f;
+    if (amqp_table_find(from->properties.headers, "BCC", &f) && strip(from, "BCC", out, &m) != 0)
+        return from->encoded; /* no memory: it is the publisher's own */
+    return m.properties;
+}
+
 /* ---- out ---- */
 
 /* The keys that it was published with, CC included; BCC nobody sees. */

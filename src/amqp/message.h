@@ -26,6 +26,9 @@ bool amqp_message_is_import(const struct amqp_publish *from);
 MUST_CHECK int amqp_message_in(const struct amqp_publish *from, struct buffer *out,
                                struct span keys[AMQP_KEYS_MAX], struct amqp_message *ret);
 
+/* The properties as a message that nobody got goes back to its publisher: without BCC. Borrows of `from` or `out`. */
+struct span amqp_message_returned(const struct amqp_publish *from, struct buffer *out);
+
 /* Whether CC and BCC name no more than AMQP_KEYS_MAX keys: a message in must not go to fewer queues than it says. */
 bool amqp_message_keys_fit(struct span headers);
 /* Fills all of *ret but channel and consumer. Spans borrow from `stored`, d->origin and `out`. */

@@ -2,7 +2,7 @@
  * model/session.h - AMQP connections: channels, consumers, what they hold; and who is next.
  *
  * Invariants:
- *   T1 a message in flight at a consumer stands in its list, once; channel.held is the sum;
+ *   T1 a message in flight at a consumer stands in its list, once; channel.held is the sum of those that consume;
  *   T2 held < prefetch and channel.held < limit and delivered < credit before each delivery;
  *   T3 a queue stands in the list of those with work exactly while it has ready messages, is not paused, and a
  *      consumer with room (but while its pace waits it stands in the heap);

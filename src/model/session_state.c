@@ -423,6 +423,9 @@ void session_message_taken(struct model *m, uint32_t slot) {
     uint32_t consumer = message_at(m->queues, slot)->outcome;
     struct consumer *c = consumer_at(m->sessions, consumer);
     struct channel *ch = channel_at(m->sessions, c->channel);
+    if (c->getter) {
+        return;
+    }
     ch->held++;
     if (ch->limit != 0 && ch->held >= ch->limit) {
         channel_update(m, c->channel);
@@ -434,7 +437,7 @@ void session_message_taken(struct model *m, uint32_t slot) {
 void session_message_left(struct model *m, uint32_t consumer) {
     struct consumer *c = consumer_at(m->sessions, consumer);
     struct channel *ch = channel_at(m->sessions, c->channel);
-    ch->held--;
+    ch->held -= !c->getter;
     pace_end(&queue_at(m->queues, c->queue)->pace, m->applied_ns);
     if (c->held.count == 0 && (c->gone || c->getter) && !c->closing) {
         uint32_t channel = c->channel;

@@ -47,7 +47,7 @@ struct channel {
     struct slot_link of_session;
     struct slot_list consumers;
     uint32_t session;
-    uint32_t held; /* messages, of all its consumers */
+    uint32_t held; /* messages, of all its consumers; what was got is nobody's prefetch */
     uint16_t number;
     uint16_t limit; /* of held; 0: none */
 };

@@ -120,6 +120,34 @@ def test_prefetch_of_a_channel(peer):
     assert [peer.delivered()[0].delivery_tag for _ in range(3)] == [4, 5, 6]
 
 
+def test_prefetch_of_a_channel_and_get(peer):
+    """prefetch with global=true: what basic.get fetched does not count"""
+    name = peer.queue()
+    for body in (b"1", b"2", b"3", b"4"):
+        peer.put(name, body)
+    peer.call(Basic.Qos(prefetch_count=2, global_qos=True))
+    assert [peer.get(name, no_ack=False)[2] for _ in range(2)] == [b"1", b"2"]
+    peer.consume(name, no_ack=False)
+    assert [peer.delivered()[2] for _ in range(2)] == [b"3", b"4"]
+
+
+@pytest.mark.parametrize("end", ["close", "error"])
+def test_prefetch_ends_with_its_channel(peer, end):
+    """prefetch with global=true ends with its channel: the next of this number has none"""
+    name = peer.queue()
+    peer.call(Basic.Qos(prefetch_count=1, global_qos=True))
+    if end == "close":
+        peer.call(Channel.Close(200, "", 0, 0))
+        peer.call(Channel.Open())
+    else:
+        peer.send(1, Queue.Declare(queue="conf.nowhere", passive=True))
+        peer.channel_closed(404)
+    peer.consume(name, no_ack=False)
+    for body in (b"1", b"2"):
+        peer.put(name, body)
+    assert [peer.delivered()[2] for _ in range(2)] == [b"1", b"2"]
+
+
 def test_no_prefetch_is_no_limit(peer):
     """prefetch 0 is no limit"""
     name = peer.queue()
@@ -652,6 +680,14 @@ def test_copies(peer):
         assert headers["CC"] == [copy] and "BCC" not in headers
 
 
+def test_returned_without_its_copies(peer):
+    """a message that nobody got is returned as it was published, but without BCC"""
+    peer.put("conf.nobody", b"x", mandatory=True, headers={"CC": ["conf.nothing"], "BCC": ["conf.never"], "h": 1}, message_id="7")
+    peer.expect(Basic.Return)
+    properties, body = peer.expect_content()
+    assert (properties.headers, properties.message_id, body) == ({"CC": ["conf.nothing"], "h": 1}, "7", b"x")
+
+
 def test_consistent_hash(peer):
     """x-consistent-hash: the same key to the same queue, shares by the weight in the binding key"""
     peer.confirming()
@@ -796,6 +832,28 @@ def test_tx(peer, another):
     peer.send(1, Basic.Ack(method.delivery_tag))
     peer.call(Tx.Commit())
     assert watcher.call(Queue.Delete(queue="conf.tx")).message_count == 0
+
+
+@pytest.mark.parametrize("end", ["channel", "error", "connection"])
+@pytest.mark.parametrize("settle", [Basic.Ack, Basic.Nack, Basic.Reject])
+def test_uncommitted_settlements(peer, another, settle, end):
+    """tx: what was acknowledged or rejected but not committed goes back when its channel or connection ends"""
+    name, other = peer.queue(f"conf.tx.{end}", exclusive=False), another()
+    other.put(name, b"x")
+    peer.call(Tx.Select())
+    method = peer.get(name, no_ack=False)[0]
+    peer.send(1, settle(method.delivery_tag) if settle is Basic.Ack else settle(method.delivery_tag, requeue=False))
+    assert other.count(name) == 0
+    if end == "channel":
+        peer.call(Channel.Close(200, "", 0, 0))
+    elif end == "error":
+        peer.send(1, Queue.Declare(queue="conf.nowhere", passive=True))
+        peer.channel_closed(404)
+    else:
+        peer.socket.close()
+    again = other.get(name)
+    other.call(Queue.Delete(queue=name))
+    assert again[2] == b"x" and again[0].redelivered
 
 
 def test_confirm_select_twice(peer):

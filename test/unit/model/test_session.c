@@ -88,6 +88,10 @@ static void test_channel_limit(void **state) {
     assert_int_equal(rabbit_deliver_all(&w, d, 10), 3);
     rabbit_settle(&w, 1, d[0].message, SETTLE_ACK);
     assert_int_equal(rabbit_deliver_all(&w, d, 10), 1);
+    rabbit_get(&w, 1, "r"); /* is not pushed, so it does not count */
+    world_reload(&w);
+    rabbit_settle(&w, 1, d[0].message, SETTLE_ACK);
+    assert_int_equal(rabbit_deliver_all(&w, d, 10), 1);
     request_release(&r);
 }
 
