@@ -555,7 +555,7 @@ static int apply(struct model *m, const struct applied *where, uint16_t kind, ui
     case FACT_DESTINATION_STATUS:
         return destination_apply_status(m, where, payload);
     case FACT_DESTINATION_BREAKER:
-        return destination_apply_breaker(m, where, payload);
+        return destination_apply_breaker(m, where, version, payload);
     case FACT_ENDPOINT_CHANGED:
         return destination_apply_endpoint(m, where, payload);
     default:

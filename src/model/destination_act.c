@@ -96,21 +96,28 @@ int destination_apply_status(struct model *m, const struct applied *w, struct re
 /* ---- breaker ---- */
 
 static void emit_breaker(struct decision *d, const struct destination *t, bool open) {
-    size_t begun = decision_begin(d, FACT_DESTINATION_BREAKER, 1);
+    size_t begun = decision_begin(d, FACT_DESTINATION_BREAKER, 2);
     decision_put_u32(d, t->index);
     decision_put_u8(d, open);
     decision_end(d, begun);
 }
 
-int destination_apply_breaker(struct model *m, const struct applied *w, struct reader *in) {
+/* Closed by hand it lets attempts go: since version 2 whatever time the far side asked for, which may have been a slip. */
+int destination_apply_breaker(struct model *m, const struct applied *w, uint16_t version,
+                              struct reader *in) {
     struct destination *t = destination_at(m, reader_u32(in));
     uint8_t open = reader_u8(in);
     if (!reader_done(in) || t == NULL || open > 1) {
         return E_CORRUPT;
     }
-    bool was_open = t->breaker.state != BREAKER_CLOSED;
+    if (version >= 2 && open == 0) {
+        t->closed_until_ns = 0;
+    }
+    if (open == 0 && t->breaker.state == BREAKER_CLOSED) {
+        return 0; /* what it has seen stays seen */
+    }
     breaker_force(&t->breaker, open == 1, w->time_ns);
-    if (was_open && open == 0) {
+    if (open == 0) {
         ramp_begin(&t->ramp, &t->def.ramp, w->time_ns);
     }
     return 0;
@@ -177,7 +184,7 @@ enum refusal destination_act(const struct model *m, struct decision *d, struct r
         }
         return REFUSAL_NONE;
     case REQUEST_DESTINATION_CLOSE:
-        if (t->breaker.state != BREAKER_CLOSED) {
+        if (t->breaker.state != BREAKER_CLOSED || t->closed_until_ns > d->now_ns) {
             emit_breaker(d, t, false);
         }
         return REFUSAL_NONE;

@@ -178,7 +178,7 @@ void destination_on_timer(const struct model *m, struct decision *d, uint32_t ti
                           uint64_t ref);
 MUST_CHECK int destination_apply_status(struct model *m, const struct applied *w,
                                         struct reader *in);
-MUST_CHECK int destination_apply_breaker(struct model *m, const struct applied *w,
+MUST_CHECK int destination_apply_breaker(struct model *m, const struct applied *w, uint16_t version,
                                          struct reader *in);
 MUST_CHECK int destination_apply_endpoint(struct model *m, const struct applied *w,
                                           struct reader *in);

@@ -43,7 +43,7 @@
     X(DESTINATION_DELETED, 0x0502, 1)                                                              \
     X(DESTINATION_PAUSED, 0x0503, 1)                                                               \
     X(DESTINATION_STATUS, 0x0504, 1)  /* healthy, caution, critical */                             \
-    X(DESTINATION_BREAKER, 0x0505, 1) /* opened or closed by hand */                               \
+    X(DESTINATION_BREAKER, 0x0505, 2) /* opened or closed by hand */                               \
     X(ENDPOINT_CHANGED, 0x0506, 1)    /* by hand or by a check */                                  \
     X(ATTEMPT_STARTED, 0x0510, 4)                                                                  \
     X(ATTEMPT_FINISHED, 0x0511, 2)                                                                 \

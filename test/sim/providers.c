@@ -16,6 +16,7 @@ struct provider {
     struct destination_facts facts;
     struct guard *guard;      /* owns */
     uint64_t closed_until_ns; /* monotonic, by its Retry-After; 0: open */
+    bool may_reopen;          /* somebody has asked for that, and has no answer yet */
     bool paused, pause_certain;
     bool redefining; /* asked for; no answer yet, or never */
 };
@@ -88,6 +89,12 @@ void providers_forget(struct sim *s) {
             watch_forget(&p->facts.limits[i]);
         p->closed_until_ns = 0;
     }
+}
+
+void provider_reopens(struct sim *s, unsigned destination, bool answered) {
+    struct provider *p = &s->providers->items[destination];
+    p->closed_until_ns = 0;
+    p->may_reopen = !answered;
 }
 
 bool provider_redefine(struct sim *s, unsigned destination, const uint32_t counts[LIMITS_EACH]) {
@@ -259,7 +266,7 @@ void providers_restart(struct sim *s) {
     memset(s->providers->in_flight, 0, sizeof(s->providers->in_flight));
     guards_restart(s);
     for (unsigned d = 0; d < DESTINATIONS; d++)
-        s->providers->items[d].closed_until_ns = 0;
+        provider_reopens(s, d, true);
 }
 
 /* ---- starts ---- */
@@ -447,10 +454,10 @@ void provider_finish_answered(struct sim *s, struct call *c) {
         unit_letter_unsure(s, c->letter);
     else if (!f->success && verdict != MAY_ALIVE)
         unit_letter_died(s, c->letter);
-    if (f->retry_after_ns != 0 && (f->status == 429 || f->status == 503)) {
+    struct provider *to = &p->items[flight->destination];
+    if (f->retry_after_ns != 0 && (f->status == 429 || f->status == 503) && !to->may_reopen) {
         /* From the decision on; the engine's clock may be a little fast. */
         uint64_t until_ns = s->turn_ns + f->retry_after_ns - f->retry_after_ns / 4000;
-        struct provider *to = &p->items[flight->destination];
         to->closed_until_ns = until_ns > to->closed_until_ns ? until_ns : to->closed_until_ns;
     }
     assert(p->in_flight[flight->destination] > 0);

@@ -39,6 +39,8 @@ bool provider_is_paused(const struct sim *s, unsigned destination);
 struct guard *provider_guard(const struct sim *s, unsigned destination);
 /* The engine's index of a destination; UINT32_MAX: not known yet. */
 uint32_t provider_index(const struct sim *s, unsigned destination);
+/* Somebody asks, or was answered, that it is closed no longer, whatever it asked for. */
+void provider_reopens(struct sim *s, unsigned destination, bool answered);
 /* A redefinition is asked for: one at a time, false while another one is. */
 bool provider_redefine(struct sim *s, unsigned destination, const uint32_t counts[LIMITS_EACH]);
 /* It holds, or another one does. */

@@ -112,6 +112,8 @@ void traffic_fill_act(struct sim *s, struct call *c, enum request_kind kind, uns
                                       .up = up};
     else
         c->q.r.in.endpoint = span_text(endpoint_names[endpoint]);
+    if (kind == REQUEST_DESTINATION_CLOSE)
+        provider_reopens(s, c->destination, false);
 }
 
 static bool make_act(struct sim *s, struct call *c, struct rng *rng) {
@@ -131,6 +133,8 @@ static void act_answered(struct sim *s, struct call *c) {
     if (!done && !traffic_is_full(s, c))
         traffic_unexpected(s, c);
     guard_answered(s, c->destination, &c->q.r, c->stock, done);
+    if (c->q.r.kind == REQUEST_DESTINATION_CLOSE)
+        provider_reopens(s, c->destination, true);
 }
 
 static void act_lost(struct sim *s, struct call *c) {

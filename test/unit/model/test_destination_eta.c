@@ -203,6 +203,33 @@ static void what_is_closed_begins_later(void **state) {
     end_run(&run);
 }
 
+/* Of `told_ns`, which was said at `at_ns`, what was left then is right by 5 percent, and 100 ms. */
+static void was_right(const struct run *r, uint64_t at_ns, uint64_t told_ns) {
+    uint64_t slack_ns = (r->w.now_ns - at_ns) / 20 + 100 * NS_PER_MS;
+    assert_in_range(told_ns + slack_ns, r->w.now_ns, r->w.now_ns + 2 * slack_ns);
+}
+
+/* Whoever knows better than the provider: milliseconds, said as seconds. */
+static void closing_by_hand_ends_it(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(10, 1), NULL);
+    uint64_t id = put_many(&run, "mine", 100);
+    struct attempt_start s;
+    assert_true(push_start(&run.w, &s));
+    push_finish(&run.w, &s, 503, UINT64_C(1000) * 86400 * NS_PER_SECOND);
+    assert_int_equal(push_info(&run.w, "out").closed_until_ns,
+                     run.w.now_ns + 86400 * NS_PER_SECOND); /* a day at most */
+    assert_false(push_start(&run.w, &s));
+    world_reload(&run.w);
+    push_ask_name(&run.w, REQUEST_DESTINATION_CLOSE, "out");
+    assert_int_equal(push_info(&run.w, "out").closed_until_ns, 0);
+    uint64_t before_ns = run.w.now_ns, told_ns = push_message(&run.w, id).eta_ns;
+    follow(&run, id, 5);
+    was_right(&run, before_ns, told_ns);
+    assert_true(run.w.now_ns - before_ns < 12 * NS_PER_SECOND);
+    end_run(&run);
+}
+
 struct breaker_wish {
     uint32_t probes;
     uint64_t ramp_ns;
@@ -228,12 +255,6 @@ static void run_until_breaker(struct run *r, enum breaker_state state, uint64_t 
 
 static uint64_t eta_of(struct run *r, uint64_t id) {
     return push_message(&r->w, id).eta_ns;
-}
-
-/* Of `told_ns`, which was said at `at_ns`, what was left then is right by 5 percent, and 100 ms. */
-static void was_right(const struct run *r, uint64_t at_ns, uint64_t told_ns) {
-    uint64_t slack_ns = (r->w.now_ns - at_ns) / 20 + 100 * NS_PER_MS;
-    assert_in_range(told_ns + slack_ns, r->w.now_ns, r->w.now_ns + 2 * slack_ns);
 }
 
 /*
@@ -444,6 +465,7 @@ int main(void) {
         cmocka_unit_test(a_ramp_is_slower_at_first),
         cmocka_unit_test(retries_take_their_share),
         cmocka_unit_test(what_is_closed_begins_later),
+        cmocka_unit_test(closing_by_hand_ends_it),
         cmocka_unit_test(a_breaker_that_is_open_has_an_end),
         cmocka_unit_test(a_key_waits_for_its_own),
         cmocka_unit_test(requests_of_several_are_fewer),
