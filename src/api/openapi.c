@@ -27,7 +27,7 @@
 #define RECEIPT_REQUIRED "\"receipt\",\"position\",\"acceptedAt\""
 #define ETA                                                                                        \
     ",\"eta\":" TIME ",\"waitsFor\":{\"enum\":[\"queue-resumed\",\"destination-resumed\","         \
-    "\"breaker-closed\"]}"
+    "\"breaker-closed\",\"endpoint-returned\"]}"
 #define MESSAGE_PROPERTIES                                                                         \
     "\"id\":" RECEIPT ",\"state\":" TEXT ",\"priority\":" NUMBER ",\"attempts\":" NUMBER           \
     ",\"bodyBytes\":" NUMBER ",\"acceptedAt\":" TIME ",\"changedAt\":" TIME ",\"dueAt\":" TIME ETA \

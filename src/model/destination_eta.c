@@ -6,9 +6,9 @@
  * requests take several messages, so many fewer requests. All of them need a start: of each limit of the
  * destination (what its burst and tokens still give at once is free), of the caps on what is under way (by how long
  * attempts took of late), and of the queue's own pace (queue_eta.c). The slowest of them decides, and a ramp stretches it. What is closed by a
- * Retry-After, or by its breaker, begins when that is over; behind an open breaker first come as many as it probes
- * with, then, when these have ended, the others, as if all probes were good: that is the earliest that may be. What is paused
- * or was opened by hand has no time: a person ends that. Nor is known what is still to come: who is published
+ * Retry-After, by its breaker, or because its endpoints are left out for a time, begins when that is over; behind an open breaker first come as many as it probes
+ * with, then, when these have ended, the others, as if all probes were good: that is the earliest that may be. What is paused,
+ * was opened by hand or has no endpoint that is well has no time. Nor is known what is still to come: who is published
  * later with a higher priority or in another lane, and how the next attempts end.
  */
 #include "base/clock.h"
@@ -108,15 +108,24 @@ static uint64_t before_in_lanes(const struct model *m, const struct destination 
                         m);
 }
 
-static enum waits_for waits_for(const struct destination *t) {
-    return t->paused                            ? WAITS_FOR_DESTINATION
-           : t->breaker.state == BREAKER_FORCED ? WAITS_FOR_BREAKER
-                                                : WAITS_FOR_NOBODY;
+/* When one is in; UINT64_MAX: nobody knows. */
+static uint64_t endpoint_at_ns(const struct destination *t, uint64_t now_ns) {
+    uint64_t at_ns;
+    return t->endpoints.count == 0 || endpoints_any_in(&t->endpoints, now_ns, &at_ns) ? now_ns
+                                                                                      : at_ns;
+}
+
+static enum waits_for waits_for(const struct destination *t, uint64_t now_ns) {
+    return t->paused                                 ? WAITS_FOR_DESTINATION
+           : t->breaker.state == BREAKER_FORCED      ? WAITS_FOR_BREAKER
+           : endpoint_at_ns(t, now_ns) == UINT64_MAX ? WAITS_FOR_ENDPOINT
+                                                     : WAITS_FOR_NOBODY;
 }
 
 enum waits_for destination_waits_for(const struct model *m, uint32_t destination, uint64_t now_ns) {
     const struct destination *home = destination_at(m, destination);
-    return home == NULL ? WAITS_FOR_NOBODY : waits_for(destination_route(m, home, now_ns, 0).to);
+    return home == NULL ? WAITS_FOR_NOBODY
+                        : waits_for(destination_route(m, home, now_ns, 0).to, now_ns);
 }
 
 uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
@@ -127,14 +136,15 @@ uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_
     }
     struct way way = destination_route(m, home, now_ns, 0);
     const struct destination *t = way.to;
-    if (waits_for(t) != WAITS_FOR_NOBODY) {
+    if (waits_for(t, now_ns) != WAITS_FOR_NOBODY) {
         return 0;
     }
     uint64_t starts = before_in_lanes(m, home, queue, ahead);
     uint64_t from_ns = later(later(now_ns, t->closed_until_ns), t->breaker.until_ns);
+    from_ns = later(from_ns, endpoint_at_ns(t, now_ns));
     uint64_t at_ns;
     if (t->breaker.state == BREAKER_CLOSED) {
-        starts = budget_starts_for(&t->budget, starts, now_ns) / messages_per_request(m, t, queue);
+        starts = budget_starts_for(&t->budget, starts, from_ns) / messages_per_request(m, t, queue);
         at_ns = from_ns + starts_take_ns(t, &t->ramp, from_ns, starts);
     } else { /* how many failed of late says nothing of the time behind good probes */
         at_ns = behind_probes_ns(t, from_ns, starts / messages_per_request(m, t, queue));

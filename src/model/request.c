@@ -111,7 +111,7 @@ const char *dead_reason_name(enum dead_reason r) {
 
 const char *waits_for_name(enum waits_for w) {
     static const char *const names[] = {"", "queue-resumed", "destination-resumed",
-                                        "breaker-closed"};
+                                        "breaker-closed", "endpoint-returned"};
     return names[w];
 }
 

@@ -157,12 +157,13 @@ enum dead_reason {
 };
 const char *message_state_name(enum message_state s);
 
-/* What only a person can end, and what therefore has no time. */
+/* What has no time, since a person or the far side ends it. */
 enum waits_for {
     WAITS_FOR_NOBODY = 0,
     WAITS_FOR_QUEUE = 1,       /* it is paused */
     WAITS_FOR_DESTINATION = 2, /* it is paused, or has paused itself */
     WAITS_FOR_BREAKER = 3,     /* it was opened by hand */
+    WAITS_FOR_ENDPOINT = 4,    /* all are out by hand, or by their checks */
 };
 /* As the API says it: what has to be done. */
 const char *waits_for_name(enum waits_for w);

@@ -294,6 +294,59 @@ static void a_breaker_that_is_open_has_an_end(void **state) {
     }
 }
 
+static void with_endpoints(struct destination_def *def, void *context) {
+    static const char *const names[] = {"a", "b"};
+    (void)context;
+    def->endpoints.items = calloc(2, sizeof *def->endpoints.items);
+    assert_non_null(def->endpoints.items);
+    for (size_t i = 0; i < 2; i++) {
+        struct endpoint_def *e = &def->endpoints.items[def->endpoints.count++];
+        assert_int_equal(endpoint_def_init(e), 0);
+        assert_int_equal(def_set_text(&e->name, span_text(names[i])), 0);
+        assert_int_equal(def_set_text(&e->url, span_text("http://192.0.2.1/")), 0);
+    }
+    def->balance.eject_errors = 3;
+    def->balance.eject_max_percent = 100;
+    def->balance.eject_ns = 60 * NS_PER_SECOND;
+}
+
+static void act_on(struct run *r, enum request_kind kind, const char *endpoint) {
+    struct request q;
+    request_init(&q, kind);
+    q.name = span_text("out");
+    q.in.endpoint = span_text(endpoint);
+    assert_int_equal(world_ask(&r->w, &q), REFUSAL_NONE);
+    request_release(&q);
+}
+
+/* Those that are left out for their errors come back by themselves, those that somebody took out do not. */
+static void endpoints_that_are_out_have_an_end(void **state) {
+    (void)state;
+    begin_run(&run, push_pace(10, 1), with_endpoints);
+    uint64_t id = put_many(&run, "mine", 200);
+    run.is_down = true;
+    while (model_next_start_ns(run.w.model, run.w.now_ns) < run.w.now_ns + NS_PER_SECOND) {
+        assert_false(step_run(&run, id));
+    }
+    run.is_down = false;
+    uint64_t opened_ns = run.w.now_ns;
+    assert_in_range(eta_of(&run, id), opened_ns + 78 * NS_PER_SECOND,
+                    opened_ns + 82 * NS_PER_SECOND);
+    act_on(&run, REQUEST_ENDPOINT_EJECT, "a");
+    assert_int_not_equal(eta_of(&run, id), 0);
+    act_on(&run, REQUEST_ENDPOINT_EJECT, "b");
+    assert_int_equal(eta_of(&run, id), 0);
+    assert_int_equal(push_message(&run.w, id).waits_for, WAITS_FOR_ENDPOINT);
+    run.w.now_ns += 15 * NS_PER_SECOND; /* then what failed is no longer "of late" */
+    act_on(&run, REQUEST_ENDPOINT_RETURN, "a");
+    act_on(&run, REQUEST_ENDPOINT_RETURN, "b");
+    uint64_t asked_ns = run.w.now_ns, told_ns = eta_of(&run, id);
+    while (!step_run(&run, id)) {
+    }
+    was_right(&run, asked_ns, told_ns);
+    end_run(&run);
+}
+
 static uint64_t put_key(struct run *r, const char *key, uint64_t *ret_eta_ns) {
     struct request q;
     request_init(&q, REQUEST_QUEUE_PUBLISH);
@@ -467,6 +520,7 @@ int main(void) {
         cmocka_unit_test(what_is_closed_begins_later),
         cmocka_unit_test(closing_by_hand_ends_it),
         cmocka_unit_test(a_breaker_that_is_open_has_an_end),
+        cmocka_unit_test(endpoints_that_are_out_have_an_end),
         cmocka_unit_test(a_key_waits_for_its_own),
         cmocka_unit_test(requests_of_several_are_fewer),
     };
