@@ -149,16 +149,20 @@ int snapshot_write(const struct engine *e, uint64_t position, uint64_t time_ns,
     return error;
 }
 
+static int flush_names(const struct engine *e) {
+    char directory[PATH_BYTES];
+    snprintf(directory, sizeof(directory), "%s/snapshot", e->directory);
+    int result = e->files->flush_directory(e->files->context, directory);
+    return result < 0 ? error_of_errno(result) : 0;
+}
+
 int snapshot_publish(const struct engine *e, uint64_t position) {
     assert(log_durable_position(e->log) >= position);
-    char from[PATH_BYTES], to[PATH_BYTES], directory[PATH_BYTES];
+    char from[PATH_BYTES], to[PATH_BYTES];
     snapshot_path(e, position, ".tmp", from);
     snapshot_path(e, position, ".snap", to);
-    snprintf(directory, sizeof(directory), "%s/snapshot", e->directory);
     int result = e->files->rename(e->files->context, from, to);
-    if (result >= 0)
-        result = e->files->flush_directory(e->files->context, directory);
-    return result < 0 ? error_of_errno(result) : 0;
+    return result < 0 ? error_of_errno(result) : flush_names(e);
 }
 
 uint64_t snapshot_bytes(const struct engine *e, uint64_t position) {
@@ -345,7 +349,11 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
         error = load_one(e, l.positions[i], ret_time_ns);
         if (error == 0) {
             *ret_position = l.positions[i];
-            return 0;
+            /* Whoever named it may have been killed before that was flushed, and segments go because it is there. */
+            error = flush_names(e);
+            if (error != 0)
+                snprintf(error_text, 512, "%.400s/snapshot cannot be flushed", e->directory);
+            return error;
         }
         if (error == E_VERSION || error == E_NOMEM) {
             snprintf(error_text, 512, "snapshot %016" PRIx64 ": %s", l.positions[i],

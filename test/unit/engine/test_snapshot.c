@@ -102,6 +102,36 @@ static void a_failed_one_leaves_nothing_behind(void **state) {
     world_release(&w);
 }
 
+static int names_are_not_flushed(void *context, enum sim_operation operation, const char *path) {
+    (void)context;
+    return operation == SIM_FLUSH_DIRECTORY && strcmp(path, "/data/snapshot") == 0 ? EIO : SIM_GO;
+}
+
+/* Killed between naming it and flushing that: the next start relies on it, so it must be there after the power went, too. */
+static void one_that_is_relied_on_stays(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    publish_some(&w, 3);
+    sim_disk_watch(w.disk, names_are_not_flushed, NULL);
+    assert_int_equal(engine_snapshot(w.engine), E_IO);
+    uint64_t position = w.engine->last_position;
+    assert_int_equal(w.engine->keeper.kept_positions[0], 0);
+    world_crash(&w, SIM_KEEP);
+    assert_int_equal(world_try_open(&w),
+                     E_IO); /* nor may it be relied on as long as it cannot be flushed */
+    sim_disk_watch(w.disk, NULL, NULL);
+    world_open(&w);
+    assert_int_equal(w.engine->keeper.kept_positions[0], position);
+    world_crash(&w, SIM_DROP);
+    assert_true(exists(&w, position, ".snap"));
+    world_open(&w);
+    assert_int_equal(w.recovery.snapshot_position, position);
+    world_release(&w);
+}
+
 static void run_a_while(struct world *w, unsigned rounds) {
     uint64_t ids[64];
     for (unsigned i = 0; i < rounds; i++) {
@@ -210,6 +240,7 @@ int main(void) {
         cmocka_unit_test(the_two_newest_are_kept),
         cmocka_unit_test(one_that_does_not_read_is_not_counted),
         cmocka_unit_test(a_failed_one_leaves_nothing_behind),
+        cmocka_unit_test(one_that_is_relied_on_stays),
         cmocka_unit_test(replay_with_or_without_snapshot_gives_the_same_bytes),
         cmocka_unit_test(one_waits_for_the_log),
         cmocka_unit_test(a_hole_behind_it_is_refused),
