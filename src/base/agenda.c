@@ -1,25 +1,31 @@
 /*
- * An agenda: a sorted front, and behind it leaves that nobody has put in order yet.
+ * An agenda: a sorted front, and behind it bags that nobody has put in order yet.
  *
- *      front     | 3 4 4 7 9 |                                sorted; only what leaves soon
- *      range 0   [10] 12 10 11   [15] 19 15   [20] 31 24 20      leaves with the lower bound of each
- *      range 1   [40] 40 77 51   [80] ...
+ *      front       | 3 4 4 7 9 |                           sorted; only what leaves soon
+ *      bag 0 [10]  12 10 31 11 -31 15 ...                  -31: 31 was removed
+ *      bag 1 [40]  77 40 51 ...                            [40]: nothing in it is before that, and nothing of 40 or later
+ *                                                          in a bag before it
  *
- * An entry lies in the last leaf whose bound is not behind it, at its end: one step through the ranges, one
- * through the bounds of one range, one line of the leaf. A leaf that is full is split in the middle (found, not
- * sorted for). When the front has nearly run out the first leaf is sorted and joins it. So an entry is
- * moved about three times in its life, within 4 KiB each time, and nothing else is told where it stands.
+ * An entry goes to the end of the last bag whose bound is not behind it, and so does a removal, as an entry with no cell:
+ * among ten million entries these are some 3,000 places that are written again and again, so that caches, and the tables
+ * that addresses are translated by, know them. What is removed is not looked for. That is the point: an entry among ten
+ * million lies in memory that nobody has touched for long, and to touch it costs more than all else here.
+ *
+ * A bag is put in order as a whole when it is full, when a quarter of it are removals, when nothing in it is left, or when the
+ * front has nearly run out and it is the first. Then a removal and its entry go. A full bag is cut in two; of the first
+ * one the earliest join the front, and the rest become bags of a page each, in order already. So an entry is sorted two
+ * or three times in its life, among some thousand others, and nobody else is told where it stands.
  *
  * Why not a heap: ten million entries are 23 levels, nearly each a cache miss, and each entry that moves has to tell
  * its owner, another two. Why not a wheel of buckets by time: ten million that are due in one minute would meet in
  * one bucket, which then has to be loaded at once.
  *
- * I1  front < lows[0]; each entry of a leaf >= its bound and < the next one.
- * I2  with entries anywhere the front is not empty, so the first is known; with leaves anywhere it has more than
- *     AGENDA_AHEAD, so that what is needed for those can be fetched ahead.
- * I3  a range has leaves, a leaf behind the front has entries; lows[i] is the bound of the first leaf of range i.
- * I4  a removal that leaves less than a quarter of a leaf joins it with a neighbour, if both together fill
- *     less than half: what is cancelled gives its memory back.
+ * I1  front < lows[0]; each entry of a bag >= its bound and < the next one, and so are the removals.
+ * I2  with entries anywhere the front is not empty, so the first is known; with bags anywhere it has more than
+ *     AGENDA_AHEAD, so that what is needed for those can be fetched ahead. Nothing removed is in the front.
+ * I3  of one pair a bag has as many removals as entries, then it is not there, or one fewer.
+ * I4  something is left in each bag, and less than a quarter and 51 are removals: what is cancelled gives its memory back.
+ * I5  there is room for the bags that the first one becomes: a removal needs no memory.
  */
 #include "base/agenda.h"
 
@@ -30,306 +36,241 @@
 #include "base/agenda_order.h"
 #include "base/error.h"
 
-#define LEAF_ENTRIES  204u
-#define LEAF_BYTES    4096u
-#define LEAF_HALF     (LEAF_ENTRIES / 2)
-#define LEAF_FEW      (LEAF_ENTRIES / 4)
-#define RANGE_LEAVES  19u
-#define RANGE_BYTES   512u
-#define FRONT_ENTRIES (2 * LEAF_ENTRIES)
-#define FRONT_FEW     AGENDA_AHEAD /* then the next leaf joins it */
+#define PAGE_BYTES    4096u
+#define PAGE_ENTRIES  204u
+#define BAG_PAGES     32u
+#define BAG_ENTRIES   (BAG_PAGES * PAGE_ENTRIES)
+#define BAG_HALF      (BAG_ENTRIES / 2)
+#define BAG_MANY      (BAG_ENTRIES / 4 * 3) /* with fewer in order a full one has room enough */
+#define BAG_FEW       (BAG_ENTRIES / 4)     /* so few in two neighbours: they become one */
+#define FRONT_ENTRIES (2 * PAGE_ENTRIES)
+#define FRONT_FEW     AGENDA_AHEAD /* then the next ones join it */
+#define DESK_ENTRIES  (BAG_ENTRIES + 1)
 #define LINE_BYTES    64u
 
-/*
- * Bounds and counts apart from leaves: a search reads only them, and an insert one line of the leaf. In the
- * leaves, page by page at the same offset, the counts would also drive each other out of the caches. A range is so
- * small that it can be fetched as a whole before it is searched: with 256 leaves each step of the search was a miss.
- */
-struct agenda_range {
-    uint32_t count;
-    uint32_t page; /* this one */
-    uint16_t counts[RANGE_LEAVES];
-    uint32_t leaves[RANGE_LEAVES]; /* pages */
-    struct agenda_entry bounds[RANGE_LEAVES];
+struct agenda_bag {
+    uint32_t count; /* with removals */
+    uint32_t removals;
+    uint32_t top; /* page; only this one may have room */
 };
-_Static_assert(sizeof(struct agenda_range) <= RANGE_BYTES, "a range is a page of its own");
-_Static_assert(LEAF_ENTRIES * sizeof(struct agenda_entry) <= LEAF_BYTES, "so is a leaf");
 
-struct place {
-    uint32_t range, leaf;
+struct bag_page {
+    struct agenda_entry entries[PAGE_ENTRIES];
+    uint32_t below; /* page, PAGE_NONE: this is the first */
 };
+_Static_assert(sizeof(struct bag_page) <= PAGE_BYTES, "a page has its entries and the next one");
 
 void agenda_init(struct agenda *a) {
     *a = (struct agenda){0};
-    pages_init(&a->leaves, LEAF_BYTES);
-    pages_init(&a->range_pages, RANGE_BYTES);
+    pages_init(&a->pages, PAGE_BYTES);
 }
 
 void agenda_release(struct agenda *a) {
-    pages_release(&a->leaves);
-    pages_release(&a->range_pages);
+    pages_release(&a->pages);
     free(a->front);
-    free(a->ranges);
+    free(a->bags);
     free(a->lows);
+    free(a->desk);
     agenda_init(a);
 }
 
-static inline struct agenda_entry *leaf_at(const struct agenda *a, uint32_t leaf) {
-    return pages_at(&a->leaves, leaf);
+static inline struct bag_page *page_at(const struct agenda *a, uint32_t page) {
+    return pages_at(&a->pages, page);
 }
 
-static inline struct agenda_entry *entries_at(const struct agenda *a, struct place p) {
-    return leaf_at(a, a->ranges[p.range]->leaves[p.leaf]);
+static bool is_removal(const struct agenda_entry *e) {
+    return e->cell == AGENDA_NO_CELL;
 }
 
-/* ---- ranges and their leaves ---- */
+/* ---- bags, by their bounds ---- */
 
-/* The last of n > 0 sorted bounds that is not behind e, or the first; no branch that would be guessed wrong. */
-static uint32_t last_not_behind(const struct agenda_entry *bounds, uint32_t n,
-                                struct agenda_entry e) {
+/* There is one, and the first is not behind e. No branch that would be guessed wrong. */
+static uint32_t bag_of(const struct agenda *a, struct agenda_entry e) {
     uint32_t at = 0;
-    while (n > 1) {
+    for (uint32_t n = a->bag_count; n > 1;) {
         uint32_t half = n / 2;
-        at += agenda_before(e, bounds[at + half]) ? 0 : half;
+        at += agenda_before(e, a->lows[at + half]) ? 0 : half;
         n -= half;
     }
     return at;
 }
 
 static bool is_in_front(const struct agenda *a, struct agenda_entry e) {
-    return a->range_count == 0 || agenda_before(e, a->lows[0]);
+    return a->bag_count == 0 || agenda_before(e, a->lows[0]);
 }
 
-static struct place place_of(const struct agenda *a, struct agenda_entry e) {
-    struct place p = {.range = last_not_behind(a->lows, a->range_count, e)};
-    const struct agenda_range *range = a->ranges[p.range];
-    p.leaf = last_not_behind(range->bounds, range->count, e);
-    return p;
-}
-
-static int ranges_room(struct agenda *a) {
-    if (a->range_count < a->range_capacity) {
-        return 0;
+/* For one more, and then for what the first becomes: I5. */
+static int bags_room(struct agenda *a) {
+    uint32_t wanted = a->bag_count + 1 + BAG_PAGES;
+    if (a->desk == NULL) {
+        a->desk = malloc(2 * (size_t)DESK_ENTRIES * sizeof *a->desk);
     }
-    uint32_t capacity = a->range_capacity == 0 ? 4 : 2 * a->range_capacity;
+    if (wanted <= a->bag_capacity || a->desk == NULL) {
+        return a->desk == NULL ? E_NOMEM : 0;
+    }
+    uint32_t capacity = 2 * wanted;
     struct agenda_entry *lows = realloc(a->lows, capacity * sizeof *lows);
     a->lows = lows != NULL ? lows : a->lows;
-    struct agenda_range **ranges = realloc(a->ranges, capacity * sizeof(struct agenda_range *));
-    a->ranges = ranges != NULL ? ranges : a->ranges;
-    if (lows == NULL || ranges == NULL) {
+    struct agenda_bag *bags = realloc(a->bags, capacity * sizeof *bags);
+    a->bags = bags != NULL ? bags : a->bags;
+    if (lows == NULL || bags == NULL) {
         return E_NOMEM;
     }
-    a->range_capacity = capacity;
+    a->bag_capacity = capacity;
     return 0;
 }
 
-/* At `at`; the leaves follow. */
-static int range_insert(struct agenda *a, uint32_t at, struct agenda_entry low) {
-    uint32_t page = 0;
-    int rc = ranges_room(a);
-    rc = rc != 0 ? rc : pages_take(&a->range_pages, &page);
-    if (rc != 0) {
-        return rc;
-    }
-    struct agenda_range *range = pages_at(&a->range_pages, page);
-    range->count = 0;
-    range->page = page;
-    uint32_t behind = a->range_count++ - at;
-    memmove(a->lows + at + 1, a->lows + at, behind * sizeof *a->lows);
-    memmove(a->ranges + at + 1, a->ranges + at, behind * sizeof(struct agenda_range *));
-    a->lows[at] = low;
-    a->ranges[at] = range;
-    return 0;
+/* Those from `from` on move to `to`. */
+static void bags_shift(struct agenda *a, uint32_t from, uint32_t to) {
+    uint32_t n = a->bag_count - from;
+    assert(to + n <= a->bag_capacity);
+    memmove(a->lows + to, a->lows + from, n * sizeof *a->lows);
+    memmove(a->bags + to, a->bags + from, n * sizeof *a->bags);
+    a->bag_count = to + n;
 }
 
-static void range_drop(struct agenda *a, uint32_t at) {
-    pages_give(&a->range_pages, a->ranges[at]->page);
-    uint32_t behind = --a->range_count - at;
-    memmove(a->lows + at, a->lows + at + 1, behind * sizeof *a->lows);
-    memmove(a->ranges + at, a->ranges + at + 1, behind * sizeof(struct agenda_range *));
-}
+/* ---- what is in a bag ---- */
 
-static void copy_leaves(struct agenda_range *to, const struct agenda_range *from, uint32_t first,
-                        uint32_t n) {
-    memcpy(to->bounds + to->count, from->bounds + first, n * sizeof *to->bounds);
-    memcpy(to->counts + to->count, from->counts + first, n * sizeof *to->counts);
-    memcpy(to->leaves + to->count, from->leaves + first, n * sizeof *to->leaves);
-    to->count += n;
-}
-
-/* Those from `from` on move to `to`, and the range is so much longer or shorter. */
-static void range_shift(struct agenda_range *range, uint32_t from, uint32_t to) {
-    uint32_t n = range->count - from;
-    memmove(range->bounds + to, range->bounds + from, n * sizeof *range->bounds);
-    memmove(range->counts + to, range->counts + from, n * sizeof *range->counts);
-    memmove(range->leaves + to, range->leaves + from, n * sizeof *range->leaves);
-    range->count = to + n;
-}
-
-/* The upper half goes into a range of its own; of the last one nothing, for times that grow leave full ranges. */
-static int range_split(struct agenda *a, struct place *p, struct agenda_entry bound) {
-    const uint32_t at = p->range;
-    bool grows = at + 1 == a->range_count && p->leaf == RANGE_LEAVES;
-    uint32_t keep = grows ? RANGE_LEAVES : RANGE_LEAVES / 2;
-    int rc = range_insert(a, at + 1, grows ? bound : a->ranges[at]->bounds[keep]);
-    if (rc != 0) {
-        return rc;
-    }
-    struct agenda_range *range = a->ranges[at];
-    copy_leaves(a->ranges[at + 1], range, keep, range->count - keep);
-    range->count = keep;
-    if (p->leaf > keep || grows) {
-        *p = (struct place){.range = at + 1, .leaf = p->leaf - keep};
-    }
-    return 0;
-}
-
-/* A new leaf with these entries as number p.leaf of its range, or of the range where that number has moved to. */
-static int leaf_insert(struct agenda *a, struct place p, struct agenda_entry bound,
-                       const struct agenda_entry *entries, uint32_t n) {
-    uint32_t leaf;
-    int rc = pages_take(&a->leaves, &leaf);
-    if (rc != 0) {
-        return rc;
-    }
-    if (a->range_count == 0) {
-        rc = range_insert(a, 0, bound);
-    } else if (a->ranges[p.range]->count == RANGE_LEAVES) {
-        rc = range_split(a, &p, bound);
-    }
-    if (rc != 0) {
-        pages_give(&a->leaves, leaf);
-        return rc;
-    }
-    struct agenda_range *range = a->ranges[p.range];
-    range_shift(range, p.leaf, p.leaf + 1);
-    memcpy(leaf_at(a, leaf), entries, n * sizeof *entries);
-    range->bounds[p.leaf] = bound;
-    range->counts[p.leaf] = (uint16_t)n;
-    range->leaves[p.leaf] = leaf;
-    a->lows[p.range] = range->bounds[0];
-    a->leaf_count++;
-    return 0;
-}
-
-/* What lay between its bound and the next is then that of the leaf before, or of the front. */
-static uint32_t leaf_take(struct agenda *a, struct place p) {
-    struct agenda_range *range = a->ranges[p.range];
-    uint32_t leaf = range->leaves[p.leaf];
-    range_shift(range, p.leaf + 1, p.leaf);
-    a->leaf_count--;
-    if (range->count == 0) {
-        range_drop(a, p.range);
-    } else {
-        a->lows[p.range] = range->bounds[0];
-    }
-    return leaf;
-}
-
-/* ---- leaves behind the front ---- */
-
-static bool is_last_of_all(const struct agenda *a, struct place p) {
-    return p.range + 1 == a->range_count && p.leaf + 1 == a->ranges[p.range]->count;
-}
-
-static bool is_behind_all(const struct agenda_entry *entries, struct agenda_entry e) {
-    for (uint32_t i = 0; i < LEAF_ENTRIES; i++) {
-        if (agenda_before(e, entries[i])) {
-            return false;
+/* Out of `spare` pages, or a new one. */
+static int bag_add(struct agenda *a, struct agenda_bag *b, struct agenda_entry e, uint32_t *spare) {
+    if (b->count % PAGE_ENTRIES == 0) {
+        uint32_t page = *spare;
+        if (page != PAGE_NONE) {
+            *spare = page_at(a, page)->below;
+        } else if (pages_take(&a->pages, &page) != 0) {
+            return E_NOMEM;
         }
+        page_at(a, page)->below = b->top;
+        b->top = page;
     }
-    return true;
+    page_at(a, b->top)->entries[b->count++ % PAGE_ENTRIES] = e;
+    b->removals += is_removal(&e);
+    return 0;
 }
 
-/*
- * A full leaf gives its upper half away. Delays that are all the same come in order: they find the last leaf
- * full and begin another, so that they leave full leaves behind.
- */
-static int leaf_split(struct agenda *a, struct place p, struct agenda_entry e) {
-    struct agenda_range *range = a->ranges[p.range];
-    struct agenda_entry *entries = entries_at(a, p);
-    struct place next = {p.range, p.leaf + 1};
-    if (is_last_of_all(a, p) && is_behind_all(entries, e)) {
-        return leaf_insert(a, next, e, entries, 0);
+/* In any order; how many. */
+static uint32_t bag_read(const struct agenda *a, const struct agenda_bag *b,
+                         struct agenda_entry *ret) {
+    const struct bag_page *page;
+    for (uint32_t left = b->count, at = b->top; left > 0; at = page->below) {
+        page = page_at(a, at);
+        uint32_t here = (left - 1) % PAGE_ENTRIES + 1;
+        memcpy(ret, page->entries, here * sizeof *ret);
+        ret += here;
+        left -= here;
     }
-    agenda_put_in_place(entries, LEAF_ENTRIES, LEAF_HALF);
-    uint16_t *count = &range->counts[p.leaf];
-    *count = LEAF_HALF;
-    int rc = leaf_insert(a, next, entries[LEAF_HALF], entries + LEAF_HALF, LEAF_HALF);
-    if (rc != 0) {
-        *count = LEAF_ENTRIES;
+    return b->count;
+}
+
+/* Of n in order: removals and what they remove go. How many are left. */
+static uint32_t strike_out(struct agenda_entry *e, uint32_t n) {
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < n;) {
+        struct agenda_entry one = e[i];
+        uint32_t entries = 0, removals = 0;
+        for (; i < n && agenda_same(e[i], one); i++) {
+            bool removal = is_removal(&e[i]);
+            removals += removal;
+            entries += !removal;
+            one.cell = removal ? one.cell : e[i].cell;
+        }
+        assert(entries == removals || entries == removals + 1); /* I3 */
+        e[left] = one;
+        left += entries - removals;
     }
-    return rc;
+    return left;
+}
+
+/* Of the first n on the desk. */
+static uint32_t desk_order(struct agenda *a, uint32_t n) {
+    agenda_sort(a->desk, a->desk + DESK_ENTRIES, n);
+    return strike_out(a->desk, n);
+}
+
+/* What is in the bag, and in the pages that go on from it, is these from now on: in bags of so many each. */
+static void lay_out(struct agenda *a, uint32_t at, const struct agenda_entry *e, uint32_t n,
+                    uint32_t each) {
+    uint32_t spare = a->bags[at].top;
+    bags_shift(a, at + 1, at + (n + each - 1) / each);
+    for (; n > 0; at++) {
+        uint32_t here = n < each ? n : each;
+        struct agenda_bag b = {.top = PAGE_NONE};
+        for (uint32_t i = 0; i < here; i++) {
+            int rc = bag_add(a, &b, e[i], &spare);
+            assert(rc == 0 &&
+                   !is_removal(&e[i])); /* there are pages: they are not more than before */
+        }
+        a->bags[at] = b;
+        a->lows[at] = *e;
+        e += here;
+        n -= here;
+    }
+    while (spare != PAGE_NONE) {
+        uint32_t page = spare;
+        spare = page_at(a, page)->below;
+        pages_give(&a->pages, page);
+    }
+}
+
+/* Joins the bag with the one behind it, if both are small. */
+static void bag_join(struct agenda *a, uint32_t at) {
+    if (at + 1 >= a->bag_count || a->bags[at].count + a->bags[at + 1].count > BAG_FEW) {
+        return;
+    }
+    uint32_t n = bag_read(a, &a->bags[at], a->desk);
+    n += bag_read(a, &a->bags[at + 1], a->desk + n);
+    struct bag_page *last = page_at(a, a->bags[at].top);
+    while (last->below != PAGE_NONE) {
+        last = page_at(a, last->below);
+    }
+    last->below = a->bags[at + 1].top;
+    bags_shift(a, at + 2, at + 1);
+    n = desk_order(a, n);
+    lay_out(a, at, a->desk, n, BAG_ENTRIES);
+}
+
+/* Puts the bag in order, with one more removal if that is given, which may find no room in it. */
+static void bag_settle(struct agenda *a, uint32_t at, const struct agenda_entry *removal) {
+    uint32_t n = bag_read(a, &a->bags[at], a->desk);
+    if (removal != NULL) {
+        a->desk[n++] = *removal;
+    }
+    n = desk_order(a, n);
+    bool is_cut = n > BAG_MANY && bags_room(a) == 0;
+    lay_out(a, at, a->desk, n, is_cut ? BAG_HALF : BAG_ENTRIES);
+    if (n > 0) {
+        bag_join(a, at);
+    }
+    if (at > 0) {
+        bag_join(a, at - 1);
+    }
 }
 
 static int insert_behind(struct agenda *a, struct agenda_entry e) {
-    struct place p = place_of(a, e);
-    if (a->ranges[p.range]->counts[p.leaf] == LEAF_ENTRIES) {
-        int rc = leaf_split(a, p, e);
-        if (rc != 0) {
-            return rc;
-        }
-        p = place_of(a, e);
+    int rc = bags_room(a);
+    if (rc != 0) {
+        return rc;
     }
-    struct agenda_range *range = a->ranges[p.range];
-    entries_at(a, p)[range->counts[p.leaf]++] = e;
-    return 0;
+    uint32_t at = bag_of(a, e), none = PAGE_NONE;
+    if (a->bags[at].count == BAG_ENTRIES) {
+        bag_settle(a, at, NULL);
+        at = bag_of(a, e);
+    }
+    return bag_add(a, &a->bags[at], e, &none);
 }
 
-/* Joins the leaf with the one after it if I4 says so. */
-static bool leaf_join(struct agenda *a, struct place p) {
-    bool last = p.leaf + 1 == a->ranges[p.range]->count;
-    struct place next = {last ? p.range + 1 : p.range, last ? 0 : p.leaf + 1};
-    if (next.range == a->range_count) {
-        return false;
-    }
-    uint16_t *count = &a->ranges[p.range]->counts[p.leaf];
-    uint32_t more = a->ranges[next.range]->counts[next.leaf];
-    if (*count + more > LEAF_HALF) {
-        return false;
-    }
-    memcpy(entries_at(a, p) + *count, entries_at(a, next), more * sizeof(struct agenda_entry));
-    *count = (uint16_t)(*count + more);
-    pages_give(&a->leaves, leaf_take(a, next));
-    return true;
-}
-
-/* The same with the one before it. */
-static void leaf_join_before(struct agenda *a, struct place p) {
-    if (p.leaf > 0) {
-        p.leaf--;
-    } else if (p.range > 0) {
-        p.range--;
-        p.leaf = a->ranges[p.range]->count - 1;
-    } else {
-        return;
-    }
-    (void)leaf_join(a, p);
-}
-
-/* From the end: what came last is cancelled soonest. LEAF_ENTRIES: it is not there. */
-static uint32_t leaf_find(const struct agenda *a, struct place p, struct agenda_entry e) {
-    const struct agenda_entry *entries = entries_at(a, p);
-    uint32_t at = a->ranges[p.range]->counts[p.leaf];
-    while (at > 0) {
-        if (agenda_same(entries[--at], e)) {
-            return at;
-        }
-    }
-    return LEAF_ENTRIES;
+/* One that is small may be so worn when it has grown: then the next removal tells. */
+static bool is_worn(const struct agenda_bag *b) {
+    return b->count == 2 * b->removals || (b->count > PAGE_ENTRIES && 4 * b->removals >= b->count);
 }
 
 static void remove_behind(struct agenda *a, struct agenda_entry e) {
-    struct place p = place_of(a, e);
-    uint32_t at = leaf_find(a, p, e);
-    assert(at < LEAF_ENTRIES);
-    struct agenda_entry *entries = entries_at(a, p);
-    uint32_t count = --a->ranges[p.range]->counts[p.leaf];
-    entries[at] = entries[count];
-    if (count == 0) {
-        pages_give(&a->leaves, leaf_take(a, p));
-    } else if (count < LEAF_FEW && !leaf_join(a, p)) {
-        leaf_join_before(a, p);
+    uint32_t at = bag_of(a, e), none = PAGE_NONE;
+    e.cell = AGENDA_NO_CELL;
+    if (a->bags[at].count == BAG_ENTRIES || bag_add(a, &a->bags[at], e, &none) != 0) {
+        bag_settle(a, at, &e);
+    } else if (is_worn(&a->bags[at])) {
+        bag_settle(a, at, NULL);
     }
 }
 
@@ -353,12 +294,26 @@ static uint32_t front_find(const struct agenda *a, struct agenda_entry e) {
 
 /* A full front gives its upper half away. */
 static int front_split(struct agenda *a) {
-    const struct agenda_entry *upper = a->front + FRONT_ENTRIES - LEAF_ENTRIES;
-    int rc = leaf_insert(a, (struct place){0, 0}, *upper, upper, LEAF_ENTRIES);
-    if (rc == 0) {
-        a->front_count = FRONT_ENTRIES - LEAF_ENTRIES;
+    const struct agenda_entry *upper = a->front + FRONT_ENTRIES - PAGE_ENTRIES;
+    uint32_t none = PAGE_NONE;
+    int rc = bags_room(a);
+    if (rc != 0) {
+        return rc;
     }
-    return rc;
+    bool is_new = a->bag_count == 0 || a->bags[0].count + PAGE_ENTRIES > BAG_FEW;
+    struct agenda_bag b = is_new ? (struct agenda_bag){.top = PAGE_NONE} : a->bags[0];
+    for (uint32_t i = 0; i < PAGE_ENTRIES; i++) {
+        if (bag_add(a, &b, upper[i], &none) != 0) {
+            return E_NOMEM; /* nothing but entries behind the end of the top page has changed */
+        }
+    }
+    if (is_new) {
+        bags_shift(a, 0, 1);
+    }
+    a->bags[0] = b;
+    a->lows[0] = *upper;
+    a->front_count -= PAGE_ENTRIES;
+    return 0;
 }
 
 static void insert_in_front(struct agenda *a, struct agenda_entry e) {
@@ -373,24 +328,23 @@ static void insert_in_front(struct agenda *a, struct agenda_entry e) {
     a->front_count++;
 }
 
-/* All of the leaf that joins the front next. */
-static void prefetch_first_leaf(const struct agenda *a) {
-    const uint8_t *leaf = pages_at(&a->leaves, a->ranges[0]->leaves[0]);
-    size_t bytes = a->ranges[0]->counts[0] * sizeof(struct agenda_entry);
-    for (size_t at = 0; at < bytes; at += LINE_BYTES) {
-        __builtin_prefetch(leaf + at);
-    }
-}
-
-/* What is left of the front stands before all of the first leaf. */
+/* What is left of the front stands before all of the first bag, whose earliest now join it. */
 static void front_refill(struct agenda *a) {
     memmove(a->front, a->front + a->front_first, a->front_count * sizeof *a->front);
-    uint32_t more = a->ranges[0]->counts[0], leaf = leaf_take(a, (struct place){0, 0});
-    memcpy(a->front + a->front_count, leaf_at(a, leaf), more * sizeof *a->front);
-    agenda_sort(a->front + a->front_count, more);
     a->front_first = 0;
+    uint32_t n = desk_order(a, bag_read(a, &a->bags[0], a->desk));
+    uint32_t more = n < PAGE_ENTRIES ? n : PAGE_ENTRIES;
+    memcpy(a->front + a->front_count, a->desk, more * sizeof *a->front);
     a->front_count += more;
-    pages_give(&a->leaves, leaf);
+    lay_out(a, 0, a->desk + more, n - more, PAGE_ENTRIES);
+}
+
+/* All of the page that joins the front next. */
+static void prefetch_first_page(const struct agenda *a) {
+    const uint8_t *page = pages_at(&a->pages, a->bags[0].top);
+    for (size_t at = 0; a->bags[0].count <= PAGE_ENTRIES && at < PAGE_BYTES; at += LINE_BYTES) {
+        __builtin_prefetch(page + at);
+    }
 }
 
 static void remove_in_front(struct agenda *a, struct agenda_entry e) {
@@ -404,10 +358,11 @@ static void remove_in_front(struct agenda *a, struct agenda_entry e) {
         memmove(entries + at, entries + at + 1, (end - at - 1) * sizeof e);
     }
     a->front_count--;
-    if (a->front_count <= FRONT_FEW && a->range_count > 0) {
+    if (a->front_count == 2 * FRONT_FEW && a->bag_count > 0) {
+        prefetch_first_page(a);
+    }
+    while (a->front_count <= FRONT_FEW && a->bag_count > 0) {
         front_refill(a);
-    } else if (a->front_count == 2 * FRONT_FEW && a->range_count > 0) {
-        prefetch_first_leaf(a);
     }
 }
 
@@ -415,6 +370,7 @@ static void remove_in_front(struct agenda *a, struct agenda_entry e) {
 
 int agenda_insert(struct agenda *a, struct agenda_entry e) {
     int rc = 0;
+    assert(!is_removal(&e));
     if (a->front == NULL) {
         a->front = malloc(FRONT_ENTRIES * sizeof *a->front);
         rc = a->front == NULL ? E_NOMEM : 0;
@@ -455,23 +411,37 @@ bool agenda_begins_run(const struct agenda *a) {
     return a->front_first % AGENDA_RUN == 0;
 }
 
-static void prefetch_range(const struct agenda *a, struct agenda_entry e) {
-    const uint8_t *range = (const uint8_t *)a->ranges[last_not_behind(a->lows, a->range_count, e)];
-    for (size_t at = 0; at < sizeof(struct agenda_range); at += LINE_BYTES) {
-        __builtin_prefetch(range + at);
+void agenda_prefetch(const struct agenda *a, struct agenda_entry e) {
+    if (!is_in_front(a, e)) {
+        const struct agenda_bag *b = &a->bags[bag_of(a, e)];
+        __builtin_prefetch(&page_at(a, b->top)->entries[b->count % PAGE_ENTRIES], 1);
     }
 }
 
-void agenda_prefetch(const struct agenda *a, struct agenda_entry e, unsigned step) {
-    if (is_in_front(a, e)) {
-        return;
+size_t agenda_reusable_bytes(const struct agenda *a) {
+    return pages_reusable_bytes(&a->pages);
+}
+
+size_t agenda_memory_bytes(const struct agenda *a) {
+    return pages_memory_bytes(&a->pages) +
+           (a->front == NULL ? 0 : FRONT_ENTRIES * sizeof *a->front) +
+           (a->desk == NULL ? 0 : 2 * DESK_ENTRIES * sizeof *a->desk) +
+           a->bag_capacity * (sizeof *a->lows + sizeof *a->bags);
+}
+
+/* ---- check ---- */
+
+static bool bag_has(const struct agenda *a, const struct agenda_bag *b, struct agenda_entry e) {
+    struct agenda_entry *all = malloc(b->count * sizeof *all);
+    assert(all != NULL);
+    uint32_t entries = 0, removals = 0, n = bag_read(a, b, all);
+    for (uint32_t i = 0; i < n; i++) {
+        bool same = agenda_same(all[i], e);
+        removals += same && is_removal(&all[i]);
+        entries += same && all[i].cell == e.cell;
     }
-    if (step == 0) {
-        prefetch_range(a, e);
-    } else {
-        struct place p = place_of(a, e);
-        __builtin_prefetch(&entries_at(a, p)[a->ranges[p.range]->counts[p.leaf]], 1);
-    }
+    free(all);
+    return entries == removals + 1;
 }
 
 bool agenda_has(const struct agenda *a, struct agenda_entry e) {
@@ -482,62 +452,46 @@ bool agenda_has(const struct agenda *a, struct agenda_entry e) {
         uint32_t at = front_find(a, e);
         return at < front_end(a) && agenda_same(a->front[at], e) && a->front[at].cell == e.cell;
     }
-    struct place p = place_of(a, e);
-    uint32_t at = leaf_find(a, p, e);
-    return at < LEAF_ENTRIES && entries_at(a, p)[at].cell == e.cell;
+    return bag_has(a, &a->bags[bag_of(a, e)], e);
 }
 
-size_t agenda_reusable_bytes(const struct agenda *a) {
-    return pages_reusable_bytes(&a->leaves);
-}
-
-size_t agenda_memory_bytes(const struct agenda *a) {
-    return pages_memory_bytes(&a->leaves) + pages_memory_bytes(&a->range_pages) +
-           (a->front == NULL ? 0 : FRONT_ENTRIES * sizeof *a->front) +
-           a->range_capacity * (sizeof *a->lows + sizeof *a->ranges);
-}
-
-/* ---- check ---- */
-
-static void check_leaf(const struct agenda *a, const struct agenda_range *range, uint32_t at,
-                       const struct agenda_entry *next) {
-    assert(range->counts[at] > 0 && range->counts[at] <= LEAF_ENTRIES); /* I3 */
-    for (uint32_t i = 0; i < range->counts[at]; i++) {
-        struct agenda_entry e = leaf_at(a, range->leaves[at])[i];
-        assert(!agenda_before(e, range->bounds[at]) &&
-               (next == NULL || agenda_before(e, *next))); /* I1 */
+/* How many entries are in it. */
+static uint32_t check_bag(const struct agenda *a, uint32_t at) {
+    const struct agenda_bag *b = &a->bags[at];
+    struct agenda_entry *all = malloc(2 * (size_t)b->count * sizeof *all);
+    assert(all != NULL && b->count <= BAG_ENTRIES);
+    assert(b->count > 2 * b->removals && 4 * b->removals < b->count + PAGE_ENTRIES); /* I4 */
+    uint32_t removals = 0;
+    bag_read(a, b, all);
+    for (uint32_t i = 0; i < b->count; i++) {
+        assert(!agenda_before(all[i], a->lows[at])); /* I1 */
+        assert(at + 1 == a->bag_count || agenda_before(all[i], a->lows[at + 1]));
+        removals += is_removal(&all[i]);
     }
-}
-
-static void check_range(const struct agenda *a, uint32_t at, uint64_t *entries) {
-    const struct agenda_range *range = a->ranges[at];
-    assert(range->count > 0 && agenda_same(a->lows[at], range->bounds[0])); /* I3 */
-    for (uint32_t i = 0; i < range->count; i++) {
-        const struct agenda_entry *next = i + 1 < range->count      ? &range->bounds[i + 1]
-                                          : at + 1 < a->range_count ? &a->lows[at + 1]
-                                                                    : NULL;
-        check_leaf(a, range, i, next);
-        *entries += range->counts[i];
-    }
+    assert(removals == b->removals);
+    agenda_sort(all, all + b->count, b->count);
+    uint32_t n = strike_out(all, b->count);
+    assert(n == b->count - 2 * removals); /* I3 */
+    free(all);
+    return n;
 }
 
 static void check_front(const struct agenda *a) {
     assert(front_end(a) <= FRONT_ENTRIES);
-    assert(a->range_count == 0 || a->front_count > FRONT_FEW); /* I2 */
+    assert(a->bag_count == 0 || a->front_count > FRONT_FEW); /* I2 */
     for (uint32_t i = a->front_first + 1; i < front_end(a); i++) {
         assert(agenda_before(a->front[i - 1], a->front[i]));
     }
-    if (a->front_count > 0 && a->range_count > 0) {
+    if (a->front_count > 0 && a->bag_count > 0) {
         assert(agenda_before(a->front[front_end(a) - 1], a->lows[0])); /* I1 */
     }
 }
 
 void agenda_check(const struct agenda *a) {
     check_front(a);
-    uint64_t entries = a->front_count, leaves = 0;
-    for (uint32_t i = 0; i < a->range_count; i++) {
-        check_range(a, i, &entries);
-        leaves += a->ranges[i]->count;
+    uint64_t entries = a->front_count;
+    for (uint32_t i = 0; i < a->bag_count; i++) {
+        entries += check_bag(a, i);
     }
-    assert(entries == a->count && leaves == a->leaf_count);
+    assert(entries == a->count);
 }

@@ -1,40 +1,9 @@
-/* Quicksort, and its half that looks for one place. */
+/* Merge sort: a quicksort would be faster, and slow for whoever knows which order it likes least. */
 #include "base/agenda_order.h"
 
-#define SORT_FEW 12u /* so few are sorted by insertion */
+#include <string.h>
 
-static inline void swap(struct agenda_entry *a, struct agenda_entry *b) {
-    struct agenda_entry kept = *a;
-    *a = *b;
-    *b = kept;
-}
-
-/* Of n > 2 entries: the first so many are not behind the others; at least one, and not all. */
-static uint32_t partition(struct agenda_entry *e, uint32_t n) {
-    struct agenda_entry *middle = &e[n / 2], *last = &e[n - 1];
-    if (agenda_before(*last, e[0])) {
-        swap(last, &e[0]);
-    }
-    if (agenda_before(*middle, e[0])) {
-        swap(middle, &e[0]);
-    } else if (agenda_before(*last, *middle)) {
-        swap(middle, last);
-    }
-    struct agenda_entry pivot = *middle;
-    uint32_t low = 0, high = n - 1;
-    for (;;) {
-        while (agenda_before(e[low], pivot)) {
-            low++;
-        }
-        while (agenda_before(pivot, e[high])) {
-            high--;
-        }
-        if (low >= high) {
-            return low;
-        }
-        swap(&e[low++], &e[high--]);
-    }
-}
+#define SORT_FEW 16u /* so few are sorted by insertion */
 
 static void sort_few(struct agenda_entry *e, uint32_t n) {
     for (uint32_t i = 1; i < n; i++) {
@@ -47,31 +16,35 @@ static void sort_few(struct agenda_entry *e, uint32_t n) {
     }
 }
 
-void agenda_sort(struct agenda_entry *e, uint32_t n) {
-    while (n > SORT_FEW) {
-        uint32_t low = partition(e, n);
-        if (low < n - low) {
-            agenda_sort(e, low);
-            e += low;
-            n -= low;
-        } else {
-            agenda_sort(e + low, n - low);
-            n = low;
-        }
+/* Two sorted ones, one behind the other. No branch that would be guessed wrong, but for the end of one. */
+static void merge(const struct agenda_entry *from, uint32_t n_low, uint32_t n,
+                  struct agenda_entry *to) {
+    uint32_t low = 0, high = n_low;
+    while (low < n_low && high < n) {
+        bool is_high = agenda_before(from[high], from[low]);
+        *to++ = from[is_high ? high : low];
+        high += is_high;
+        low += !is_high;
     }
-    sort_few(e, n);
+    memcpy(to, from + low, (n_low - low) * sizeof *to);
+    memcpy(to + (n_low - low), from + high, (n - high) * sizeof *to);
 }
 
-void agenda_put_in_place(struct agenda_entry *e, uint32_t n, uint32_t k) {
-    while (n > SORT_FEW) {
-        uint32_t low = partition(e, n);
-        if (k < low) {
-            n = low;
-        } else {
-            e += low;
-            n -= low;
-            k -= low;
-        }
+void agenda_sort(struct agenda_entry *e, struct agenda_entry *room, uint32_t n) {
+    for (uint32_t at = 0; at < n; at += SORT_FEW) {
+        sort_few(e + at, n - at < SORT_FEW ? n - at : SORT_FEW);
     }
-    sort_few(e, n);
+    struct agenda_entry *from = e, *to = room;
+    for (uint32_t half = SORT_FEW; half < n; half *= 2) {
+        for (uint32_t at = 0; at < n; at += 2 * half) {
+            uint32_t left = n - at;
+            merge(from + at, left < half ? left : half, left < 2 * half ? left : 2 * half, to + at);
+        }
+        struct agenda_entry *kept = from;
+        from = to;
+        to = kept;
+    }
+    if (from != e) {
+        memcpy(e, from, n * sizeof *e);
+    }
 }

@@ -240,12 +240,6 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
     return t->expires_ns;
 }
 
-static void prefetch_timer(const struct model *m, uint64_t id, uint64_t due_ns, unsigned step) {
-    if (due_ns != 0) {
-        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, id, due_ns), step);
-    }
-}
-
 static void prefetch_around(const struct queues *s, const struct message *g) {
     const uint32_t neighbours[] = {g->prev, g->next};
     for (size_t i = 0; i < ARRAY_LENGTH(neighbours); i++) {
@@ -267,7 +261,7 @@ void queue_prefetch_due(const struct model *m, uint32_t slot, unsigned step) {
     }
 }
 
-/* 0 where it is found, 1 its cell, 2 what that leads to, 3 and 4 its timer: each step needs the one before. */
+/* 0 where it is found, 1 its cell, 2 what that leads to: each step needs the one before. */
 static void prefetch_message(const struct model *m, uint64_t id, unsigned step) {
     const struct queues *s = m->queues;
     if (step == 0) {
@@ -276,20 +270,18 @@ static void prefetch_message(const struct model *m, uint64_t id, unsigned step) 
     }
     uint32_t slot = map_likely(&s->by_id, id_hash(id));
     const struct message *g = slot == 0 ? NULL : message_at(s, slot);
-    if (g == NULL || step == 1) {
+    if (step == 1) {
         __builtin_prefetch(g);
-    } else if (step == 2) {
+    } else if (g != NULL) {
         prefetch_around(s, g);
-    } else if (g->times != 0) {
-        prefetch_timer(m, g->id, times_at(s, g->times)->timer_ns, step - 3);
     }
 }
 
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step) {
     if (r->kind == REQUEST_MESSAGE_DELETE) {
         prefetch_message(m, r->id, step);
-    } else if (r->kind == REQUEST_QUEUE_PUBLISH && step < 2) {
-        prefetch_timer(m, 0, r->in.publish.schedule_ns, step);
+    } else if (r->kind == REQUEST_QUEUE_PUBLISH && step == 0 && r->in.publish.schedule_ns != 0) {
+        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, 0, r->in.publish.schedule_ns));
     }
 }
 

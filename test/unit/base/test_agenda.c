@@ -5,12 +5,16 @@
 #include <cmocka.h>
 
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/agenda.h"
 #include "base/rng.h"
 
-#define FEW  600u    /* against an array: some leaves */
-#define MANY 200000u /* some ranges of leaves */
+#define FEW   600u    /* against an array: a bag or two */
+#define MANY  200000u /* some dozen bags */
+#define PAGE  204u    /* entries */
+#define BAG   (32u * PAGE)
+#define STEPS 30000u
 
 /* What the agenda should hold: entry i if there[i]. */
 struct twin {
@@ -73,7 +77,7 @@ static void run_against_array(uint64_t seed, uint64_t span) {
     }
     struct agenda a;
     agenda_init(&a);
-    for (uint32_t step = 0; step < 30000; step++) {
+    for (uint32_t step = 0; step < STEPS; step++) {
         twin_step(&t, &a, &r, step / 3000 % 2 == 0, span);
         const struct agenda_entry *first = twin_first(&t), *told = agenda_first(&a);
         assert_int_equal(a.count, t.live);
@@ -129,7 +133,7 @@ static uint64_t drain(struct agenda *a, const struct agenda_entry *sorted) {
     return n;
 }
 
-/* So many that ranges split, half of them cancelled in no order; the rest leaves as a sort says. */
+/* So many that bags are cut, half of them cancelled in no order; the rest leaves as a sort says. */
 static void many_leave_in_order(void **state) {
     (void)state;
     struct agenda_entry *all = malloc(MANY * sizeof *all);
@@ -157,20 +161,22 @@ static void many_leave_in_order(void **state) {
     free(all);
 }
 
-/* Equal delays come in order: their leaves are full, so one takes little more than its 20 bytes. */
-static void growing_times_fill_leaves(void **state) {
+/* Whatever their order: but for the last page of each bag, one takes its 20 bytes. */
+static void pages_are_full(void **state) {
     (void)state;
     struct agenda a;
     agenda_init(&a);
+    struct rng r;
+    rng_init(&r, 1);
     for (uint32_t i = 0; i < MANY; i++) {
-        must_insert(&a, i, i);
+        must_insert(&a, rng_below(&r, 86400000000000), i);
     }
-    assert_true(a.leaf_count <= MANY / 204 + 2);
+    assert_true(a.pages.live <= MANY / PAGE + 2 * MANY / BAG + 2);
     agenda_release(&a);
 }
 
-/* Whoever schedules and cancels for ever leaves no leaves with one entry each behind. */
-static void cancelled_gives_leaves_back(void **state) {
+/* Whoever schedules and cancels for ever leaves no pages with one entry each behind. */
+static void cancelled_gives_pages_back(void **state) {
     (void)state;
     struct agenda a;
     agenda_init(&a);
@@ -187,7 +193,7 @@ static void cancelled_gives_leaves_back(void **state) {
         agenda_check(&a);
     }
     assert_true(agenda_memory_bytes(&a) < 2 * 20 * (MANY + 10 * MANY / 256 * 4) + (6u << 20));
-    assert_true(a.leaf_count <= 10 * MANY / 256 / 64 + 16);
+    assert_true(a.pages.live <= 10 * MANY / 256 / 64 + 16);
     agenda_release(&a);
 }
 
@@ -205,7 +211,7 @@ static void what_has_left_is_room_for_others(void **state) {
     for (uint32_t i = 0; i < MANY; i++) {
         agenda_remove(&a, entry(i, i));
     }
-    assert_true(agenda_reusable_bytes(&a) > held - (64u << 10));
+    assert_true(agenda_reusable_bytes(&a) > held - (384u << 10));
     for (uint32_t i = 0; i < MANY; i++) {
         must_insert(&a, i, i);
     }
@@ -233,6 +239,124 @@ static void runs_begin_again(void **state) {
     agenda_release(&a);
 }
 
+/* As one that is tried for ever within its time to live: what it left behind is not kept, nor does it come back. */
+static void set_and_removed_for_ever(void **state) {
+    (void)state;
+    struct agenda a;
+    agenda_init(&a);
+    for (uint32_t i = 0; i < 2 * BAG; i++) {
+        must_insert(&a, i, i);
+    }
+    uint32_t pages = a.pages.live;
+    for (uint32_t i = 0; i < MANY; i++) {
+        agenda_remove(&a, entry(BAG, BAG));
+        assert_false(i % 1000 == 0 && agenda_has(&a, entry(BAG, BAG)));
+        must_insert(&a, BAG, BAG);
+        assert_true(i % 1000 != 0 || agenda_has(&a, entry(BAG, BAG)));
+    }
+    agenda_check(&a);
+    assert_true(a.pages.live <= 2 * pages);
+    for (uint32_t i = 0; i < 2 * BAG; i++) {
+        assert_int_equal(agenda_first(&a)->key, i);
+        agenda_remove(&a, entry(i, i));
+    }
+    assert_null(agenda_first(&a));
+    agenda_release(&a);
+}
+
+/* Millions that are cancelled before their time do not have to be passed over one day: they are gone. */
+static void what_is_removed_is_not_kept(void **state) {
+    (void)state;
+    struct agenda a;
+    agenda_init(&a);
+    for (uint32_t i = 0; i < MANY; i++) {
+        must_insert(&a, i, i);
+    }
+    uint32_t full = a.pages.live;
+    for (uint32_t i = MANY - 1; i > PAGE / 2; i--) { /* the rest is in the front */
+        agenda_remove(&a, entry(i, i));
+        assert_true(i != MANY / 2 || a.pages.live < full * 2 / 3);
+    }
+    assert_int_equal(a.pages.live, 0);
+    assert_int_equal(agenda_first(&a)->key, 0);
+    agenda_release(&a);
+}
+
+/* At the same times again and again, from many at once down to few and back: bags are cut, join, and none is forgotten. */
+static void come_and_go_among_many(void **state) {
+    (void)state;
+    struct agenda_entry *all = malloc(MANY * sizeof *all);
+    struct rng r;
+    rng_init(&r, 20261124);
+    for (uint32_t i = 0; i < MANY; i++) {
+        all[i] = entry(rng_below(&r, MANY / 8), i);
+    }
+    struct agenda a;
+    agenda_init(&a);
+    uint32_t live = 0; /* those in front of it are there */
+    for (uint32_t round = 0; round < 6; round++) {
+        uint32_t wanted = round % 2 == 0 ? MANY / 4 : 100 + round * 1000;
+        for (uint32_t step = 0; live != wanted || step < MANY; step++) {
+            bool comes = live < wanted ? rng_below(&r, 4) != 0 : rng_below(&r, 4) == 0;
+            uint32_t at =
+                comes ? live + (uint32_t)rng_below(&r, MANY - live) : (uint32_t)rng_below(&r, live);
+            uint32_t edge = comes ? live++ : --live;
+            struct agenda_entry moving = all[at];
+            all[at] = all[edge];
+            all[edge] = moving;
+            if (comes) {
+                must_insert(&a, moving.due_ns, moving.key);
+            } else {
+                agenda_remove(&a, moving);
+            }
+        }
+        agenda_check(&a);
+        assert_int_equal(a.count, live);
+    }
+    qsort(all, live, sizeof *all, by_time);
+    assert_int_equal(drain(&a, all), live);
+    agenda_release(&a);
+    free(all);
+}
+
+/* Refused as a whole while there is none; and what is there can go. */
+static void without_memory(void **state) {
+    (void)state;
+#ifndef __SANITIZE_ADDRESS__ /* it needs memory itself */
+    struct rlimit before, none = {.rlim_cur = 1};
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    none.rlim_max = before.rlim_max;
+    struct agenda a;
+    agenda_init(&a);
+    uint64_t n = 0, early = 0; /* the latter before all others */
+    for (; n < MANY; n++) {
+        must_insert(&a, MANY + n * 7919 % MANY, n);
+    }
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    while (agenda_insert(&a, entry(MANY + n * 7919 % MANY, n)) == 0) {
+        n++;
+    }
+    while (agenda_insert(&a, entry(MANY - 1 - early, early)) ==
+           0) { /* into the front, until that is full */
+        early++;
+    }
+    assert_int_equal(a.count, n + early);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    agenda_check(&a);
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    for (uint64_t key = 0; key < n; key++) {
+        agenda_remove(&a, entry(MANY + key * 7919 % MANY, key));
+    }
+    while (early-- > 0) {
+        agenda_remove(&a, entry(MANY - 1 - early, early));
+    }
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(a.count, 0);
+    assert_int_equal(a.pages.live, 0);
+    agenda_release(&a);
+#endif
+}
+
 static void an_empty_one(void **state) {
     (void)state;
     struct agenda a;
@@ -255,8 +379,12 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(agrees_with_an_array),
         cmocka_unit_test(many_leave_in_order),
-        cmocka_unit_test(growing_times_fill_leaves),
-        cmocka_unit_test(cancelled_gives_leaves_back),
+        cmocka_unit_test(pages_are_full),
+        cmocka_unit_test(cancelled_gives_pages_back),
+        cmocka_unit_test(set_and_removed_for_ever),
+        cmocka_unit_test(what_is_removed_is_not_kept),
+        cmocka_unit_test(come_and_go_among_many),
+        cmocka_unit_test(without_memory),
         cmocka_unit_test(what_has_left_is_room_for_others),
         cmocka_unit_test(runs_begin_again),
         cmocka_unit_test(an_empty_one),
