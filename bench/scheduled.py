@@ -7,10 +7,15 @@ once for queues that an AMQP consumer drains and once for queues from which nobo
 large server was scheduled while it was filled, anywhere among the others, so nothing of it is in a cache. Bodies lie in the log
 alike on both: each in a record with 63 others, none beside the next to be read. Processor time of all threads, medians of
 BENCH_ROUNDS rounds. What the model does alone, without the server around it, is measured by bench-schedule.
+
+Beside it lies as much memory as the large server has, which nobody uses. What it costs to touch a line of that is what the machine
+takes for it: a host may take back what its guest did not touch for some seconds, and then each first touch of 4 KiB waits
+for it. Nobody can fetch that ahead. It is part of what is measured above, and told so that one can see how large a part.
 """
 import collections
 import itertools
 import json
+import mmap
 import os
 import random
 import socket
@@ -30,6 +35,7 @@ TURNS = 5  # in which a batch is scheduled and cancelled; the first only wakes t
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "9"))
 GAP_S = 4  # between two times at which messages are due
 SPREAD_MS = 10
+TOUCHES, SLOW_US = 500, 3
 KINDS = ("delivered", "ready")  # by number of the queue, even or odd, and of the time
 BODY = b"x" * 100
 
@@ -215,6 +221,31 @@ class Side:
         self.server.kill()
 
 
+class Idle:
+    """Memory that nobody uses, and what it took to touch lines of it here and there."""
+
+    def __init__(self, size):
+        self.memory = mmap.mmap(-1, size)
+        self.memory.madvise(mmap.MADV_HUGEPAGE)
+        for at in range(0, size, mmap.PAGESIZE):
+            self.memory[at] = 1
+        self.us = []
+
+    def touch(self):
+        for _ in range(TOUCHES):
+            at = random.randrange(len(self.memory))
+            begun = time.perf_counter_ns()
+            _ = self.memory[at]
+            self.us.append((time.perf_counter_ns() - begun) / 1000)
+
+    def report(self, result):
+        mean, slow = statistics.mean(self.us), sum(us > SLOW_US for us in self.us) / len(self.us)
+        result["idle"] = {"mean_us": mean, "median_us": statistics.median(self.us), "slow": slow}
+        result["rows"].append(common.row(
+            f"to touch a line of {len(self.memory) >> 20:,} MiB that lay still: p50 {result['idle']['median_us']:.2f} us, "
+            f"{slow:.1%} of them over {SLOW_US} us", f"{mean:.2f} us", "-", True))
+
+
 def fill_both(small, large):
     """The times at which messages of the large one are due: so late that the rest has come behind them, as fast as what was before."""
     small.fill(FEW)
@@ -240,7 +271,7 @@ def measure_pair(small, large, costs):
                 costs["cancel", name].append(cancelled)
 
 
-def measure(small, large, due_at):
+def measure(small, large, due_at, idle):
     costs = collections.defaultdict(list)
     for turn, at in enumerate(due_at):
         if time.time() > at - 2:
@@ -253,6 +284,7 @@ def measure(small, large, due_at):
             costs[kind, "small"].append(pair[1])
         if kind == KINDS[0]:
             measure_pair(small, large, costs)
+            idle.touch()
     if min((len(costs[kind, "large"]) for kind in KINDS), default=0) < 3:
         raise SystemExit("bench: the machine is too slow: most of what was due could not be looked at in time")
     return costs
@@ -275,7 +307,9 @@ def main():
         try:
             day = Day()
             sides = [Side(folder / name, day) for name in ("small", "large")]
-            report(measure(*sides, fill_both(*sides)), result)
+            due_at, idle = fill_both(*sides), Idle(sides[1].server.resident_bytes())
+            report(measure(*sides, due_at, idle), result)
+            idle.report(result)
         finally:
             for side in sides:
                 side.close()
