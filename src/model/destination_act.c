@@ -28,13 +28,19 @@ int destination_set_timer(struct model *m, struct destination *t) {
     return timer_set(m, TIMER_DESTINATION, t->index, 0, t->failover.evaluate_ns, &t->timer_ns);
 }
 
+/* Named, and not there: it is looked up when it is needed, since either may be defined first. */
+static bool second_is_missing(const struct model *m, const struct failover_def *def) {
+    return def->destination[0] != '\0' &&
+           destination_at(m, destination_find(m, span_text(def->destination))) == NULL;
+}
+
 /* Names are letters, digits, '.', '_' and '-', so nothing here needs escaping. */
 static void emit_event(const struct model *m, struct decision *d, const struct destination *t,
                        enum health to, bool by_hand, uint32_t failures) {
     const struct failover_def *def = &t->def.failover;
     bool alert = to == HEALTH_CRITICAL || t->failover.health == HEALTH_CRITICAL;
-    const char *now_by =
-        to == HEALTH_CRITICAL && def->destination[0] != '\0' ? def->destination : t->name;
+    bool over = to == HEALTH_CRITICAL && def->destination[0] != '\0' && !second_is_missing(m, def);
+    const char *now_by = over ? def->destination : t->name;
     char body[EVENT_MAX_BYTES];
     int size = snprintf(body, sizeof body,
                         "{\"type\":\"destination-status\",\"destination\":\"%s\",\"from\":\"%s\","
@@ -189,6 +195,11 @@ enum refusal destination_act(const struct model *m, struct decision *d, struct r
         }
         return REFUSAL_NONE;
     case REQUEST_DESTINATION_FAILOVER:
+        if (second_is_missing(m, &t->def.failover)) {
+            return request_refuse(r, REFUSAL_CONFLICT,
+                                  "failover.destination names no destination that exists: nothing "
+                                  "would take over");
+        }
         if (health != HEALTH_CRITICAL || !t->failover.by_hand) {
             destination_emit_status(m, d, t, HEALTH_CRITICAL, true);
         }

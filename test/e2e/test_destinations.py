@@ -228,6 +228,23 @@ def test_failover_by_hand(client, make_provider):
     until(lambda: len(first.effects) == 5, 5, "by the first")
 
 
+def test_failover_to_a_provider_that_is_not_there(client, make_provider):
+    """By hand it is refused; by the rule people are told who goes on sending."""
+    first = make_provider(lambda seen, times: 503)
+    client.define("queues", "alerts")
+    define(client, first, QUICK, retryBudget={"percent": 100},
+           failover={"destination": "sparre", "queue": "alerts", "failures": 1, "within": "60s", "evaluateEvery": "0.1s",
+                     "pending": "0.1s"})
+    refused = client.post("/v1/destinations/far:failover")
+    assert refused.status == 409 and b"names no destination that exists" in refused.body, refused
+    assert stats(client)["health"] == "healthy"
+    publish(client, 10)
+    until(lambda: stats(client)["health"] == "critical", 10, "critical")
+    messages = client.get("/v1/queues/alerts/messages").json["messages"]
+    last = client.get(f"/v1/queues/alerts/messages/{messages[-1]['id']}?view=full").json["body"]
+    assert (last["to"], last["sendsBy"]) == ("critical", "far"), last
+
+
 def test_retries_are_kept_within_their_budget(client, make_provider):
     provider = make_provider(lambda seen, times: 500 if seen.json["n"] % 2 else 200)
     define(client, provider, QUICK, rateLimits={"maxDispatchesPerSecond": 400},
