@@ -333,6 +333,9 @@ static void leave_line(struct amqp_channel *ch, struct amqp_op *op) {
 }
 
 static void serve(struct amqp_channel *ch, struct amqp_op *op) {
+    if (op->kind == AMQP_OP_COMMIT && op->code != 0 && !ch->connection->closed &&
+        !amqp_code_closes_connection(op->code))
+        amqp_commit_refused(ch, op);
     if (!fits(ch, op)) {
         decline(ch, op);
     } else if (op->code != 0) {

@@ -116,6 +116,12 @@ void amqp_committed(struct amqp_channel *ch, struct amqp_op *op) {
     amqp_send(ch->connection, ch->number, &(struct amqp_method){.id = AMQP_TX_COMMIT_OK});
 }
 
+void amqp_commit_refused(struct amqp_channel *ch, const struct amqp_op *op) {
+    for (size_t i = 0; i < op->in.commit.count; i++)
+        amqp_settle(ch->connection, op->in.commit.items[i].message, AMQP_VERDICT_REQUEUE);
+    amqp_settle_now(ch->connection);
+}
+
 static void rollback(struct amqp_channel *ch) {
     struct amqp_unacked_entry *entries = calloc(ch->tx_settled_count + 1, sizeof *entries);
     int error = entries != NULL ? 0 : E_NOMEM;

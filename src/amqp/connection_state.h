@@ -221,6 +221,8 @@ void amqp_tx_publish(struct amqp_channel *ch, struct amqp_op *op);
 void amqp_tx_settle(struct amqp_channel *ch, const struct amqp_unacked_entry *e,
                     enum amqp_verdict verdict);
 void amqp_committed(struct amqp_channel *ch, struct amqp_op *op);
+/* What it would have settled is still held, and goes back: its channel ends. */
+void amqp_commit_refused(struct amqp_channel *ch, const struct amqp_op *op);
 void amqp_tx_drop(struct amqp_channel *ch);
 /* What was settled and not committed goes back to its queues. */
 void amqp_tx_give_back(struct amqp_channel *ch);

@@ -133,6 +133,22 @@ def test_cc_and_bcc(channel):
         assert "CC" in headers and "BCC" not in headers
 
 
+def test_a_refused_commit_gives_back_what_it_settled(connect):
+    """Its connection goes on: what was acknowledged in vain must not stay held until that ends."""
+    connection = connect()
+    transaction, other = connection.channel(), connection.channel()
+    other.confirm_delivery()
+    name = queue(other)
+    put(other, name, b"x")
+    transaction.tx_select()
+    transaction.basic_ack(transaction.basic_get(name)[0].delivery_tag)
+    transaction.basic_publish("nowhere", name, b"y")
+    with pytest.raises(ChannelClosedByBroker):
+        transaction.tx_commit()
+    method, _, body = get(other, name) or (None, None, None)
+    assert body == b"x" and method.redelivered
+
+
 def test_a_message_with_too_many_keys_goes_nowhere(channel):
     first, last = queue(channel), queue(channel)
     put(channel, first, b"1", headers={"CC": ["nobody"] * 200, "BCC": ["nobody"] * 55 + [last]})
