@@ -8,8 +8,9 @@
  *   I1  every exchange in the line points here; so does `reading`, and each that a handler still holds
  *       after the stream has closed: `exchanges` counts them, and the memory goes at zero
  *   I2  the first in line is never ANSWERED: it would have left
- *   I3  paused => the line is full, or much is unsent, or the server's memory is used up; each of
- *       these ends with an event that resumes (drained, recycle) or with the stream's end
+ *   I3  paused => the line is full, or much is unsent, or the server's memory is used up, or it had its
+ *       share of this turn; each of these ends with an event that resumes (drained, recycle, the next turn)
+ *       or with the stream's end
  *
  * Time: a client owes us a head (from its first byte), a body (with a least rate), or nothing but a
  * next request some day; whichever it is, the deadline is since_ms plus the limit for it. A body that
@@ -86,6 +87,16 @@ static bool may_read(const struct http_connection *c) {
            net_stream_unsent(&c->stream) < CONNECTION_UNSENT_HIGH && !memory_used_up(c->server);
 }
 
+/* What is answered at once never fills the line: without a share one client would keep all others waiting. */
+static bool had_its_share(struct http_connection *c) {
+    uint64_t turn = net_loop_turn(c->server->loop);
+    if (c->turn != turn) {
+        c->turn = turn;
+        c->asked = 0;
+    }
+    return c->asked >= c->server->options.limits.pipeline_depth;
+}
+
 static void pause_reading(struct http_connection *c) {
     c->paused = true;
     net_stream_pause(&c->stream);
@@ -95,7 +106,7 @@ static void pause_reading(struct http_connection *c) {
 
 /* The wait for the client starts anew: until now it could not go on for our sake. */
 static void resume_reading(struct http_connection *c) {
-    if (!c->paused || !may_read(c))
+    if (!c->paused || !may_read(c) || list_linked(&c->rest.node))
         return;
     if (list_linked(&c->starved))
         list_remove(&c->starved);
@@ -108,6 +119,21 @@ static void resume_reading(struct http_connection *c) {
 
 void http_connection_feed(struct http_connection *c) {
     resume_reading(c);
+}
+
+static void on_next_turn(struct net_later *rest) {
+    struct http_connection *c = CONTAINER_OF(rest, struct http_connection, rest);
+    if (may_read(c))
+        resume_reading(c);
+    else
+        pause_reading(c); /* for a reason of its own now */
+}
+
+static void rest_until_next_turn(struct http_connection *c) {
+    c->paused = true;
+    net_stream_pause(&c->stream);
+    c->rest.run = on_next_turn;
+    net_loop_later(c->server->loop, &c->rest);
 }
 
 /* ---- the line ---- */
@@ -209,6 +235,7 @@ static void ask(struct http_connection *c, struct http_exchange *x) {
     http_exchange_account(x);
     x->close_after = !x->request.keep_alive;
     c->deaf = x->close_after;
+    c->asked++;
     stat_add(&s->stats.requests, 1);
     s->options.handle(s->options.context, x);
 }
@@ -263,7 +290,8 @@ static size_t take_some(struct http_connection *c, struct span bytes) {
 static size_t on_input(struct net_stream *stream, struct span bytes) {
     struct http_connection *c = of_stream(stream);
     size_t used = 0;
-    while (used < bytes.size && !c->deaf && stream->state == NET_OPEN && may_read(c)) {
+    while (used < bytes.size && !c->deaf && stream->state == NET_OPEN && may_read(c) &&
+           !had_its_share(c)) {
         if (!take_exchange(c))
             return bytes.size;
         used += take_some(c, span_of(bytes.data + used, bytes.size - used));
@@ -272,6 +300,8 @@ static size_t on_input(struct net_stream *stream, struct span bytes) {
         used = bytes.size;
     else if (!may_read(c))
         pause_reading(c);
+    else if (used < bytes.size)
+        rest_until_next_turn(c);
     set_deadline(c);
     return used;
 }
@@ -366,6 +396,8 @@ static void on_closed(struct net_stream *stream) {
     count_bytes(c);
     if (list_linked(&c->starved))
         list_remove(&c->starved);
+    if (list_linked(&c->rest.node))
+        list_remove(&c->rest.node);
     list_remove(&c->node);
     stat_add(&s->stats.open_connections, -1u);
     if (c->peer_counted)

@@ -3,7 +3,8 @@
  *
  * Promise: answers leave in the order of the requests, whatever the order of http_reply. Reading
  *          stops while the line is pipeline_depth long, while CONNECTION_UNSENT_HIGH bytes are unsent
- *          or while the server's memory budget is used up, and goes on by itself.
+ *          or while the server's memory budget is used up, and goes on by itself. After pipeline_depth
+ *          requests in one turn of the loop it is the others' turn, however quickly they were answered.
  * Shape:   freed when its stream is closed and no handler holds an exchange of it.
  */
 #ifndef SLUICE_HTTP_CONNECTION_H
@@ -20,7 +21,10 @@ struct http_connection {
     struct http_server *server; /* borrows */
     struct list_node node;      /* in the server's connections */
     struct list_node starved;   /* in the server's starved, while paused for memory */
-    uint32_t exchanges;         /* that point here */
+    struct net_later rest;      /* linked while paused until the next turn */
+    uint64_t turn;              /* of the loop, in which `asked` were asked */
+    uint32_t asked;
+    uint32_t exchanges; /* that point here */
     struct http_exchange *reading;
     struct http_exchange *first, *last; /* the line: ASKED, ANSWERED or STREAMING, oldest first */
     size_t body_seen;                   /* of the body under way, when its time last began */

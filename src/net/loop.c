@@ -52,6 +52,8 @@ struct net_loop {
 
     _Alignas(64) struct net_item *deferred; /* oldest first */
     struct net_item **deferred_end;
+    struct list later; /* of this turn, behind those of the one before */
+    uint64_t turn;
     struct wheel wheel;
     struct buffer pool[POOL_BUFFERS]; /* owns */
     size_t pooled;
@@ -127,6 +129,28 @@ void net_loop_defer(struct net_loop *loop, struct net_item *item) {
     loop->deferred_end = &item->next;
 }
 
+uint64_t net_loop_turn(const struct net_loop *loop) {
+    return loop->turn;
+}
+
+void net_loop_later(struct net_loop *loop, struct net_later *later) {
+    later->turn = loop->turn;
+    list_append(&loop->later, &later->node);
+}
+
+static void run_later(struct net_loop *loop) {
+    for (;;) {
+        struct list_node *first = list_first(&loop->later);
+        if (first == NULL)
+            return;
+        struct net_later *later = CONTAINER_OF(first, struct net_later, node);
+        if (later->turn == loop->turn)
+            return;
+        list_remove(first);
+        later->run(later);
+    }
+}
+
 void net_loop_again(struct net_loop *loop) {
     loop->again = true;
 }
@@ -165,8 +189,9 @@ static bool work_left(struct net_loop *loop) {
 }
 
 static void fall_asleep(struct net_loop *loop) {
+    bool more = !list_empty(&loop->later);
     atomic_store(&loop->asleep, true);
-    if (work_left(loop) && atomic_exchange(&loop->asleep, false))
+    if ((more || work_left(loop)) && atomic_exchange(&loop->asleep, false))
         uv_async_send(&loop->wake);
     if (atomic_load(&loop->stopping)) { /* from now on only others' handles keep the loop alive */
         uv_unref((uv_handle_t *)&loop->wake);
@@ -177,6 +202,7 @@ static void fall_asleep(struct net_loop *loop) {
 
 static void on_before_wait(uv_prepare_t *before) {
     struct net_loop *loop = before->data;
+    run_later(loop);
     for (int round = 0; round < TURN_ROUNDS; round++) {
         run_posted(loop);
         loop->again = false; /* what was made up to here, before_wait sees */
@@ -188,6 +214,7 @@ static void on_before_wait(uv_prepare_t *before) {
         if (!work_left(loop))
             break;
     }
+    loop->turn++;
     adjust_ticker(loop);
     fall_asleep(loop);
 }
@@ -231,6 +258,7 @@ int net_loop_create(const struct net_loop_options *options, struct net_loop **re
         free(loop);
         return rc;
     }
+    list_init(&loop->later);
     loop->options = *options;
     if (options->name != NULL)
         strncpy(loop->name, options->name, sizeof loop->name - 1);

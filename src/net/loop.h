@@ -25,6 +25,7 @@
 
 #include "base/buffer.h"
 #include "base/compiler.h"
+#include "base/list.h"
 
 struct net_loop;
 struct wheel;
@@ -33,6 +34,13 @@ struct wheel;
 struct net_item {
     struct net_item *next; /* link */
     void (*run)(struct net_item *item);
+};
+
+/* Embedded in what wants to go on in the next turn. May be taken out again: list_remove. */
+struct net_later {
+    struct list_node node; /* in the loop's, until `run` */
+    void (*run)(struct net_later *later);
+    uint64_t turn; /* in which it was added */
 };
 
 struct net_loop_options {
@@ -66,6 +74,10 @@ uv_loop_t *net_loop_uv(struct net_loop *loop);
 uint64_t net_loop_now_ms(const struct net_loop *loop);
 /* Runs `item` in the deferred step of this turn. It must not be deferred already. */
 void net_loop_defer(struct net_loop *loop, struct net_item *item);
+/* Which turn this is: a number that no other has. */
+uint64_t net_loop_turn(const struct net_loop *loop);
+/* Runs `later` in the next turn, behind what the sockets that are ready then bring; that turn begins without a wait. */
+void net_loop_later(struct net_loop *loop, struct net_later *later);
 /* From a posted or deferred item: new work was made (input handled, something asked), so go through the steps again. */
 void net_loop_again(struct net_loop *loop);
 /*

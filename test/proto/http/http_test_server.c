@@ -8,6 +8,7 @@
  *
  *   /noop         200, empty object        /echo          the body back
  *   /what         method, path, query and number of headers and body bytes, as text
+ *   /serial       how many requests came before this one, as text
  *   /later?ms=N   answers after N ms       /held          how many /hold wait, as text
  *   /hold         answered when somebody asks /release
  *   /big?n=N      N bytes                  /close         200 and close
@@ -35,6 +36,7 @@ struct endless {
 };
 
 struct tester {
+    size_t requests;
     struct net_loop *loop;
     struct http_server *server;
     struct net_item stop;
@@ -161,8 +163,15 @@ static void send_big(struct http_exchange *x, uint64_t size) {
     free(data);
 }
 
+static void reply_number(struct http_exchange *x, size_t number) {
+    char text[24];
+    int size = snprintf(text, sizeof text, "%zu\n", number);
+    http_reply(x, 200, "text/plain", NONE, span_of(text, (size_t)size));
+}
+
 static void on_request(void *context, struct http_exchange *x) {
     (void)context;
+    size_t serial = tester.requests++;
     struct span path = http_path(x);
     if (span_is(path, "/noop")) {
         http_reply(x, 200, "application/json", NONE, span_text("{}"));
@@ -170,14 +179,14 @@ static void on_request(void *context, struct http_exchange *x) {
         http_reply(x, 200, "application/octet-stream", NONE, http_body(x));
     } else if (span_is(path, "/what")) {
         describe(x);
+    } else if (span_is(path, "/serial")) {
+        reply_number(x, serial);
     } else if (span_is(path, "/later")) {
         answer_later(x, number_after(http_query(x), "ms="));
     } else if (span_is(path, "/hold") && tester.held_count < HELD_MAX) {
         tester.held[tester.held_count++] = x;
     } else if (span_is(path, "/held")) {
-        char text[16];
-        int size = snprintf(text, sizeof text, "%zu\n", tester.held_count);
-        http_reply(x, 200, "text/plain", NONE, span_of(text, (size_t)size));
+        reply_number(x, tester.held_count);
     } else if (span_is(path, "/release")) {
         http_reply(x, 204, NULL, NONE, NONE);
         release_all();

@@ -8,6 +8,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -489,6 +490,24 @@ class Messages(unittest.TestCase):
             time.sleep(0.2)
             r = Reader(s)
             self.assertEqual({len(r.answer()[2]) for _ in range(50)}, {300000})
+
+    def test_a_pipeline_leaves_others_their_turn(self):
+        """All are ready at once, whatever the order: whoever asks one thing waits for a share of the others, not for all they asked."""
+        with contextlib.ExitStack() as stack:
+            crowd = [stack.enter_context(self.server.connect()) for _ in range(9)]
+            serials = [Reader(s) for s in crowd]
+            for s, r in zip(crowd, serials):
+                s.sendall(get("/serial"))
+                r.answer()
+            self.server.process.send_signal(signal.SIGSTOP)
+            for n, s in enumerate(crowd):
+                s.sendall(get("/serial") * (1 if n % 3 == 1 else 500))
+            self.server.process.send_signal(signal.SIGCONT)
+            first = {n: [int(r.answer()[2]) for _ in range(1 if n % 3 == 1 else 500)] for n, r in enumerate(serials)}
+            least = min(min(some) for some in first.values())
+            for n in (1, 4, 7):
+                self.assertLess(first[n][0] - least, 9 * 64)
+            self.assertEqual(sorted(sum(first.values(), [])), list(range(least, least + 3003)))
 
     def test_stream(self):
         with self.server.connect() as s:

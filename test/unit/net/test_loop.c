@@ -270,6 +270,52 @@ static void a_breath_runs_what_was_posted(void **state) {
     end_loop();
 }
 
+struct sequel {
+    struct net_later later;
+    uint64_t added, run; /* turns */
+    int times;
+};
+
+static struct sequel sequels[3];
+
+static void add_sequel(struct sequel *q) {
+    q->added = net_loop_turn(loop);
+    net_loop_later(loop, &q->later);
+}
+
+static void run_sequel(struct net_later *later) {
+    struct sequel *q = CONTAINER_OF(later, struct sequel, later);
+    q->run = net_loop_turn(loop);
+    assert(q->run == q->added + 1);
+    if (++q->times < 3)
+        add_sequel(q);
+    else
+        atomic_fetch_add(&arrived, 1);
+}
+
+static void add_sequels(struct net_item *item) {
+    (void)item;
+    for (int n = 0; n < 3; n++)
+        add_sequel(&sequels[n]);
+    list_remove(&sequels[1].later.node);
+}
+
+/* Each in a turn of its own, without anything else that would begin one; what was taken out never. */
+static void later_is_the_next_turn(void **state) {
+    (void)state;
+    make_loop(NULL, NULL);
+    for (int n = 0; n < 3; n++)
+        sequels[n] = (struct sequel){.later.run = run_sequel};
+    struct net_item item = {.run = add_sequels};
+    assert_int_equal(net_loop_run(loop), 0);
+    net_loop_post(loop, &item);
+    wait_for(2);
+    end_loop();
+    assert_int_equal(sequels[0].times, 3);
+    assert_int_equal(sequels[1].times, 0);
+    assert_int_equal(sequels[2].times, 3);
+}
+
 static void free_without_run(void **state) {
     (void)state;
     make_loop(NULL, NULL);
@@ -303,6 +349,7 @@ int main(void) {
         cmocka_unit_test(timers_fire_in_an_idle_loop),
         cmocka_unit_test(a_far_timer_lets_the_loop_sleep),
         cmocka_unit_test(a_breath_runs_what_was_posted),
+        cmocka_unit_test(later_is_the_next_turn),
         cmocka_unit_test(free_without_run),
         cmocka_unit_test(buffers_are_recycled),
     };
