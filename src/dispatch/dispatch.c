@@ -2,7 +2,7 @@
  * The loop of dispatch. Each turn, after what was ready on the sockets has been handled and before the
  * loop waits again:
  *
- *      inbox -> waiting -> launch, as many as connections and memory allow -> submit what has ended
+ *      inbox -> early, until their turn -> waiting -> launch, as connections and memory allow -> submit what has ended
  *
  * so all ends of a turn reach the engine as one chain, and a place that became free is filled in the
  * same turn. A start that cannot be launched now stays in line: its time-out begins when it leaves.

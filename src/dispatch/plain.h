@@ -7,8 +7,8 @@
  *                                                 or an end
  *
  * Promise: what is asked ends in exactly one `done`, never inside plain_ask, unless it is abandoned before. A request
- *          leaves once: a connection that breaks is an end, whatever was sent by then (CONNECT if not a byte of an
- *          answer came). A connection is used again only if its whole request left, the answer ended where it said,
+ *          leaves once: a connection that breaks is an end, BROKEN if any of the request had left, else
+ *          CONNECT. A connection is used again only if its whole request left, the answer ended where it said,
  *          and not a byte followed; an idle one on which something comes, or which the far side closes, is closed before
  *          another request leaves on it, if that lay there PLAIN_LOOKED_NS before.
  *          An answer that comes before the whole request has left ends it at once from 400 on; a better one waits

@@ -72,7 +72,8 @@ struct log_recovery {
 };
 
 /*
- * Locks the folder, makes it if missing, finds the end, cuts a torn tail, gets ready to append.
+ * Locks the folder, makes it if missing, finds the end, cuts a torn tail (an end at or before
+ * flushed_position is refused), gets ready to append.
  * On failure `error_text` (512 bytes) says in one line what is wrong, with file and offset, and what to do.
  * E_LOCKED, E_CORRUPT, E_VERSION, E_IO, E_FULL, E_NOMEM.
  */

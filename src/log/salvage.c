@@ -9,6 +9,9 @@
  *
  * Records marked as lost hold no facts. Positions stay consecutive, and the address of every record
  * behind stays what it was, which snapshots rely on. The bytes behind those headers are kept.
+ *
+ * At the end there is no q: when it comes before what a snapshot rests on, headers stand for all positions up to that
+ * one, and the segment counts as full, so that no address of before gets another record.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -127,13 +130,16 @@ int salvage_end(struct recovery *r, struct segment *s, struct scan *scan,
         scan->end = end->offset + size;
     }
     scan_forget(scan);
+    if (rc != 0) {
+        return rc;
+    }
     r->end_given_up = true;
     r->ret->dropped_bytes += size;
     recovery_report(r,
                     "gave up %" PRIu64 " bytes at offset %" PRIu64 " of %s: the positions %" PRIu64
                     " to %" PRIu64,
                     size, end->offset, s->name, end->position, r->log->options.flushed_position);
-    return rc;
+    return 0;
 }
 
 int salvage_set_aside(struct recovery *r, const char *name) {

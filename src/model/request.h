@@ -269,7 +269,7 @@ enum attempt_error {
     ATTEMPT_BODY_LOST = 8,       /* the stored body is corrupt: never sent */
     ATTEMPT_NOT_MADE = 9,        /* the message lacks what its destination's templates ask for */
     ATTEMPT_NO_TOKEN = 10,       /* the authorization server gave none */
-    ATTEMPT_BROKEN = 11,         /* the connection ended before an answer: it may have been done */
+    ATTEMPT_BROKEN = 11,         /* it broke before the answer was whole: it may have been done */
 };
 const char *attempt_error_name(enum attempt_error e);
 

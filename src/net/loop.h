@@ -9,9 +9,11 @@
  *
  * One turn of the loop:
  *
- *      handle what is ready ──► posted items ──► before_wait ──► posted items ──► deferred items ──► wait
- *                                   ▲   (again, while that made new work)             │
- *                                   └─────────────────────────────────────────────────┘
+ *      handle what is ready ──► what the turn before left for later (net_loop_later) ──┐
+ *      ┌───────────────────────────────────────────────────────────────────────────────┘
+ *      └──► posted items ──► before_wait ──► posted items ──► deferred items ──► wait
+ *                ▲   (again, while that made new work)             │
+ *                └─────────────────────────────────────────────────┘
  *
  * Streams write in the deferred step, so that all answers of a turn leave in one write a connection.
  */
