@@ -390,6 +390,12 @@ static bool is_short_of_memory(struct engine *e, bool was) {
     return memory_is_short(was, used, e->options.memory_max_bytes);
 }
 
+/* One way for both reasons, so that neither repeats at once what the other has done. */
+static void trim(struct engine *e) {
+    (void)malloc_trim(0);
+    memory_slack_gone(&e->keeper.slack, memory_resident_bytes(), engine_monotonic_ns(e));
+}
+
 /* What was freed counts as long as the system does not have it; giving it back (memory.h) may end the shortage. */
 static void look_at_shortage(struct engine *e) {
     if (e->options.memory_max_bytes == 0)
@@ -397,7 +403,7 @@ static void look_at_shortage(struct engine *e) {
     bool was = engine_is_short_of_memory(e), is = is_short_of_memory(e, was);
     uint64_t now_ns = engine_monotonic_ns(e);
     if (was && is && now_ns >= e->keeper.trim_at_ns) {
-        (void)malloc_trim(0);
+        trim(e);
         e->keeper.trim_at_ns = now_ns + TRIM_EVERY_NS;
         is = is_short_of_memory(e, was);
     }
@@ -406,13 +412,10 @@ static void look_at_shortage(struct engine *e) {
 
 /* Without a shortage: what a flood left, when it is over. */
 static void give_memory_back(struct engine *e) {
-    struct memory_slack *slack = &e->keeper.slack;
-    if (e->options.manual ||
-        !memory_slack_due(slack, memory_resident_bytes(), engine_monotonic_ns(e)) ||
-        memory_free_bytes() < MEMORY_SLACK_BYTES)
-        return;
-    (void)malloc_trim(0);
-    memory_slack_gone(slack, memory_resident_bytes(), engine_monotonic_ns(e));
+    uint64_t now_ns = engine_monotonic_ns(e);
+    if (!e->options.manual && memory_slack_due(&e->keeper.slack, memory_resident_bytes(), now_ns) &&
+        memory_free_bytes() >= MEMORY_SLACK_BYTES)
+        trim(e);
 }
 
 static void tell_room(struct engine *e) {
