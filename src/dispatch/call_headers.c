@@ -115,35 +115,10 @@ void call_own_headers(struct call *c, bool structured) {
     add_trace(c);
 }
 
-/* Neither what the destination sets nor what stands in this request already. */
-static void add_lines(struct header_list *l, struct span lines,
-                      const struct header_list *reserved) {
-    struct header_list own;
-    header_list_init(&own);
-    header_list_add_lines(&own, lines, reserved);
-    const char *line = (const char *)own.text.data;
-    for (uint32_t i = 0; i < own.count; i++) {
-        size_t name = own.lines[i].name_size;
-        if (!header_list_has(l, span_of(line, name)) && line[name] == ':') {
-            char text[129];
-            snprintf(text, sizeof text, "%.*s", (int)(name < 128 ? name : 128), line);
-            header_list_add_text(l, text, line + name + 1);
-        }
-        line += own.lines[i].size + 1;
-    }
-    header_list_release(&own);
-}
-
 void call_message_headers(struct call *c) {
     const struct envelope *e = &c->stored.envelope;
     if (e->correlation_id.size > 0) {
         header_list_add(&c->headers, "X-Correlation-Id", e->correlation_id);
     }
-    const struct target *t = c->target;
-    if (t->headers_have_places || t->def.making.token_url[0] != '\0' ||
-        t->def.making.signing_keys[0] != '\0' || t->def.making.format != FORMAT_AS_RECEIVED) {
-        add_lines(&c->headers, e->headers, &t->headers);
-    } else {
-        header_list_add_lines(&c->headers, e->headers, &t->headers);
-    }
+    header_list_add_lines(&c->headers, e->headers, &c->target->headers);
 }

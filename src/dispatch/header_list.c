@@ -146,15 +146,20 @@ void header_list_suppress(struct header_list *l, const char *name) {
     }
 }
 
-bool header_list_has(const struct header_list *l, struct span name) {
+/* Among the first `count` lines. */
+static bool has_among(const struct header_list *l, uint32_t count, struct span name) {
     const char *line = (const char *)l->text.data;
-    for (uint32_t i = 0; i < l->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         if (same_name(name, line, l->lines[i].name_size)) {
             return true;
         }
         line += l->lines[i].size + 1;
     }
     return false;
+}
+
+bool header_list_has(const struct header_list *l, struct span name) {
+    return has_among(l, l->count, name);
 }
 
 static bool is_reserved(struct span name) {
@@ -168,6 +173,7 @@ static bool is_reserved(struct span name) {
 
 void header_list_add_lines(struct header_list *l, struct span lines,
                            const struct header_list *reserved) {
+    uint32_t before = l->count;
     while (lines.size > 0) {
         const uint8_t *end = memchr(lines.data, '\n', lines.size);
         size_t size = end != NULL ? (size_t)(end - lines.data) : lines.size;
@@ -175,7 +181,8 @@ void header_list_add_lines(struct header_list *l, struct span lines,
         if (colon != NULL) {
             struct span name = span_of(lines.data, (size_t)(colon - lines.data));
             struct span value = span_of(colon + 1, size - name.size - 1);
-            if (!is_reserved(name) && (reserved == NULL || !header_list_has(reserved, name))) {
+            if (!is_reserved(name) && !has_among(l, before, name) &&
+                (reserved == NULL || !header_list_has(reserved, name))) {
                 add(l, name, trim(value));
             }
         }

@@ -34,8 +34,8 @@ void header_list_clear(struct header_list *l);
 void header_list_add(struct header_list *l, const char *name, struct span value);
 void header_list_add_text(struct header_list *l, const char *name, const char *value);
 /*
- * "Name: value\n" lines. Left out are those that `reserved` (may be NULL) has a line for, and those that
- * belong to the connection or are made by dispatch itself.
+ * "Name: value\n" lines. Left out are those that the list had a line for before or `reserved` (may be NULL) has, and
+ * those that belong to the connection or are made by dispatch itself.
  */
 void header_list_add_lines(struct header_list *l, struct span lines,
                            const struct header_list *reserved);

@@ -94,15 +94,18 @@ def dead(client, receipt):
 
 def test_templates(client, far_side):
     far = far_side()
+    long_name = "X-" + "n" * 200
     define(client, url=far.url + "/orders/{body:/order/id}/{header.Step}?r={receipt}", method="{header.Verb}",
            headers={"X-Order": "no {body:/order/id} of {queue}", "X-Plain": "p"})
     receipt = send(client, {"order": {"id": "a/b c"}},
-                   {"Sluice-Forward-Step": "pay", "Sluice-Forward-Verb": "PUT", "Sluice-Forward-X-Order": "mine"})
+                   {"Sluice-Forward-Step": "pay", "Sluice-Forward-Verb": "PUT", "Sluice-Forward-X-Order": "mine",
+                    f"Sluice-Forward-{long_name}": "whole"})
     until(lambda: far.requests, 10, "the request")
     request = far.requests[0]
     assert request.command == "PUT"
     assert request.path == f"/orders/a%2Fb%20c/pay?r={receipt}"
     assert request.headers["X-Order"] == "no a/b c of mail" and request.headers["X-Plain"] == "p"
+    assert request.headers[long_name] == "whole"
     assert json.loads(request.body) == {"order": {"id": "a/b c"}}
 
 

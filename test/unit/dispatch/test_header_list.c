@@ -2,6 +2,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <cmocka.h>
 
 #include "base/error.h"
@@ -69,6 +70,22 @@ static void reserved_names_are_left_out(void **state) {
     release(&l, &destination);
 }
 
+static void what_stands_there_already_is_left_out_however_long_its_name(void **state) {
+    (void)state;
+    struct header_list l, none;
+    init(&l, &none);
+    char line[300], longer[300];
+    snprintf(line, sizeof line, "%0200d: 1", 7);
+    snprintf(longer, sizeof longer, "%0201d: 1", 7);
+    header_list_add_text(&l, "X-A", "mine");
+    header_list_add_lines(&l, span_text("x-a: forged\nB: 1\nb: 2\n"), NULL);
+    header_list_add_lines(&l, span_text(line), NULL);
+    header_list_add_lines(&l, span_text(line), NULL);
+    header_list_add_lines(&l, span_text(longer), NULL);
+    expect(&l, &none, (const char *const[]){"X-A: mine", "B: 1", "b: 2", line, longer, NULL});
+    release(&l, &none);
+}
+
 static void it_grows_and_has_a_limit(void **state) {
     (void)state;
     struct header_list l, none;
@@ -99,6 +116,7 @@ int main(void) {
         cmocka_unit_test(lines_are_written_as_curl_reads_them),
         cmocka_unit_test(lines_that_could_break_out_are_left_out),
         cmocka_unit_test(reserved_names_are_left_out),
+        cmocka_unit_test(what_stands_there_already_is_left_out_however_long_its_name),
         cmocka_unit_test(it_grows_and_has_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
