@@ -213,10 +213,10 @@ int info_write_stats(enum definition_kind kind, struct span info, struct json_ou
     return 0;
 }
 
-void info_eta(struct json_out *out, uint64_t eta_ns, enum waits_for waits_for) {
-    info_time(out, "eta", eta_ns);
-    if (waits_for != WAITS_FOR_NOBODY) {
-        info_text(out, "waitsFor", waits_for_name(waits_for));
+void info_eta(struct json_out *out, const struct eta *eta) {
+    info_time(out, "eta", eta->at_ns);
+    if (eta->waits_for != WAITS_FOR_NOBODY) {
+        info_text(out, "waitsFor", waits_for_name(eta->waits_for));
     }
 }
 
@@ -230,7 +230,7 @@ void info_write_message(const struct message_info *m, struct json_out *out) {
     info_time(out, "changedAt", m->changed_ns);
     info_time(out, "dueAt", m->due_ns);
     info_time(out, "expiresAt", m->expires_ns);
-    info_eta(out, m->eta_ns, m->waits_for);
+    info_eta(out, &m->eta);
     if (m->dead_reason != DEAD_NONE) {
         info_text(out, "deadReason", dead_reason_name(m->dead_reason));
     }

@@ -23,7 +23,7 @@ void info_span(struct json_out *out, const char *key, struct span value);
 /* Left out when 0. */
 void info_time(struct json_out *out, const char *key, uint64_t ns);
 /* When it may leave, and what must be done first. */
-void info_eta(struct json_out *out, uint64_t eta_ns, enum waits_for waits_for);
+void info_eta(struct json_out *out, const struct eta *eta);
 void info_receipt(struct json_out *out, const char *key, uint64_t id);
 
 #endif

@@ -66,7 +66,7 @@ static void got(struct call *c) {
     if (i->confirmed != CONFIRM_NONE) {
         info_text(&out, "confirmation", confirm_outcome_name(i->confirmed));
     }
-    info_eta(&out, i->eta_ns, i->waits_for);
+    info_eta(&out, &i->eta);
     info_time(&out, "changedAt", i->changed_ns);
     write_links(i, id, &out);
     out_close(&out, '}');

@@ -61,13 +61,11 @@ bool destination_end_is_awaited(const struct model *m, uint64_t now_ns);
 bool destination_decide_recovery(const struct model *m, struct decision *d);
 
 /*
- * When a message of `queue` with `ahead` others of it before it may be sent at the present pace; 0: not known. See
+ * When a message of `queue` with `ahead` others of it before it may be sent at the present pace. See
  * destination_eta.c. queue 0: as if all before it were counted.
  */
-uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
-                            uint64_t now_ns, uint64_t ahead);
-/* What keeps its messages from having such a time. */
-enum waits_for destination_waits_for(const struct model *m, uint32_t destination, uint64_t now_ns);
+struct eta destination_eta(const struct model *m, uint32_t destination, uint32_t queue,
+                           uint64_t now_ns, uint64_t ahead);
 /* How long its attempts took of late; 0: not known. */
 uint64_t destination_attempt_ns(const struct model *m, uint32_t destination);
 /* Encoded definition and generation, for dispatch. False: gone. */

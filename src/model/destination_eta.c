@@ -115,40 +115,36 @@ static uint64_t endpoint_at_ns(const struct destination *t, uint64_t now_ns) {
                                                                                       : at_ns;
 }
 
-static enum waits_for waits_for(const struct destination *t, uint64_t now_ns) {
-    return t->paused                                 ? WAITS_FOR_DESTINATION
-           : t->breaker.state == BREAKER_FORCED      ? WAITS_FOR_BREAKER
-           : endpoint_at_ns(t, now_ns) == UINT64_MAX ? WAITS_FOR_ENDPOINT
-                                                     : WAITS_FOR_NOBODY;
+static enum waits_for waits_for(const struct destination *t, uint64_t endpoint_ns) {
+    return t->paused                            ? WAITS_FOR_DESTINATION
+           : t->breaker.state == BREAKER_FORCED ? WAITS_FOR_BREAKER
+           : endpoint_ns == UINT64_MAX          ? WAITS_FOR_ENDPOINT
+                                                : WAITS_FOR_NOBODY;
 }
 
-enum waits_for destination_waits_for(const struct model *m, uint32_t destination, uint64_t now_ns) {
-    const struct destination *home = destination_at(m, destination);
-    return home == NULL ? WAITS_FOR_NOBODY
-                        : waits_for(destination_route(m, home, now_ns, 0).to, now_ns);
-}
-
-uint64_t destination_eta_ns(const struct model *m, uint32_t destination, uint32_t queue,
-                            uint64_t now_ns, uint64_t ahead) {
+struct eta destination_eta(const struct model *m, uint32_t destination, uint32_t queue,
+                           uint64_t now_ns, uint64_t ahead) {
     const struct destination *home = destination_at(m, destination);
     if (home == NULL) {
-        return 0;
+        return (struct eta){0, WAITS_FOR_NOBODY};
     }
     struct way way = destination_route(m, home, now_ns, 0);
     const struct destination *t = way.to;
-    if (waits_for(t, now_ns) != WAITS_FOR_NOBODY) {
-        return 0;
+    uint64_t endpoint_ns = endpoint_at_ns(t, now_ns);
+    struct eta eta = {0, waits_for(t, endpoint_ns)};
+    if (eta.waits_for != WAITS_FOR_NOBODY) {
+        return eta;
     }
     uint64_t starts = before_in_lanes(m, home, queue, ahead);
     uint64_t from_ns = later(later(now_ns, t->closed_until_ns), t->breaker.until_ns);
-    from_ns = later(from_ns, endpoint_at_ns(t, now_ns));
-    uint64_t at_ns;
+    from_ns = later(from_ns, endpoint_ns);
     if (t->breaker.state == BREAKER_CLOSED) {
         starts = budget_starts_for(&t->budget, starts, from_ns) / messages_per_request(m, t, queue);
-        at_ns = from_ns + starts_take_ns(t, &t->ramp, from_ns, starts);
+        eta.at_ns = from_ns + starts_take_ns(t, &t->ramp, from_ns, starts);
     } else { /* how many failed of late says nothing of the time behind good probes */
-        at_ns = behind_probes_ns(t, from_ns, starts / messages_per_request(m, t, queue));
+        eta.at_ns = behind_probes_ns(t, from_ns, starts / messages_per_request(m, t, queue));
     }
-    at_ns = later(at_ns, from_ns + joining_ns(m, t, queue, now_ns, ahead));
-    return later(at_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
+    eta.at_ns = later(eta.at_ns, from_ns + joining_ns(m, t, queue, now_ns, ahead));
+    eta.at_ns = later(eta.at_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
+    return eta;
 }

@@ -407,14 +407,11 @@ static enum refusal decide_publish(const struct model *m, struct decision *d, st
 
 static enum refusal decide_message_get(const struct model *m, struct decision *d,
                                        struct request *r) {
-    struct queues *s = m->queues;
-    uint32_t slot = message_find(s, r->id);
-    if (slot == 0 || (r->name.size > 0 && queue_find(m, r->name) != message_at(s, slot)->queue)) {
+    uint32_t queue;
+    if (!queue_message_info(m, r->id, d->now_ns, &r->out.message, &queue) ||
+        (r->name.size > 0 && queue_find(m, r->name) != queue)) {
         return request_refuse(r, REFUSAL_NOT_FOUND, "there is no such message in the queue");
     }
-    message_describe(m, message_at(s, slot), &r->out.message);
-    r->out.message.eta_ns = queue_message_eta_ns(m, r->id, d->now_ns);
-    r->out.message.waits_for = queue_message_waits_for(m, r->id, d->now_ns);
     d->failed |= history_tell(m, r->id, &r->out_bytes) != 0;
     return REFUSAL_NONE;
 }

@@ -65,12 +65,9 @@ bool queue_message_view(const struct model *m, uint64_t id, struct message_view 
 uint64_t queue_confirming(const struct model *m);
 /* The place in the list of a queue behind this message, as it was listed: in.list.after. */
 uint64_t queue_list_cursor(const struct message_info *info);
-/* The same as MESSAGE_GET answers it. */
-bool queue_message_info(const struct model *m, uint64_t id, struct message_info *ret);
-/* When a message leaves, as far as that is known; 0: not known, or it has left. */
-uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_ns);
-/* What must be done before it may leave; of one that has left or died: nothing. */
-enum waits_for queue_message_waits_for(const struct model *m, uint64_t id, uint64_t now_ns);
+/* The same as MESSAGE_GET answers it, and in which queue it is. */
+bool queue_message_info(const struct model *m, uint64_t id, uint64_t now_ns,
+                        struct message_info *ret, uint32_t *ret_queue);
 /* The message that would leave `queue` next: ready, not paused. False: none. Pace is not asked. */
 bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret);
 /* Indices of the queues that push to a destination by this name, in ring order from `after`. 0: none. */

@@ -40,15 +40,15 @@ static uint32_t destination_of(const struct model *m, const struct queue *q) {
 }
 
 /* of NULL: it is ready, nobody of its ordering key is before it. */
-static uint64_t eta_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
-                       uint64_t schedule_ns, uint64_t ahead, const struct eta_asked *of) {
+static struct eta eta_of(const struct model *m, const struct queue *q, uint64_t now_ns,
+                         uint64_t schedule_ns, uint64_t ahead, const struct eta_asked *of) {
     uint32_t destination = destination_of(m, q);
     if (destination == 0 || q->def.paused) {
-        return 0;
+        return (struct eta){0, destination != 0 ? WAITS_FOR_QUEUE : WAITS_FOR_NOBODY};
     }
-    uint64_t eta = destination_eta_ns(m, destination, q->index, now_ns, ahead);
-    if (eta == 0) {
-        return 0;
+    struct eta eta = destination_eta(m, destination, q->index, now_ns, ahead);
+    if (eta.at_ns == 0) {
+        return eta;
     }
     uint64_t most_ns = UINT64_MAX / 2 - now_ns;
     uint64_t attempt_ns = destination_attempt_ns(m, destination);
@@ -58,14 +58,20 @@ static uint64_t eta_ns(const struct model *m, const struct queue *q, uint64_t no
         key_ns += of->key_until_ns > now_ns ? of->key_until_ns - now_ns : 0;
         own_ns = later(own_ns, key_ns < most_ns ? (uint64_t)key_ns : most_ns);
     }
-    return later(later(eta, now_ns + own_ns), schedule_ns);
+    eta.at_ns = later(later(eta.at_ns, now_ns + own_ns), schedule_ns);
+    return eta;
+}
+
+static struct eta eta_new(const struct model *m, const struct queue *q, uint64_t now_ns,
+                          uint64_t schedule_ns, const struct eta_asked *of) {
+    uint64_t turns = (uint64_t)q->keys.count * of->of_key, blocked = q->counts[MESSAGE_BLOCKED];
+    uint64_t ahead = tenant_ahead_new(m, q, of->tenant, of->priority);
+    return eta_of(m, q, now_ns, schedule_ns, ahead + (turns < blocked ? turns : blocked), of);
 }
 
 uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
                           uint64_t schedule_ns, const struct eta_asked *of) {
-    uint64_t turns = (uint64_t)q->keys.count * of->of_key, blocked = q->counts[MESSAGE_BLOCKED];
-    uint64_t ahead = tenant_ahead_new(m, q, of->tenant, of->priority);
-    return eta_ns(m, q, now_ns, schedule_ns, ahead + (turns < blocked ? turns : blocked), of);
+    return eta_new(m, q, now_ns, schedule_ns, of).at_ns;
 }
 
 static uint64_t key_until_ns(const struct queues *s, const struct message_key *k) {
@@ -102,13 +108,11 @@ static bool still_leaves(const struct message *g) {
     return g->state == MESSAGE_READY || g->state == MESSAGE_DELAYED || g->state == MESSAGE_BLOCKED;
 }
 
-uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_ns) {
+struct eta message_eta(const struct model *m, const struct message *g, uint64_t now_ns) {
     const struct queues *s = m->queues;
-    uint32_t slot = message_find(s, id);
-    const struct message *g = slot != 0 ? message_at(s, slot) : NULL;
-    const struct queue *q = g != NULL ? queue_at(s, g->queue) : NULL;
-    if (g == NULL || !still_leaves(g)) {
-        return 0;
+    struct queue *q = queue_at(s, g->queue);
+    if (!still_leaves(g)) {
+        return (struct eta){0, WAITS_FOR_NOBODY};
     }
     if (g->state != MESSAGE_READY) {
         uint64_t due_ns = g->times != 0 ? times_at(s, g->times)->due_ns : 0;
@@ -117,21 +121,11 @@ uint64_t queue_message_eta_ns(const struct model *m, uint64_t id, uint64_t now_n
             of.of_key = 1 + count_before(s, &key_at(s, g->key)->blocked, g);
             of.key_until_ns = key_until_ns(s, key_at(s, g->key));
         }
-        return queue_eta_new_ns(m, q, now_ns, due_ns, &of);
+        return eta_new(m, q, now_ns, due_ns, &of);
     }
-    const struct ready_set *set = tenant_set(s, queue_at(s, g->queue), g);
+    const struct ready_set *set = tenant_set(s, q, g);
     uint64_t own = count_above(set, g) + count_before(s, &set->levels->lists[g->priority], g);
-    return eta_ns(m, q, now_ns, 0, tenant_ahead(m, q, g, own), NULL);
-}
-
-enum waits_for queue_message_waits_for(const struct model *m, uint64_t id, uint64_t now_ns) {
-    uint32_t slot = message_find(m->queues, id);
-    const struct message *g = slot != 0 ? message_at(m->queues, slot) : NULL;
-    const struct queue *q = g != NULL ? queue_at(m->queues, g->queue) : NULL;
-    if (q == NULL || !still_leaves(g) || destination_of(m, q) == 0) {
-        return WAITS_FOR_NOBODY;
-    }
-    return q->def.paused ? WAITS_FOR_QUEUE : destination_waits_for(m, destination_of(m, q), now_ns);
+    return eta_of(m, q, now_ns, 0, tenant_ahead(m, q, g, own), NULL);
 }
 
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,

@@ -116,12 +116,16 @@ bool queue_message_view(const struct model *m, uint64_t id, struct message_view 
     return true;
 }
 
-bool queue_message_info(const struct model *m, uint64_t id, struct message_info *ret) {
+bool queue_message_info(const struct model *m, uint64_t id, uint64_t now_ns,
+                        struct message_info *ret, uint32_t *ret_queue) {
     uint32_t slot = message_find(m->queues, id);
     if (slot == 0) {
         return false;
     }
-    message_describe(m, message_at(m->queues, slot), ret);
+    const struct message *g = message_at(m->queues, slot);
+    message_describe(m, g, ret);
+    ret->eta = message_eta(m, g, now_ns);
+    *ret_queue = g->queue;
     return true;
 }
 

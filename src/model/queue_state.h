@@ -378,6 +378,7 @@ struct eta_asked queue_eta_asked(const struct model *m, const struct queue *q,
 /* When it would leave if it came now, at schedule_ns or later; 0: not known. */
 uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t now_ns,
                           uint64_t schedule_ns, const struct eta_asked *of);
+struct eta message_eta(const struct model *m, const struct message *g, uint64_t now_ns);
 /* NONE, or DEADLINE: it cannot be met. */
 enum refusal queue_check_deadline(const struct model *m, const struct decision *d,
                                   struct request *r, const struct queue *q,

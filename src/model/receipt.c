@@ -167,8 +167,8 @@ static void name_queue(const struct model *m, uint32_t queue, struct receipt_inf
 static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
                          struct receipt_info *ret) {
     struct message_info info;
-    struct message_view view;
-    if (!queue_message_info(m, id, &info) || !queue_message_view(m, id, &view)) {
+    uint32_t queue;
+    if (!queue_message_info(m, id, now_ns, &info, &queue)) {
         return false;
     }
     *ret = (struct receipt_info){
@@ -179,10 +179,9 @@ static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
         .last_status = info.last_status,
         .attempts = info.attempts,
         .due_ns = info.due_ns,
-        .eta_ns = queue_message_eta_ns(m, id, now_ns),
-        .waits_for = queue_message_waits_for(m, id, now_ns),
+        .eta = info.eta,
     };
-    name_queue(m, view.queue, ret);
+    name_queue(m, queue, ret);
     return true;
 }
 

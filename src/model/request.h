@@ -167,6 +167,11 @@ enum waits_for {
 };
 /* As the API says it: what has to be done. */
 const char *waits_for_name(enum waits_for w);
+/* When a message leaves, as far as that is known. */
+struct eta {
+    uint64_t at_ns;           /* absolute; 0: not known, or it has left, ... */
+    enum waits_for waits_for; /* ... or this must be done first */
+};
 
 const char *dead_reason_name(enum dead_reason r);
 
@@ -337,8 +342,7 @@ struct message_info {
     uint32_t attempts;
     uint32_t body_bytes;
     uint64_t due_ns, expires_ns;
-    uint64_t eta_ns;          /* 0: not known; filled for one message, not in lists, ... */
-    enum waits_for waits_for; /* ... and so is this */
+    struct eta eta; /* of one message, not in lists */
     enum dead_reason dead_reason;
     uint16_t last_status;
     uint8_t last_error;
@@ -423,8 +427,7 @@ struct receipt_info {
     uint32_t attempts;
     uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
     uint64_t due_ns, number;
-    uint64_t eta_ns; /* 0: not known */
-    enum waits_for waits_for;
+    struct eta eta;
     enum confirm_outcome confirmed;
     char queue[QUEUE_NAME_MAX_BYTES + 1];
 };

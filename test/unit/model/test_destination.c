@@ -216,14 +216,14 @@ static void times_of_arrival(void **state) {
     push_define_destination(&w, "fast", push_pace(0, 1));
     uint32_t out = destination_find(w.model, span_text("out"));
     uint32_t fast = destination_find(w.model, span_text("fast"));
-    assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, 0) == w.now_ns);
-    assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, 10003) ==
+    assert_true(destination_eta(w.model, out, 0, w.now_ns, 0).at_ns == w.now_ns);
+    assert_true(destination_eta(w.model, out, 0, w.now_ns, 10003).at_ns ==
                 w.now_ns + 20 * NS_PER_SECOND);
-    assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, UINT64_MAX) > w.now_ns);
-    assert_true(destination_eta_ns(w.model, fast, 0, w.now_ns, 10000) == w.now_ns);
-    assert_true(destination_eta_ns(w.model, 0, 0, w.now_ns, 0) == 0);
+    assert_true(destination_eta(w.model, out, 0, w.now_ns, UINT64_MAX).at_ns > w.now_ns);
+    assert_true(destination_eta(w.model, fast, 0, w.now_ns, 10000).at_ns == w.now_ns);
+    assert_true(destination_eta(w.model, 0, 0, w.now_ns, 0).at_ns == 0);
     push_ask_name(&w, REQUEST_DESTINATION_PAUSE, "out");
-    assert_true(destination_eta_ns(w.model, out, 0, w.now_ns, 0) == 0);
+    assert_true(destination_eta(w.model, out, 0, w.now_ns, 0).at_ns == 0);
     release(&w);
 }
 

@@ -95,7 +95,7 @@ static bool step_run(struct run *r, uint64_t id) {
         r->ends_ns[r->open_count++] = r->w.now_ns + r->takes_ns;
         if (r->started++ % 7 == 0 && s.message != id && r->samples < SAMPLES_MAX) {
             r->at_ns[r->samples] = r->w.now_ns;
-            r->eta_ns[r->samples++] = push_message(&r->w, id).eta_ns;
+            r->eta_ns[r->samples++] = push_message(&r->w, id).eta.at_ns;
         }
         return s.message == id;
     }
@@ -195,7 +195,7 @@ static void what_is_closed_begins_later(void **state) {
     struct attempt_start s;
     assert_true(push_start(&run.w, &s));
     push_finish(&run.w, &s, 503, 60 * NS_PER_SECOND);
-    uint64_t eta_ns = push_message(&run.w, id).eta_ns, before_ns = run.w.now_ns;
+    uint64_t eta_ns = push_message(&run.w, id).eta.at_ns, before_ns = run.w.now_ns;
     while (!step_run(&run, id)) {
     }
     assert_in_range(run.w.now_ns - before_ns, 69 * NS_PER_SECOND, 71 * NS_PER_SECOND);
@@ -223,7 +223,7 @@ static void closing_by_hand_ends_it(void **state) {
     world_reload(&run.w);
     push_ask_name(&run.w, REQUEST_DESTINATION_CLOSE, "out");
     assert_int_equal(push_info(&run.w, "out").closed_until_ns, 0);
-    uint64_t before_ns = run.w.now_ns, told_ns = push_message(&run.w, id).eta_ns;
+    uint64_t before_ns = run.w.now_ns, told_ns = push_message(&run.w, id).eta.at_ns;
     follow(&run, id, 5);
     was_right(&run, before_ns, told_ns);
     assert_true(run.w.now_ns - before_ns < 12 * NS_PER_SECOND);
@@ -254,7 +254,7 @@ static void run_until_breaker(struct run *r, enum breaker_state state, uint64_t 
 }
 
 static uint64_t eta_of(struct run *r, uint64_t id) {
-    return push_message(&r->w, id).eta_ns;
+    return push_message(&r->w, id).eta.at_ns;
 }
 
 /*
@@ -336,7 +336,7 @@ static void endpoints_that_are_out_have_an_end(void **state) {
     assert_int_not_equal(eta_of(&run, id), 0);
     act_on(&run, REQUEST_ENDPOINT_EJECT, "b");
     assert_int_equal(eta_of(&run, id), 0);
-    assert_int_equal(push_message(&run.w, id).waits_for, WAITS_FOR_ENDPOINT);
+    assert_int_equal(push_message(&run.w, id).eta.waits_for, WAITS_FOR_ENDPOINT);
     run.w.now_ns += 15 * NS_PER_SECOND; /* then what failed is no longer "of late" */
     act_on(&run, REQUEST_ENDPOINT_RETURN, "a");
     act_on(&run, REQUEST_ENDPOINT_RETURN, "b");
@@ -398,7 +398,7 @@ static void requests_of_several_are_fewer(void **state) {
     (void)state;
     begin_run(&run, push_pace(10, 1), with_places);
     uint64_t id = put_many(&run, "mine", 1000);
-    uint64_t eta_ns = push_message(&run.w, id).eta_ns;
+    uint64_t eta_ns = push_message(&run.w, id).eta.at_ns;
     assert_in_range(eta_ns - run.w.now_ns, 9 * NS_PER_SECOND, 11 * NS_PER_SECOND);
     publish(&run.w, "mine", &eta_ns);
     assert_in_range(eta_ns - run.w.now_ns, 9 * NS_PER_SECOND, 11 * NS_PER_SECOND);
@@ -434,7 +434,7 @@ static void it_is_as_foretold_over_lanes(void **state) {
     for (int i = 0; i < 100; i++) {
         id = publish(&w, "mine", &eta_ns);
     }
-    assert_int_equal(push_message(&w, id).eta_ns, eta_ns); /* nothing happened: the same again */
+    assert_int_equal(push_message(&w, id).eta.at_ns, eta_ns); /* nothing happened: the same again */
     uint64_t takes_ns = start_of(&w, id) - before_ns;
     assert_in_range(eta_ns - before_ns, takes_ns * 9 / 10, takes_ns * 11 / 10);
     release(&w);
@@ -450,12 +450,12 @@ static void it_shrinks_as_others_leave(void **state) {
     for (int i = 0; i < 50; i++) {
         ids[i] = publish(&w, "mine", &eta_ns);
     }
-    assert_in_range(push_message(&w, ids[24]).eta_ns - w.now_ns, 2 * NS_PER_SECOND,
+    assert_in_range(push_message(&w, ids[24]).eta.at_ns - w.now_ns, 2 * NS_PER_SECOND,
                     3 * NS_PER_SECOND); /* by where its id lies */
     (void)start_of(&w, ids[40]);
-    assert_in_range(push_message(&w, ids[49]).eta_ns, eta_ns - 200 * NS_PER_MS,
+    assert_in_range(push_message(&w, ids[49]).eta.at_ns, eta_ns - 200 * NS_PER_MS,
                     eta_ns + 200 * NS_PER_MS);
-    assert_int_equal(push_message(&w, ids[40]).eta_ns, 0); /* it is under way */
+    assert_int_equal(push_message(&w, ids[40]).eta.at_ns, 0); /* it is under way */
     release(&w);
 }
 
@@ -488,23 +488,23 @@ static void nobody_knows(void **state) {
     push_ask_name(&w, REQUEST_DESTINATION_OPEN, "out");
     uint64_t id = publish(&w, "mine", &eta_ns);
     assert_int_equal(eta_ns, 0);
-    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_BREAKER);
+    assert_int_equal(push_message(&w, id).eta.waits_for, WAITS_FOR_BREAKER);
     push_ask_name(&w, REQUEST_DESTINATION_CLOSE, "out");
     publish(&w, "mine", &eta_ns);
     assert_int_not_equal(eta_ns, 0);
-    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_NOBODY);
+    assert_int_equal(push_message(&w, id).eta.waits_for, WAITS_FOR_NOBODY);
     push_ask_name(&w, REQUEST_DESTINATION_PAUSE, "out");
     publish(&w, "mine", &eta_ns);
     assert_int_equal(eta_ns, 0);
-    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_DESTINATION);
+    assert_int_equal(push_message(&w, id).eta.waits_for, WAITS_FOR_DESTINATION);
     push_ask_name(&w, REQUEST_QUEUE_PAUSE, "mine");
-    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_QUEUE); /* which is first */
+    assert_int_equal(push_message(&w, id).eta.waits_for, WAITS_FOR_QUEUE); /* which is first */
     push_ask_name(&w, REQUEST_DESTINATION_RESUME, "out");
     push_ask_name(&w, REQUEST_QUEUE_RESUME, "mine");
     struct attempt_start start;
     assert_true(push_start(&w, &start));
     push_ask_name(&w, REQUEST_QUEUE_PAUSE, "mine");
-    assert_int_equal(push_message(&w, id).waits_for, WAITS_FOR_NOBODY); /* it is under way */
+    assert_int_equal(push_message(&w, id).eta.waits_for, WAITS_FOR_NOBODY); /* it is under way */
     release(&w);
 }
 
