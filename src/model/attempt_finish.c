@@ -25,6 +25,7 @@
 #include <assert.h>
 
 #include "base/clock.h"
+#include "base/u64.h"
 #include "model/campaign.h"
 #include "model/confirm.h"
 #include "model/exchange.h"
@@ -56,10 +57,6 @@ struct finished {
     bool answered, failed; /* of a shared request; neither: it is as its message says */
     struct span excerpt;
 };
-
-static uint64_t at_most(uint64_t value, uint64_t limit) {
-    return value < limit ? value : limit;
-}
 
 static bool may_retry(const struct retry_def *r, const struct message_view *v,
                       const struct attempt *a, uint64_t now_ns, bool overridden) {
@@ -115,7 +112,7 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
         f->at_ns = d->now_ns;
         return;
     }
-    uint64_t retry_after_ns = at_most(in->retry_after_ns, RETRY_AFTER_MAX_NS);
+    uint64_t retry_after_ns = u64_min(in->retry_after_ns, RETRY_AFTER_MAX_NS);
     if (retry_after_ns != 0 && (in->status == 429 || in->status == 503)) {
         f->closed_until_ns = d->now_ns + retry_after_ns;
     }
@@ -155,7 +152,7 @@ static void emit_finished(struct decision *d, const struct finished *f) {
         decision_put_u64(d, f->closed_until_ns);
     }
     if (f->verdict == VERDICT_RETRY || f->verdict == VERDICT_DEAD) {
-        size_t size = at_most(f->excerpt.size, EXCERPT_MAX_BYTES);
+        size_t size = u64_min(f->excerpt.size, EXCERPT_MAX_BYTES);
         decision_put_u16(d, (uint16_t)size);
         decision_put_span(d, span_of(f->excerpt.data, size));
     }
@@ -271,7 +268,7 @@ enum refusal attempt_decide_finish(const struct model *m, struct decision *d, st
         .message = in->message,
         .attempt = in->attempt,
         .status = in->status,
-        .duration_us = (uint32_t)at_most(in->duration_ns / NS_PER_US, UINT32_MAX),
+        .duration_us = (uint32_t)u64_min(in->duration_ns / NS_PER_US, UINT32_MAX),
         .excerpt = in->excerpt,
     };
     take_answer(m, a, in, &f);

@@ -12,13 +12,10 @@
  * later with a higher priority or in another lane, and how the next attempts end.
  */
 #include "base/clock.h"
+#include "base/u64.h"
 #include "model/destination_state.h"
 
 __extension__ typedef unsigned __int128 uint128;
-
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
 
 static uint64_t capped(uint128 ns) {
     return ns < PACE_TAKES_MAX_NS ? (uint64_t)ns : PACE_TAKES_MAX_NS;
@@ -42,7 +39,7 @@ static uint64_t starts_take_ns(const struct destination *t, const struct ramp *r
                                uint64_t from_ns, uint64_t starts) {
     uint64_t takes_ns = rounds_take_ns(t, starts);
     for (uint32_t i = 0; i < t->limits.count; i++) {
-        takes_ns = later(takes_ns, pace_takes_ns(&t->limits.paces[i], from_ns, starts));
+        takes_ns = u64_max(takes_ns, pace_takes_ns(&t->limits.paces[i], from_ns, starts));
     }
     return ramp_takes_ns(ramp, &t->def.ramp, from_ns, takes_ns);
 }
@@ -136,15 +133,15 @@ struct eta destination_eta(const struct model *m, uint32_t destination, uint32_t
         return eta;
     }
     uint64_t starts = before_in_lanes(m, home, queue, ahead);
-    uint64_t from_ns = later(later(now_ns, t->closed_until_ns), t->breaker.until_ns);
-    from_ns = later(from_ns, endpoint_ns);
+    uint64_t from_ns = u64_max(u64_max(now_ns, t->closed_until_ns), t->breaker.until_ns);
+    from_ns = u64_max(from_ns, endpoint_ns);
     if (t->breaker.state == BREAKER_CLOSED) {
         starts = budget_starts_for(&t->budget, starts, from_ns) / messages_per_request(m, t, queue);
         eta.at_ns = from_ns + starts_take_ns(t, &t->ramp, from_ns, starts);
     } else { /* how many failed of late says nothing of the time behind good probes */
         eta.at_ns = behind_probes_ns(t, from_ns, starts / messages_per_request(m, t, queue));
     }
-    eta.at_ns = later(eta.at_ns, from_ns + joining_ns(m, t, queue, now_ns, ahead));
-    eta.at_ns = later(eta.at_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
+    eta.at_ns = u64_max(eta.at_ns, from_ns + joining_ns(m, t, queue, now_ns, ahead));
+    eta.at_ns = u64_max(eta.at_ns, now_ns + (way.wait_ns != PACE_WAIT_FOR_END ? way.wait_ns : 0));
     return eta;
 }

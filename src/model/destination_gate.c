@@ -10,12 +10,9 @@
  * which the engine asks again.
  */
 #include "base/clock.h"
+#include "base/u64.h"
 #include "model/campaign.h"
 #include "model/destination_state.h"
-
-static uint64_t longer(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
-}
 
 static uint64_t until(uint64_t at_ns, uint64_t now_ns) {
     return at_ns == UINT64_MAX ? PACE_WAIT_FOR_END : at_ns > now_ns ? at_ns - now_ns : 0;
@@ -45,11 +42,11 @@ struct way destination_way(const struct model *m, const struct destination *t, u
         return way;
     }
     uint64_t wait_ns =
-        longer(until(t->closed_until_ns, now_ns), breaker_wait_ns(&t->breaker, now_ns));
-    wait_ns = longer(wait_ns, way.by_turns ? turn_wait_ns(&t->limits, now_ns, horizon_ns)
-                                           : limits_wait_ns(&t->limits, now_ns));
-    wait_ns = longer(wait_ns, ramp_wait_ns(&t->ramp, &t->def.ramp, &t->limits, now_ns));
-    way.wait_ns = longer(wait_ns, endpoints_wait_ns(t, now_ns));
+        u64_max(until(t->closed_until_ns, now_ns), breaker_wait_ns(&t->breaker, now_ns));
+    wait_ns = u64_max(wait_ns, way.by_turns ? turn_wait_ns(&t->limits, now_ns, horizon_ns)
+                                            : limits_wait_ns(&t->limits, now_ns));
+    wait_ns = u64_max(wait_ns, ramp_wait_ns(&t->ramp, &t->def.ramp, &t->limits, now_ns));
+    way.wait_ns = u64_max(wait_ns, endpoints_wait_ns(t, now_ns));
     return way;
 }
 

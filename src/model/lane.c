@@ -32,6 +32,7 @@
 #include <assert.h>
 
 #include "base/error.h"
+#include "base/u64.h"
 
 __extension__ typedef unsigned __int128 uint128;
 
@@ -56,10 +57,6 @@ void lanes_release(struct lanes *g) {
 int lanes_reserve(struct lanes *g, uint32_t count) {
     int rc = heap_reserve(&g->ready, count);
     return rc != 0 ? rc : heap_reserve(&g->early, count);
-}
-
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
 }
 
 /* value += whole/parts, exactly. */
@@ -104,7 +101,7 @@ static void settle(struct lanes *g) {
     const struct heap_entry *first;
     while ((first = heap_first(&g->early)) != NULL &&
            (first->due_ns <= g->now || g->ready.count == 0)) {
-        g->now = later(g->now, first->due_ns);
+        g->now = u64_max(g->now, first->due_ns);
         uint32_t slot = first->kind;
         if (g->table[slot].in) {
             take(g, &g->table[slot]);
@@ -117,7 +114,7 @@ static void settle(struct lanes *g) {
 
 static void guarantee(struct lanes *g, uint32_t slot) {
     struct lane *l = &g->table[slot];
-    l->due_turn = later(l->due_turn, g->turns);
+    l->due_turn = u64_max(l->due_turn, g->turns);
     l->prev = 0;
     l->next = g->guaranteed;
     g->guaranteed = slot;

@@ -33,6 +33,7 @@
 #include <stdlib.h>
 
 #include "base/error.h"
+#include "base/u64.h"
 
 /* burst * T may span this much: keeps every sum of times far from 2^64. */
 #define ALLOWANCE_MAX_NS (UINT64_C(366) * 86400 * 1000000000)
@@ -268,10 +269,6 @@ uint64_t pace_wait_ns(const struct pace *p, uint64_t now_ns) {
     return wait_ns;
 }
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 bool pace_by_turns(const struct pace *p) {
     return p->def.count > 0 && !is_strict(&p->def) && p->def.burst == 0;
 }
@@ -316,8 +313,8 @@ uint64_t pace_left(const struct pace *p, uint64_t now_ns) {
     if (p->def.count == 0) {
         return left;
     }
-    left = least(left, burst_left(p, now_ns));
-    return is_strict(&p->def) ? least(left, tokens_left(p, now_ns)) : left;
+    left = u64_min(left, burst_left(p, now_ns));
+    return is_strict(&p->def) ? u64_min(left, tokens_left(p, now_ns)) : left;
 }
 
 /* Until the token of the start number `nth` is back, if each is used again as soon as it is. */

@@ -9,6 +9,7 @@
  * A deadline is stored as the end of the message's time to live, with a mark: what is not sent by then is dead
  * for that reason. What is in flight at that time may end.
  */
+#include "base/u64.h"
 #include "model/destination.h"
 #include "model/queue_tenant.h"
 
@@ -21,10 +22,6 @@ static uint64_t count_above(const struct ready_set *set, const struct message *g
         ahead += set->levels->lists[i].count;
     }
     return ahead;
-}
-
-static uint64_t later(uint64_t a, uint64_t b) {
-    return a > b ? a : b;
 }
 
 static uint64_t at_pace_ns(const struct pace_def *own, uint64_t ahead, uint64_t attempt_ns,
@@ -56,9 +53,9 @@ static struct eta eta_of(const struct model *m, const struct queue *q, uint64_t 
     if (of != NULL) {
         uint128 key_ns = (uint128)of->of_key * attempt_ns;
         key_ns += of->key_until_ns > now_ns ? of->key_until_ns - now_ns : 0;
-        own_ns = later(own_ns, key_ns < most_ns ? (uint64_t)key_ns : most_ns);
+        own_ns = u64_max(own_ns, key_ns < most_ns ? (uint64_t)key_ns : most_ns);
     }
-    eta.at_ns = later(later(eta.at_ns, now_ns + own_ns), schedule_ns);
+    eta.at_ns = u64_max(u64_max(eta.at_ns, now_ns + own_ns), schedule_ns);
     return eta;
 }
 

@@ -2,11 +2,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/u64.h"
 #include "model/request.h"
-
-static uint64_t at_most(uint64_t value, uint64_t limit) {
-    return value < limit ? value : limit;
-}
 
 static uint64_t multiply(uint64_t a, uint64_t b) {
     uint64_t product;
@@ -20,14 +17,14 @@ static uint64_t multiply(uint64_t a, uint64_t b) {
 uint64_t retry_backoff_ns(const struct retry_def *r, uint32_t attempt) {
     uint64_t failed_before = attempt > 0 ? attempt - 1 : 0;
     if (r->backoffs.count > 0) {
-        return r->backoffs.ms[at_most(failed_before, r->backoffs.count - 1)] * NS_PER_MS;
+        return r->backoffs.ms[u64_min(failed_before, r->backoffs.count - 1)] * NS_PER_MS;
     }
-    uint64_t doublings = at_most(at_most(failed_before, r->max_doublings), 63);
+    uint64_t doublings = u64_min(u64_min(failed_before, r->max_doublings), 63);
     uint64_t backoff_ns = multiply(r->min_backoff_ns, UINT64_C(1) << doublings);
     if (failed_before > r->max_doublings) {
         backoff_ns = multiply(backoff_ns, failed_before - r->max_doublings + 1);
     }
-    return at_most(backoff_ns, r->max_backoff_ns);
+    return u64_min(backoff_ns, r->max_backoff_ns);
 }
 
 #define ALL_OF_0_1                                                                                 \
