@@ -17,7 +17,8 @@
  * newest are kept, so that one unreadable file costs a longer replay and nothing else.
  *
  * Crash cases: before the rename: a .tmp, removed at the next start. After it, before the
- * directory flush: either name; both are whole. While pruning: too many files, pruned again.
+ * directory flush: either name; both are whole, and a start that finds the new one flushes the directory before it
+ * relies on it: segments go because it is there. While pruning: too many files, pruned again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,9 +42,9 @@
 static const char header_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 1, 'S'};
 static const char trailer_magic[8] = {'S', 'L', 'U', 'I', 'C', 'E', 'n', 'd'};
 
-static void snapshot_path(const struct engine *e, uint64_t position, const char *suffix,
+static void snapshot_path(const char *directory, uint64_t position, const char *suffix,
                           char path[PATH_BYTES]) {
-    snprintf(path, PATH_BYTES, "%s/snapshot/%016" PRIx64 "%s", e->directory, position, suffix);
+    snprintf(path, PATH_BYTES, "%s/snapshot/%016" PRIx64 "%s", directory, position, suffix);
 }
 
 /* `error_text` names a parameter further down. */
@@ -134,7 +135,7 @@ static int write_all(struct sink *s, uint64_t position, uint64_t time_ns) {
 int snapshot_write(const struct engine *e, uint64_t position, uint64_t time_ns,
                    uint64_t pause_per_mib_ns) {
     char path[PATH_BYTES];
-    snapshot_path(e, position, ".tmp", path);
+    snapshot_path(e->directory, position, ".tmp", path);
     const struct file_ops *files = e->files;
     int file = files->open(files->context, path, O_CREAT | O_TRUNC | O_RDWR, 0600);
     if (file < 0)
@@ -159,15 +160,15 @@ static int flush_names(const struct engine *e) {
 int snapshot_publish(const struct engine *e, uint64_t position) {
     assert(log_durable_position(e->log) >= position);
     char from[PATH_BYTES], to[PATH_BYTES];
-    snapshot_path(e, position, ".tmp", from);
-    snapshot_path(e, position, ".snap", to);
+    snapshot_path(e->directory, position, ".tmp", from);
+    snapshot_path(e->directory, position, ".snap", to);
     int result = e->files->rename(e->files->context, from, to);
     return result < 0 ? error_of_errno(result) : flush_names(e);
 }
 
 uint64_t snapshot_bytes(const struct engine *e, uint64_t position) {
     char path[PATH_BYTES];
-    snapshot_path(e, position, ".snap", path);
+    snapshot_path(e->directory, position, ".snap", path);
     const struct file_ops *files = e->files;
     uint64_t size;
     int file = files->open(files->context, path, O_RDONLY, 0);
@@ -182,7 +183,6 @@ uint64_t snapshot_bytes(const struct engine *e, uint64_t position) {
 struct listing {
     uint64_t positions[LISTED_MAX]; /* newest first */
     size_t count;
-    const struct engine *e;
 };
 
 static bool parse_name(const char *name, const char *suffix, uint64_t *ret_position) {
@@ -197,7 +197,7 @@ static bool parse_name(const char *name, const char *suffix, uint64_t *ret_posit
 
 static void remove_file(const struct engine *e, uint64_t position, const char *suffix) {
     char path[PATH_BYTES];
-    snapshot_path(e, position, suffix, path);
+    snapshot_path(e->directory, position, suffix, path);
     e->files->unlink(e->files->context, path);
 }
 
@@ -226,12 +226,12 @@ static void list_leftover(void *arg, const char *name) {
         l->positions[l->count++] = position;
 }
 
-static int list_snapshots(const struct engine *e, struct listing *l,
+static int list_snapshots(const char *directory, const struct file_ops *files, struct listing *l,
                           void (*entry)(void *, const char *)) {
-    char directory[PATH_BYTES];
-    snprintf(directory, sizeof(directory), "%s/snapshot", e->directory);
-    *l = (struct listing){.e = e};
-    return e->files->list(e->files->context, directory, entry, l);
+    char folder[PATH_BYTES];
+    snprintf(folder, sizeof(folder), "%s/snapshot", directory);
+    l->count = 0;
+    return files->list(files->context, folder, entry, l);
 }
 
 void snapshot_discard(const struct engine *e, uint64_t position) {
@@ -242,7 +242,7 @@ void snapshot_prune(const struct engine *e, uint64_t newest, uint64_t ret_kept[2
     struct listing l;
     size_t kept = 0;
     ret_kept[0] = ret_kept[1] = 0;
-    if (list_snapshots(e, &l, list_entry) < 0)
+    if (list_snapshots(e->directory, e->files, &l, list_entry) < 0)
         return;
     for (size_t i = 0; i < l.count; i++) {
         if (kept < 2 && l.positions[i] <= newest)
@@ -254,9 +254,8 @@ void snapshot_prune(const struct engine *e, uint64_t newest, uint64_t ret_kept[2
 
 /* ---- loading ---- */
 
-static int read_file(const struct engine *e, const char *path, uint8_t **ret_data,
+static int read_file(const struct file_ops *files, const char *path, uint8_t **ret_data,
                      uint64_t *ret_size) {
-    const struct file_ops *files = e->files;
     int file = files->open(files->context, path, O_RDONLY, 0);
     if (file < 0)
         return E_IO;
@@ -316,10 +315,10 @@ static struct span content_of(const uint8_t *data, uint64_t size) {
 
 static int load_one(struct engine *e, uint64_t position, uint64_t *ret_time_ns) {
     char path[PATH_BYTES];
-    snapshot_path(e, position, ".snap", path);
+    snapshot_path(e->directory, position, ".snap", path);
     uint8_t *data;
     uint64_t size;
-    int error = read_file(e, path, &data, &size);
+    int error = read_file(e->files, path, &data, &size);
     if (error != 0)
         return error;
     error = check_frame(data, size, position);
@@ -336,11 +335,11 @@ static int load_one(struct engine *e, uint64_t position, uint64_t *ret_time_ns) 
 int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_ns,
                   char error_text[512]) {
     struct listing l;
-    if (list_snapshots(e, &l, list_leftover) >= 0)
+    if (list_snapshots(e->directory, e->files, &l, list_leftover) >= 0)
         for (size_t i = 0; i < l.count; i++)
             remove_file(e, l.positions[i], ".tmp");
     *ret_position = *ret_time_ns = 0;
-    if (list_snapshots(e, &l, list_entry) < 0) {
+    if (list_snapshots(e->directory, e->files, &l, list_entry) < 0) {
         snprintf(error_text, 512, "%.400s/snapshot cannot be read", e->directory);
         return E_IO;
     }
@@ -369,26 +368,24 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
 /* ---- for tools, and before there is an engine ---- */
 
 uint64_t engine_newest_snapshot(const char *directory, const struct file_ops *files) {
-    const struct engine e = {.directory = (char *)(uintptr_t)directory, .files = files};
     struct listing l;
-    return list_snapshots(&e, &l, list_entry) < 0 || l.count == 0 ? 0 : l.positions[0];
+    return list_snapshots(directory, files, &l, list_entry) < 0 || l.count == 0 ? 0
+                                                                                : l.positions[0];
 }
 
 int snapshot_load_module(const char *directory, const struct file_ops *files, unsigned module,
                          struct model *m, uint64_t *ret_position) {
-    /* What listing and reading need of an engine. */
-    const struct engine e = {.directory = (char *)(uintptr_t)directory, .files = files};
     struct listing l;
     *ret_position = 0;
-    if (list_snapshots(&e, &l, list_entry) < 0)
+    if (list_snapshots(directory, files, &l, list_entry) < 0)
         return E_NOT_FOUND;
     int error = 0;
     for (size_t i = 0; i < l.count; i++) {
         char path[PATH_BYTES];
         uint8_t *data;
         uint64_t size;
-        snapshot_path(&e, l.positions[i], ".snap", path);
-        error = read_file(&e, path, &data, &size);
+        snapshot_path(directory, l.positions[i], ".snap", path);
+        error = read_file(files, path, &data, &size);
         if (error != 0)
             continue;
         error = check_frame(data, size, l.positions[i]);
