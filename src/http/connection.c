@@ -132,7 +132,6 @@ static void on_next_turn(struct net_later *rest) {
 static void rest_until_next_turn(struct http_connection *c) {
     c->paused = true;
     net_stream_pause(&c->stream);
-    c->rest.run = on_next_turn;
     net_loop_later(c->server->loop, &c->rest);
 }
 
@@ -459,6 +458,7 @@ void http_connection_accept(struct http_server *s, bool refused) {
         return;
     }
     c->server = s;
+    c->rest.run = on_next_turn;
     s->connection_count++;
     list_append(&s->connections, &c->node);
     stat_add(&s->stats.open_connections, 1);

@@ -2,7 +2,7 @@
  * The mailbox and the turn.
  *
  * Mailbox: a stack that posters push on with one compare-and-swap; the loop takes all of it with one
- * exchange and turns it round. A poster pushes a chain already reversed, so its order is kept.
+ * exchange and turns it round.
  *
  * Sleep: the loop sets `asleep` before it waits and then looks at the mailbox once more; a poster
  * pushes and then looks at `asleep`. Both are sequentially consistent, so at least one of them sees
@@ -11,7 +11,7 @@
  *
  * Turn: see loop.h. The steps run in a prepare handle, that is, after all ready sockets were handled
  * and before epoll_wait. They repeat while that makes new work, at most TURN_ROUNDS times; what is
- * left then is done in the next turn, after a look at the sockets.
+ * left then is done in the next turn, after a look at the sockets: `restless` keeps that look from waiting.
  */
 #include "net/loop.h"
 
@@ -39,6 +39,7 @@ struct net_loop {
     uv_prepare_t before;
     uv_check_t after;
     uv_timer_t ticker;
+    uv_idle_t restless;   /* active: there is more to do than can be waited for */
     uint64_t ticks_at_ms; /* WHEEL_NEVER: the ticker is not set */
     bool started;
     bool again;
@@ -74,25 +75,13 @@ static struct net_item *reverse(struct net_item *item) {
     return turned;
 }
 
-/* newest..oldest is a chain linked from newest to oldest. */
-static void push(struct net_loop *loop, struct net_item *newest, struct net_item *oldest) {
+void net_loop_post(struct net_loop *loop, struct net_item *item) {
     struct net_item *head = atomic_load_explicit(&loop->mailbox, memory_order_relaxed);
     do {
-        oldest->next = head;
-    } while (!atomic_compare_exchange_weak(&loop->mailbox, &head, newest));
+        item->next = head;
+    } while (!atomic_compare_exchange_weak(&loop->mailbox, &head, item));
     if (atomic_load(&loop->asleep) && atomic_exchange(&loop->asleep, false))
         uv_async_send(&loop->wake);
-}
-
-void net_loop_post(struct net_loop *loop, struct net_item *item) {
-    push(loop, item, item);
-}
-
-void net_loop_post_chain(struct net_loop *loop, struct net_item *first, struct net_item *last) {
-    last->next = NULL;
-    struct net_item *newest = reverse(first);
-    assert(newest == last);
-    push(loop, newest, first);
 }
 
 static bool mailbox_empty(struct net_loop *loop) {
@@ -168,7 +157,7 @@ void net_loop_breathe(struct net_loop *loop) {
     run_deferred(loop);
 }
 
-/* The ticker rings when the wheel has something to do and not before, so that an idle loop sleeps. */
+/* The ticker rings when the wheel has a slot to look into and not before, so that an idle loop sleeps. */
 static void adjust_ticker(struct net_loop *loop) {
     uint64_t due_ms = wheel_next_ms(&loop->wheel), now_ms = uv_now(&loop->uv);
     if (due_ms == loop->ticks_at_ms)
@@ -188,11 +177,16 @@ static bool work_left(struct net_loop *loop) {
     return loop->again || loop->deferred != NULL || !mailbox_empty(loop);
 }
 
+static void on_idle(uv_idle_t *restless) {
+    (void)restless; /* that it is active is enough */
+}
+
 static void fall_asleep(struct net_loop *loop) {
-    bool more = !list_empty(&loop->later);
     atomic_store(&loop->asleep, true);
-    if ((more || work_left(loop)) && atomic_exchange(&loop->asleep, false))
-        uv_async_send(&loop->wake);
+    if (!list_empty(&loop->later) || work_left(loop)) {
+        atomic_store(&loop->asleep, false);
+        uv_idle_start(&loop->restless, on_idle);
+    }
     if (atomic_load(&loop->stopping)) { /* from now on only others' handles keep the loop alive */
         uv_unref((uv_handle_t *)&loop->wake);
         uv_unref((uv_handle_t *)&loop->before);
@@ -202,6 +196,7 @@ static void fall_asleep(struct net_loop *loop) {
 
 static void on_before_wait(uv_prepare_t *before) {
     struct net_loop *loop = before->data;
+    uv_idle_stop(&loop->restless);
     run_later(loop);
     for (int round = 0; round < TURN_ROUNDS; round++) {
         run_posted(loop);
@@ -242,6 +237,7 @@ static int init_handles(struct net_loop *loop) {
     uv_prepare_init(&loop->uv, &loop->before);
     uv_check_init(&loop->uv, &loop->after);
     uv_timer_init(&loop->uv, &loop->ticker);
+    uv_idle_init(&loop->uv, &loop->restless);
     loop->before.data = loop->after.data = loop->ticker.data = loop;
     uv_prepare_start(&loop->before, on_before_wait);
     uv_check_start(&loop->after, on_after_wait);
@@ -301,6 +297,7 @@ static void close_own_handles(struct net_loop *loop) {
     uv_close((uv_handle_t *)&loop->before, NULL);
     uv_close((uv_handle_t *)&loop->after, NULL);
     uv_close((uv_handle_t *)&loop->ticker, NULL);
+    uv_close((uv_handle_t *)&loop->restless, NULL);
 }
 
 void net_loop_free(struct net_loop *loop) {

@@ -1,9 +1,9 @@
 /*
  * net/loop.h - one I/O thread: a libuv loop, and a mailbox through which other threads reach it.
  *
- * Promise: everything of a loop runs on its thread; only net_loop_post, net_loop_post_chain and
- *          net_loop_stop may be called from others. (Until net_loop_run the maker's thread counts as
- *          the loop's thread, and again in net_loop_free.)
+ * Promise: everything of a loop runs on its thread; only net_loop_post and net_loop_stop may be
+ *          called from others. (Until net_loop_run the maker's thread counts as the loop's thread, and
+ *          again in net_loop_free.)
  * Shape:   opaque. A posted item is handed to its `run` on the loop's thread, in order of posting per
  *          poster; many posts cost one wake-up, and posts to a loop that is not asleep cost none.
  *
@@ -62,8 +62,6 @@ MUST_CHECK int net_loop_create(const struct net_loop_options *options, struct ne
 MUST_CHECK int net_loop_run(struct net_loop *loop);
 /* Any thread. */
 void net_loop_post(struct net_loop *loop, struct net_item *item);
-/* Any thread: a chain linked by `next`, in order; one wake-up. */
-void net_loop_post_chain(struct net_loop *loop, struct net_item *first, struct net_item *last);
 /* Any thread: ends the loop once the handles on it are closed (servers freed). */
 void net_loop_stop(struct net_loop *loop);
 /* After stop, or instead of run: joins and frees. Items posted after the end are dropped. */

@@ -45,18 +45,11 @@ static struct numbered *make_item(int poster, int number) {
     return n;
 }
 
-/* Odd posters post singly, even ones in chains of up to 7. */
 static void *post_all(void *arg) {
     int poster = (int)(intptr_t)arg;
-    for (int i = 0; i < ITEMS;) {
-        struct numbered *first = make_item(poster, i++), *last = first;
-        for (int more = poster % 2 == 0 ? i % 7 : 0; more > 0 && i < ITEMS; more--) {
-            struct numbered *n = make_item(poster, i++);
-            last->item.next = &n->item;
-            last = n;
-        }
-        net_loop_post_chain(loop, &first->item, &last->item);
-        if (i % 1000 < 7)
+    for (int i = 0; i < ITEMS; i++) {
+        net_loop_post(loop, &make_item(poster, i)->item);
+        if (i % 1000 == 0)
             sched_yield();
     }
     return NULL;
