@@ -33,7 +33,6 @@
 
 /* Bodies of calls under way may fill this much memory before new ones wait. */
 #define BODIES_UNDER_WAY_MAX (256u << 20)
-#define RECORD_MAX_BYTES     (32u << 20)
 #define RECORD_KEPT_BYTES    (64u << 10) /* a call that is kept for later keeps at most this */
 #define IDLE_CALLS_MAX       64u         /* kept per destination */
 

@@ -1,5 +1,7 @@
 /*
- * The housekeeper: one thread that takes snapshots and gives log segments back.
+ * The housekeeper: one thread that takes snapshots and gives log segments back. At each look, four times a second, it
+ * also decides whether there is memory (memory.h) and room on the disk for what would grow, tells of both when
+ * they change, and brings the audit file up to what is durable (auditor.c).
  *
  * A snapshot is written by a forked child: the child has the state of one moment for the price of copying
  * page tables, and the engine goes on at once. The child is nice and pauses between its flushes. The
@@ -381,41 +383,42 @@ static void take_snapshot(struct engine *e, uint64_t ticket, bool forked) {
     pthread_mutex_unlock(&k->lock);
 }
 
-static bool is_short_of_memory(struct engine *e, bool was) {
+static bool is_short_of_memory(struct engine *e, bool was, uint64_t resident) {
+    if (e->options.memory_max_bytes == 0)
+        return false;
     pthread_mutex_lock(&e->lock);
     uint64_t reusable = model_reusable_bytes(e->model);
     pthread_mutex_unlock(&e->lock);
-    uint64_t resident = memory_resident_bytes();
     uint64_t used = resident > reusable ? resident - reusable : 0;
     return memory_is_short(was, used, e->options.memory_max_bytes);
 }
 
-/* One way for both reasons, so that neither repeats at once what the other has done. */
-static void trim(struct engine *e) {
+/* One way for both reasons, so that neither repeats at once what the other has done. Returns what is resident then. */
+static uint64_t give_memory_back(struct engine *e) {
     (void)malloc_trim(0);
-    memory_slack_gone(&e->keeper.slack, memory_resident_bytes(), engine_monotonic_ns(e));
+    uint64_t resident = memory_resident_bytes();
+    memory_slack_gone(&e->keeper.slack, resident, engine_monotonic_ns(e));
+    return resident;
 }
 
-/* What was freed counts as long as the system does not have it; giving it back (memory.h) may end the shortage. */
-static void look_at_shortage(struct engine *e) {
-    if (e->options.memory_max_bytes == 0)
+/*
+ * What was freed counts as long as the system does not have it; giving it back (memory.h) may end a shortage. Without
+ * one goes what a flood left, when it is over.
+ */
+static void look_at_memory(struct engine *e) {
+    if (e->options.manual && e->options.memory_max_bytes == 0)
         return;
-    bool was = engine_is_short_of_memory(e), is = is_short_of_memory(e, was);
-    uint64_t now_ns = engine_monotonic_ns(e);
+    uint64_t now_ns = engine_monotonic_ns(e), resident = memory_resident_bytes();
+    bool was = engine_is_short_of_memory(e), is = is_short_of_memory(e, was, resident);
     if (was && is && now_ns >= e->keeper.trim_at_ns) {
-        trim(e);
+        resident = give_memory_back(e);
         e->keeper.trim_at_ns = now_ns + TRIM_EVERY_NS;
-        is = is_short_of_memory(e, was);
+        is = is_short_of_memory(e, was, resident);
     }
     atomic_store(&e->short_of_memory, is);
-}
-
-/* Without a shortage: what a flood left, when it is over. */
-static void give_memory_back(struct engine *e) {
-    uint64_t now_ns = engine_monotonic_ns(e);
-    if (!e->options.manual && memory_slack_due(&e->keeper.slack, memory_resident_bytes(), now_ns) &&
+    if (!e->options.manual && memory_slack_due(&e->keeper.slack, resident, now_ns) &&
         memory_free_bytes() >= MEMORY_SLACK_BYTES)
-        trim(e);
+        (void)give_memory_back(e);
 }
 
 static void tell_room(struct engine *e) {
@@ -458,8 +461,7 @@ void keeper_turn(struct engine *e, bool forked) {
     if (k->snapshotting || k->compacting)
         return; /* in manual mode, a call of its own */
     keep_snapshot_room(e);
-    look_at_shortage(e);
-    give_memory_back(e);
+    look_at_memory(e);
     tell_room(e);
     auditor_turn(e);
     pthread_mutex_lock(&k->lock);

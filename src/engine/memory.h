@@ -5,7 +5,8 @@
  *          again. What counts is what the system has given the program (resident pages), all connections and threads
  *          included, less the cells of queues and timers that are free to be used again: so it ends when messages
  *          leave.
- * Cost:    one small file of /proc at each look of the keeper, four times a second.
+ * Cost:    one small file of /proc at each look of the keeper, four times a second, and once more when memory was
+ *          given back.
  */
 #ifndef SLUICE_ENGINE_MEMORY_H
 #define SLUICE_ENGINE_MEMORY_H
