@@ -10,14 +10,14 @@
 #include "api/routes.h"
 #include "base/error.h"
 
-static void write_links(const struct receipt_info *i, const char *id, struct json_out *out) {
+static void write_links(struct span queue, const char *id, struct json_out *out) {
     char link[QUEUE_NAME_MAX_BYTES + 64];
     out_key(out, "links");
     out_open(out, '{');
     snprintf(link, sizeof link, "/v1/receipts/%s", id);
     info_text(out, "self", link);
-    if (i->queue[0] != '\0') {
-        snprintf(link, sizeof link, "/v1/queues/%s/messages/%s", i->queue, id);
+    if (queue.size > 0) {
+        snprintf(link, sizeof link, "/v1/queues/%.*s/messages/%s", SPAN_ARG(queue), id);
         info_text(out, "message", link);
     }
     out_close(out, '}');
@@ -26,7 +26,7 @@ static void write_links(const struct receipt_info *i, const char *id, struct jso
 /* Receipts can be guessed, being positions: a tenant reads those of its own queues and campaigns. */
 static void hide_foreign(struct call *c) {
     struct request *r = &c->request.r;
-    struct span queue = span_text(r->out.receipt.queue), campaign = buffer_span(&r->out_bytes);
+    struct span queue = request_receipt_queue(r), campaign = request_receipt_campaign(r);
     if (!auth_is_tenant(&c->principal) || r->refusal != REFUSAL_NONE ||
         (queue.size > 0 && head_covers(c, "queues", queue)) ||
         (campaign.size > 0 && head_covers(c, "campaigns", campaign))) {
@@ -38,6 +38,7 @@ static void hide_foreign(struct call *c) {
 
 static void got(struct call *c) {
     const struct receipt_info *i = &c->request.r.out.receipt;
+    struct span queue = request_receipt_queue(&c->request.r);
     char id[18];
     hide_foreign(c);
     if (call_refused(c)) {
@@ -52,8 +53,8 @@ static void got(struct call *c) {
         info_u64(&out, "number", i->number);
     }
     info_text(&out, "state", i->state != 0 ? message_state_name(i->state) : "accepted");
-    if (i->queue[0] != '\0') {
-        info_text(&out, "queue", i->queue);
+    if (queue.size > 0) {
+        info_span(&out, "queue", queue);
         info_u64(&out, "attempts", i->attempts);
     }
     if (i->dead_reason != DEAD_NONE) {
@@ -68,7 +69,7 @@ static void got(struct call *c) {
     }
     info_eta(&out, &i->eta);
     info_time(&out, "changedAt", i->changed_ns);
-    write_links(i, id, &out);
+    write_links(queue, id, &out);
     out_close(&out, '}');
     call_json_end(c, 200, &out);
 }

@@ -5,15 +5,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/error.h"
+
+#define QUIET_S 1 /* nobody took one for so long: a burst of 60,000 entries a second takes three */
 
 struct ahead {
     pthread_mutex_t lock;
     pthread_cond_t wanted;
     pthread_t thread;
-    bool runs, stopping, taken; /* taken: since the start, one at least */
+    bool runs, stopping;
+    uint64_t takes; /* since the start */
     unsigned count;
     void *blocks[HUGE_AHEAD]; /* owned */
 };
@@ -62,7 +66,7 @@ void *huge_take(size_t bytes) {
         if (ahead.count > 0) {
             block = ahead.blocks[--ahead.count];
         }
-        ahead.taken = true;
+        ahead.takes++;
         bool wake = ahead.runs;
         unlock();
         if (wake) {
@@ -78,7 +82,20 @@ void huge_give(void *block, size_t bytes) {
 
 /* Lock held. */
 static bool is_wanted(void) {
-    return ahead.taken && ahead.count < HUGE_AHEAD;
+    return ahead.takes > 0 && ahead.count < HUGE_AHEAD;
+}
+
+/* Lock held, but not while it waits. False: somebody took one, or it is the end. */
+static bool stays_quiet(void) {
+    uint64_t takes = ahead.takes;
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += QUIET_S;
+    int error = 0;
+    while (error == 0 && ahead.takes == takes && !ahead.stopping) {
+        error = pthread_cond_clockwait(&ahead.wanted, &ahead.lock, CLOCK_MONOTONIC, &until);
+    }
+    return ahead.takes == takes && !ahead.stopping;
 }
 
 /* Lock held, but not while it is made. False: no memory now; the next one taken asks again. */
@@ -95,11 +112,17 @@ static bool add(void) {
     return block != NULL;
 }
 
+/* The least at once; the rest when it does not take the processor from what wants them. */
 static void *prepare(void *unused) {
     (void)unused;
+    uint64_t quiet_at = 0; /* takes */
     lock();
     while (!ahead.stopping) {
-        if (!is_wanted() || !add()) {
+        if (!is_wanted()) {
+            pthread_cond_wait(&ahead.wanted, &ahead.lock);
+        } else if (ahead.count >= HUGE_LEAST && ahead.takes != quiet_at) {
+            quiet_at = stays_quiet() ? ahead.takes : quiet_at;
+        } else if (!add()) {
             pthread_cond_wait(&ahead.wanted, &ahead.lock);
         }
     }
@@ -115,7 +138,8 @@ static void survive_forks(void) {
 int huge_ahead_start(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, survive_forks);
-    ahead.taken = ahead.stopping = false;
+    ahead.takes = 0;
+    ahead.stopping = false;
     if (pthread_create(&ahead.thread, NULL, prepare, NULL) != 0) {
         return E_NOMEM;
     }

@@ -46,14 +46,15 @@ struct engine_port {
     bool may_wait;
 };
 
+/* First what each step of its way through the engine touches: one line of the cache goes from thread to thread. */
 struct engine_request {
-    struct request r;
     struct engine_request *next; /* link; chains of submit and deliver */
     struct engine_port *port;    /* borrows until delivered */
     bool may_wait;               /* as that of the port: this one */
     uint64_t wait_position;      /* engine's own: answered when this is durable */
     uint64_t submitted_ns;       /* monotonic; set by engine_submit */
     uint64_t decided_ns;         /* the log's time; what the answer says was so then */
+    struct request r;
 };
 
 /* Where the housekeeper's work may be interrupted, or others' work come in between. */

@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/huge.h"
 #include "engine/internal.h"
 
 #define LOOK_EVERY_MS          250u
@@ -389,6 +390,7 @@ static bool is_short_of_memory(struct engine *e, bool was, uint64_t resident) {
     pthread_mutex_lock(&e->lock);
     uint64_t reusable = model_reusable_bytes(e->model);
     pthread_mutex_unlock(&e->lock);
+    reusable += huge_ahead_count() * HUGE_BYTES;
     uint64_t used = resident > reusable ? resident - reusable : 0;
     return memory_is_short(was, used, e->options.memory_max_bytes);
 }

@@ -157,18 +157,10 @@ bool receipt_find_confirmation(const struct model *m, uint64_t now_ns, uint64_t 
 
 /* ---- RECEIPT_GET ---- */
 
-static void name_queue(const struct model *m, uint32_t queue, struct receipt_info *ret) {
-    const struct queue_def *def = queue_definition(m, queue);
-    if (def != NULL) {
-        memcpy(ret->queue, def->name, strlen(def->name) + 1);
-    }
-}
-
 static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
-                         struct receipt_info *ret) {
+                         struct receipt_info *ret, uint32_t *ret_queue) {
     struct message_info info;
-    uint32_t queue;
-    if (!queue_message_info(m, id, now_ns, &info, &queue)) {
+    if (!queue_message_info(m, id, now_ns, &info, ret_queue)) {
         return false;
     }
     *ret = (struct receipt_info){
@@ -181,12 +173,11 @@ static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
         .due_ns = info.due_ns,
         .eta = info.eta,
     };
-    name_queue(m, queue, ret);
     return true;
 }
 
-static bool from_cell(const struct model *m, uint64_t now_ns, uint64_t id,
-                      struct receipt_info *ret) {
+static bool from_cell(const struct model *m, uint64_t now_ns, uint64_t id, struct receipt_info *ret,
+                      uint32_t *ret_queue) {
     const struct receipt_cell *c = find_fresh(m, now_ns, id);
     if (c == NULL) {
         return false;
@@ -200,7 +191,7 @@ static bool from_cell(const struct model *m, uint64_t now_ns, uint64_t id,
         .attempts = c->attempts,
         .changed_ns = c->changed_ns,
     };
-    name_queue(m, c->queue, ret);
+    *ret_queue = c->queue;
     return true;
 }
 
@@ -214,21 +205,28 @@ static void from_entry(const struct entry_info *e, struct receipt_info *ret) {
     }
 }
 
+static bool put_name(const char *name, struct buffer *out) {
+    return name == NULL || buffer_append_text(out, name) == 0;
+}
+
 static enum refusal decide_get(const struct model *m, struct decision *d, struct request *r) {
     struct entry_info entry = {0};
+    uint32_t queue = 0;
     const char *campaign = campaign_entry_by_id(m, r->id, &entry);
     bool entered = campaign != NULL;
     struct receipt_info *info = &r->out.receipt;
-    if (!from_message(m, d->now_ns, r->id, info) && !from_cell(m, d->now_ns, r->id, info)) {
+    if (!from_message(m, d->now_ns, r->id, info, &queue) &&
+        !from_cell(m, d->now_ns, r->id, info, &queue)) {
         if (!entered) {
             return request_refuse(r, REFUSAL_NOT_FOUND, RECEIPT_NOT_KNOWN);
         }
         from_entry(&entry, info);
     }
     info->number = entered ? entry.number : 0;
-    if (entered && buffer_append_text(&r->out_bytes, campaign) != 0) {
-        d->failed = true;
-    }
+    const struct queue_def *def = queue_definition(m, queue);
+    d->failed |= !put_name(def != NULL ? def->name : NULL, &r->out_bytes);
+    r->count = r->out_bytes.size;
+    d->failed |= !put_name(campaign, &r->out_bytes);
     return REFUSAL_NONE;
 }
 

@@ -15,6 +15,15 @@ void request_init(struct request *r, enum request_kind kind) {
     buffer_init(&r->out_bytes, OUT_MAX_BYTES);
 }
 
+struct span request_receipt_queue(const struct request *r) {
+    return span_of(r->out_bytes.data, r->count);
+}
+
+struct span request_receipt_campaign(const struct request *r) {
+    size_t queue = r->count, size = r->out_bytes.size;
+    return queue < size ? span_of(r->out_bytes.data + queue, size - queue) : span_of(NULL, 0);
+}
+
 void request_release(struct request *r) {
     buffer_release(&r->out_bytes);
 }

@@ -429,7 +429,6 @@ struct receipt_info {
     uint64_t due_ns, number;
     struct eta eta;
     enum confirm_outcome confirmed;
-    char queue[QUEUE_NAME_MAX_BYTES + 1];
 };
 
 #define AUDIT_HASH_BYTES 32u
@@ -627,7 +626,8 @@ struct request {
      * JOB_GET, JOB_LIST, JOB_NEXT: per job job_info, then with a u32 length before them all its texts, each with one:
      * queue, queue to move to, filter, reason, actor. JOB_NEXT: `next` is in how long it may go on.
      * AUDIT_LIST: per entry its hash (32), then the text, length-prefixed.
-     * RECEIPT_GET: the name of the campaign that was entered, if any.
+     * RECEIPT_GET: the name of the queue (`count` bytes; request_receipt_queue), then that of the campaign that was
+     * entered, if any.
      * AMQP_QUEUE_DECLARE: the queue's name. Lists of AMQP (not in pages; `vhost` empty: of all): items, each
      * with a u32 length before it, of keys (u8 length), texts (u32 length) and numbers:
      *   VHOST       key name
@@ -646,6 +646,9 @@ struct request {
 
 void request_init(struct request *r, enum request_kind kind);
 void request_release(struct request *r);
+/* Of an answer to RECEIPT_GET, until it is released. Empty: there is none. */
+struct span request_receipt_queue(const struct request *r);
+struct span request_receipt_campaign(const struct request *r);
 
 /* Notes what is wrong where, and returns REFUSAL_INVALID. Both texts are static. */
 enum refusal request_invalid(struct request *r, const char *pointer, const char *detail);

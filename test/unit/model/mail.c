@@ -1,6 +1,7 @@
 #include "mail.h"
 
 #include <assert.h>
+#include <stdio.h>
 
 struct world mail;
 
@@ -82,6 +83,19 @@ struct receipt_info mail_receipt(uint64_t id) {
     }
     request_release(&r);
     return info;
+}
+
+const char *mail_receipt_queue(uint64_t id) {
+    static char name[QUEUE_NAME_MAX_BYTES + 1];
+    struct request r;
+    request_init(&r, REQUEST_RECEIPT_GET);
+    r.id = id;
+    enum refusal refusal = world_ask(&mail, &r);
+    assert(refusal == REFUSAL_NONE);
+    struct span queue = request_receipt_queue(&r);
+    snprintf(name, sizeof name, "%.*s", SPAN_ARG(queue));
+    request_release(&r);
+    return name;
 }
 
 enum refusal mail_ask_id(enum request_kind kind, const char *queue, uint64_t id) {

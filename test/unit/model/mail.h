@@ -31,6 +31,7 @@ uint64_t mail_put(struct letter l);
 struct message_info mail_get(uint64_t id);
 struct queue_info mail_info(const char *queue);
 struct receipt_info mail_receipt(uint64_t id);
+const char *mail_receipt_queue(uint64_t id); /* static */
 /* A request that names a queue and a message. */
 enum refusal mail_ask_id(enum request_kind kind, const char *queue, uint64_t id);
 /* Applies facts that nobody decided. */

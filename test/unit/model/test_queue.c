@@ -215,7 +215,7 @@ static void test_delete_queue(void **state) {
     assert_int_equal(push_ask_name(&mail, REQUEST_QUEUE_DELETE, "orders"), REFUSAL_NONE);
     assert_int_equal(push_ask_name(&mail, REQUEST_QUEUE_DELETE, "orders"), REFUSAL_NOT_FOUND);
     assert_int_equal(mail_receipt(id).state, MESSAGE_DROPPED);
-    assert_string_equal(mail_receipt(id).queue, "");
+    assert_string_equal(mail_receipt_queue(id), "");
     mail_queue("orders");
     assert_int_equal(mail_info("orders").published, 0);
 }

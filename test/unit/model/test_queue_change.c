@@ -171,7 +171,7 @@ static void test_in_flight_stays_as_it_is(void **state) {
     struct message_info m = mail_get(id);
     assert_true(m.state == MESSAGE_READY && m.attempts == 0 && m.dead_reason == DEAD_NONE);
     assert_true(mail_info("other").ready == 1 && mail_info("q").dead == 0);
-    assert_string_equal(mail_receipt(id).queue, "other");
+    assert_string_equal(mail_receipt_queue(id), "other");
     assert_int_equal(mail_info("other").bytes, 6);
 }
 

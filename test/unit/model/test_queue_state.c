@@ -38,7 +38,7 @@ static void test_done(void **state) {
     assert_int_equal(r.last_status, 204);
     assert_int_equal(r.attempts, 1);
     assert_int_equal(r.address, 0);
-    assert_string_equal(r.queue, "orders");
+    assert_string_equal(mail_receipt_queue(id), "orders");
     struct queue_info q = mail_info("orders");
     assert_true(q.completed == 1 && q.attempts == 1 && q.bytes == 0 && q.in_flight == 0);
     assert_int_equal(model_segment_live_bytes(mail.model, 0), 0);

@@ -28,7 +28,7 @@ static void test_life_of_a_receipt(void **state) {
     struct receipt_info r = mail_receipt(id);
     assert_true(r.id == id && r.state == MESSAGE_DELAYED && r.due_ns == mail.now_ns + 9);
     assert_true(r.address != 0 && r.number == 0 && r.changed_ns == 0);
-    assert_string_equal(r.queue, "orders");
+    assert_string_equal(mail_receipt_queue(id), "orders");
     mail.now_ns += 5;
     assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", id), REFUSAL_NONE);
     world_reload(&mail);
