@@ -520,7 +520,7 @@ static uint64_t queue_memory_bytes(const struct model *m) {
     }
     bytes += map_memory_bytes(&s->by_id) + map_memory_bytes(&s->by_key) +
              map_memory_bytes(&s->by_target) + map_memory_bytes(&s->by_tenant) +
-             s->chunk_count * sizeof *s->chunks;
+             s->chunk_count * sizeof *s->chunks + rolls_memory_bytes(&s->delayed);
     for (uint32_t i = roster_after(&s->roster, 0); i != 0; i = roster_after(&s->roster, i)) {
         const struct queue *q = queue_at(s, i);
         bytes += sizeof *q + tenant_memory_bytes(s, q);

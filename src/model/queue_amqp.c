@@ -199,7 +199,7 @@ enum refusal queue_decide_amqp_declare(const struct model *m, struct decision *d
 
 /* What is tied to something is settled first; lists of what is not dead. */
 static void settle_list(const struct model *m, struct decision *d, uint32_t slot) {
-    for (; slot != 0; slot = message_at(m->queues, slot)->next) {
+    for (; slot != 0; slot = message_next(m->queues, slot)) {
         queue_emit_settlement(m, d, slot);
     }
 }
@@ -219,7 +219,7 @@ static void settle_all(const struct model *m, struct decision *d, const struct q
             settle_list(m, d, set->levels->lists[i].first);
         }
     }
-    settle_list(m, d, q->delayed.first);
+    settle_list(m, d, delayed_first(m->queues, q));
     settle_list(m, d, q->in_flight.first);
     settle_list(m, d, q->confirming.first);
     for (uint32_t k = q->keys.first; k != 0; k = key_at(m->queues, k)->next) {
@@ -318,6 +318,14 @@ static int end_list(struct model *m, const struct applied *w, struct slot_list *
     return rc;
 }
 
+static int end_delayed(struct model *m, const struct applied *w, struct queue *q) {
+    int rc = 0;
+    for (uint32_t slot; rc == 0 && (slot = delayed_first(m->queues, q)) != 0;) {
+        rc = message_end(m, w, slot, MESSAGE_DROPPED, DEAD_DELETED);
+    }
+    return rc;
+}
+
 /* What consumers hold: the last one of a consumer that has left takes its cell away. */
 static int end_held(struct model *m, const struct applied *w, struct queue *q) {
     int rc = 0;
@@ -346,7 +354,7 @@ int queue_remove(struct model *m, const struct applied *w, struct queue *q) {
         while (rc == 0 && q->keys.first != 0) {
             rc = end_list(m, w, &key_at(m->queues, q->keys.first)->blocked);
         }
-        rc = rc != 0 ? rc : end_list(m, w, &q->delayed);
+        rc = rc != 0 ? rc : end_delayed(m, w, q);
         rc = rc != 0 ? rc : end_list(m, w, &q->dead);
         for (uint32_t slot; rc == 0 && (slot = queue_first_ready(m->queues, q)) != 0;) {
             rc = message_end(m, w, slot, MESSAGE_DROPPED, DEAD_DELETED);

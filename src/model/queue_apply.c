@@ -272,12 +272,12 @@ static int purge_one(struct model *m, const struct applied *w, struct queue *q, 
     return message_end(m, w, slot, MESSAGE_DROPPED, DEAD_DELETED);
 }
 
-/* From the front to `last`, which is where the list ended when the purge began. */
+/* From the front to `last`, which is where the list ended when the purge began; 0: nothing joins it meanwhile. */
 static int purge_list(struct model *m, const struct applied *w, struct queue *q, uint32_t first,
                       uint32_t last, uint32_t *left) {
     int rc = 0;
     for (uint32_t slot = first; rc == 0 && slot != 0 && *left > 0;) {
-        uint32_t next = slot == last ? 0 : message_at(m->queues, slot)->next;
+        uint32_t next = slot == last ? 0 : message_next(m->queues, slot);
         rc = purge_one(m, w, q, slot);
         --*left;
         slot = next;
@@ -331,7 +331,7 @@ int queue_purge(struct model *m, const struct applied *w, struct queue *q, unsig
         max--;
     }
     if (rc == 0 && (mask & STATE_BIT(MESSAGE_DELAYED))) {
-        rc = purge_list(m, w, q, q->delayed.first, q->delayed.last, &max);
+        rc = purge_list(m, w, q, delayed_first(m->queues, q), 0, &max);
     }
     if (rc == 0 && (mask & STATE_BIT(MESSAGE_READY))) {
         rc = purge_ready(m, w, q, &max);

@@ -75,6 +75,19 @@ static void check_list(struct census *c, const struct slot_list *l, enum message
     assert(l->last == before && l->count == count);
 }
 
+static void check_delayed(struct census *c) {
+    const struct queues *s = c->m->queues;
+    uint32_t before = 0, count = 0;
+    for (uint32_t slot = delayed_first(s, c->q); slot != 0; slot = message_next(s, slot)) {
+        assert(message_prev(s, slot) == before);
+        check_message(c, slot, MESSAGE_DELAYED);
+        before = slot;
+        count++;
+    }
+    roll_check(&s->delayed, &c->q->delayed);
+    assert(c->q->delayed.count == count);
+}
+
 static void check_levels(struct census *c, const struct ready_set *set) {
     uint64_t before = c->counts[MESSAGE_READY];
     for (uint32_t i = 0; i < set->level_count; i++) {
@@ -114,7 +127,7 @@ static void check_queue(struct census *c) {
     memset(c->tied, 0, sizeof c->tied);
     c->bytes = 0;
     check_ready(c);
-    check_list(c, &q->delayed, MESSAGE_DELAYED);
+    check_delayed(c);
     check_list(c, &q->in_flight, MESSAGE_IN_FLIGHT);
     check_list(c, &q->confirming, MESSAGE_CONFIRMING);
     for (uint32_t h = q->holders.first; h != 0; h = consumer_at(c->m->sessions, h)->of_queue.next) {

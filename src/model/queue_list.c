@@ -75,7 +75,7 @@ static bool is_newer(const struct page *p, const struct message *g) {
 
 /* From `slot` to the end of its list, or until the page is full. False: full. */
 static bool page_take(struct page *p, uint32_t slot) {
-    for (; slot != 0; slot = message_at(p->s, slot)->next) {
+    for (; slot != 0; slot = message_next(p->s, slot)) {
         const struct message *g = message_at(p->s, slot);
         if (p->r->count == p->max || p->visits == 0 || p->d->failed) {
             return false;
@@ -138,7 +138,7 @@ static bool page_take_section(struct page *p, const struct queue *q, unsigned st
     case MESSAGE_BLOCKED:
         return page_take_keys(p, q->keys.first);
     case MESSAGE_DELAYED:
-        return page_take(p, q->delayed.first);
+        return page_take(p, delayed_first(p->s, q));
     case MESSAGE_CONFIRMING:
         return page_take(p, q->confirming.first);
     case MESSAGE_IN_FLIGHT:
@@ -152,8 +152,9 @@ static bool page_take_section(struct page *p, const struct queue *q, unsigned st
 
 uint64_t queue_cursor_at(const struct model *m, uint32_t slot) {
     const struct message *g = message_at(m->queues, slot);
-    if (g->prev != 0) {
-        return cursor_make(message_at(m->queues, g->prev));
+    uint32_t prev = message_prev(m->queues, slot);
+    if (prev != 0) {
+        return cursor_make(message_at(m->queues, prev));
     }
     return g->state == MESSAGE_READY ? 0 : cursor_of((enum message_state)g->state, 0, 0);
 }
@@ -169,7 +170,7 @@ uint64_t queue_cursor_before(const struct model *m, const struct queue *q, uint6
             break;
         }
         cursor = queue_cursor_at(m, slot);
-        slot = message_at(m->queues, slot)->prev;
+        slot = message_prev(m->queues, slot);
     }
     return cursor;
 }
@@ -207,8 +208,9 @@ static enum refusal resume_ready(struct page *p, const struct queue *q, uint64_t
 }
 
 /* What is left of a section behind a message that stands in it. */
-static bool resume_behind(struct page *p, const struct queue *q, const struct message *g) {
-    if (!page_take(p, g->next)) {
+static bool resume_behind(struct page *p, const struct queue *q, uint32_t slot) {
+    const struct message *g = message_at(p->s, slot);
+    if (!page_take(p, message_next(p->s, slot))) {
         return false;
     }
     if (g->state == MESSAGE_BLOCKED) {
@@ -232,7 +234,7 @@ static enum refusal page_resume(struct page *p, const struct queue *q, uint64_t 
     if (after >> 61 == MESSAGE_READY) {
         return resume_ready(p, q, after, stands ? g : NULL, ret_more);
     }
-    *ret_more = stands ? resume_behind(p, q, g) : page_take_section(p, q, state_of(after));
+    *ret_more = stands ? resume_behind(p, q, at) : page_take_section(p, q, state_of(after));
     return REFUSAL_NONE;
 }
 

@@ -56,7 +56,7 @@ static void purge_list(const struct model *m, struct decision *d, struct request
         message_emit(d, FACT_MESSAGE_DELETED, g->id);
         queue_emit_settlement(m, d, slot);
         r->count++;
-        slot = g->next;
+        slot = message_next(m->queues, slot);
     }
 }
 
@@ -67,7 +67,7 @@ static void purge_tied(const struct model *m, struct decision *d, struct request
     for (; key != 0; key = key_at(s, key)->next) {
         purge_list(m, d, r, key_at(s, key)->blocked.first);
     }
-    purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DELAYED) ? q->delayed.first : 0);
+    purge_list(m, d, r, mask & STATE_BIT(MESSAGE_DELAYED) ? delayed_first(m->queues, q) : 0);
     const struct ready_set *set;
     for (uint32_t at = 0;
          mask & STATE_BIT(MESSAGE_READY) && (set = tenant_next_set(s, q, &at)) != NULL;) {

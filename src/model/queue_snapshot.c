@@ -115,8 +115,8 @@ static void save_message(const struct queues *s, uint32_t slot, struct saver *ou
     save_item_end(out);
 }
 
-static void save_list(const struct queues *s, const struct slot_list *l, struct saver *out) {
-    for (uint32_t slot = l->first; slot != 0 && out->rc == 0; slot = message_at(s, slot)->next) {
+static void save_list(const struct queues *s, uint32_t first, struct saver *out) {
+    for (uint32_t slot = first; slot != 0 && out->rc == 0; slot = message_next(s, slot)) {
         save_message(s, slot, out);
     }
 }
@@ -124,7 +124,7 @@ static void save_list(const struct queues *s, const struct slot_list *l, struct 
 /* What consumers hold is told by the session module, which comes later: here it is in flight like the rest. */
 static void save_held(const struct model *m, const struct queue *q, struct saver *out) {
     for (uint32_t c = q->holders.first; c != 0; c = consumer_at(m->sessions, c)->of_queue.next) {
-        save_list(m->queues, &consumer_at(m->sessions, c)->held, out);
+        save_list(m->queues, consumer_at(m->sessions, c)->held.first, out);
     }
 }
 
@@ -135,21 +135,21 @@ static void save_lists(const struct model *m, const struct queue *q, struct save
     const struct ready_set *set;
     while ((set = tenant_next_set(s, q, &at)) != NULL) {
         for (uint32_t i = 0; i < set->level_count; i++) {
-            save_list(s, &set->levels->lists[i], out);
+            save_list(s, set->levels->lists[i].first, out);
         }
     }
     save_u64(out, q->counts[MESSAGE_DELAYED]);
-    save_list(s, &q->delayed, out);
+    save_list(s, delayed_first(s, q), out);
     save_u64(out, q->counts[MESSAGE_IN_FLIGHT]);
-    save_list(s, &q->in_flight, out);
+    save_list(s, q->in_flight.first, out);
     save_held(m, q, out);
     save_u64(out, q->counts[MESSAGE_DEAD]);
-    save_list(s, &q->dead, out);
+    save_list(s, q->dead.first, out);
     save_u64(out, q->counts[MESSAGE_CONFIRMING]);
-    save_list(s, &q->confirming, out);
+    save_list(s, q->confirming.first, out);
     save_u64(out, q->counts[MESSAGE_BLOCKED]);
     for (uint32_t k = q->keys.first; k != 0; k = key_at(s, k)->next) {
-        save_list(s, &key_at(s, k)->blocked, out);
+        save_list(s, key_at(s, k)->blocked.first, out);
     }
 }
 

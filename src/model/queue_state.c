@@ -77,6 +77,38 @@ static uint32_t place_by_age(const struct queues *s, const struct slot_list *l, 
     return at;
 }
 
+/* The first that is still there, from this place on: a cell that has another message by now has another place. */
+static uint32_t delayed_there(const struct queues *s, const struct queue *q, uint32_t place,
+                              uint32_t (*step)(const struct rolls *, const struct roll *,
+                                               uint32_t)) {
+    while ((place = step(&s->delayed, &q->delayed, place)) != 0) {
+        uint32_t slot = roll_at(&s->delayed, place);
+        const struct message *g = message_at(s, slot);
+        if (g->state == MESSAGE_DELAYED && g->place == place) {
+            return slot;
+        }
+    }
+    return 0;
+}
+
+uint32_t delayed_first(const struct queues *s, const struct queue *q) {
+    return delayed_there(s, q, 0, roll_after);
+}
+
+uint32_t message_next(const struct queues *s, uint32_t slot) {
+    const struct message *g = message_at(s, slot);
+    return g->state != MESSAGE_DELAYED
+               ? g->next
+               : delayed_there(s, queue_at(s, g->queue), g->place, roll_after);
+}
+
+uint32_t message_prev(const struct queues *s, uint32_t slot) {
+    const struct message *g = message_at(s, slot);
+    return g->state != MESSAGE_DELAYED
+               ? g->prev
+               : delayed_there(s, queue_at(s, g->queue), g->place, roll_before);
+}
+
 static size_t levels_bytes(uint32_t count) {
     return count == 0 ? 0 : sizeof(struct ready_levels) + count * sizeof(struct slot_list);
 }
@@ -116,12 +148,11 @@ uint32_t queue_first_ready(const struct queues *s, const struct queue *q) {
     return ready_set_first(tenant_first_set(s, q));
 }
 
-struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g) {
+static struct slot_list *state_list(const struct model *m, struct queue *q,
+                                    const struct message *g) {
     switch ((enum message_state)g->state) {
     case MESSAGE_READY:
         return &tenant_set(m->queues, q, g)->levels->lists[g->priority];
-    case MESSAGE_DELAYED:
-        return &q->delayed;
     case MESSAGE_IN_FLIGHT:
         return g->held ? &consumer_at(m->sessions, g->outcome)->held : &q->in_flight;
     case MESSAGE_CONFIRMING:
@@ -130,6 +161,7 @@ struct slot_list *state_list(const struct model *m, struct queue *q, const struc
         return &q->dead;
     case MESSAGE_BLOCKED:
         return &key_at(m->queues, g->key)->blocked;
+    case MESSAGE_DELAYED: /* in a roll */
     case MESSAGE_DONE:
     case MESSAGE_DROPPED:
         break;
@@ -168,21 +200,35 @@ static void ready_leave(struct model *m, struct queue *q, const struct message *
     tenant_set_shrank(m, q, g);
 }
 
+/* What a state needs besides its list; the delayed ones at the tail of their roll. */
+static int state_prepare(struct model *m, struct queue *q, uint32_t slot, enum message_state to) {
+    struct message *g = message_at(m->queues, slot);
+    switch (to) {
+    case MESSAGE_READY:
+        return ready_enter(m, q, g);
+    case MESSAGE_DELAYED:
+        return roll_append(&m->queues->delayed, &q->delayed, slot, &g->place);
+    case MESSAGE_BLOCKED:
+        key_block(m, slot);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
 static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum message_state to,
                        enum place place) {
     struct queues *s = m->queues;
     struct message *g = message_at(s, slot);
-    if (to == MESSAGE_READY) {
-        int rc = ready_enter(m, q, g);
-        if (rc != 0) {
-            return rc;
-        }
-    } else if (to == MESSAGE_BLOCKED) {
-        key_block(m, slot);
+    int rc = state_prepare(m, q, slot, to);
+    if (rc != 0) {
+        return rc;
     }
     g->state = (uint8_t)to;
-    struct slot_list *l = state_list(m, q, g);
-    list_insert(s, l, place == PLACE_BY_AGE ? place_by_age(s, l, g->id) : 0, slot);
+    if (to != MESSAGE_DELAYED) {
+        struct slot_list *l = state_list(m, q, g);
+        list_insert(s, l, place == PLACE_BY_AGE ? place_by_age(s, l, g->id) : 0, slot);
+    }
     q->counts[to]++;
     q->tied[to] += message_is_tied(s, g);
     q->bytes += to != MESSAGE_DEAD ? g->body_bytes : 0;
@@ -200,8 +246,12 @@ static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
     if (from == 0) {
         return;
     }
-    struct slot_list *l = state_list(m, q, g);
-    list_take(s, l, slot);
+    if (from == MESSAGE_DELAYED) {
+        roll_leave(&s->delayed, &q->delayed, g->place);
+        g->place = 0;
+    } else {
+        list_take(s, state_list(m, q, g), slot);
+    }
     q->counts[from]--;
     q->tied[from] -= message_is_tied(s, g);
     q->bytes -= from != MESSAGE_DEAD ? g->body_bytes : 0;
@@ -242,10 +292,13 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
 
 static void prefetch_around(const struct queues *s, const struct message *g) {
     const uint32_t neighbours[] = {g->prev, g->next};
-    for (size_t i = 0; i < ARRAY_LENGTH(neighbours); i++) {
+    for (size_t i = 0; g->state != MESSAGE_DELAYED && i < ARRAY_LENGTH(neighbours); i++) {
         if (neighbours[i] != 0) {
             __builtin_prefetch(message_at(s, neighbours[i]), 1);
         }
+    }
+    if (g->state == MESSAGE_DELAYED) {
+        roll_prefetch(&s->delayed, g->place);
     }
     if (g->times != 0) {
         __builtin_prefetch(times_at(s, g->times), 1);

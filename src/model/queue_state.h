@@ -30,6 +30,7 @@
 
 #include "base/list.h"
 #include "base/map.h"
+#include "base/roll.h"
 #include "base/slab.h"
 #include "model/message_payload.h"
 #include "model/queue.h"
@@ -46,8 +47,12 @@ struct message {
     uint64_t id;
     uint64_t address; /* of the record with the body */
     uint64_t accepted_ns;
-    uint32_t next, prev; /* slots, in the list of its state */
-    uint32_t queue;      /* index */
+    union {
+        uint32_t next;  /* slot, in the list of its state */
+        uint32_t place; /* delayed: in queue.delayed, and prev is unused */
+    };
+    uint32_t prev;
+    uint32_t queue; /* index */
     uint32_t body_bytes;
     uint32_t attempts;
     uint32_t key;              /* cell, 0: no ordering key */
@@ -170,7 +175,8 @@ struct queue {
     struct list_node in_target; /* link */
     struct ready_set ready;     /* of those without a tenant */
     struct fair *fair;          /* owns; NULL: it never was */
-    struct slot_list delayed, in_flight, confirming, dead;
+    struct roll delayed;        /* there may be millions: who leaves should touch nobody else */
+    struct slot_list in_flight, confirming, dead;
     struct slot_list keys; /* those with blocked messages */
     struct slot_list
         holders; /* consumers, those that left and hold something too: see session_state.h */
@@ -205,6 +211,7 @@ struct queues {
     uint32_t storied;   /* messages that have a history */
     struct roster roster;
     struct slab messages, times, ties, keys, targets, tenants;
+    struct rolls delayed;
     struct map by_id, by_key, by_target, by_tenant;
     struct hash_key hash;
     struct chunk_segments *chunks; /* owns */
@@ -330,7 +337,11 @@ uint32_t ready_set_first(const struct ready_set *set);
 size_t ready_set_bytes(const struct ready_set *set);
 /* The one that leaves next; 0: none ready. */
 uint32_t queue_first_ready(const struct queues *s, const struct queue *q);
-struct slot_list *state_list(const struct model *m, struct queue *q, const struct message *g);
+/* Of one that stands in a list: the one behind it there, the one before it; 0: it is the last, the first. */
+uint32_t message_next(const struct queues *s, uint32_t slot);
+uint32_t message_prev(const struct queues *s, uint32_t slot);
+/* 0: none is delayed. */
+uint32_t delayed_first(const struct queues *s, const struct queue *q);
 /* See struct module. */
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step);
 /* The only writer of message.state: list, counters, timer and state move together. */

@@ -45,6 +45,7 @@ static void queues_init_slabs(struct queues *s) {
     slab_init(&s->ties, sizeof(struct message_tie), UINT32_MAX - 1);
     slab_init(&s->keys, sizeof(struct message_key), UINT32_MAX - 1);
     slab_init(&s->targets, sizeof(struct target), UINT32_MAX - 1);
+    rolls_init(&s->delayed);
 }
 
 int queues_create(const struct model *m, struct queues **ret) {
@@ -179,6 +180,7 @@ void queues_free(struct queues *s) {
     slab_release(&s->ties);
     slab_release(&s->keys);
     slab_release(&s->targets);
+    rolls_release(&s->delayed);
     free(s->chunks);
     free(s);
 }
@@ -493,5 +495,6 @@ const struct pace *queue_pace_view(const struct model *m, uint32_t queue) {
 uint64_t queue_reusable_bytes(const struct model *m) {
     const struct queues *s = m->queues;
     return slab_reusable_bytes(&s->messages) + slab_reusable_bytes(&s->times) +
-           slab_reusable_bytes(&s->ties) + slab_reusable_bytes(&s->keys);
+           slab_reusable_bytes(&s->ties) + slab_reusable_bytes(&s->keys) +
+           rolls_reusable_bytes(&s->delayed);
 }
