@@ -470,7 +470,7 @@ static enum refusal queue_decide(const struct model *m, struct decision *d, stru
 
 static void on_end_of_life(const struct model *m, struct decision *d, uint32_t slot) {
     const struct message *g = message_at(m->queues, slot);
-    bool by_deadline = times_at(m->queues, g->times)->by_deadline;
+    bool by_deadline = message_times_of(m->queues, g).by_deadline;
     struct outcome o = {.message = g->id,
                         .queue = g->queue,
                         .reason = by_deadline ? DEAD_DEADLINE : DEAD_EXPIRED,
@@ -501,8 +501,8 @@ static void queue_on_timer(const struct model *m, struct decision *d, uint32_t t
         confirm_emit_missed(m, d, g->id);
         return;
     }
-    const struct message_times *t = times_at(m->queues, g->times);
-    bool due = g->state == MESSAGE_DELAYED && (t->expires_ns == 0 || t->due_ns < t->expires_ns);
+    const struct message_times t = message_times_of(m->queues, g);
+    bool due = g->state == MESSAGE_DELAYED && (t.expires_ns == 0 || t.due_ns < t.expires_ns);
     if (due) {
         message_emit(d, FACT_MESSAGE_DUE, g->id);
     } else {

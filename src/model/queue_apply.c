@@ -153,7 +153,7 @@ static int apply_expired(struct model *m, const struct applied *w, uint32_t slot
         return E_CORRUPT;
     }
     queue_at(m->queues, g->queue)->expired++;
-    bool by_deadline = g->times != 0 && times_at(m->queues, g->times)->by_deadline;
+    bool by_deadline = message_times_of(m->queues, g).by_deadline;
     return message_die(m, w, slot, by_deadline ? DEAD_DEADLINE : DEAD_EXPIRED);
 }
 

@@ -69,7 +69,7 @@ int queue_message_confirming(struct model *m, uint64_t id, uint64_t deadline_ns,
     }
     struct message *g = message_at(m->queues, slot);
     message_set_outcome(g, status, 0);
-    uint64_t expires = g->times != 0 ? times_at(m->queues, g->times)->expires_ns : 0;
+    uint64_t expires = message_times_of(m->queues, g).expires_ns;
     rc = message_set_times(m, slot, deadline_ns, expires);
     return rc != 0 ? rc : message_move(m, slot, MESSAGE_CONFIRMING, PLACE_TAIL);
 }
@@ -88,9 +88,8 @@ int queue_message_done(struct model *m, const struct applied *w, uint64_t id, ui
 
 /* Until then it is not ready; when it expires stays as it was. */
 static int message_delay(struct model *m, uint32_t slot, uint64_t due_ns) {
-    const uint32_t times = message_at(m->queues, slot)->times;
-    const uint64_t expires_ns = times != 0 ? times_at(m->queues, times)->expires_ns : 0;
-    int rc = message_set_times(m, slot, due_ns, expires_ns);
+    const struct message *g = message_at(m->queues, slot);
+    int rc = message_set_times(m, slot, due_ns, message_times_of(m->queues, g).expires_ns);
     return rc != 0 ? rc : message_move(m, slot, MESSAGE_DELAYED, PLACE_TAIL);
 }
 

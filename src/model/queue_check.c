@@ -22,10 +22,11 @@ static void check_timer(const struct model *m, uint32_t slot) {
         assert(due == 0);
         return;
     }
-    const struct message_times *t = times_at(s, g->times);
-    assert(t->timer_ns == due && timer_is_true(m, TIMER_MESSAGE, g->id, slot, due)); /* Q1 */
+    const struct message_times t = message_times_of(s, g);
+    assert(t.timer_ns == due && timer_is_true(m, TIMER_MESSAGE, g->id, slot, due)); /* Q1 */
     bool timed = g->state == MESSAGE_DELAYED || g->state == MESSAGE_CONFIRMING;
-    assert((t->due_ns != 0) == timed); /* Q1 */
+    assert((t.due_ns != 0) == timed); /* Q1 */
+    assert(!message_is_plain(g) || g->state == MESSAGE_DELAYED);
 }
 
 static void check_key_of(const struct queues *s, uint32_t slot) {

@@ -73,8 +73,8 @@ uint64_t queue_eta_new_ns(const struct model *m, const struct queue *q, uint64_t
 
 static uint64_t key_until_ns(const struct queues *s, const struct message_key *k) {
     const struct message *holder = k->holder != 0 ? message_at(s, k->holder) : NULL;
-    return holder != NULL && holder->state == MESSAGE_DELAYED ? times_at(s, holder->times)->due_ns
-                                                              : 0;
+    bool delayed = holder != NULL && holder->state == MESSAGE_DELAYED;
+    return delayed ? message_times_of(s, holder).due_ns : 0;
 }
 
 struct eta_asked queue_eta_asked(const struct model *m, const struct queue *q,
@@ -112,7 +112,7 @@ struct eta message_eta(const struct model *m, const struct message *g, uint64_t 
         return (struct eta){0, WAITS_FOR_NOBODY};
     }
     if (g->state != MESSAGE_READY) {
-        uint64_t due_ns = g->times != 0 ? times_at(s, g->times)->due_ns : 0;
+        uint64_t due_ns = message_times_of(s, g).due_ns;
         struct eta_asked of = {.tenant = tenant_of(s, g), .priority = g->priority};
         if (g->state == MESSAGE_BLOCKED) {
             of.of_key = 1 + count_before(s, &key_at(s, g->key)->blocked, g);

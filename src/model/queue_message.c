@@ -51,6 +51,7 @@ void message_free(struct model *m, uint32_t slot) {
         g->tie = 0;
     }
     if (g->times != 0) {
+        assert(!message_is_plain(g)); /* it was delayed until now, and has left */
         slab_give(&s->times, g->times);
     }
     map_remove(&s->by_id, id_hash(g->id), slot);
@@ -94,7 +95,7 @@ int message_set_address(struct model *m, uint32_t slot, uint64_t address) {
 /* ---- its times ---- */
 
 void message_trim_times(struct queues *s, struct message *g) {
-    if (g->times == 0) {
+    if (g->times == 0 || message_is_plain(g)) {
         return;
     }
     const struct message_times *t = times_at(s, g->times);
@@ -104,7 +105,19 @@ void message_trim_times(struct queues *s, struct message *g) {
     }
 }
 
+void message_fold_times(struct queues *s, struct message *g) {
+    const struct message_times t = message_times_of(s, g);
+    bool more = t.expires_ns != 0 || t.first_attempt_ns != 0 || t.timer_ns != 0 || t.by_deadline;
+    bool fits = t.due_ns != 0 && t.due_ns >> 63 == 0;
+    if (fits && !more) {
+        slab_give(&s->times, g->times);
+        g->times = TIMES_PLAIN | (uint32_t)(t.due_ns >> 32);
+        g->prev = (uint32_t)t.due_ns;
+    }
+}
+
 int message_need_times(struct queues *s, struct message *g) {
+    assert(!message_is_plain(g));
     return g->times != 0 ? 0 : slab_take(&s->times, &g->times);
 }
 

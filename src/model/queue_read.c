@@ -46,14 +46,14 @@ uint64_t queue_confirming(const struct model *m) {
 
 void message_view_fill(const struct queues *s, uint32_t slot, struct message_view *ret) {
     const struct message *g = message_at(s, slot);
-    const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
+    const struct message_times t = message_times_of(s, g);
     *ret = (struct message_view){
         .id = g->id,
         .address = g->address,
         .accepted_ns_hint = g->accepted_ns,
-        .due_ns = t == NULL ? 0 : t->due_ns,
-        .expires_ns = t == NULL ? 0 : t->expires_ns,
-        .first_attempt_ns = t == NULL ? 0 : t->first_attempt_ns,
+        .due_ns = t.due_ns,
+        .expires_ns = t.expires_ns,
+        .first_attempt_ns = t.first_attempt_ns,
         .queue = g->queue,
         .attempts = g->attempts,
         .body_bytes = g->body_bytes,
@@ -87,7 +87,7 @@ uint64_t message_stored_id(const struct queues *s, const struct message *g) {
 
 void message_describe(const struct model *m, const struct message *g, struct message_info *ret) {
     const struct queues *s = m->queues;
-    const struct message_times *t = g->times == 0 ? NULL : times_at(s, g->times);
+    const struct message_times t = message_times_of(s, g);
     *ret = (struct message_info){
         .id = g->id,
         .address = g->address,
@@ -99,8 +99,8 @@ void message_describe(const struct model *m, const struct message *g, struct mes
         .priority = g->priority,
         .attempts = g->attempts,
         .body_bytes = g->body_bytes,
-        .due_ns = t == NULL ? 0 : t->due_ns,
-        .expires_ns = t == NULL ? 0 : t->expires_ns,
+        .due_ns = t.due_ns,
+        .expires_ns = t.expires_ns,
         .dead_reason = (enum dead_reason)g->dead_reason,
         .last_status = message_status(g),
         .last_error = message_error(g),

@@ -72,10 +72,10 @@ static uint8_t message_flags(const struct queues *s, uint32_t slot) {
 
 static void save_optional(const struct queues *s, const struct message *g, struct saver *out) {
     if (g->times != 0) {
-        const struct message_times *t = times_at(s, g->times);
-        save_u64(out, t->due_ns);
-        save_u64(out, t->expires_ns);
-        save_u64(out, t->first_attempt_ns | (t->by_deadline ? BY_DEADLINE : 0));
+        const struct message_times t = message_times_of(s, g);
+        save_u64(out, t.due_ns);
+        save_u64(out, t.expires_ns);
+        save_u64(out, t.first_attempt_ns | (t.by_deadline ? BY_DEADLINE : 0));
     }
     if (message_is_tied(s, g)) {
         const struct message_tie *tie = tie_at(s, g->tie);

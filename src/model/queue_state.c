@@ -225,7 +225,9 @@ static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum mes
         return rc;
     }
     g->state = (uint8_t)to;
-    if (to != MESSAGE_DELAYED) {
+    if (to == MESSAGE_DELAYED) {
+        message_fold_times(s, g);
+    } else {
         struct slot_list *l = state_list(m, q, g);
         list_insert(s, l, place == PLACE_BY_AGE ? place_by_age(s, l, g->id) : 0, slot);
     }
@@ -239,6 +241,18 @@ static int state_enter(struct model *m, struct queue *q, uint32_t slot, enum mes
     return 0;
 }
 
+/* Its due time stands where the next list links it: the timer goes with it. */
+static void delayed_leave(struct model *m, struct queue *q, struct message *g) {
+    struct queues *s = m->queues;
+    roll_leave(&s->delayed, &q->delayed, g->place);
+    g->place = 0;
+    if (message_is_plain(g)) {
+        uint64_t set_ns = message_times_of(s, g).timer_ns;
+        timer_clear(m, TIMER_MESSAGE, g->id, &set_ns);
+        g->times = g->prev = 0;
+    }
+}
+
 static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
     struct queues *s = m->queues;
     struct message *g = message_at(s, slot);
@@ -247,8 +261,7 @@ static void state_leave(struct model *m, struct queue *q, uint32_t slot) {
         return;
     }
     if (from == MESSAGE_DELAYED) {
-        roll_leave(&s->delayed, &q->delayed, g->place);
-        g->place = 0;
+        delayed_leave(m, q, g);
     } else {
         list_take(s, state_list(m, q, g), slot);
     }
@@ -279,15 +292,15 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
         g->state == 0) {
         return 0;
     }
-    const struct message_times *t = times_at(s, g->times);
+    const struct message_times t = message_times_of(s, g);
     if (g->state == MESSAGE_CONFIRMING) {
-        return t->due_ns; /* what was sent may end, whatever its time to live */
+        return t.due_ns; /* what was sent may end, whatever its time to live */
     }
     bool delayed = g->state == MESSAGE_DELAYED;
-    if (delayed && (t->expires_ns == 0 || t->due_ns < t->expires_ns)) {
-        return t->due_ns;
+    if (delayed && (t.expires_ns == 0 || t.due_ns < t.expires_ns)) {
+        return t.due_ns;
     }
-    return t->expires_ns;
+    return t.expires_ns;
 }
 
 static void prefetch_around(const struct queues *s, const struct message *g) {
@@ -300,7 +313,7 @@ static void prefetch_around(const struct queues *s, const struct message *g) {
     if (g->state == MESSAGE_DELAYED) {
         roll_prefetch(&s->delayed, g->place);
     }
-    if (g->times != 0) {
+    if (g->times != 0 && !message_is_plain(g)) {
         __builtin_prefetch(times_at(s, g->times), 1);
     }
 }
@@ -327,6 +340,7 @@ static void prefetch_message(const struct model *m, uint64_t id, unsigned step) 
         __builtin_prefetch(g);
     } else if (g != NULL) {
         prefetch_around(s, g);
+        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, id, message_times_of(s, g).due_ns));
     }
 }
 
@@ -342,6 +356,10 @@ static int timer_update(struct model *m, uint32_t slot) {
     const struct message *g = message_at(m->queues, slot);
     if (g->times == 0) {
         return 0;
+    }
+    if (message_is_plain(g)) {
+        uint64_t set_ns = 0; /* it has just become so */
+        return timer_set(m, TIMER_MESSAGE, g->id, slot, message_timer_due(m->queues, g), &set_ns);
     }
     return timer_set(m, TIMER_MESSAGE, g->id, slot, message_timer_due(m->queues, g),
                      &times_at(m->queues, g->times)->timer_ns);
@@ -434,7 +452,7 @@ int queue_trim_dead(struct model *m, const struct applied *w, struct queue *q) {
 /* Q3, and that only what is delayed has a due time. */
 static bool state_possible(const struct queues *s, uint32_t slot, enum message_state state) {
     const struct message *g = message_at(s, slot);
-    bool due = g->times != 0 && times_at(s, g->times)->due_ns != 0;
+    bool due = message_times_of(s, g).due_ns != 0;
     if (due != (state == MESSAGE_DELAYED || state == MESSAGE_CONFIRMING) ||
         (g->dead_reason != DEAD_NONE) != (state == MESSAGE_DEAD)) {
         return false;
@@ -530,7 +548,7 @@ int message_rehouse(struct model *m, uint32_t slot, struct queue *to, uint8_t pr
                     uint64_t expires_ns, uint64_t key) {
     struct message *g = message_at(m->queues, slot);
     struct queue *from = queue_at(m->queues, g->queue);
-    uint64_t due_ns = g->state == MESSAGE_DELAYED ? times_at(m->queues, g->times)->due_ns : 0;
+    uint64_t due_ns = g->state == MESSAGE_DELAYED ? message_times_of(m->queues, g).due_ns : 0;
     state_leave(m, from, slot);
     int rc = timer_update(m, slot);
     rc = rc != 0 ? rc : key_yield(m, slot);

@@ -11,7 +11,8 @@
  *      confirming   queue.confirming                         its deadline
  *      dead         queue.dead, oldest death first           none
  *
- * What only some messages have lies in side cells: `times` (delay, time to live), `tie` (what is settled
+ * What only some messages have lies in side cells: `times` (delay, time to live; but most that are delayed have nothing but their due
+ * time, which then stands in the message itself: TIMES_PLAIN), `tie` (what is settled
  * at its end, its tenant), `key` (shared by all messages of an ordering key).
  *
  * Files:
@@ -42,6 +43,7 @@
 #define PURGE_MAX      1000000u /* untied messages that one fact removes: about 0.1 s */
 #define PURGE_TIED_MAX 10000u   /* messages that are settled one by one in a record */
 #define ID_RUN_BITS    8u
+#define TIMES_PLAIN    (UINT32_C(1) << 31) /* with the high half of a due time */
 
 struct message {
     uint64_t id;
@@ -51,12 +53,12 @@ struct message {
         uint32_t next;  /* slot, in the list of its state */
         uint32_t place; /* delayed: in queue.delayed, and prev is unused */
     };
-    uint32_t prev;
+    uint32_t prev;  /* slot; with TIMES_PLAIN the low half of the due time */
     uint32_t queue; /* index */
     uint32_t body_bytes;
     uint32_t attempts;
     uint32_t key;              /* cell, 0: no ordering key */
-    uint32_t times;            /* cell, 0: neither delay nor time to live */
+    uint32_t times;            /* cell, 0: neither delay nor time to live; or TIMES_PLAIN */
     uint32_t tie;              /* cell, 0: nothing to settle, and no origin */
     uint32_t extra_bytes : 20; /* what the stored payload has besides the body */
     uint32_t state : 4;        /* enum message_state */
@@ -239,6 +241,19 @@ static inline struct target *target_at(const struct queues *s, uint32_t slot) {
 static inline struct queue *queue_at(const struct queues *s, uint32_t index) {
     return roster_at(&s->roster, index);
 }
+/* Delayed, and nothing else of its times is to be known: a cell less to touch. */
+static inline bool message_is_plain(const struct message *g) {
+    return (g->times & TIMES_PLAIN) != 0;
+}
+/* The timer of a plain one is set for its due time as long as it is delayed. */
+static inline struct message_times message_times_of(const struct queues *s,
+                                                    const struct message *g) {
+    if (message_is_plain(g)) {
+        uint64_t due_ns = (uint64_t)(g->times & ~TIMES_PLAIN) << 32 | g->prev;
+        return (struct message_times){.due_ns = due_ns, .timer_ns = due_ns};
+    }
+    return g->times == 0 ? (struct message_times){0} : *times_at(s, g->times);
+}
 /* Is something settled when it ends? */
 static inline bool message_is_tied(const struct queues *s, const struct message *g) {
     return g->tie != 0 && (tie_at(s, g->tie)->campaign != 0 || tie_at(s, g->tie)->stock != 0);
@@ -301,12 +316,14 @@ MUST_CHECK int message_create(struct model *m, uint64_t id, uint32_t *ret_slot);
 void message_free(struct model *m, uint32_t slot);
 /* The record of its body, which is counted there; 0: none. E_NOMEM. */
 MUST_CHECK int message_set_address(struct model *m, uint32_t slot, uint64_t address);
-/* A cell for its times, if it has none. E_NOMEM. */
+/* A cell for its times, if it has none; it is not delayed. E_NOMEM. */
 MUST_CHECK int message_need_times(struct queues *s, struct message *g);
 MUST_CHECK int message_set_times(struct model *m, uint32_t slot, uint64_t due_ns,
                                  uint64_t expires_ns);
 /* A cell that says nothing any more is given back. */
 void message_trim_times(struct queues *s, struct message *g);
+/* Of one that is delayed from now on: a cell that says nothing but when it is due is given back too. */
+void message_fold_times(struct queues *s, struct message *g);
 /* Out of a snapshot. */
 MUST_CHECK int message_load_times(struct model *m, uint32_t slot, uint64_t due_ns,
                                   uint64_t expires_ns, uint64_t first_attempt_ns);

@@ -41,7 +41,7 @@ static uint64_t target_hash_of(const void *owner, uint32_t slot) {
 /* Limits are checked by decide; a log written under higher ones must still be applied. */
 static void queues_init_slabs(struct queues *s) {
     slab_init(&s->messages, sizeof(struct message), UINT32_MAX - 1);
-    slab_init(&s->times, sizeof(struct message_times), UINT32_MAX - 1);
+    slab_init(&s->times, sizeof(struct message_times), TIMES_PLAIN - 1);
     slab_init(&s->ties, sizeof(struct message_tie), UINT32_MAX - 1);
     slab_init(&s->keys, sizeof(struct message_key), UINT32_MAX - 1);
     slab_init(&s->targets, sizeof(struct target), UINT32_MAX - 1);

@@ -131,8 +131,8 @@ static enum refusal decide_qos(const struct model *m, struct decision *d, struct
 /* ---- the next message ---- */
 
 static bool is_alive(const struct queues *s, const struct message *g, uint64_t now_ns) {
-    return g->times == 0 || times_at(s, g->times)->expires_ns == 0 ||
-           times_at(s, g->times)->expires_ns > now_ns;
+    uint64_t expires_ns = message_times_of(s, g).expires_ns;
+    return expires_ns == 0 || expires_ns > now_ns;
 }
 
 /* The first ready one that has not expired: timers may not have come to it yet. */
