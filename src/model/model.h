@@ -53,7 +53,7 @@ enum refusal model_decide(const struct model *m, struct decision *d, struct requ
  * To be called for a run of requests before their decides, for all of them with step 0, then with 1 and so on: their
  * look-ups miss the cache together instead of one after the other. Changes nothing.
  */
-#define PREFETCH_STEPS 3u
+#define PREFETCH_STEPS 2u
 void model_prefetch(const struct model *m, const struct request *r, unsigned step);
 
 /* All facts of one record. E_CORRUPT, E_VERSION, E_NOMEM: the state is then not usable any more. */

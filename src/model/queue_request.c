@@ -35,6 +35,7 @@ enum refusal queue_decide_delete(const struct model *m, struct decision *d, stru
         return request_refuse(r, REFUSAL_CONFLICT,
                               "the message is in flight: its attempt must end first");
     }
+    message_prefetch_end(m, message_at(s, slot)); /* its line of the audit is written first */
     message_emit(d, FACT_MESSAGE_DELETED, r->id);
     queue_emit_settlement(m, d, slot);
     return REFUSAL_NONE;

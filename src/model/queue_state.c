@@ -304,13 +304,14 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
 }
 
 static void prefetch_around(const struct queues *s, const struct message *g) {
+    bool delayed = g->state == MESSAGE_DELAYED;
     const uint32_t neighbours[] = {g->prev, g->next};
-    for (size_t i = 0; g->state != MESSAGE_DELAYED && i < ARRAY_LENGTH(neighbours); i++) {
+    for (size_t i = 0; !delayed && i < ARRAY_LENGTH(neighbours); i++) {
         if (neighbours[i] != 0) {
             __builtin_prefetch(message_at(s, neighbours[i]), 1);
         }
     }
-    if (g->state == MESSAGE_DELAYED) {
+    if (delayed) {
         roll_prefetch(&s->delayed, g->place);
     }
     if (g->times != 0 && !message_is_plain(g)) {
@@ -327,7 +328,15 @@ void queue_prefetch_due(const struct model *m, uint32_t slot, unsigned step) {
     }
 }
 
-/* 0 where it is found, 1 its cell, 2 what that leads to: each step needs the one before. */
+void message_prefetch_end(const struct model *m, const struct message *g) {
+    prefetch_around(m->queues, g);
+    uint64_t timer_ns = message_times_of(m->queues, g).timer_ns; /* which may have to wait for it */
+    if (timer_ns != 0) {
+        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, g->id, timer_ns));
+    }
+}
+
+/* 0 where it is found, 1 its cell, which needs the first. */
 static void prefetch_message(const struct model *m, uint64_t id, unsigned step) {
     const struct queues *s = m->queues;
     if (step == 0) {
@@ -335,12 +344,8 @@ static void prefetch_message(const struct model *m, uint64_t id, unsigned step) 
         return;
     }
     uint32_t slot = map_likely(&s->by_id, id_hash(id));
-    const struct message *g = slot == 0 ? NULL : message_at(s, slot);
-    if (step == 1) {
-        __builtin_prefetch(g);
-    } else if (g != NULL) {
-        prefetch_around(s, g);
-        agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, id, message_times_of(s, g).due_ns));
+    if (slot != 0) {
+        __builtin_prefetch(message_at(s, slot), 1);
     }
 }
 

@@ -361,6 +361,8 @@ uint32_t message_prev(const struct queues *s, uint32_t slot);
 uint32_t delayed_first(const struct queues *s, const struct queue *q);
 /* See struct module. */
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step);
+/* Starts to bring what its end touches into the cache: worth it if the end is decided now and applied later. */
+void message_prefetch_end(const struct model *m, const struct message *g);
 /* The only writer of message.state: list, counters, timer and state move together. */
 MUST_CHECK int message_move(struct model *m, uint32_t slot, enum message_state to,
                             enum place place);

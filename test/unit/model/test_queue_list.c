@@ -113,10 +113,88 @@ static void test_bounded_work(void **state) {
     assert_int_equal(walk(0, 999, NULL), 3 * LIST_VISITS_MAX + 1);
 }
 
+/* ---- what is delayed, while others come and go in the same cells ---- */
+
+#define KEPT 60u
+
+struct kept {
+    uint64_t ids[KEPT]; /* delayed in "q", in the order in which they came */
+    uint32_t count;
+};
+
+static void must_list(const struct kept *k, uint32_t max) {
+    uint32_t met = 0;
+    uint64_t after = 0;
+    do {
+        struct request r = page(MESSAGE_DELAYED, max, after, NULL);
+        for (uint64_t i = 0; i < r.count; i++) {
+            assert_true(met < k->count);
+            assert_int_equal(item(&r, i).id, k->ids[met++]);
+        }
+        after = r.next;
+        request_release(&r);
+    } while (after != 0);
+    assert_int_equal(met, k->count);
+}
+
+static void forget(struct kept *k, uint32_t i) {
+    memmove(&k->ids[i], &k->ids[i + 1], (k->count - i - 1) * sizeof k->ids[0]);
+    k->count--;
+}
+
+/* Ready ones too, of which one leaves as one comes: they take cells of delayed ones that were cancelled. */
+static void come_and_go(struct kept *k, uint64_t *ready) {
+    uint32_t i = (uint32_t)rng_below(&mail.rng, KEPT);
+    uint64_t later_ns = mail.now_ns + NS_PER_SECOND + rng_below(&mail.rng, NS_PER_SECOND);
+    if (i < k->count) {
+        assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "q", k->ids[i]), REFUSAL_NONE);
+        forget(k, i);
+    } else if (i % 3 == 0) {
+        mail_put((struct letter){.queue = "other", .schedule_ns = later_ns});
+    } else {
+        k->ids[k->count++] = mail_put((struct letter){.queue = "q", .schedule_ns = later_ns});
+    }
+    if (ready[i] != 0) {
+        assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "q", ready[i]), REFUSAL_NONE);
+    }
+    ready[i] = mail_put((struct letter){.queue = "q"});
+}
+
+static void test_delayed_in_order(void **state) {
+    struct kept k = {0};
+    uint64_t ready[KEPT] = {0};
+    mail_queue("q");
+    mail_queue("other");
+    for (unsigned step = 0; step < 1500; step++) {
+        come_and_go(&k, ready);
+        must_list(&k, 1 + (uint32_t)rng_below(&mail.rng, 2 * KEPT));
+        struct request r;
+        if (step % 100 == 99) {
+            request_init(&r, REQUEST_QUEUE_PURGE);
+            r.name = span_text(step % 200 == 99 ? "other" : "q");
+            r.in.list.state = MESSAGE_DELAYED;
+            assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+            request_release(&r);
+            k.count = step % 200 == 99 ? k.count : 0;
+        }
+    }
+    while (k.count > 0) {
+        world_run_timers(&mail);
+        mail.now_ns += NS_PER_SECOND / 100;
+        for (uint32_t i = k.count; i-- > 0;) {
+            if (mail_get(k.ids[i]).state == MESSAGE_READY) {
+                forget(&k, i);
+            }
+        }
+        must_list(&k, KEPT);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_in_flight_at_consumers, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_filters, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_delayed_in_order, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_bounded_work, mail_setup, mail_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
