@@ -232,7 +232,7 @@ static void ask(struct http_connection *c, struct http_exchange *x) {
     struct http_server *s = c->server;
     join_line(c, x);
     http_exchange_account(x);
-    x->close_after = !x->request.keep_alive;
+    x->close_after = !x->request.keep_alive || s->stopping;
     c->deaf = x->close_after;
     c->asked++;
     stat_add(&s->stats.requests, 1);
@@ -410,21 +410,25 @@ static void on_closed(struct net_stream *stream) {
     free_if_unused(c);
 }
 
-static void wind_up_stream(struct http_exchange *x) {
-    x->close_after = true;
-    tell_stream_closed(x);
+static struct http_exchange *first_endless(const struct http_connection *c) {
+    struct http_exchange *x = c->first;
+    while (x != NULL && (x->state != EXCHANGE_STREAMING || x->ended || x->gone))
+        x = x->next;
+    return x;
 }
 
+/* What was asked is answered, all of the line; what is being read is asked yet, and then the last. */
 void http_connection_wind_up(struct http_connection *c) {
-    if (c->waiting == 0 && !in_message(c)) {
-        net_stream_finish(&c->stream);
-        return;
+    if (!in_message(c)) {
+        c->deaf = true;
+        if (c->waiting == 0)
+            net_stream_finish(&c->stream);
+        else
+            c->last->close_after = true;
+        set_deadline(c);
     }
-    for (struct http_exchange *x = c->first, *next; x != NULL; x = next) {
-        next = x->next; /* `closed` may end the stream */
-        if (x->state == EXCHANGE_STREAMING && !x->ended)
-            wind_up_stream(x);
-    }
+    for (struct http_exchange *x; (x = first_endless(c)) != NULL;)
+        tell_stream_closed(x); /* which may end it, and let others out of the line */
 }
 
 const struct net_stream_handler HTTP_CONNECTION_HANDLER = {

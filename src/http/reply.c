@@ -137,8 +137,6 @@ static void reply(struct http_exchange *x, int status, const char *content_type,
                   struct span headers, struct span body) {
     assert(x->state == EXCHANGE_ASKED && "one answer an exchange");
     assert(status >= 200 && status <= 599);
-    if (x->connection->server->stopping)
-        x->close_after = true;
     struct answer a = {.status = status,
                        .content_type = content_type,
                        .headers = headers,
@@ -187,7 +185,7 @@ struct http_stream *http_stream_start(struct http_exchange *x, int status, const
     struct http_connection *c = x->connection;
     x->chunked = !x->request.version_1_0;
     x->silent = bodiless(x, status);
-    if (!x->chunked || c->server->stopping)
+    if (!x->chunked)
         x->close_after = true;
     struct answer a = {.status = status,
                        .content_type = content_type,

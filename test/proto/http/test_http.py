@@ -4,6 +4,7 @@
 Usage: test_http.py <http_test_server> [unittest arguments]
 """
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -722,6 +723,31 @@ class Stopping(unittest.TestCase):
                 pass
         server.stop()
         self.assertEqual((server.stats["open"], server.stats["requests"]), (0, 4))
+
+    def test_the_whole_line_is_answered(self):
+        server = Server()
+        with server.connect() as line, server.connect() as other, server.connect() as behind_a_stream:
+            line.sendall(get("/later?ms=1500") + get("/noop") * 3 + get("/later?ms=1") + get("/noop") * 5)
+            behind_a_stream.sendall(get("/endless") + get("/noop") * 4 + post("/echo", b"abc")[:-1])
+            r = Reader(other)
+            for polls in itertools.count():  # until all 15 have been taken
+                other.sendall(get("/serial"))
+                if int(r.answer()[2]) == polls + 15:
+                    break
+            server.process.stdin.write("stop\n")
+            server.process.stdin.flush()
+            r = Reader(line)
+            self.assertEqual([r.answer()[0] for _ in range(10)], [200] * 10)
+            self.assertTrue(r.closed())
+            r = Reader(behind_a_stream)
+            r.answer()
+            for _ in range(4):
+                self.assertEqual(r.answer()[0], 200)
+            behind_a_stream.sendall(b"c")
+            _, fields, body = r.answer()
+            self.assertEqual((body, fields["connection"]), (b"abc", "close"))
+            self.assertTrue(r.closed())
+        server.stop()
 
     def test_cut_off(self):
         server = Server()
