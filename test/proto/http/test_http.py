@@ -330,6 +330,16 @@ class Messages(unittest.TestCase):
             self.assertNotIn("content-length", fields)
             self.assertEqual(r.answer()[2], b"{}")
 
+    def test_a_refusal_behind_a_head_has_its_body(self):
+        with self.server.connect() as s:
+            r = Reader(s)
+            s.sendall(head("HEAD /noop HTTP/1.1\nHost: h\n\n"))
+            r.answer(body=False)
+            s.sendall(head("GET /noop HTTP/1.1\nHo st: h\n\n"))
+            status, _, body = r.answer()
+            self.assertEqual(status, 400)
+            self.assertIn(b'"detail":', body)
+
     def test_options_asterisk(self):
         self.assertEqual(self.ask(head("OPTIONS * HTTP/1.1\nHost: h\n\n"))[0][0], 404)
 
