@@ -109,9 +109,18 @@ static int scan(const char *directory, uint64_t from, const struct log_visitor *
     return error;
 }
 
+/* `context`: up to where positions are missing. */
+static void note_finding(void *context, const struct log_finding *f) {
+    uint64_t *missing = context;
+    if (f->kind == LOG_FINDING_GAP)
+        *missing = f->position - 1;
+    print_finding(NULL, f);
+}
+
 static int verify(const char *directory) {
     struct log_scan_summary summary;
-    struct log_visitor visitor = {.finding = print_finding};
+    uint64_t missing = 0;
+    struct log_visitor visitor = {.context = &missing, .finding = note_finding};
     /* Before: a server may be at work. */
     uint64_t flushed = engine_newest_snapshot(directory, &file_ops_system);
     if (scan(directory, 0, &visitor, &summary) != 0)
@@ -129,6 +138,15 @@ static int verify(const char *directory) {
                ": its end is damaged or missing. `sluice serve --salvage` starts without it; a "
                "copy of the folder first is wise.\n",
                flushed, summary.next_position);
+        return 1;
+    }
+    if (missing == 0 && summary.records > 0)
+        missing = summary.first_position - 1;
+    /* After: segments are given back behind new snapshots. */
+    if (missing > engine_newest_snapshot(directory, &file_ops_system)) {
+        printf("DAMAGED: positions up to %" PRIu64 " are missing, and no snapshot covers them: "
+               "their segments are lost. Restore them; no start goes on without.\n",
+               missing);
         return 1;
     }
     printf("sound%s\n", summary.torn > 0 ? "; the unfinished last write is cut off at the next "

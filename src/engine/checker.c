@@ -100,6 +100,35 @@ void checker_stop(struct engine *e) {
     c->running = false;
 }
 
+/* ---- files that are gone ---- */
+
+/* A segment goes when no body in it is in use, so one that is in use and not there was lost. */
+void checker_miss_segments(struct engine *e) {
+    size_t max = log_segments(e->log, NULL, 0), at = 0, missing = 0;
+    struct log_segment_info *infos = calloc(max, sizeof(*infos));
+    if (infos == NULL)
+        return; /* each body is looked for again when it is needed */
+    size_t count = log_segments(e->log, infos, max);
+    uint64_t bytes = 0, behind = 0;
+    for (uint32_t n = 1; (n = model_next_live_segment(e->model, n)) != 0; n++) {
+        while (at < count && infos[at].number < n)
+            at++;
+        if (at < count && infos[at].number == n)
+            continue;
+        if (missing++ == 0 && at > 0)
+            behind = infos[at - 1].last_position;
+        bytes += model_segment_live_bytes(e->model, n);
+    }
+    free(infos);
+    if (missing == 0)
+        return;
+    atomic_fetch_add(&e->checker.damaged, missing);
+    engine_note(e,
+                "the log is damaged: %zu segments are missing, the first behind position %" PRIu64
+                ", with %" PRIu64 " bytes of bodies; what stood there is not delivered",
+                missing, behind, bytes);
+}
+
 /* ---- naming what a replay could not read ---- */
 
 struct description {

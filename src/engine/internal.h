@@ -258,6 +258,8 @@ MUST_CHECK int checker_start(struct engine *e);
 void checker_stop(struct engine *e);
 /* The work of its thread. */
 void checker_run(struct engine *e);
+/* Says which segments with bodies in use are not there. At the start, before there are threads. */
+void checker_miss_segments(struct engine *e);
 /* The first damage at or behind `from`, as one line with file and offset. False: there is none to be seen. */
 bool checker_describe(struct engine *e, uint64_t from, char text[512]);
 

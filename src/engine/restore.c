@@ -122,6 +122,7 @@ int restore_engine(struct engine *e, struct engine_recovery *recovery, char erro
     snapshot_prune(e, recovery->snapshot_position, e->keeper.kept_positions);
     e->keeper.snapshot_bytes = snapshot_bytes(e, recovery->snapshot_position);
     e->stats.snapshot_position = e->checker.up_to = recovery->snapshot_position;
+    checker_miss_segments(e);
     e->recovering = true;
     error = sequencer_recover(e, &recovery->unknown_attempts);
     if (error != 0)

@@ -215,7 +215,7 @@ static void check_joint(struct verify *v, const struct segment_header *h) {
         tell(v, LOG_FINDING_CORRUPT, "the segment before ends at position %" PRIu64,
              v->next_position - 1);
     } else {
-        tell(v, LOG_FINDING_GAP, "positions %" PRIu64 " to %" PRIu64 " were released",
+        tell(v, LOG_FINDING_GAP, "positions %" PRIu64 " to %" PRIu64 " are not here",
              v->next_position, h->first_position - 1);
     }
 }

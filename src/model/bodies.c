@@ -116,3 +116,12 @@ uint64_t bodies_live(const struct bodies *b, uint32_t segment) {
     bool known = segment >= b->first && segment - b->first < b->count;
     return known ? b->live_bytes[segment - b->first] : 0;
 }
+
+uint32_t bodies_next_live(const struct bodies *b, uint32_t from) {
+    for (uint32_t i = from > b->first ? from - b->first : 0; i < b->count; i++) {
+        if (b->live_bytes[i] > 0) {
+            return b->first + i;
+        }
+    }
+    return 0;
+}

@@ -27,5 +27,7 @@ void bodies_release(struct bodies *b);
 MUST_CHECK int bodies_add(struct bodies *b, uint64_t address, uint32_t bytes);
 void bodies_remove(struct bodies *b, uint64_t address, uint32_t bytes);
 uint64_t bodies_live(const struct bodies *b, uint32_t segment);
+/* The first segment at or behind `from` that has live bytes; 0: none. */
+uint32_t bodies_next_live(const struct bodies *b, uint32_t from);
 
 #endif

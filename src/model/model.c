@@ -399,6 +399,10 @@ uint64_t model_segment_live_bytes(const struct model *m, uint32_t segment) {
     return bodies_live(&m->bodies, segment);
 }
 
+uint32_t model_next_live_segment(const struct model *m, uint32_t from) {
+    return bodies_next_live(&m->bodies, from);
+}
+
 size_t model_segment_live_ids(const struct model *m, uint32_t segment, struct live_body *ret_bodies,
                               size_t max) {
     return bodies_live(&m->bodies, segment) == 0 ? 0

@@ -103,6 +103,8 @@ bool model_decide_recovery(const struct model *m, struct decision *d);
  * reads each body back and asks for a MOVED fact by REQUEST_MESSAGE_MOVE.
  */
 uint64_t model_segment_live_bytes(const struct model *m, uint32_t segment);
+/* The first segment at or behind `from` with live bytes; 0: none. */
+uint32_t model_next_live_segment(const struct model *m, uint32_t from);
 struct live_body {
     uint64_t id, stored_id, address; /* stored_id: by which the body is found in its record */
 };

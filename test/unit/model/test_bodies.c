@@ -50,6 +50,12 @@ static void test_any_order(void **state) {
     }
     assert_int_equal(bodies_live(&b, 1), 0);
     assert_int_equal(bodies_live(&b, 600), 0);
+    static const uint32_t sorted[] = {2, 3, 4, 499, 500, 900, 901};
+    uint32_t at = 1;
+    for (size_t i = 0; i < ARRAY_LENGTH(sorted); i++, at++) {
+        assert_int_equal(at = bodies_next_live(&b, at), sorted[i]);
+    }
+    assert_int_equal(bodies_next_live(&b, at), 0);
 }
 
 /* The array is as long as the living log, not as its history. */
