@@ -11,7 +11,6 @@
 #include "cli/table.h"
 
 #define PATH_BYTES 2048
-#define PAGES_MAX  1000
 
 struct command {
     const char *noun;
@@ -145,17 +144,6 @@ static int fill_path(const char *pattern, int argc, char **argv, char path[PATH_
     return used;
 }
 
-/* A list answer has one array among its members. */
-static const json_t *list_of(json_t *answer) {
-    const char *key;
-    json_t *value;
-    json_object_foreach(answer, key, value) {
-        if (json_is_array(value))
-            return value;
-    }
-    return NULL;
-}
-
 static void print_json(const json_t *answer) {
     if (answer == NULL)
         return;
@@ -163,26 +151,10 @@ static void print_json(const json_t *answer) {
     putchar('\n');
 }
 
-/* All pages of a list. */
 static int run_list(const struct client *c, const struct command *k, const char *path) {
-    struct table table;
-    table_init(&table, k->columns);
-    char page[PATH_BYTES + 512];
-    snprintf(page, sizeof(page), "%s?page_size=500", path);
-    for (int n = 0; n < PAGES_MAX; n++) {
-        json_t *answer = NULL;
-        if (client_call(c, k->method, page, span_of(NULL, 0), &answer) != 0)
-            return 1;
-        table_print(&table, list_of(answer), n == 0);
-        const char *token = json_string_value(json_object_get(answer, "nextPageToken"));
-        bool more = token != NULL && token[0] != '\0';
-        if (more)
-            snprintf(page, sizeof(page), "%s?page_size=500&page_token=%s", path, token);
-        json_decref(answer);
-        if (!more)
-            break;
-    }
-    return 0;
+    char first[PATH_BYTES + 16];
+    snprintf(first, sizeof(first), "%s?page_size=500", path);
+    return table_list(c, first, k->columns);
 }
 
 static int run_call(const struct client *c, const struct command *k, const char *path,

@@ -11,7 +11,6 @@
 #include "cli/table.h"
 
 #define PATH_BYTES  8192
-#define PAGES_MAX   100000
 #define POLL_US     250000
 #define WORDS_MAX   4
 #define SINCE_MAX_S 3e9 /* a hundred years */
@@ -220,37 +219,6 @@ static void append_query(const json_t *filter, char path[PATH_BYTES]) {
     }
 }
 
-/* All pages of a list. */
-static int list(const struct given *g, const char *first, const char *member, const char *columns) {
-    struct table table;
-    char path[PATH_BYTES];
-    bool titles = true;
-    table_init(&table, columns);
-    snprintf(path, sizeof path, "%s", first);
-    for (int page = 0; page < PAGES_MAX; page++) {
-        json_t *answer = NULL;
-        if (client_call(g->client, "GET", path, span_of(NULL, 0), &answer) != 0) {
-            return 1;
-        }
-        const json_t *items = json_object_get(answer, member);
-        if (g->client->as_json) {
-            json_dumpf(answer, stdout, JSON_INDENT(2));
-            putchar('\n');
-        } else if (json_array_size(items) > 0) {
-            table_print(&table, items, titles);
-            titles = false;
-        }
-        const char *token = json_string_value(json_object_get(answer, "nextPageToken"));
-        bool more = token != NULL;
-        snprintf(path, sizeof path, "%s&page_token=%s", first, more ? token : "");
-        json_decref(answer);
-        if (!more) {
-            break;
-        }
-    }
-    return 0;
-}
-
 static int run_search(struct given *g) {
     char path[PATH_BYTES];
     if (json_object_size(g->filter) == 0) { /* then only what it is asked for counts */
@@ -258,7 +226,7 @@ static int run_search(struct given *g) {
     }
     make_path(g, "/messages?page_size=500", NULL, "", path);
     append_query(g->filter, path);
-    return list(g, path, "messages", MESSAGE_TABLE);
+    return table_list(g->client, path, MESSAGE_TABLE);
 }
 
 static int run_message(struct given *g) {
@@ -270,7 +238,7 @@ static int run_message(struct given *g) {
 static int run_jobs(struct given *g) {
     char path[PATH_BYTES];
     make_path(g, "/jobs?page_size=500", NULL, "", path);
-    return list(g, path, "jobs", JOB_TABLE);
+    return table_list(g->client, path, JOB_TABLE);
 }
 
 static int run_cancel(struct given *g) {

@@ -3,6 +3,17 @@
 #include <stdio.h>
 #include <string.h>
 
+#define COLUMNS_MAX 12
+#define PAGES_MAX   100000
+#define PATH_BYTES  (8192 + 512)
+
+struct table {
+    char spec[512];
+    const char *titles[COLUMNS_MAX];
+    const char *paths[COLUMNS_MAX];
+    size_t count;
+};
+
 static const json_t *at_path(const json_t *item, const char *path) {
     char copy[128];
     snprintf(copy, sizeof(copy), "%s", path);
@@ -25,7 +36,7 @@ static void cell_text(const json_t *value, char *out, size_t size) {
         snprintf(out, size, "-");
 }
 
-void table_init(struct table *t, const char *columns) {
+static void table_init(struct table *t, const char *columns) {
     snprintf(t->spec, sizeof(t->spec), "%s", columns);
     t->count = 0;
     char *rest = NULL;
@@ -38,7 +49,8 @@ void table_init(struct table *t, const char *columns) {
     }
 }
 
-void table_print(const struct table *t, const json_t *items, bool with_titles) {
+/* As wide as the longest of these. */
+static void table_print(const struct table *t, const json_t *items, bool with_titles) {
     int widths[COLUMNS_MAX];
     char text[256];
     size_t index;
@@ -59,4 +71,44 @@ void table_print(const struct table *t, const json_t *items, bool with_titles) {
             printf("%-*s%s", widths[c], text, c + 1 == t->count ? "\n" : "  ");
         }
     }
+}
+
+/* A list answer has one array among its members. */
+static const json_t *list_of(json_t *answer, const char **ret_name) {
+    json_t *value;
+    json_object_foreach(answer, *ret_name, value) {
+        if (json_is_array(value))
+            return value;
+    }
+    return NULL;
+}
+
+int table_list(const struct client *c, const char *path, const char *columns) {
+    struct table table;
+    char page[PATH_BYTES];
+    table_init(&table, columns);
+    snprintf(page, sizeof(page), "%s", path);
+    bool more = true;
+    size_t found = 0;
+    for (int n = 0; more && n < PAGES_MAX; n++) {
+        json_t *answer = NULL;
+        const char *name;
+        if (client_call(c, "GET", page, span_of(NULL, 0), &answer) != 0)
+            return 1;
+        const json_t *items = list_of(answer, &name);
+        const char *token = json_string_value(json_object_get(answer, "nextPageToken"));
+        more = token != NULL && token[0] != '\0';
+        snprintf(page, sizeof(page), "%s&page_token=%s", path, more ? token : "");
+        if (c->as_json) {
+            json_dumpf(answer, stdout, JSON_INDENT(2));
+            putchar('\n');
+        } else if (json_array_size(items) > 0) {
+            table_print(&table, items, found == 0);
+        }
+        found += json_array_size(items);
+        if (!c->as_json && found == 0 && !more)
+            fprintf(stderr, "no %s\n", name);
+        json_decref(answer);
+    }
+    return 0;
 }

@@ -1,25 +1,16 @@
 /*
- * cli/table.h - lists of JSON objects as columns of text.
- *
- * Shape: plain, caller-owned; columns are told as "TITLE=member TITLE=member.of.member".
+ * cli/table.h - a list of the server's as columns of text.
  */
 #ifndef SLUICE_CLI_TABLE_H
 #define SLUICE_CLI_TABLE_H
 
-#include <jansson.h>
-#include <stdbool.h>
+#include "cli/client.h"
 
-#define COLUMNS_MAX 12
-
-struct table {
-    char spec[512];
-    const char *titles[COLUMNS_MAX];
-    const char *paths[COLUMNS_MAX];
-    size_t count;
-};
-
-void table_init(struct table *t, const char *columns);
-/* As wide as the longest of these. */
-void table_print(const struct table *t, const json_t *items, bool with_titles);
+/*
+ * GETs all pages of the list at `path`, which has a query already, and prints its JSON objects by `columns`,
+ * "TITLE=member TITLE=member.of.member"; as JSON, a page after the other, with client.as_json. Of an empty list stderr
+ * says so. 0, or 1: client_call has explained it.
+ */
+MUST_CHECK int table_list(const struct client *c, const char *path, const char *columns);
 
 #endif
