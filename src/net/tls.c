@@ -38,14 +38,23 @@ struct tls_session {
 
 /* ---- context ---- */
 
-static int explain(char error_text[256], const char *what, const char *file) {
-    char reason[88] = "unknown reason";
-    unsigned long code =
-        ERR_peek_error(); /* the first: those behind it say only where it came through */
+/* OpenSSL's own words for the two usual mistakes tell nothing to who made them. */
+static void reason_of(unsigned long code, char reason[88]) {
+    int library = ERR_GET_LIB(code), number = ERR_GET_REASON(code);
+    const char *words = ERR_reason_error_string(code);
     if (ERR_SYSTEM_ERROR(code))
-        snprintf(reason, sizeof reason, "%s", strerror(ERR_GET_REASON(code)));
-    else if (code != 0)
-        ERR_error_string_n(code, reason, sizeof reason);
+        words = strerror(number);
+    else if (library == ERR_LIB_PEM && number == PEM_R_NO_START_LINE)
+        words = "there is none in this file (expected: PEM)";
+    else if ((library == ERR_LIB_X509 && number == X509_R_KEY_VALUES_MISMATCH) ||
+             (library == ERR_LIB_SSL && number == SSL_R_NO_CERTIFICATE_ASSIGNED))
+        words = "it does not belong to the certificate";
+    snprintf(reason, 88, "%s", words != NULL ? words : "unknown reason");
+}
+
+static int explain(char error_text[256], const char *what, const char *file) {
+    char reason[88];
+    reason_of(ERR_peek_error(), reason); /* the first: the others say where it came through */
     ERR_clear_error();
     snprintf(error_text, 256, "tls: %s%s%.110s: %s", what, file == NULL ? "" : " ",
              file == NULL ? "" : file, reason);
@@ -67,8 +76,9 @@ static int load_files(SSL_CTX *ssl, const struct tls_options *o, char error_text
         return explain(error_text, "certificate", o->certificate_file);
     if (SSL_CTX_use_PrivateKey_file(ssl, o->key_file, SSL_FILETYPE_PEM) != 1)
         return explain(error_text, "key", o->key_file);
+    /* One of another kind, say of an elliptic curve, is noticed only here. */
     if (SSL_CTX_check_private_key(ssl) != 1)
-        return explain(error_text, "key does not belong to the certificate:", o->key_file);
+        return explain(error_text, "key", o->key_file);
     if (o->client_ca_file == NULL)
         return 0;
     STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(o->client_ca_file);

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from support import server as program
+from support.certificates import Authority, openssl
 from support.wait import until
 
 
@@ -190,6 +191,29 @@ def test_config_check_names_line_and_expectation(tmp_path):
     result = program.run("config", "check", path)
     assert result.returncode != 0
     assert "sluice.yaml:3" in result.stdout + result.stderr, result
+
+
+def test_config_check_opens_certificates_and_keys(tmp_path):
+    authority = Authority(tmp_path)
+    certificate, key = authority.sign("server")
+    _, other_key = authority.sign("other")
+    curve_key = tmp_path / "curve.pem"
+    openssl("ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", curve_key)
+    (tmp_path / "text.pem").write_text("no certificate")
+
+    def check(certificate, key):
+        path = tmp_path / "sluice.yaml"
+        path.write_text(f"listeners:\n  - port: 0\n    tls: {{certificate: {certificate}, key: {key}}}\n")
+        result = program.run("config", "check", path)
+        assert result.returncode == (2 if result.stderr else 0), result
+        return result.stderr
+
+    assert check(certificate, key) == ""
+    for named, wrong in (((tmp_path / "gone.pem", key), "gone.pem: No such file"), ((tmp_path / "text.pem", key), "text.pem: there is none"),
+                         ((certificate, tmp_path / "none.pem"), "none.pem: No such file"),
+                         ((certificate, other_key), "does not belong"), ((certificate, curve_key), "does not belong")):
+        told = check(*named)
+        assert "sluice.yaml:2:5: /listeners/0: tls: " in told and wrong in told, told
 
 
 def test_version_and_help():

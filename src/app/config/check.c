@@ -1,9 +1,11 @@
 /*
- * What the definitions of a file would be answered by an empty server: each is decided by a model of its own, as at
- * the start, and takes effect there for those behind it. What is said here is therefore said by the code that
- * will judge them; only what depends on what a server has already (a total below what was sold, a destination that was
- * defined at run time) stays open.
+ * What a start would say of the certificates, and what the definitions of a file would be answered by an empty
+ * server: each is decided by a model of its own, as at the start, and takes effect there for those behind it. What is
+ * said here is therefore said by the code that will judge them; only what depends on what a server has already (a
+ * total below what was sold, a destination that was defined at run time) stays open.
  */
+#include <stdio.h>
+
 #include "app/config/internal.h"
 #include "base/clock.h"
 #include "base/error.h"
@@ -35,7 +37,24 @@ static int decide_one(const struct config *c, const struct config_definition *d,
     return error;
 }
 
-int config_check(const struct config *c, struct buffer *errors) {
+/* As a server that starts opens them, with the rights of whoever asks. E_CONFLICT: one cannot be used. */
+static int check_certificates(const struct config *c, struct buffer *errors) {
+    int error = 0;
+    for (uint32_t i = 0; i < c->text_count; i++) {
+        struct tls_context *tls = NULL;
+        char reason[256], pointer[40];
+        if (c->listeners[i].has_tls &&
+            tls_context_create(&c->listeners[i].tls, reason, &tls) != 0) {
+            snprintf(pointer, sizeof pointer, LISTENER_POINTER, i);
+            config_error(errors, c->file, c->texts[i].place, pointer, reason);
+            error = E_CONFLICT;
+        }
+        tls_context_free(tls);
+    }
+    return error;
+}
+
+static int check_definitions(const struct config *c, struct buffer *errors) {
     struct model *m;
     struct rng random;
     struct buffer facts;
@@ -57,4 +76,9 @@ int config_check(const struct config *c, struct buffer *errors) {
     buffer_release(&facts);
     model_free(m);
     return error;
+}
+
+int config_check(const struct config *c, struct buffer *errors) {
+    int certificates = check_certificates(c, errors), error = check_definitions(c, errors);
+    return error != 0 ? error : certificates;
 }

@@ -344,6 +344,11 @@ static int read_tree(struct config *c, const struct yaml_tree *y, struct buffer 
     struct field_reader r = {.errors = found, .now_ns = clock_real_ns()};
     int error = read_root(c, y->tree, &r);
     report_errors(c->file, y, found, errors);
+    for (uint32_t i = 0; i < c->text_count; i++) {
+        char pointer[40];
+        snprintf(pointer, sizeof pointer, LISTENER_POINTER, i);
+        c->texts[i].place = yaml_tree_find(y, pointer);
+    }
     for (uint32_t i = 0; i < c->definition_count; i++) {
         c->definitions[i].place = yaml_tree_find(y, c->definitions[i].pointer);
     }

@@ -82,8 +82,8 @@ const struct config_settings *config_settings(const struct config *c);
 bool config_is_loopback(const char *host);
 
 /*
- * What an empty server would say to the definitions: one line in `errors` for each that it would refuse. E_CONFLICT: there is
- * one; E_NOMEM.
+ * What an empty server would say to the definitions and to the files with certificates and keys: one line in `errors` for
+ * each that it would refuse. E_CONFLICT: there is one; E_NOMEM.
  */
 MUST_CHECK int config_check(const struct config *c, struct buffer *errors);
 

@@ -13,11 +13,13 @@ struct listener_tls {
     char *certificate, *key, *client_ca; /* own; empty: none */
     uint32_t client_name;                /* client_name_words */
 };
+#define LISTENER_POINTER "/listeners/%u"
 struct listener_texts {
     char *host; /* owns */
     uint16_t port;
     enum config_protocol protocol;
     struct listener_tls tls;
+    struct yaml_place place;
 };
 
 /* The file writes durations; http_limits counts ms. */

@@ -266,6 +266,7 @@ static void a_refusal_names_its_place(void **state) {
     assert_int_equal(buffer_put_u8(&errors, 0), 0);
     assert_line("x.yaml:2:5: /queues/0");
     assert_line("queue \"q\" was refused");
+    assert_line("there is no destination by this name: nowhere");
     config_free(c);
     engine_close(e, false);
 }
