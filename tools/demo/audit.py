@@ -141,6 +141,7 @@ def rows_of_sending(witnesses, total):
     return [
         equal("accepted entries sent, or refused for good", len(winners),
               len(winners & (issued | refused))),
+        equal("winners: one a voucher, and one more for each refused", total + len(refused), len(winners)),
         equal("sent without an accepted entry", 0, len((issued | refused) - winners)),
         equal("both sent and refused", 0, len(issued & refused)),
         equal("vouchers sent", total, sum(len(keys) for keys in witnesses.issued.values())),

@@ -71,7 +71,7 @@ class Audit(unittest.TestCase):
 
     def test_refused_voucher_not_issued_again(self):
         del self.record[20], self.ledger[20], self.entries[20]
-        self.assert_fails("refused vouchers", "1..20", "vouchers sent")
+        self.assert_fails("refused vouchers", "1..20", "vouchers sent", "one more for each refused")
 
     def test_yes_twice(self):
         self.ledger[22] = self.ledger[22]._replace(answer="won")
