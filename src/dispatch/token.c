@@ -1,5 +1,6 @@
 #include "dispatch/token.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -156,10 +157,19 @@ static bool is_token_text(const char *text) {
     return *text != '\0';
 }
 
+/* A number, however large; some servers put it in quotes. */
+static uint64_t life_seconds(const json_t *said) {
+    double life = json_is_number(said) ? json_number_value(said) : LIFE_DEFAULT_S;
+    const char *text = json_string_value(said);
+    if (text != NULL && isdigit((unsigned char)*text)) {
+        life = strtod(text, NULL);
+    }
+    return !(life >= 1) ? 1 : life > LIFE_MAX_S ? LIFE_MAX_S : (uint64_t)life;
+}
+
 static void learn(struct token *k, const json_t *answer) {
     const char *text = json_string_value(json_object_get(answer, "access_token"));
     const char *type = json_string_value(json_object_get(answer, "token_type"));
-    const json_t *life = json_object_get(answer, "expires_in");
     if (text == NULL || !is_token_text(text)) {
         fail(k, "the answer holds no access_token");
         return;
@@ -177,8 +187,7 @@ static void learn(struct token *k, const json_t *answer) {
     snprintf(value, size, "Bearer %s", text);
     forget(k);
     k->value = value;
-    json_int_t said = json_is_integer(life) ? json_integer_value(life) : LIFE_DEFAULT_S;
-    uint64_t life_s = said < 1 ? 1 : said > LIFE_MAX_S ? LIFE_MAX_S : (uint64_t)said;
+    uint64_t life_s = life_seconds(json_object_get(answer, "expires_in"));
     uint64_t now_ns = clock_monotonic_ns();
     k->end_ns = now_ns + life_s * NS_PER_SECOND;
     k->renew_ns = now_ns + life_s * NS_PER_SECOND / 5 * 4;
@@ -197,7 +206,8 @@ static void read_answer(struct token *k, CURLcode result) {
         snprintf(why, sizeof why, "tokenUrl answered %ld", status);
         fail(k, why);
     } else {
-        json_t *answer = json_loadb((const char *)k->response.data, k->response.size, 0, NULL);
+        json_t *answer = json_loadb((const char *)k->response.data, k->response.size,
+                                    JSON_DECODE_INT_AS_REAL, NULL);
         learn(k, answer);
         json_decref(answer);
     }

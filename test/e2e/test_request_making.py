@@ -219,6 +219,20 @@ def test_a_token_is_renewed_before_its_end_and_after_a_401(client, far_side):
     assert [r.headers["Authorization"][-1] for r in far.requests] == ["1", "1", "2", "3"]
 
 
+def test_a_life_that_is_no_common_number(client, far_side):
+    login, far = Login(far_side, life=10**30), far_side()
+    define(client, url=far.url, authorization=login.fields())
+    send(client, {"n": 0})
+    until(lambda: far.requests, 10, "the request, with a token that lives longer than any integer")
+    login = Login(far_side, life="1")
+    define(client, url=far.url, authorization=login.fields())
+    for n in (1, 2):
+        time.sleep(1.1)
+        send(client, {"n": n})
+        until(lambda: len(far.requests) == n + 1, 10, "the next request")
+    until(lambda: len(login.server.requests) >= 2, 10, "another token, since a second in quotes is over")
+
+
 def test_no_token_costs_nothing_but_time(client, far_side):
     login, far = Login(far_side), far_side()
     login.status = 500
