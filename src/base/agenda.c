@@ -12,9 +12,10 @@
  * million lies in memory that nobody has touched for long, and to touch it costs more than all else here.
  *
  * A bag is put in order as a whole when it is full, when a quarter of it are removals, when nothing in it is left, or when the
- * front has nearly run out and it is the first. Then a removal and its entry go. A full bag is cut in two; of the first
- * one the earliest join the front, and the rest become bags of a page each, in order already. So an entry is sorted two
- * or three times in its life, among some thousand others, and nobody else is told where it stands.
+ * front has nearly run out and it is the first. Then a removal and its entry go. A bag that is still three quarters full is
+ * cut in two, and two neighbours with a quarter between them become one; of the first bag the earliest join the front, and
+ * the rest become bags of a page each, in order already. So an entry is sorted two or three times in its life, among some
+ * thousand others, and nobody else is told where it stands.
  *
  * Why not a heap: ten million entries are 23 levels, nearly each a cache miss, and each entry that moves has to tell
  * its owner, another two. Why not a wheel of buckets by time: ten million that are due in one minute would meet in
