@@ -38,7 +38,7 @@ void http_request_clear(struct http_request *r) {
     clear_or_release(&r->head);
     clear_or_release(&r->body);
     r->phase = REQUEST_BEFORE;
-    r->method = HTTP_GET_; /* the one before may have been a HEAD: a refusal of this one has a body */
+    r->method = HTTP_GET_; /* not what the one before was: a refusal of this one has a body */
     r->empty_bytes = 0;
     r->header_count = 0;
     gate_init(&r->gate);
