@@ -97,6 +97,16 @@ static bool had_its_share(struct http_connection *c) {
     return c->asked >= c->server->options.limits.pipeline_depth;
 }
 
+bool http_connection_overdrawn(const struct http_connection *c) {
+    const struct http_server *s = c->server;
+    if (LIKELY(!memory_used_up(s)))
+        return false;
+    size_t held = net_stream_unsent(&c->stream);
+    for (const struct http_exchange *x = c->first; x != NULL; x = x->next)
+        held += x->reply.capacity;
+    return held > s->options.limits.memory_bytes / s->connection_count;
+}
+
 static void pause_reading(struct http_connection *c) {
     c->paused = true;
     net_stream_pause(&c->stream);

@@ -55,6 +55,11 @@ void http_connection_feed(struct http_connection *c);
 void http_connection_answered(struct http_exchange *x);
 /* Where an answer or a part of it goes: the socket when it is x's turn, else x's own buffer. NULL: drop it. */
 struct buffer *http_connection_output(struct http_exchange *x);
+/*
+ * Memory is used up and this client does not read what it has asked for: it holds more than its share, and an answer
+ * that it asked for before reading paused would add to that.
+ */
+bool http_connection_overdrawn(const struct http_connection *c);
 /* x is not held by its handler any more. */
 void http_connection_drop(struct http_exchange *x);
 

@@ -90,14 +90,19 @@ static void put_head(struct writer *w, struct http_exchange *x, const struct ans
 
 /* False: dropped, as the client has gone or memory was short. */
 static bool send_answer(struct http_exchange *x, const struct answer *a) {
+    struct net_stream *stream = &x->connection->stream;
     struct buffer *out = http_connection_output(x);
     if (out == NULL)
         return false;
+    if (http_connection_overdrawn(x->connection)) {
+        net_stream_close(stream);
+        return false;
+    }
     size_t type_size = a->content_type == NULL ? 0 : strlen(a->content_type);
     size_t body_size = a->body_sent ? a->body.size : 0;
     size_t most = HEAD_FIXED_BYTES + type_size + a->headers.size + body_size;
     if (buffer_reserve(out, most) != 0) {
-        net_stream_close(&x->connection->stream);
+        net_stream_close(stream);
         return false;
     }
     struct writer w = {.at = out->data + out->size};
@@ -105,6 +110,9 @@ static bool send_answer(struct http_exchange *x, const struct answer *a) {
     put(&w, a->body.data, body_size);
     out->size = (size_t)(w.at - out->data);
     assert(out->size <= out->capacity);
+    if (out != &x->reply && out->size > CONNECTION_UNSENT_HIGH)
+        net_stream_send(
+            stream); /* and counts in the budget now, not behind all other answers of the turn */
     return true;
 }
 

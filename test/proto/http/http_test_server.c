@@ -10,6 +10,7 @@
  *   /what         method, path, query and number of headers and body bytes, as text
  *   /serial       how many requests came before this one, as text
  *   /later?ms=N   answers after N ms       /held          how many /hold wait, as text
+ *   /later?ms=N&n=M  the same with M bytes
  *   /hold         answered when somebody asks /release
  *   /big?n=N      N bytes                  /close         200 and close
  *   /stream?n=N   N events, then the end   /endless       events until the client does not keep up
@@ -28,6 +29,7 @@
 struct held {
     uv_timer_t timer;
     struct http_exchange *x;
+    uint64_t size; /* 0: a word */
 };
 
 struct endless {
@@ -66,16 +68,28 @@ static void free_held(uv_handle_t *handle) {
     free(CONTAINER_OF(handle, struct held, timer));
 }
 
+static void send_big(struct http_exchange *x, uint64_t size) {
+    char *data = malloc(size + 1);
+    assert(data != NULL);
+    memset(data, 'b', size);
+    http_reply(x, 200, "application/octet-stream", NONE, span_of(data, size));
+    free(data);
+}
+
 static void on_later(uv_timer_t *timer) {
     struct held *h = CONTAINER_OF(timer, struct held, timer);
-    http_reply(h->x, 200, "text/plain", NONE, span_text("late\n"));
+    if (h->size > 0)
+        send_big(h->x, h->size);
+    else
+        http_reply(h->x, 200, "text/plain", NONE, span_text("late\n"));
     uv_close((uv_handle_t *)timer, free_held);
 }
 
-static void answer_later(struct http_exchange *x, uint64_t ms) {
+static void answer_later(struct http_exchange *x, uint64_t ms, uint64_t size) {
     struct held *h = calloc(1, sizeof *h);
     assert(h != NULL);
     h->x = x;
+    h->size = size;
     uv_timer_init(net_loop_uv(http_loop(x)), &h->timer);
     uv_timer_start(&h->timer, on_later, ms, 0);
 }
@@ -155,14 +169,6 @@ static void describe(struct http_exchange *x) {
     http_reply(x, 200, "text/plain", NONE, span_of(text, (size_t)size));
 }
 
-static void send_big(struct http_exchange *x, uint64_t size) {
-    char *data = malloc(size + 1);
-    assert(data != NULL);
-    memset(data, 'b', size);
-    http_reply(x, 200, "application/octet-stream", NONE, span_of(data, size));
-    free(data);
-}
-
 static void reply_number(struct http_exchange *x, size_t number) {
     char text[24];
     int size = snprintf(text, sizeof text, "%zu\n", number);
@@ -182,7 +188,7 @@ static void on_request(void *context, struct http_exchange *x) {
     } else if (span_is(path, "/serial")) {
         reply_number(x, serial);
     } else if (span_is(path, "/later")) {
-        answer_later(x, number_after(http_query(x), "ms="));
+        answer_later(x, number_after(http_query(x), "ms="), number_after(http_query(x), "n="));
     } else if (span_is(path, "/hold") && tester.held_count < HELD_MAX) {
         tester.held[tester.held_count++] = x;
     } else if (span_is(path, "/held")) {

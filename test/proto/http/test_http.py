@@ -692,6 +692,30 @@ class Limits(unittest.TestCase):
                     break
                 self.assertLess(time.monotonic(), until, answer)
 
+    def test_answers_that_nobody_reads_are_bounded(self):
+        """Of what was asked before reading paused: 192 MB of answers, and 2 MiB for all connections."""
+        with serving(memory_bytes=2 << 20, write_timeout_ms=3000) as server, contextlib.ExitStack() as stack:
+            hogs = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(15)]
+            for s in hogs:
+                s.sendall(get("/later?ms=500&n=200000") * 64)
+            one = stack.enter_context(server.connect())
+            one.sendall(get("/later?ms=500&n=200000"))
+            self.assertEqual(len(Reader(one).answer()[2]), 200000)
+            one.sendall(get("/later?ms=500&n=200000"))  # after all of theirs
+            self.assertEqual(len(Reader(one).answer()[2]), 200000)
+            with open(f"/proc/{server.process.pid}/status") as status:
+                kib = int(re.search(r"VmHWM:\s+(\d+)", status.read())[1])
+            if not os.environ.get("SLUICE_SANITIZED"):
+                self.assertLess(kib, 60000)
+            cut = 0
+            for s in hogs:
+                with contextlib.suppress(EOFError, ConnectionError):
+                    r = Reader(s)
+                    self.assertEqual([len(r.answer()[2]) for _ in range(64)], [200000] * 64)
+                    continue
+                cut += 1
+            self.assertGreater(cut, 10)
+
     def test_2000_idle_connections(self):
         with serving() as server, contextlib.ExitStack() as stack:
             for i in range(2000):
