@@ -67,22 +67,6 @@ static uint32_t attempt_slot(const struct destinations *s, uint64_t message) {
     return map_find(&s->attempts, hash_u64(message), &message);
 }
 
-void attempt_prefetch(const struct model *m, const struct request *r, unsigned step) {
-    if (r->kind != REQUEST_ATTEMPT_FINISH) {
-        return;
-    }
-    const struct destinations *s = m->destinations;
-    uint64_t message = r->in.finish.message, hash = hash_u64(message);
-    uint32_t slot = step > 0 ? map_likely(&s->attempts, hash) : 0;
-    if (step == 0) {
-        map_prefetch(&s->attempts, hash);
-    } else if (slot != 0) {
-        __builtin_prefetch(slab_at(&s->attempt_cells, slot), 1);
-    }
-    message_prefetch(m, message, step);
-    entry_prefetch_id(m, message, step);
-}
-
 struct attempt *attempt_find(const struct destinations *s, uint64_t message) {
     uint32_t slot = attempt_slot(s, message);
     return slot != 0 ? slab_at(&s->attempt_cells, slot) : NULL;

@@ -81,16 +81,6 @@ void entry_prefetch(const struct model *m, const struct request *r, unsigned ste
     stock_prefetch_member(m, campaign_at(m, index)->stock, member);
 }
 
-void entry_prefetch_id(const struct model *m, uint64_t id, unsigned step) {
-    const struct campaigns *c = m->campaigns;
-    uint32_t slot = step > 0 ? map_likely(&c->by_id, id_hash_of(id)) : 0;
-    if (step == 0) {
-        map_prefetch(&c->by_id, id_hash_of(id));
-    } else if (slot != 0) {
-        __builtin_prefetch(entry_at(c, slot), 1);
-    }
-}
-
 struct entry_info entry_describe(const struct entry *e) {
     struct entry_info info;
     memset(&info, 0, sizeof info); /* the bytes go out in pages, padding too */

@@ -578,7 +578,6 @@ static uint64_t memory_bytes(const struct model *m) {
 const struct module destination_module = {
     .name = "destination",
     .decide = decide,
-    .prefetch = attempt_prefetch,
     .apply = apply,
     .on_timer = destination_on_timer,
     .save = destination_save,

@@ -228,8 +228,6 @@ int attempt_apply_deferred(struct model *m, struct reader *in);
 void attempts_init(struct destinations *s);
 void attempts_release(struct destinations *s);
 MUST_CHECK int attempt_add(struct destinations *s, const struct attempt *values);
-/* See module.h. */
-void attempt_prefetch(const struct model *m, const struct request *r, unsigned step);
 /* NULL: this message has none under way. */
 struct attempt *attempt_find(const struct destinations *s, uint64_t message);
 void attempt_remove(struct destinations *s, struct attempt *a);

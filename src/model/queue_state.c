@@ -336,7 +336,8 @@ void message_prefetch_end(const struct model *m, const struct message *g) {
     }
 }
 
-void message_prefetch(const struct model *m, uint64_t id, unsigned step) {
+/* 0 where it is found, 1 its cell, which needs the first. */
+static void prefetch_message(const struct model *m, uint64_t id, unsigned step) {
     const struct queues *s = m->queues;
     if (step == 0) {
         map_prefetch(&s->by_id, id_hash(id));
@@ -350,7 +351,7 @@ void message_prefetch(const struct model *m, uint64_t id, unsigned step) {
 
 void queue_prefetch(const struct model *m, const struct request *r, unsigned step) {
     if (r->kind == REQUEST_MESSAGE_DELETE) {
-        message_prefetch(m, r->id, step);
+        prefetch_message(m, r->id, step);
     } else if (r->kind == REQUEST_QUEUE_PUBLISH && step == 0 && r->in.publish.schedule_ns != 0) {
         agenda_prefetch(&m->timers, timer_entry(TIMER_MESSAGE, 0, r->in.publish.schedule_ns));
     }

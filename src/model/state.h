@@ -76,9 +76,6 @@ void timer_clear(struct model *m, enum timer_kind kind, uint64_t ref, uint64_t *
 /* Of a message whose time comes: 0 its cell, 1 what that leads to. */
 void queue_prefetch_due(const struct model *m, uint32_t slot, unsigned step);
 #define DUE_STEPS 2u
-/* Of what is looked up by its id, a message and the entry of a campaign: 0 where it is found, 1 its cell, which needs the first. */
-void message_prefetch(const struct model *m, uint64_t id, unsigned step);
-void entry_prefetch_id(const struct model *m, uint64_t id, unsigned step);
 /* For checks: it is set exactly if *set_ns says so. */
 bool timer_is_true(const struct model *m, enum timer_kind kind, uint64_t ref, uint32_t cell,
                    uint64_t set_ns);

@@ -284,38 +284,6 @@ static void a_stale_end_changes_nothing(void **state) {
     tear_down(&w);
 }
 
-/* As the engine does for each run of ends, whatever they are of. */
-static void prefetch_end(struct world *w, uint64_t message) {
-    struct request r;
-    request_init(&r, REQUEST_ATTEMPT_FINISH);
-    r.in.finish.message = message;
-    for (unsigned step = 0; step < PREFETCH_STEPS; step++) {
-        model_prefetch(w->model, &r, step);
-    }
-    request_release(&r);
-}
-
-static void to_fetch_ahead_changes_nothing(void **state) {
-    (void)state;
-    struct world w;
-    set_up_with(&w, push_pace(0, 1), NULL);
-    prefetch_end(&w, 1); /* nothing is there at all */
-    assert_int_equal(world_define_stock(&w, "units", 5, 0, 0), REFUSAL_NONE);
-    define_campaign(&w);
-    uint64_t id = enter(&w, "ann");
-    prefetch_end(&w, id); /* none is under way */
-    struct attempt_start start;
-    assert_true(push_start(&w, &start));
-    prefetch_end(&w, id);
-    prefetch_end(&w, id + 64);
-    assert_int_equal(push_message(&w, id).state, MESSAGE_IN_FLIGHT);
-    assert_int_equal(entry_state(&w, id), ENTRY_ACCEPTED);
-    push_finish(&w, &start, 200, 0);
-    prefetch_end(&w, id); /* over */
-    assert_int_equal(entry_state(&w, id), ENTRY_SENT);
-    tear_down(&w);
-}
-
 /* Strict: the token of an unknown outcome stays spent until its time-out is over, and a period more. */
 static void a_restart_finds_unknown_outcomes(void **state) {
     (void)state;
@@ -532,7 +500,6 @@ int main(void) {
         cmocka_unit_test(age_ends_the_retries),
         cmocka_unit_test(retry_after_closes_the_destination),
         cmocka_unit_test(a_stale_end_changes_nothing),
-        cmocka_unit_test(to_fetch_ahead_changes_nothing),
         cmocka_unit_test(a_restart_finds_unknown_outcomes),
         cmocka_unit_test(pace_holds_over_all_queues),
         cmocka_unit_test(backoff_doubles_then_grows_linearly),
