@@ -93,6 +93,10 @@ static void print_summary(const struct log_scan_summary *s) {
     if (s->records > 0)
         printf("positions %" PRIu64 " to %" PRIu64 ", %s to %s\n", s->first_position,
                s->last_position, first, last);
+    if (s->lost > 0)
+        printf("%" PRIu64 " of them were given up by --salvage, positions %" PRIu64 " to %" PRIu64
+               ": what they said is lost\n",
+               s->lost, s->lost_first, s->lost_last);
 }
 
 const char *log_tool_reason(const char *folder, int error) {

@@ -94,6 +94,11 @@ static void visit(struct verify *v, const struct record *r) {
     s->records++;
     s->facts += r->fact_count;
     s->bytes += r->size_bytes;
+    if (r->lost) {
+        s->lost_first = s->lost == 0 ? r->position : s->lost_first;
+        s->lost_last = r->position;
+        s->lost++;
+    }
     s->last_position = r->position;
     s->last_time_ns = r->time_ns;
     if (v->visitor->record != NULL &&

@@ -27,7 +27,8 @@ struct log_finding {
 
 struct log_scan_summary {
     uint32_t segments;
-    uint64_t records, facts, bytes;
+    uint64_t records, facts, bytes;       /* of records also those given up */
+    uint64_t lost, lost_first, lost_last; /* given up by salvage: how many, and positions */
     uint64_t first_position, last_position;
     uint64_t next_position; /* behind the last segment, whether or not it has records */
     uint64_t first_time_ns, last_time_ns;
