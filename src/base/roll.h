@@ -8,10 +8,10 @@
  *
  * Promise: a list keeps the order in which members came. Who leaves counts down a byte of its sheet of ROLL_SHEET places, and these bytes
  *          lie close together: ten million members have 700 KB of them. What stands at a place is still there when its member
- *          has left, until all of the sheet have: who walks asks the member where it is. At least one of
- *          ROLL_SHEET places that are passed over in a row has a member, but for the end. 4.7 bytes a member, 65 at most.
+ *          has left, until all of the sheet have: who walks asks the member where it is. Between two members a walk
+ *          passes over 2 * ROLL_SHEET - 2 places at most. 4.7 bytes a member, 65 at most.
  * Shape:   `rolls` are of many owners, `roll` of one; both caller-owned. A place is never 0.
- * Errors:  E_NOMEM, and nothing has changed.
+ * Errors:  E_NOMEM, or E_LIMIT at 2^28 sheets, and nothing has changed.
  */
 #ifndef SLUICE_BASE_ROLL_H
 #define SLUICE_BASE_ROLL_H

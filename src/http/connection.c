@@ -2,8 +2,8 @@
  * The life of a connection.
  *
  * Input: bytes go to `reading`; when that request is whole it joins the line and the handler is
- * called. Nothing here writes to a socket or closes one while a handler is on the stack: streams do
- * that at the end of the turn, and tell it by `drained` and `closed`.
+ * called. No stream comes back to us while a handler is on the stack: what was sent (at the end of the turn, a large
+ * answer at once) and what was closed is told later, by `drained` and `closed`.
  *
  *   I1  every exchange in the line points here; so does `reading`, and each that a handler still holds
  *       after the stream has closed: `exchanges` counts them, and the memory goes at zero

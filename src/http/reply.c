@@ -110,9 +110,9 @@ static bool send_answer(struct http_exchange *x, const struct answer *a) {
     put(&w, a->body.data, body_size);
     out->size = (size_t)(w.at - out->data);
     assert(out->size <= out->capacity);
+    /* What is large counts in the budget now, not behind all other answers of the turn. */
     if (out != &x->reply && out->size > CONNECTION_UNSENT_HIGH)
-        net_stream_send(
-            stream); /* and counts in the budget now, not behind all other answers of the turn */
+        net_stream_send(stream);
     return true;
 }
 

@@ -48,8 +48,8 @@ struct http_limits {
     uint32_t pipeline_depth;     /* 64 requests of a connection not answered; then reading stops */
     uint32_t connections;        /* 10000 per server, then accept-and-close with 503 */
     uint32_t connections_per_address; /* 0: half of `connections`, but this machine's not counted */
-    uint64_t
-        memory_bytes; /* 256 MiB in all connections of a server; then reading stops, and who holds too much is cut off */
+    /* 256 MiB in all connections of a server; then reading stops, and who holds too much is cut off. */
+    uint64_t memory_bytes;
     uint32_t head_timeout_ms;  /* 10000 from first byte to end of head; also TLS handshake */
     uint32_t body_timeout_ms;  /* 30000; a body that keeps up 1 KiB/s gets as much again */
     uint32_t idle_timeout_ms;  /* 60000 keep-alive */

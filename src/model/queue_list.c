@@ -18,7 +18,7 @@
  * through a list and takes messages out of it keeps to one that stays: queue_cursor_before.
  *
  * A request looks at LIST_VISITS_MAX messages and no more, whether a filter takes them or not: it holds
- * everybody up.
+ * everybody up. (Among the delayed it passes over the places of others that have left, 26 for each at most: base/roll.h.)
  */
 #include <assert.h>
 

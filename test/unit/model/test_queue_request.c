@@ -259,13 +259,12 @@ static uint64_t used(void) {
     return n;
 }
 
-/* Reserves `purchase`, queues a message that gives it back when it dies. */
-static uint64_t put_tied(const char *purchase, uint64_t ttl_ns) {
+static uint64_t put_tied_at(const char *purchase, uint64_t ttl_ns, uint64_t schedule_ns) {
     struct operation operations[2] = {
         {.kind = OPERATION_RESERVE,
          .reserve = {.stock = span_text("gifts"), .purchase = span_text(purchase)}},
         {.kind = OPERATION_ENQUEUE,
-         .enqueue = {.queue = span_text("orders"), .ttl_ns = ttl_ns},
+         .enqueue = {.queue = span_text("orders"), .ttl_ns = ttl_ns, .schedule_ns = schedule_ns},
          .compensate_stock = span_text("gifts"),
          .compensate_purchase = span_text(purchase)},
     };
@@ -276,6 +275,11 @@ static uint64_t put_tied(const char *purchase, uint64_t ttl_ns) {
     assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
     request_release(&r);
     return operations[1].receipt.id;
+}
+
+/* Reserves `purchase`, queues a message that gives it back when it dies. */
+static uint64_t put_tied(const char *purchase, uint64_t ttl_ns) {
+    return put_tied_at(purchase, ttl_ns, 0);
 }
 
 static void setup_tied(void) {
@@ -308,6 +312,31 @@ static void test_tied_purged(void **state) {
     assert_true(r.count == 3 && r.next == 0);
     assert_int_equal(used(), 0);
     assert_int_equal(mail_info("orders").deleted, 3);
+}
+
+/* Of some that are delayed one has left, and its place with it; the others are found, whoever takes them all. */
+static void test_tied_delayed(void **state) {
+    setup_tied();
+    for (unsigned round = 0; round < 2; round++) {
+        uint64_t later_ns = mail.now_ns + 100, left;
+        left = put_tied_at("p1", 0, later_ns);
+        put_tied_at("p2", 0, later_ns);
+        mail_put((struct letter){.queue = "orders", .schedule_ns = later_ns});
+        put_tied_at("p3", 50, later_ns);
+        assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", left), REFUSAL_NONE);
+        assert_int_equal(used(), 2);
+        if (round == 0) {
+            assert_int_equal(purge(MESSAGE_DELAYED).count, 3);
+        } else {
+            struct request r;
+            request_init(&r, REQUEST_AMQP_QUEUE_DELETE);
+            r.vhost = span_text("/");
+            r.name = span_text("orders");
+            assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
+            request_release(&r);
+        }
+        assert_int_equal(used(), 0);
+    }
 }
 
 /* The dead gave their units back when they died: their removal gives back nothing more. */
@@ -368,6 +397,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_move, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_tied_deleted_and_expired, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_tied_purged, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_tied_delayed, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_tied_dead, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_tied_redriven, mail_setup, mail_teardown),
     };

@@ -178,6 +178,20 @@ static void test_first_attempt_is_remembered(void **state) {
     assert_int_equal(view.first_attempt_ns, first_ns);
 }
 
+/* The API takes times up to the year 2500: from 2262 on they have all 64 bits. */
+static void test_far_away_is_not_now(void **state) {
+    const uint64_t due_ns = UINT64_C(1) << 63 | 7;
+    setup_one(true);
+    start();
+    uint64_t id = mail_put((struct letter){.queue = "orders", .schedule_ns = due_ns});
+    assert_int_equal(mail_get(id).due_ns, due_ns);
+    world_reload(&mail);
+    assert_int_equal(mail_get(id).due_ns, due_ns);
+    mail.now_ns += 3600 * NS_PER_SECOND;
+    world_run_timers(&mail);
+    assert_int_equal(mail_get(id).state, MESSAGE_DELAYED);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_done, mail_setup, mail_teardown),
@@ -193,6 +207,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_paused, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_first_attempt_is_remembered, mail_setup,
                                         mail_teardown),
+        cmocka_unit_test_setup_teardown(test_far_away_is_not_now, mail_setup, mail_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
