@@ -239,6 +239,12 @@ static int read_input(struct call *c, struct job_input *in, uint64_t *ret_interv
     int pace = read_pace(c, &reader, ret_interval_ns);
     int filter = read_filter(c, in, &reader);
     error = error != 0 ? error : pace != 0 ? pace : filter;
+    const json_t *state = json_object_get(json_object_get(c->tree, "filter"), "state");
+    if (error == 0 && state != NULL && in->filter.state == 0 && action_of(in) != JOB_REDRIVE) {
+        field_fault(&reader, "filter/state",
+                    "expected ready, delayed, blocked or dead: of each state another job");
+        return E_INVALID;
+    }
     return error != 0 ? error : check_input(in, &reader);
 }
 

@@ -254,6 +254,12 @@ static int run_edit(struct given *g) {
     const char *headers[4];
     size_t n = 0;
     bool keep = g->word_count == 2;
+    if (keep && g->type == NULL && g->priority == NULL) {
+        fputs(
+            "sluice: nothing to change: give a FILE ('-': standard input), --type or --priority\n",
+            stderr);
+        return 2;
+    }
     struct buffer body;
     buffer_init(&body, BODY_MAX_BYTES);
     int error = keep ? 0 : client_read_body(g->words[2], &body);

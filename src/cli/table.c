@@ -106,7 +106,7 @@ int table_list(const struct client *c, const char *path, const char *columns) {
             table_print(&table, items, found == 0);
         }
         found += json_array_size(items);
-        if (!c->as_json && found == 0 && !more)
+        if (!c->as_json && found == 0 && !more && name != NULL)
             fprintf(stderr, "no %s\n", name);
         json_decref(answer);
     }

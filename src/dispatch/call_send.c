@@ -114,6 +114,8 @@ CURLcode call_set_safety(CURL *h, const struct destination_def *def) {
     if (rc == CURLE_OK && def->making.client_certificate[0] != '\0') {
         rc = curl_easy_setopt(h, CURLOPT_SSLCERT, def->making.client_certificate);
         rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_SSLKEY, def->making.client_key);
+        /* Else OpenSSL asks at the terminal for that of a key that has one. */
+        rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_KEYPASSWD, "");
     }
     return rc;
 }

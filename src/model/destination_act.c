@@ -195,7 +195,7 @@ enum refusal destination_act(const struct model *m, struct decision *d, struct r
         }
         return REFUSAL_NONE;
     case REQUEST_DESTINATION_FAILOVER:
-        if (second_is_missing(m, &t->def.failover)) {
+        if (t->def.failover.destination[0] == '\0' || second_is_missing(m, &t->def.failover)) {
             return request_refuse(r, REFUSAL_CONFLICT,
                                   "failover.destination names no destination that exists: nothing "
                                   "would take over");

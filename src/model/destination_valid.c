@@ -22,6 +22,24 @@ static bool is_token_byte(char c) {
            (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
 }
 
+/* Behind the name, or behind the brackets of an IPv6 address. */
+static bool is_port_possible(const char *host, size_t size) {
+    const char *bracket = memchr(host, ']', size), *end = host + size;
+    const char *from = bracket != NULL ? bracket : host;
+    const char *colon = memchr(from, ':', (size_t)(end - from));
+    if (colon == NULL || colon + 1 == end) {
+        return true;
+    }
+    uint32_t port = 0;
+    for (const char *p = colon + 1; p < end; p++) {
+        if (*p < '0' || *p > '9' || port > UINT16_MAX) {
+            return false;
+        }
+        port = port * 10 + (uint32_t)(*p - '0');
+    }
+    return port >= 1 && port <= UINT16_MAX;
+}
+
 static const char *url_problem(const char *url) {
     size_t size = strlen(url);
     size_t scheme = strncasecmp(url, "http://", 7) == 0    ? 7
@@ -44,6 +62,9 @@ static const char *url_problem(const char *url) {
     }
     if (memchr(url + scheme, '@', host) != NULL) {
         return "may not hold a user name or password: use a header";
+    }
+    if (!is_port_possible(url + scheme, host)) {
+        return "has no port from 1 to 65535 behind the host";
     }
     return NULL;
 }

@@ -49,6 +49,9 @@ static void reason_of(unsigned long code, char reason[88]) {
     else if ((library == ERR_LIB_X509 && number == X509_R_KEY_VALUES_MISMATCH) ||
              (library == ERR_LIB_SSL && number == SSL_R_NO_CERTIFICATE_ASSIGNED))
         words = "it does not belong to the certificate";
+    else if (number == ERR_R_INTERRUPTED_OR_CANCELLED ||
+             (library == ERR_LIB_PEM && number == PEM_R_BAD_PASSWORD_READ))
+        words = "it has a passphrase, which nobody can be asked for: store it without";
     snprintf(reason, 88, "%s", words != NULL ? words : "unknown reason");
 }
 
@@ -71,7 +74,14 @@ static int choose_protocol(SSL *ssl, const unsigned char **ret_name, unsigned ch
     return rc == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
+/* OpenSSL's own would ask at the terminal, and a running server would stand still. */
+static int no_passphrase(char *text, int size, int writing, void *arg) {
+    (void)text, (void)size, (void)writing, (void)arg;
+    return -1;
+}
+
 static int load_files(SSL_CTX *ssl, const struct tls_options *o, char error_text[256]) {
+    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
     if (SSL_CTX_use_certificate_chain_file(ssl, o->certificate_file) != 1)
         return explain(error_text, "certificate", o->certificate_file);
     if (SSL_CTX_use_PrivateKey_file(ssl, o->key_file, SSL_FILETYPE_PEM) != 1)

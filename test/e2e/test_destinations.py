@@ -238,6 +238,8 @@ def test_failover_to_a_provider_that_is_not_there(client, make_provider):
     refused = client.post("/v1/destinations/far:failover")
     assert refused.status == 409 and b"names no destination that exists" in refused.body, refused
     assert stats(client)["health"] == "healthy"
+    assert client.define("destinations", "alone", url=first.url)
+    assert client.post("/v1/destinations/alone:failover").status == 409, "nothing would take over there either"
     publish(client, 10)
     until(lambda: stats(client)["health"] == "critical", 10, "critical")
     messages = client.get("/v1/queues/alerts/messages").json["messages"]

@@ -200,6 +200,8 @@ def test_config_check_opens_certificates_and_keys(tmp_path):
     curve_key = tmp_path / "curve.pem"
     openssl("ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", curve_key)
     (tmp_path / "text.pem").write_text("no certificate")
+    locked = tmp_path / "locked.pem"
+    openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
 
     def check(certificate, key):
         path = tmp_path / "sluice.yaml"
@@ -211,6 +213,7 @@ def test_config_check_opens_certificates_and_keys(tmp_path):
     assert check(certificate, key) == ""
     for named, wrong in (((tmp_path / "gone.pem", key), "gone.pem: No such file"), ((tmp_path / "text.pem", key), "text.pem: there is none"),
                          ((certificate, tmp_path / "none.pem"), "none.pem: No such file"),
+                         ((certificate, locked), "has a passphrase"),
                          ((certificate, other_key), "does not belong"), ((certificate, curve_key), "does not belong")):
         told = check(*named)
         assert "sluice.yaml:2:5: /listeners/0: tls: " in told and wrong in told, told

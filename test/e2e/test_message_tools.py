@@ -73,6 +73,9 @@ def test_many_moved_and_discarded_by_what_they_say(server, client, make_provider
     moved = client.get("/v1/queues/later/messages").json["messages"]
     history = client.get(f"/v1/queues/later/messages/{moved[0]['id']}").json["history"]
     assert (history[-1]["what"], history[-1]["from"]) == ("moved", "mail")
+    told = cli(server, "queue", "discard", "mail", "--state", "any", "--why", "all", expect=1).stderr
+    assert "ready, delayed, blocked or dead" in told, told
+    assert "nothing to change" in cli(server, "queue", "edit", "mail", "r0000000000000140", expect=2).stderr
     assert "--why is needed" in cli(server, "queue", "discard", "mail", "--contains", "new", expect=2).stderr
     cli(server, "queue", "discard", "mail", "--contains", "new", "--why", "a test of the other side")
     assert stats(client)["dead"] == 0 and stats(client, "later")["ready"] == 10

@@ -46,20 +46,21 @@ static int read_list(struct config *c, const json_t *root, const char *name, siz
 
 static const char *const client_name_words[] = {"commonName", "distinguishedName", NULL};
 
+static bool is_filled(struct span text) {
+    return text.size > 0;
+}
+
+/* An empty name would switch off without a word what it stands for. */
 static const struct field tls_fields[] = {
     {"certificate", FIELD_TEXT, FIELD_AT(struct listener_tls, certificate), .required = true,
-     .expects = "a file with the certificate chain (PEM)"},
-    {"key", FIELD_TEXT, FIELD_AT(struct listener_tls, key), .required = true,
+     .valid = is_filled, .expects = "a file with the certificate chain (PEM)"},
+    {"key", FIELD_TEXT, FIELD_AT(struct listener_tls, key), .required = true, .valid = is_filled,
      .expects = "a file with the private key (PEM)"},
-    {"clientCa", FIELD_TEXT, FIELD_AT(struct listener_tls, client_ca),
+    {"clientCa", FIELD_TEXT, FIELD_AT(struct listener_tls, client_ca), .valid = is_filled,
      .expects = "a file with the authorities of client certificates (PEM)"},
     {"clientName", FIELD_WORD, FIELD_AT(struct listener_tls, client_name),
      .words = client_name_words},
     FIELD_END};
-
-static bool is_filled(struct span text) {
-    return text.size > 0;
-}
 
 static const char *const protocol_words[] = {"http", "amqp", NULL};
 

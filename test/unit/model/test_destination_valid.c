@@ -51,6 +51,8 @@ static void urls(void **state) {
     TEXT(url, "http://h", NULL);
     TEXT(url, "HTTP://h:80/", NULL);
     TEXT(url, "https://[2001:db8::1]:8443/a", NULL);
+    TEXT(url, "https://[2001:db8::1]/a", NULL);
+    TEXT(url, "http://h:65535?a=b:c", NULL);
     static const char *const bad[] = {"",
                                       "ftp://h/",
                                       "file:///etc/passwd",
@@ -58,6 +60,11 @@ static void urls(void **state) {
                                       "http://",
                                       "http:///path",
                                       "http://:80/",
+                                      "http://h:0/",
+                                      "http://h:65536",
+                                      "http://h:99999999999999999999/",
+                                      "http://h:abc/",
+                                      "http://[::1]:80x/",
                                       "http://?q",
                                       "http://user:secret@h/",
                                       "http://h/a b",

@@ -142,6 +142,15 @@ static void all_errors_with_their_places(void **state) {
     assert_line("x.yaml:2:1: ");
 }
 
+static void an_empty_name_switches_nothing_off(void **state) {
+    (void)state;
+    bad("listeners:\n  - {port: 0, tls: {certificate: \"\", key: \"\"}}\n");
+    assert_line("/listeners/0/tls/certificate: expected a file with the certificate chain (PEM)");
+    assert_line("/listeners/0/tls/key: expected a file with the private key (PEM)");
+    bad("listeners:\n  - {port: 0, tls: {certificate: c, key: k, clientCa: \"\"}}\n");
+    assert_line("/listeners/0/tls/clientCa: expected a file with the authorities of client");
+}
+
 static void other_machines_need_tls_and_tokens(void **state) {
     (void)state;
     char token[TOKEN_TEXT_BYTES], hash[TOKEN_HASH_BYTES], text[512];
@@ -319,6 +328,7 @@ int main(void) {
         CONFIG_TEST(nothing_is_a_good_file),
         CONFIG_TEST(everything_is_read),
         CONFIG_TEST(all_errors_with_their_places),
+        CONFIG_TEST(an_empty_name_switches_nothing_off),
         CONFIG_TEST(other_machines_need_tls_and_tokens),
         CONFIG_TEST(relative_times),
         CONFIG_TEST(definitions_are_applied_once),
