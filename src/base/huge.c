@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-#define QUIET_S 1 /* nobody took one for so long: a burst of 60,000 entries a second takes three */
+#define QUIET_S 1 /* nobody took one for so long: a burst takes several a second */
 
 struct ahead {
     pthread_mutex_t lock;

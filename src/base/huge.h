@@ -20,7 +20,7 @@
 #include "base/compiler.h"
 
 #define HUGE_BYTES ((size_t)2 << 20)
-#define HUGE_AHEAD 10u /* 200,000 entries that queue a message */
+#define HUGE_AHEAD 10u /* some 60,000 entries that queue a message, with all that remembers them */
 #define HUGE_LEAST 4u
 
 /* `bytes`: a multiple of HUGE_BYTES; only blocks of one are prepared. NULL: no memory. */
