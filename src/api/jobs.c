@@ -239,12 +239,6 @@ static int read_input(struct call *c, struct job_input *in, uint64_t *ret_interv
     int pace = read_pace(c, &reader, ret_interval_ns);
     int filter = read_filter(c, in, &reader);
     error = error != 0 ? error : pace != 0 ? pace : filter;
-    const json_t *state = json_object_get(json_object_get(c->tree, "filter"), "state");
-    if (error == 0 && state != NULL && in->filter.state == 0 && action_of(in) != JOB_REDRIVE) {
-        field_fault(&reader, "filter/state",
-                    "expected ready, delayed, blocked or dead: of each state another job");
-        return E_INVALID;
-    }
     return error != 0 ? error : check_input(in, &reader);
 }
 
@@ -282,13 +276,20 @@ static bool keep_filter(struct call *c, struct span *ret) {
     return true;
 }
 
+/* Of the dead, unless it says otherwise; any is none that the model knows, and what is sent again is dead. */
+static enum message_state state_of(const struct call *c, const struct job_input *in) {
+    const json_t *said = json_object_get(json_object_get(c->tree, "filter"), "state");
+    bool dead = in->filter.state == 0 && (said == NULL || action_of(in) == JOB_REDRIVE);
+    return dead ? MESSAGE_DEAD : (enum message_state)in->filter.state;
+}
+
 static void submit_job(struct call *c, const struct job_input *in, uint64_t interval_ns) {
     struct request *r = &c->request.r;
     r->kind = REQUEST_JOB_START;
     r->name = call_capture(c, 0);
     r->in.job_start = (struct job_start){
         .action = action_of(in),
-        .state = in->filter.state != 0 ? (enum message_state)in->filter.state : MESSAGE_DEAD,
+        .state = state_of(c, in),
         .to = in->to != NULL ? head_name(c, "queues", span_text(in->to)) : span_of(NULL, 0),
         .interval_ns = interval_ns,
         .reason = in->reason != NULL ? span_text(in->reason) : span_of(NULL, 0),
