@@ -158,7 +158,7 @@ def rows_of_numbers(witnesses, total):
     highest = max((witnesses.number(m) for m in witnesses.receipts), default=0)
     gapless = sent == list(range(1, total + 1))
     return [
-        Row(f"winners numbered 1..{total:,}, each once", "no gap",
+        Row(f"vouchers sent, numbered 1..{total:,}, each once", "no gap",
             "no gap" if gapless else f"{len(holders):,} in {len(sent):,}", gapless),
         at_most("highest number given out (nothing oversold)", total, highest),
         equal("refused vouchers that went to somebody else", len(numbers),
