@@ -395,12 +395,12 @@ static enum refusal decide_publish(const struct model *m, struct decision *d, st
     if (refusal == REFUSAL_NONE) {
         queue_emit_put(m, d, queue, &p, NULL, &r->receipt);
     }
-    const struct queue *q = queue_at(m->queues, queue_find(m, p.queue));
-    if (refusal == REFUSAL_ALREADY_CLAIMED && q->def.unique_answer == UNIQUE_GIVES_RECEIPT) {
-        r->duplicate = true;
-        return REFUSAL_NONE;
+    if (refusal != REFUSAL_ALREADY_CLAIMED ||
+        queue_definition(m, queue_find(m, p.queue))->unique_answer != UNIQUE_GIVES_RECEIPT) {
+        return refusal;
     }
-    return refusal;
+    r->duplicate = true;
+    return REFUSAL_NONE;
 }
 
 /* ---- messages ---- */

@@ -320,7 +320,9 @@ static int end_list(struct model *m, const struct applied *w, struct slot_list *
 
 static int end_delayed(struct model *m, const struct applied *w, struct queue *q) {
     int rc = 0;
-    for (uint32_t slot; rc == 0 && (slot = delayed_first(m->queues, q)) != 0;) {
+    for (uint32_t slot = delayed_first(m->queues, q), next; rc == 0 && slot != 0; slot = next) {
+        next = message_next(m->queues,
+                            slot); /* from the front each time it would pass those that have left */
         rc = message_end(m, w, slot, MESSAGE_DROPPED, DEAD_DELETED);
     }
     return rc;

@@ -12,8 +12,8 @@
  *      dead           x                                 x      (redriven)
  *      blocked        x                          x
  *
- * From every state a message can go (message_end). Q1 and Q2 hold because message_move and message_end
- * are the only callers of state_enter and state_leave.
+ * From every state a message can go (message_end). Q1 and Q2 hold because state, list and counters change
+ * only in state_enter and state_leave, which nobody outside this file can call.
  */
 #include "model/queue_state.h"
 
@@ -304,15 +304,15 @@ uint64_t message_timer_due(const struct queues *s, const struct message *g) {
 }
 
 static void prefetch_around(const struct queues *s, const struct message *g) {
-    bool delayed = g->state == MESSAGE_DELAYED;
-    const uint32_t neighbours[] = {g->prev, g->next};
-    for (size_t i = 0; !delayed && i < ARRAY_LENGTH(neighbours); i++) {
-        if (neighbours[i] != 0) {
-            __builtin_prefetch(message_at(s, neighbours[i]), 1);
-        }
-    }
-    if (delayed) {
+    if (g->state == MESSAGE_DELAYED) {
         roll_prefetch(&s->delayed, g->place);
+    } else {
+        const uint32_t neighbours[] = {g->prev, g->next};
+        for (size_t i = 0; i < ARRAY_LENGTH(neighbours); i++) {
+            if (neighbours[i] != 0) {
+                __builtin_prefetch(message_at(s, neighbours[i]), 1);
+            }
+        }
     }
     if (g->times != 0 && !message_is_plain(g)) {
         __builtin_prefetch(times_at(s, g->times), 1);

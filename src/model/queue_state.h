@@ -6,7 +6,7 @@
  *      state        list                                     timer
  *      ready        ready_set.levels[priority]               end of its time to live, if it has one
  *      blocked      key.blocked of its ordering key          the same
- *      delayed      queue.delayed                            due time or end of life, the earlier
+ *      delayed      queue.delayed, a roll without links      due time or end of life, the earlier
  *      in flight    queue.in_flight                          none: what was started may end
  *      confirming   queue.confirming                         its deadline
  *      dead         queue.dead, oldest death first           none
