@@ -432,16 +432,20 @@ size_t agenda_memory_bytes(const struct agenda *a) {
 
 /* ---- check ---- */
 
+/* Where it stands: --paranoid asks this of each message, and a copy of the bag would be most of that. */
 static bool bag_has(const struct agenda *a, const struct agenda_bag *b, struct agenda_entry e) {
-    struct agenda_entry *all = malloc(b->count * sizeof *all);
-    assert(all != NULL);
-    uint32_t entries = 0, removals = 0, n = bag_read(a, b, all);
-    for (uint32_t i = 0; i < n; i++) {
-        bool same = agenda_same(all[i], e);
-        removals += same && is_removal(&all[i]);
-        entries += same && all[i].cell == e.cell;
+    uint32_t entries = 0, removals = 0;
+    const struct bag_page *page;
+    for (uint32_t left = b->count, at = b->top, here; left > 0; left -= here, at = page->below) {
+        page = page_at(a, at);
+        here = (left - 1) % PAGE_ENTRIES + 1;
+        for (uint32_t i = 0; i < here; i++) {
+            const struct agenda_entry *one = &page->entries[i];
+            bool same = agenda_same(*one, e);
+            removals += same && is_removal(one);
+            entries += same && one->cell == e.cell;
+        }
     }
-    free(all);
     return entries == removals + 1;
 }
 
