@@ -6,9 +6,10 @@
  *      bag 1 [40]  77 40 51 ...                            [40]: nothing in it is before that, and nothing of 40 or later
  *                                                          in a bag before it
  *
- * An entry goes to the end of the last bag whose bound is not behind it, and so does a removal, as an entry with no cell:
- * among ten million entries these are some 3,000 places that are written again and again, so that caches, and the tables
- * that addresses are translated by, know them. What is removed is not looked for. That is the point: an entry among ten
+ * An entry goes to the end of the last bag whose bound is not behind it, and so does a removal, as an entry with no cell.
+ * The ends of all bags lie together, twelve entries each, which go to their place in the bag's page when they are complete:
+ * among ten million entries that is less than 1 MiB, written again and again, so that caches, and the tables
+ * that addresses are translated by, know it. What is removed is not looked for. That is the point: an entry among ten
  * million lies in memory that nobody has touched for long, and to touch it costs more than all else here.
  *
  * A bag is put in order as a whole when it is full, when a quarter of it are removals, when nothing in it is left, or when the
@@ -26,7 +27,7 @@
  *     AGENDA_AHEAD, so that what is needed for those can be fetched ahead. Nothing removed is in the front.
  * I3  of one pair a bag has as many removals as entries, then it is not there, or one fewer.
  * I4  something is left in each bag, and less than a quarter and 51 are removals: what is cancelled gives its memory back.
- * I5  there is room for the bags that the first one becomes: a removal needs no memory.
+ * I5  there is room for the bags that the first one becomes, and an end for each: a removal needs no memory.
  */
 #include "base/agenda.h"
 
@@ -39,6 +40,7 @@
 
 #define PAGE_BYTES    4096u
 #define PAGE_ENTRIES  204u
+#define END_ENTRIES   12u
 #define BAG_PAGES     32u
 #define BAG_ENTRIES   (BAG_PAGES * PAGE_ENTRIES)
 #define BAG_HALF      (BAG_ENTRIES / 2)
@@ -48,11 +50,19 @@
 #define FRONT_FEW     AGENDA_AHEAD /* then the next ones join it */
 #define DESK_ENTRIES  (BAG_ENTRIES + 1)
 #define LINE_BYTES    64u
+#define END_NONE      UINT32_MAX
 
 struct agenda_bag {
     uint32_t count; /* with removals */
     uint32_t removals;
     uint32_t top; /* page; only this one may have room */
+    uint32_t
+        end; /* where its last count % END_ENTRIES stand, whose place in the page is kept free for them */
+};
+
+struct agenda_end {
+    struct agenda_entry entries[END_ENTRIES];
+    uint32_t next_free;
 };
 
 struct bag_page {
@@ -60,9 +70,10 @@ struct bag_page {
     uint32_t below; /* page, PAGE_NONE: this is the first */
 };
 _Static_assert(sizeof(struct bag_page) <= PAGE_BYTES, "a page has its entries and the next one");
+_Static_assert(PAGE_ENTRIES % END_ENTRIES == 0, "what an end has belongs into one page");
 
 void agenda_init(struct agenda *a) {
-    *a = (struct agenda){0};
+    *a = (struct agenda){.end_free = END_NONE};
     pages_init(&a->pages, PAGE_BYTES);
 }
 
@@ -70,6 +81,7 @@ void agenda_release(struct agenda *a) {
     pages_release(&a->pages);
     free(a->front);
     free(a->bags);
+    free(a->ends);
     free(a->lows);
     free(a->desk);
     agenda_init(a);
@@ -100,6 +112,18 @@ static bool is_in_front(const struct agenda *a, struct agenda_entry e) {
     return a->bag_count == 0 || agenda_before(e, a->lows[0]);
 }
 
+static uint32_t end_take(struct agenda *a) {
+    uint32_t end = a->end_free;
+    assert(end != END_NONE); /* there are as many as there is room for bags */
+    a->end_free = a->ends[end].next_free;
+    return end;
+}
+
+static void end_give(struct agenda *a, uint32_t end) {
+    a->ends[end].next_free = a->end_free;
+    a->end_free = end;
+}
+
 /* For one more, and then for what the first becomes: I5. */
 static int bags_room(struct agenda *a) {
     uint32_t wanted = a->bag_count + 1 + BAG_PAGES;
@@ -114,14 +138,19 @@ static int bags_room(struct agenda *a) {
     a->lows = lows != NULL ? lows : a->lows;
     struct agenda_bag *bags = realloc(a->bags, capacity * sizeof *bags);
     a->bags = bags != NULL ? bags : a->bags;
-    if (lows == NULL || bags == NULL) {
+    struct agenda_end *ends = realloc(a->ends, capacity * sizeof *ends);
+    a->ends = ends != NULL ? ends : a->ends;
+    if (lows == NULL || bags == NULL || ends == NULL) {
         return E_NOMEM;
+    }
+    for (uint32_t end = a->bag_capacity; end < capacity; end++) {
+        end_give(a, end);
     }
     a->bag_capacity = capacity;
     return 0;
 }
 
-/* Those from `from` on move to `to`. */
+/* Those from `from` on move to `to`; what stands between has no end. */
 static void bags_shift(struct agenda *a, uint32_t from, uint32_t to) {
     uint32_t n = a->bag_count - from;
     assert(to + n <= a->bag_capacity);
@@ -132,7 +161,11 @@ static void bags_shift(struct agenda *a, uint32_t from, uint32_t to) {
 
 /* ---- what is in a bag ---- */
 
-/* Out of `spare` pages, or a new one. */
+static struct agenda_bag bag_new(struct agenda *a) {
+    return (struct agenda_bag){.top = PAGE_NONE, .end = end_take(a)};
+}
+
+/* Its page out of `spare` ones, or a new one. */
 static int bag_add(struct agenda *a, struct agenda_bag *b, struct agenda_entry e, uint32_t *spare) {
     if (b->count % PAGE_ENTRIES == 0) {
         uint32_t page = *spare;
@@ -144,22 +177,28 @@ static int bag_add(struct agenda *a, struct agenda_bag *b, struct agenda_entry e
         page_at(a, page)->below = b->top;
         b->top = page;
     }
-    page_at(a, b->top)->entries[b->count++ % PAGE_ENTRIES] = e;
+    struct agenda_entry *end = a->ends[b->end].entries;
+    end[b->count++ % END_ENTRIES] = e;
+    if (b->count % END_ENTRIES == 0) {
+        uint32_t at = (b->count - END_ENTRIES) % PAGE_ENTRIES;
+        memcpy(page_at(a, b->top)->entries + at, end, END_ENTRIES * sizeof e);
+    }
     b->removals += is_removal(&e);
     return 0;
 }
 
-/* In any order; how many. */
+/* How many. */
 static uint32_t bag_read(const struct agenda *a, const struct agenda_bag *b,
                          struct agenda_entry *ret) {
     const struct bag_page *page;
     for (uint32_t left = b->count, at = b->top; left > 0; at = page->below) {
         page = page_at(a, at);
         uint32_t here = (left - 1) % PAGE_ENTRIES + 1;
-        memcpy(ret, page->entries, here * sizeof *ret);
-        ret += here;
         left -= here;
+        memcpy(ret + left, page->entries, here * sizeof *ret);
     }
+    uint32_t open = b->count % END_ENTRIES;
+    memcpy(ret + b->count - open, a->ends[b->end].entries, open * sizeof *ret);
     return b->count;
 }
 
@@ -192,10 +231,11 @@ static uint32_t desk_order(struct agenda *a, uint32_t n) {
 static void lay_out(struct agenda *a, uint32_t at, const struct agenda_entry *e, uint32_t n,
                     uint32_t each) {
     uint32_t spare = a->bags[at].top;
+    end_give(a, a->bags[at].end);
     bags_shift(a, at + 1, at + (n + each - 1) / each);
     for (; n > 0; at++) {
         uint32_t here = n < each ? n : each;
-        struct agenda_bag b = {.top = PAGE_NONE};
+        struct agenda_bag b = bag_new(a);
         for (uint32_t i = 0; i < here; i++) {
             int rc = bag_add(a, &b, e[i], &spare);
             assert(rc == 0 &&
@@ -225,6 +265,7 @@ static void bag_join(struct agenda *a, uint32_t at) {
         last = page_at(a, last->below);
     }
     last->below = a->bags[at + 1].top;
+    end_give(a, a->bags[at + 1].end);
     bags_shift(a, at + 2, at + 1);
     n = desk_order(a, n);
     lay_out(a, at, a->desk, n, BAG_ENTRIES);
@@ -293,28 +334,29 @@ static uint32_t front_find(const struct agenda *a, struct agenda_entry e) {
     return at;
 }
 
-/* A full front gives its upper half away. */
+/* A full front gives its upper half away: as many as a page, so one is all that may be needed. */
 static int front_split(struct agenda *a) {
     const struct agenda_entry *upper = a->front + FRONT_ENTRIES - PAGE_ENTRIES;
-    uint32_t none = PAGE_NONE;
+    uint32_t spare;
     int rc = bags_room(a);
+    if (rc == 0) {
+        rc = pages_take(&a->pages, &spare);
+    }
     if (rc != 0) {
         return rc;
     }
-    bool is_new = a->bag_count == 0 || a->bags[0].count + PAGE_ENTRIES > BAG_FEW;
-    struct agenda_bag b = is_new ? (struct agenda_bag){.top = PAGE_NONE} : a->bags[0];
-    for (uint32_t i = 0; i < PAGE_ENTRIES; i++) {
-        if (bag_add(a, &b, upper[i], &none) != 0) {
-            return E_NOMEM; /* nothing but entries behind the end of the top page has changed */
-        }
-    }
-    if (is_new) {
+    page_at(a, spare)->below = PAGE_NONE;
+    if (a->bag_count == 0 || a->bags[0].count + PAGE_ENTRIES > BAG_FEW) {
         bags_shift(a, 0, 1);
+        a->bags[0] = bag_new(a);
     }
-    a->bags[0] = b;
+    for (uint32_t i = 0; i < PAGE_ENTRIES; i++) {
+        rc = bag_add(a, &a->bags[0], upper[i], &spare);
+        assert(rc == 0);
+    }
     a->lows[0] = *upper;
     a->front_count -= PAGE_ENTRIES;
-    return 0;
+    return rc;
 }
 
 static void insert_in_front(struct agenda *a, struct agenda_entry e) {
@@ -415,7 +457,7 @@ bool agenda_begins_run(const struct agenda *a) {
 void agenda_prefetch(const struct agenda *a, struct agenda_entry e) {
     if (!is_in_front(a, e)) {
         const struct agenda_bag *b = &a->bags[bag_of(a, e)];
-        __builtin_prefetch(&page_at(a, b->top)->entries[b->count % PAGE_ENTRIES], 1);
+        __builtin_prefetch(&a->ends[b->end].entries[b->count % END_ENTRIES], 1);
     }
 }
 
@@ -427,23 +469,24 @@ size_t agenda_memory_bytes(const struct agenda *a) {
     return pages_memory_bytes(&a->pages) +
            (a->front == NULL ? 0 : FRONT_ENTRIES * sizeof *a->front) +
            (a->desk == NULL ? 0 : 2 * DESK_ENTRIES * sizeof *a->desk) +
-           a->bag_capacity * (sizeof *a->lows + sizeof *a->bags);
+           a->bag_capacity * (sizeof *a->lows + sizeof *a->bags + sizeof *a->ends);
 }
 
 /* ---- check ---- */
 
 /* Where it stands: --paranoid asks this of each message, and a copy of the bag would be most of that. */
 static bool bag_has(const struct agenda *a, const struct agenda_bag *b, struct agenda_entry e) {
-    uint32_t entries = 0, removals = 0;
-    const struct bag_page *page;
-    for (uint32_t left = b->count, at = b->top, here; left > 0; left -= here, at = page->below) {
-        page = page_at(a, at);
-        here = (left - 1) % PAGE_ENTRIES + 1;
-        for (uint32_t i = 0; i < here; i++) {
-            const struct agenda_entry *one = &page->entries[i];
-            bool same = agenda_same(*one, e);
-            removals += same && is_removal(one);
-            entries += same && one->cell == e.cell;
+    const struct agenda_entry *end = a->ends[b->end].entries;
+    const struct bag_page *page = page_at(a, b->top);
+    uint32_t entries = 0, removals = 0, whole = b->count - b->count % END_ENTRIES;
+    for (uint32_t i = b->count; i-- > 0;) {
+        const struct agenda_entry *one =
+            i >= whole ? &end[i % END_ENTRIES] : &page->entries[i % PAGE_ENTRIES];
+        bool same = agenda_same(*one, e);
+        removals += same && is_removal(one);
+        entries += same && one->cell == e.cell;
+        if (i % PAGE_ENTRIES == 0 && i > 0) {
+            page = page_at(a, page->below);
         }
     }
     return entries == removals + 1;
@@ -492,8 +535,18 @@ static void check_front(const struct agenda *a) {
     }
 }
 
+/* Each is a bag's or free. */
+static void check_ends(const struct agenda *a) {
+    uint32_t ends = a->bag_count;
+    for (uint32_t end = a->end_free; end != END_NONE; end = a->ends[end].next_free) {
+        ends++;
+    }
+    assert(ends == a->bag_capacity); /* I5 */
+}
+
 void agenda_check(const struct agenda *a) {
     check_front(a);
+    check_ends(a);
     uint64_t entries = a->front_count;
     for (uint32_t i = 0; i < a->bag_count; i++) {
         entries += check_bag(a, i);

@@ -4,7 +4,7 @@
  * Promise: entries leave by (due_ns, key), whatever came in between; the first is known without a search. Insert and remove
  *          touch some lines that few millions of entries share, whichever of them it is: nothing is looked for among them. No
  *          call does work for more than a bag and a half (a bag of 6,528 entries: some 0.3 ms, once for a thousand calls or
- *          more). 20 to 41 bytes an entry, and 261 KB once there were more than some hundred.
+ *          more). 20 to 41 bytes an entry, and 280 KB once there were more than some hundred.
  * Shape:   caller-owned; an owner remembers what it has entered (due_ns and key), not where it stands. A pair is
  *          there once at most; one that comes again has the cell it had.
  * Errors:  E_NOMEM, and nothing has changed.
@@ -28,6 +28,7 @@ struct agenda_entry {
 #define AGENDA_NO_CELL UINT32_MAX /* no owner has this one */
 
 struct agenda_bag;
+struct agenda_end;
 
 struct agenda {
     struct agenda_entry
@@ -37,6 +38,8 @@ struct agenda {
     struct agenda_entry *lows; /* owns; where each bag begins */
     struct agenda_bag *bags;   /* owns */
     uint32_t bag_count, bag_capacity;
+    struct agenda_end *ends;   /* owns; as many as there is room for bags */
+    uint32_t end_free;         /* the first that no bag has */
     struct agenda_entry *desk; /* owns; where a bag is put in order; NULL: there never was one */
     struct pages pages;        /* owns; what bags are made of */
     uint64_t count;            /* entries */
