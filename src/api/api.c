@@ -249,7 +249,9 @@ static void submit(struct api_loop *l) {
 void api_before_wait(void *context, struct net_loop *loop) {
     struct api_loop *l = context;
     (void)loop;
-    if (l->first != NULL) {
+    while (
+        l->first !=
+        NULL) { /* again: an engine that stops refuses at once, and that admits lists that waited */
         submit(l);
     }
 }

@@ -16,6 +16,8 @@
 #define PROBLEM_TYPE "application/problem+json"
 #define REFUSED_BODY "{\"type\":\"/problems/internal\",\"status\":500}"
 
+static void admit_waiting(struct api_loop *l);
+
 /* ---- the pool ---- */
 
 struct call *call_take(struct api_loop *l) {
@@ -34,7 +36,9 @@ struct call *call_take(struct api_loop *l) {
     c->x = NULL;
     c->route = NULL;
     c->gather = NULL;
+    c->company = NULL;
     c->kept = NULL;
+    c->items = 0;
     c->quiet = false;
     c->rated = false;
     c->own = NULL;
@@ -69,8 +73,11 @@ void call_give(struct call *c) {
         free(b);
     }
     request_release(&c->request.r);
-    c->next = c->loop->pool;
-    c->loop->pool = c;
+    struct api_loop *l = c->loop;
+    l->items -= c->items;
+    c->next = l->pool;
+    l->pool = c;
+    admit_waiting(l);
 }
 
 void *call_alloc(struct call *c, size_t size) {
@@ -109,6 +116,58 @@ static void collect(struct call *c) {
     l->collected++;
     /* Who asks in a quick answer asks behind before_wait: without another round it waited for whatever comes next. */
     net_loop_again(l->loop);
+}
+
+static void collect_with_company(struct call *c) {
+    for (; c != NULL; c = c->company) {
+        collect(c);
+    }
+}
+
+static uint32_t list_items(const struct call *c) {
+    uint32_t items = 0;
+    for (; c != NULL; c = c->company) {
+        items += request_list_items(&c->request.r);
+    }
+    return items;
+}
+
+static bool admit(struct call *c) {
+    struct api_loop *l = c->loop;
+    uint32_t items = list_items(c);
+    if (l->items + items > LIST_ITEMS_MAX) {
+        return false;
+    }
+    c->items = items;
+    l->items += items;
+    return true;
+}
+
+static void wait_for_admission(struct call *c) {
+    struct api_loop *l = c->loop;
+    c->next = NULL;
+    *(l->waiting != NULL ? &l->last_waiting->next : &l->waiting) = c;
+    l->last_waiting = c;
+    if (c->x != NULL) {
+        http_hold_line(c->x);
+    }
+}
+
+static void admit_waiting(struct api_loop *l) {
+    while (l->waiting != NULL && admit(l->waiting)) {
+        struct call *c = l->waiting;
+        l->waiting = c->next;
+        collect_with_company(c);
+    }
+}
+
+static void ask(struct call *c) {
+    bool lists = c->items == 0 && list_items(c) > 0;
+    if (lists && (c->loop->waiting != NULL || !admit(c))) {
+        wait_for_admission(c);
+    } else {
+        collect_with_company(c);
+    }
 }
 
 /* Between the quotes, if it has any. */
@@ -155,7 +214,7 @@ void call_submit(struct call *c, void (*answer)(struct call *c)) {
     c->answer = answer;
     sign(c);
     if (fill_idempotency(c)) {
-        collect(c);
+        ask(c);
     }
 }
 
@@ -172,7 +231,7 @@ void call_resubmit(struct call *c) {
     r->error_detail = NULL;
     r->error_pointer[0] = '\0';
     r->count = r->next = 0;
-    collect(c);
+    ask(c);
 }
 
 bool call_read_tree(struct call *c) {

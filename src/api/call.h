@@ -10,6 +10,9 @@
  *      ... answered: c->answer(c), which renders, or submits again (STALE, next page of a purge)
  *      http_reply, back to the pool
  *
+ * Lists are large while they wait for the loop to render them, which the engine is quicker than. So calls that list have
+ * LIST_ITEMS_MAX items at a time, from their first list to their end; the others wait here, each before its first.
+ *
  * Memory: spans of the exchange are borrowed until it is answered. What a request needs besides comes
  * from call_alloc and goes with the call; answers are rendered into buffers of the loop.
  */
@@ -30,6 +33,7 @@
 
 #define CALL_ARENA_BYTES  512u
 #define CORRELATION_BYTES 64u
+#define LIST_ITEMS_MAX    16384u /* of a loop; no less than what gather.h asks for at once */
 
 struct route;
 struct gather;
@@ -62,7 +66,7 @@ struct call_block {
 struct call {
     struct engine_request request;
     struct net_item item; /* carries an answered chain to the loop */
-    struct call *next;    /* link: pool */
+    struct call *next;    /* link: pool, or lists that wait */
     struct api_loop *loop;
     struct http_exchange *x; /* NULL: our own question, see gather.h */
     const struct route *route;
@@ -84,7 +88,9 @@ struct call {
     uint32_t tries;              /* of one that is submitted again */
     uint64_t count;              /* purge, redrive: done so far */
     struct gather *gather;       /* borrows */
+    struct call *company;        /* link: lists that are asked for with it, at one moment */
     struct buffer *kept;         /* owns: a tenant's list so far, or NULL */
+    uint32_t items;              /* of lists, its company's too: admitted until it is given back */
     bool quiet;                  /* what is asked now only looks: nobody has to answer for it */
     void *own;                   /* owns: of routes in api_more ... */
     void (*own_free)(void *own); /* ... and how it goes */
@@ -104,6 +110,9 @@ struct api_loop {
     /* Collected in this turn. */
     struct engine_request *first, *last;
     uint32_t collected;
+    /* Lists: those that are admitted, and those that wait for it, oldest first. */
+    uint32_t items;
+    struct call *waiting, *last_waiting; /* link */
     /* Rendering room, valid within one answer. */
     struct buffer text, headers;
     struct field_errors *errors;  /* owns */

@@ -32,32 +32,33 @@ static void answered(struct call *c) {
     free(g);
 }
 
+_Static_assert(DEFINITION_KINDS *LIST_MAX <= LIST_ITEMS_MAX, "they are admitted together");
+
 int gather_start(struct api_loop *l, void (*done)(struct gather *g, void *arg), void *arg) {
     struct gather *g = calloc(1, sizeof *g);
     if (g == NULL) {
         return E_NOMEM;
     }
     *g = (struct gather){.loop = l, .done = done, .arg = arg};
-    for (int kind = 0; kind < DEFINITION_KINDS; kind++) {
+    struct call *first = NULL;
+    for (int kind = DEFINITION_KINDS - 1; kind >= 0; kind--) {
         struct call *c = call_take(l);
         if (c == NULL) {
             continue;
         }
         c->gather = g;
+        c->answer = answered;
+        c->company = first;
         c->request.r.kind = definition_types[kind].list;
         c->request.r.in.list.max = LIST_MAX;
-        g->lists[kind] = c;
+        g->lists[kind] = first = c;
         g->missing++;
     }
-    if (g->missing == 0) {
+    if (first == NULL) {
         free(g);
         return E_LIMIT;
     }
-    for (int kind = 0; kind < DEFINITION_KINDS; kind++) {
-        if (g->lists[kind] != NULL) {
-            call_submit(g->lists[kind], answered);
-        }
-    }
+    call_submit(first, answered);
     return 0;
 }
 

@@ -78,6 +78,7 @@ static void metrics_gathered(struct gather *g, void *arg) {
 }
 
 void system_metrics(struct call *c) {
+    http_hold_line(c->x);
     if (gather_start(c->loop, metrics_gathered, c) != 0) {
         call_problem(c, PROBLEM_BUSY, NULL);
     }

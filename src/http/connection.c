@@ -82,8 +82,13 @@ static bool memory_used_up(const struct http_server *s) {
     return s->budget.used_bytes >= s->options.limits.memory_bytes;
 }
 
+/* Only the last can: nothing has been read since. */
+static bool line_is_held(const struct http_connection *c) {
+    return c->last != NULL && c->last->holds_line && c->last->state == EXCHANGE_ASKED;
+}
+
 static bool may_read(const struct http_connection *c) {
-    return c->waiting < c->server->options.limits.pipeline_depth &&
+    return !line_is_held(c) && c->waiting < c->server->options.limits.pipeline_depth &&
            net_stream_unsent(&c->stream) < CONNECTION_UNSENT_HIGH && !memory_used_up(c->server);
 }
 
@@ -97,21 +102,35 @@ static bool had_its_share(struct http_connection *c) {
     return c->asked >= c->server->options.limits.pipeline_depth;
 }
 
-bool http_connection_overdrawn(const struct http_connection *c) {
-    const struct http_server *s = c->server;
-    if (LIKELY(!memory_used_up(s)))
-        return false;
+static bool has_more_than(const struct http_connection *c, uint64_t bytes) {
     size_t held = net_stream_unsent(&c->stream);
     for (const struct http_exchange *x = c->first; x != NULL; x = x->next)
         held += x->reply.capacity;
-    return held > s->options.limits.memory_bytes / s->connection_count;
+    return held > bytes;
+}
+
+static uint64_t share_bytes(const struct http_server *s) {
+    return s->options.limits.memory_bytes / s->connection_count;
+}
+
+bool http_connection_overdrawn(const struct http_connection *c) {
+    return memory_used_up(c->server) && has_more_than(c, share_bytes(c->server));
+}
+
+void http_connection_look(struct http_connection *c) {
+    c->stuck_at = net_stream_unsent(&c->stream) > 0 ? c->stream.bytes_out : UINT64_MAX;
+}
+
+/* Half a share: when all who have more are gone, there is room for those that wait (http_server_feed_starved). */
+bool http_connection_stuck(const struct http_connection *c) {
+    return c->stuck_at == c->stream.bytes_out && has_more_than(c, share_bytes(c->server) / 2);
 }
 
 static void pause_reading(struct http_connection *c) {
     c->paused = true;
     net_stream_pause(&c->stream);
     if (memory_used_up(c->server) && !list_linked(&c->starved))
-        list_append(&c->server->starved, &c->starved);
+        http_server_starve(c->server, &c->starved);
 }
 
 /* The wait for the client starts anew: until now it could not go on for our sake. */
@@ -473,6 +492,7 @@ void http_connection_accept(struct http_server *s, bool refused) {
     }
     c->server = s;
     c->rest.run = on_next_turn;
+    c->stuck_at = UINT64_MAX;
     s->connection_count++;
     list_append(&s->connections, &c->node);
     stat_add(&s->stats.open_connections, 1);

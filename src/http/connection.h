@@ -20,9 +20,11 @@ struct http_connection {
     struct net_stream stream;
     struct http_server *server; /* borrows */
     struct list_node node;      /* in the server's connections */
-    struct list_node starved;   /* in the server's starved, while paused for memory */
-    struct net_later rest;      /* linked while paused until the next turn */
-    uint64_t turn;              /* of the loop, in which `asked` were asked */
+    uint64_t
+        stuck_at; /* bytes_out at the last look for those that read nothing; UINT64_MAX: all was read */
+    struct list_node starved; /* in the server's starved, while paused for memory */
+    struct net_later rest;    /* linked while paused until the next turn */
+    uint64_t turn;            /* of the loop, in which `asked` were asked */
     uint32_t asked;
     uint32_t exchanges; /* that point here */
     struct http_exchange *reading;
@@ -60,6 +62,9 @@ struct buffer *http_connection_output(struct http_exchange *x);
  * that it asked for before reading paused would add to that.
  */
 bool http_connection_overdrawn(const struct http_connection *c);
+/* For http_server_starve: how far it has read; then, is it no further, and has too much? */
+void http_connection_look(struct http_connection *c);
+bool http_connection_stuck(const struct http_connection *c);
 /* x is not held by its handler any more. */
 void http_connection_drop(struct http_exchange *x);
 

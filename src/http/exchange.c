@@ -31,7 +31,7 @@ struct http_exchange *http_exchange_take(struct http_server *s, struct http_conn
     c->exchanges++;
     x->next = NULL;
     x->state = EXCHANGE_READING;
-    x->close_after = x->chunked = x->silent = x->ended = x->gone = false;
+    x->close_after = x->holds_line = x->chunked = x->silent = x->ended = x->gone = false;
     x->closed = NULL;
     memset(x->user, 0, sizeof x->user);
     return x;
@@ -108,6 +108,10 @@ bool http_peer_is_loopback(const struct http_exchange *x) {
 
 struct net_loop *http_loop(const struct http_exchange *x) {
     return x->connection->server->loop;
+}
+
+void http_hold_line(struct http_exchange *x) {
+    x->holds_line = true;
 }
 
 void *http_user(struct http_exchange *x) {

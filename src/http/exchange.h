@@ -32,6 +32,7 @@ struct http_exchange {
     struct http_exchange *next;         /* link: the connection's line, or the pool */
     enum http_exchange_state state;
     bool close_after;    /* the connection ends with this answer */
+    bool holds_line;     /* ASKED: nothing behind it is read */
     struct buffer reply; /* owns: what is answered before its turn */
     size_t accounted;    /* bytes of it in the budget */
     bool chunked;        /* STREAMING: in chunks, as the client speaks 1.1 */

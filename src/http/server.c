@@ -14,6 +14,9 @@
 /* Over the limit this many more connections are told 503; beyond that they are just closed. */
 #define TURNED_AWAY_MAX 64u
 
+/* Who reads nothing for as long is cut off while others wait for the memory. */
+#define RELIEF_MS 1000u
+
 /* http-parser has a limit of its own, which ours must not reach. */
 #define HEAD_BYTES_MAX (64u * 1024)
 
@@ -41,6 +44,7 @@ static void free_server(struct http_server *s) {
         s->pool = x->next;
         http_exchange_free(x);
     }
+    wheel_cancel(net_loop_wheel(s->loop), &s->relief);
     free(s->peers);
     free(s);
 }
@@ -114,6 +118,8 @@ static void on_ready(struct net_listener *l) {
         http_connection_accept(s, s->stats.open_connections >= limit);
 }
 
+static void on_relief(struct wheel_timer *t);
+
 static struct http_server *new_server(struct net_loop *loop,
                                       const struct http_server_options *options) {
     struct http_server *s = calloc(1, sizeof *s);
@@ -130,6 +136,7 @@ static struct http_server *new_server(struct net_loop *loop,
     s->budget.max_bytes = options->limits.memory_bytes;
     list_init(&s->connections);
     list_init(&s->starved);
+    wheel_timer_init(&s->relief, on_relief);
     return s;
 }
 
@@ -217,6 +224,32 @@ const char *http_server_date(struct http_server *s) {
     memcpy(s->date, text, DATE_BYTES);
     s->date_until_ms = now_ms + 1000 - real_ms % 1000;
     return s->date;
+}
+
+static void look_at_all(struct http_server *s, bool cut) {
+    struct list_node *next;
+    for (struct list_node *n = list_first(&s->connections); n != NULL; n = next) {
+        struct http_connection *c = CONTAINER_OF(n, struct http_connection, node);
+        next = list_next(&s->connections, n);
+        if (cut && http_connection_stuck(c)) {
+            stat_add(&s->stats.timeouts, 1);
+            net_stream_close(&c->stream);
+        }
+        http_connection_look(c);
+    }
+    wheel_set(net_loop_wheel(s->loop), &s->relief, net_loop_now_ms(s->loop) + RELIEF_MS);
+}
+
+static void on_relief(struct wheel_timer *t) {
+    struct http_server *s = CONTAINER_OF(t, struct http_server, relief);
+    if (!list_empty(&s->starved))
+        look_at_all(s, true);
+}
+
+void http_server_starve(struct http_server *s, struct list_node *starved) {
+    list_append(&s->starved, starved);
+    if (s->relief.due_ms == WHEEL_NEVER)
+        look_at_all(s, false);
 }
 
 /* Below three quarters, so that it does not start and stop with every request. */

@@ -112,6 +112,12 @@ struct net_loop *http_loop(const struct http_exchange *x);
 #define HTTP_USER_BYTES 256u
 void *http_user(struct http_exchange *x);
 
+/*
+ * No more of its client is read before x is answered: who asks for what has to wait for room has one such request
+ * waiting, not a line of them.
+ */
+void http_hold_line(struct http_exchange *x);
+
 /* ---- the answer ---- */
 /*
  * headers: zero or more complete lines "Name: value\r\n", may be NULL. Content-Length and Date and

@@ -26,6 +26,7 @@ struct http_server {
     struct peers *peers; /* owns */
     struct list connections;
     struct list starved;        /* paused until the budget has room */
+    struct wheel_timer relief;  /* set while there are starved: looks for those that read nothing */
     uint32_t connection_count;  /* of memory: also those whose stream is closed */
     struct http_exchange *pool; /* owns */
     uint32_t pooled;
@@ -47,6 +48,8 @@ struct http_server {
 const char *http_server_date(struct http_server *s);
 /* Called when a connection's memory has gone: the server may be done. */
 void http_server_connection_freed(struct http_server *s);
+/* Paused until the budget has room; meanwhile who reads nothing for a second and has much is cut off. */
+void http_server_starve(struct http_server *s, struct list_node *starved);
 /* Lets starved connections read again when the budget has room. */
 void http_server_feed_starved(struct http_server *s);
 /* Answers x with an error that the server found itself, and closes after it. */

@@ -50,6 +50,30 @@ uint32_t request_list_max(const struct request *r) {
     return max == 0 ? LIST_DEFAULT : max > LIST_MAX ? LIST_MAX : max;
 }
 
+uint32_t request_list_items(const struct request *r) {
+    switch (r->kind) {
+    case REQUEST_QUEUE_LIST:
+    case REQUEST_QUEUE_MESSAGES:
+    case REQUEST_STOCK_LIST:
+    case REQUEST_CAMPAIGN_LIST:
+    case REQUEST_CAMPAIGN_ENTRIES:
+    case REQUEST_DESTINATION_LIST:
+    case REQUEST_AUDIT_LIST:
+    case REQUEST_JOB_LIST:
+        return request_list_max(r);
+    case REQUEST_EXCHANGE_LIST: /* these come whole, and such are asked for seldom */
+    case REQUEST_BINDING_LIST:
+    case REQUEST_VHOST_LIST:
+    case REQUEST_POLICY_LIST:
+    case REQUEST_USER_LIST:
+    case REQUEST_PERMISSION_LIST:
+    case REQUEST_CONSUMER_LIST:
+        return LIST_MAX;
+    default:
+        return 0;
+    }
+}
+
 const char *request_kind_name(enum request_kind k) {
     switch (k) {
 #define X(name, number)                                                                            \

@@ -659,6 +659,8 @@ enum refusal request_refuse_at(struct request *r, enum refusal refusal, const ch
                                const char *detail);
 /* in.list.max between 1 and LIST_MAX; 0 means 100. */
 uint32_t request_list_max(const struct request *r);
+/* The most items that its answer may list; 0: it lists nothing. */
+uint32_t request_list_items(const struct request *r);
 #define LIST_MAX        1000u
 #define LIST_VISITS_MAX 2000u /* messages that one QUEUE_MESSAGES looks at */
 

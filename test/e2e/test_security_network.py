@@ -227,6 +227,56 @@ def test_bodies_of_many_are_bounded(make_server):
         connection.close()
 
 
+LIST = b"GET /v1/queues/%s/messages?page_size=1000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+def ask_and_not_read(port, requests):
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(("127.0.0.1", port))
+    connection.sendall(requests)
+    return connection
+
+
+def test_lists_that_nobody_reads_are_bounded(make_server):
+    """What the engine found waits to be rendered, nearly 100 KB for each page: 600 MB were asked for."""
+    server = make_server({"ioThreads": 1, "limits": {"memoryBytes": 16 << 20}}).start()
+    server.client.define("queues", "mail", paused=True)
+    message = b"POST /v1/queues/mail/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}"
+    exchange(server.port, message * 999 + message.replace(b"Host:", b"Connection: close\r\nHost:"))
+    assert server.client.queue("mail")["stats"]["ready"] == 1000
+    before = server.resident_bytes("VmHWM")
+    hogs = [ask_and_not_read(server.port, LIST % b"mail" * 64) for _ in range(100)]
+    for n in range(50):
+        assert server.client.publish("mail", {"n": n}).status == 202, "others are served"
+    assert len(server.client.get("/v1/queues/mail/messages?page_size=1000").json["messages"]) == 1000
+    assert server.client.get("/metrics").status == 200
+    grown = server.resident_bytes("VmHWM") - before
+    assert grown < 64 << 20, "16 MiB, and what renders"
+    for connection in hogs:
+        connection.close()
+
+
+def test_a_list_that_waits_for_room_keeps_its_place(make_server):
+    """What was asked behind it on its connection has not happened when it is answered."""
+    server = make_server({"ioThreads": 1}).start()
+    connections = []
+    for n in range(60):
+        server.client.define("queues", f"q{n}", paused=True)
+    for n in range(60):
+        name = b"q%d" % n
+        publish = b"POST /v1/queues/%s/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}" % name
+        connections.append(ask_and_not_read(server.port, (LIST % name + publish) * 8))
+    for connection in connections:
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        while chunk := connection.recv(65536):
+            received += chunk
+        pages = [part.count(b'"id":') for part in received.split(b"HTTP/1.1 ") if b'"messages":' in part]
+        assert pages == list(range(8))
+        connection.close()
+
+
 def half_hello():
     """The first half of what a TLS client says first."""
     hello = ssl.MemoryBIO()

@@ -127,8 +127,9 @@ class Server:
         """What its threads have computed so far: the measure of its work, whatever else the machine does."""
         return time.clock_gettime(~self.process.pid << 3 | 2)  # as clock_getcpuclockid(3) makes it
 
-    def resident_bytes(self):
+    def resident_bytes(self, name="VmRSS"):
+        """VmHWM: the most that it ever was."""
         for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
+            if line.startswith(name + ":"):
                 return int(line.split()[1]) * 1024
-        raise AssertionError("no VmRSS")
+        raise AssertionError("no " + name)

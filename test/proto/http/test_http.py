@@ -716,6 +716,17 @@ class Limits(unittest.TestCase):
                 cut += 1
             self.assertGreater(cut, 10)
 
+    def test_who_reads_nothing_makes_room_for_those_that_wait(self):
+        """Long before write_timeout_ms: what they asked for fills the memory, and each has no more than its share of it."""
+        with serving(memory_bytes=2 << 20, write_timeout_ms=600000) as server, contextlib.ExitStack() as stack:
+            hogs = [stack.enter_context(server.connect(receive_buffer=4096)) for _ in range(20)]
+            for s in hogs:
+                s.sendall(get("/later?ms=1&n=2500000") * 2)
+            one = stack.enter_context(server.connect())
+            for _ in range(50):
+                one.sendall(get("/noop"))
+                self.assertEqual(Reader(one).answer()[2], b"{}")
+
     def test_2000_idle_connections(self):
         with serving() as server, contextlib.ExitStack() as stack:
             for i in range(2000):
