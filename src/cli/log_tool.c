@@ -121,13 +121,21 @@ static void note_finding(void *context, const struct log_finding *f) {
     print_finding(NULL, f);
 }
 
+static int newest_snapshot(const char *directory, uint64_t *ret_position) {
+    char text[512];
+    int error = engine_newest_snapshot(directory, &file_ops_system, text, ret_position);
+    if (error != 0)
+        fprintf(stderr, "sluice: %s\n", text);
+    return error;
+}
+
 static int verify(const char *directory) {
     struct log_scan_summary summary;
     uint64_t missing = 0;
     struct log_visitor visitor = {.context = &missing, .finding = note_finding};
     /* Before: a server may be at work. */
-    uint64_t flushed = engine_newest_snapshot(directory, &file_ops_system);
-    if (scan(directory, 0, &visitor, &summary) != 0)
+    uint64_t flushed;
+    if (newest_snapshot(directory, &flushed) != 0 || scan(directory, 0, &visitor, &summary) != 0)
         return 1;
     print_summary(&summary);
     if (summary.corrupt > 0) {
@@ -147,7 +155,9 @@ static int verify(const char *directory) {
     if (missing == 0 && summary.records > 0)
         missing = summary.first_position - 1;
     /* After: segments are given back behind new snapshots. */
-    if (missing > engine_newest_snapshot(directory, &file_ops_system)) {
+    if (newest_snapshot(directory, &flushed) != 0)
+        return 1;
+    if (missing > flushed) {
         printf("DAMAGED: positions up to %" PRIu64 " are missing, and no snapshot covers them: "
                "their segments are lost. Restore them; no start goes on without.\n",
                missing);

@@ -163,8 +163,12 @@ void engine_free(struct engine *e);
 /* Both. */
 void engine_close(struct engine *e, bool snapshot);
 
-/* Up to which position a folder's log was flushed at least, by its newest snapshot's name; 0: none. Without an engine. */
-uint64_t engine_newest_snapshot(const char *directory, const struct file_ops *files);
+/*
+ * Up to which position a folder's log was flushed at least, by its newest snapshot's name; 0: none. Without an engine.
+ * E_IO: the folder of snapshots cannot be listed; error_text says so and what to do.
+ */
+MUST_CHECK int engine_newest_snapshot(const char *directory, const struct file_ops *files,
+                                      char error_text[512], uint64_t *ret_position);
 
 /*
  * A chain of `count` requests in order, from any thread. On success all will be delivered to their ports. E_BUSY: too

@@ -11,13 +11,17 @@
 #include "engine/internal.h"
 
 static int open_log(struct engine *e, struct log_recovery *recovery, char error_text[512]) {
+    uint64_t flushed_position;
+    int error = engine_newest_snapshot(e->directory, e->files, error_text, &flushed_position);
+    if (error != 0)
+        return error;
     struct log_options options = {
         .directory = e->directory,
         .files = e->files,
         .segment_bytes = e->options.segment_bytes,
         .min_free_bytes = e->options.min_free_bytes,
         .prepared_bytes = e->options.prepared_bytes,
-        .flushed_position = engine_newest_snapshot(e->directory, e->files),
+        .flushed_position = flushed_position,
         .salvage = e->options.salvage,
         .trust_sealed = true,
         .no_thread = e->options.manual,
@@ -25,7 +29,7 @@ static int open_log(struct engine *e, struct log_recovery *recovery, char error_
         .on_durable = replies_on_durable,
         .on_failed = replies_on_failed,
     };
-    int error = log_open(&options, recovery, error_text, &e->log);
+    error = log_open(&options, recovery, error_text, &e->log);
     if (error != 0)
         return error;
     char path[4096];

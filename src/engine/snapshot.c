@@ -25,6 +25,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -234,6 +235,15 @@ static int list_snapshots(const char *directory, const struct file_ops *files, s
     return files->list(files->context, folder, entry, l);
 }
 
+/* Taken for empty, it would make the start replay what is no longer there, or cut what a snapshot rests on. */
+static int cannot_list(const char *directory, int negative_errno, char error_text[512]) {
+    snprintf(error_text, 512,
+             "%.300s/snapshot cannot be listed: %s; look at the disk and at the "
+             "folder's rights, then start again",
+             directory, strerror(-negative_errno));
+    return E_IO;
+}
+
 void snapshot_discard(const struct engine *e, uint64_t position) {
     remove_file(e, position, ".tmp");
 }
@@ -339,11 +349,9 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
         for (size_t i = 0; i < l.count; i++)
             remove_file(e, l.positions[i], ".tmp");
     *ret_position = *ret_time_ns = 0;
-    if (list_snapshots(e->directory, e->files, &l, list_entry) < 0) {
-        snprintf(error_text, 512, "%.400s/snapshot cannot be read", e->directory);
-        return E_IO;
-    }
-    int error;
+    int error = list_snapshots(e->directory, e->files, &l, list_entry);
+    if (error < 0)
+        return cannot_list(e->directory, error, error_text);
     for (size_t i = 0; i < l.count; i++) {
         error = load_one(e, l.positions[i], ret_time_ns);
         if (error == 0) {
@@ -367,10 +375,14 @@ int snapshot_load(struct engine *e, uint64_t *ret_position, uint64_t *ret_time_n
 
 /* ---- for tools, and before there is an engine ---- */
 
-uint64_t engine_newest_snapshot(const char *directory, const struct file_ops *files) {
+int engine_newest_snapshot(const char *directory, const struct file_ops *files,
+                           char error_text[512], uint64_t *ret_position) {
     struct listing l;
-    return list_snapshots(directory, files, &l, list_entry) < 0 || l.count == 0 ? 0
-                                                                                : l.positions[0];
+    int result = list_snapshots(directory, files, &l, list_entry);
+    if (result < 0 && result != -ENOENT)
+        return cannot_list(directory, result, error_text);
+    *ret_position = l.count > 0 ? l.positions[0] : 0;
+    return 0;
 }
 
 int snapshot_load_module(const char *directory, const struct file_ops *files, unsigned module,

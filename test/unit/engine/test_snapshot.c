@@ -235,6 +235,45 @@ static void a_hole_behind_it_is_refused(void **state) {
     world_release(&w);
 }
 
+static const struct file_ops *real_ops;
+static unsigned failing_lists;
+
+static int failing_list(void *context, const char *path, void (*entry)(void *arg, const char *name),
+                        void *arg) {
+    if (failing_lists > 0 && strcmp(path, "/data/snapshot") == 0) {
+        failing_lists--;
+        return -EIO;
+    }
+    return real_ops->list(context, path, entry, arg);
+}
+
+/* Not taken for one without snapshots: the log's end would be cut where the newest one rests on what was there. */
+static void a_folder_that_cannot_be_listed_is_refused(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    publish_some(&w, 3);
+    snapshot_now(&w);
+    world_close(&w);
+    assert_true(sim_disk_flip(w.disk, "/data/log/0000000000000001.seg", 3 * BODY, 1));
+    real_ops = w.options.files;
+    struct file_ops ops = *real_ops;
+    ops.list = failing_list;
+    w.options.files = &ops;
+    for (unsigned which = 1; which <= 2; which++) { /* before the log is opened, and none at all */
+        failing_lists = which % 2;
+        uint64_t size = sim_disk_file_size(w.disk, "/data/log/0000000000000001.seg");
+        assert_int_equal(world_try_open(&w), which == 1 ? E_IO : E_CORRUPT);
+        assert_non_null(
+            strstr(w.text, which == 1 ? "/data/snapshot cannot be listed" : "a snapshot rests on"));
+        assert_int_equal(sim_disk_file_size(w.disk, "/data/log/0000000000000001.seg"), size);
+    }
+    w.options.files = real_ops;
+    world_release(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_two_newest_are_kept),
@@ -244,6 +283,7 @@ int main(void) {
         cmocka_unit_test(replay_with_or_without_snapshot_gives_the_same_bytes),
         cmocka_unit_test(one_waits_for_the_log),
         cmocka_unit_test(a_hole_behind_it_is_refused),
+        cmocka_unit_test(a_folder_that_cannot_be_listed_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
