@@ -1,8 +1,8 @@
 /*
  * The order of things:
  *
- *   start   signals blocked -> dispatch (takes starts, makes none) -> engine (recovers) -> definitions
- *           -> loops and listeners -> dispatch runs -> "serving"
+ *   start   signals blocked -> doorman (takes them, and answers "starting") -> dispatch (takes starts, makes none)
+ *           -> engine (recovers) -> definitions -> the doorman goes -> loops and listeners -> dispatch runs -> "serving"
  *   stop    signal -> listeners stop, requests under way finish -> engine starts no more attempts -> dispatch
  *           gets a grace -> engine answers the rest, flushes, snapshots -> connections that are left are cut
  *           off, on all loops, and what is between loops arrives -> loops end -> everything is freed
@@ -24,6 +24,7 @@
 #include "amqp/bridge.h"
 #include "api/api.h"
 #include "app/audit_note.h"
+#include "app/doorman.h"
 #include "app/handles.h"
 #include "app/harden.h"
 #include "base/error.h"
@@ -65,6 +66,7 @@ struct server {
     struct dispatch *dispatch;                         /* owns */
     struct amqp_hub *amqp;                             /* owns */
     struct engine *engine;                             /* owns */
+    struct engine_progress progress;                   /* of its start */
     struct manager *manager;                           /* owns */
     struct manage_listener listeners[API_SERVERS_MAX]; /* as the management API tells of them */
     struct tls_context *tls[API_SERVERS_MAX];          /* owns; by listener, NULL: plain */
@@ -149,6 +151,7 @@ static int start_engine(struct server *s) {
     if (error != 0)
         return start_failed("AMQP cannot start", error_text(error));
     struct engine_options engine_options = o->engine;
+    engine_options.progress = &s->progress;
     engine_options.context = s;
     engine_options.start_attempts = server_starts;
     engine_options.deliver = server_deliveries;
@@ -371,6 +374,16 @@ static void protect(const struct server_options *o) {
         logline_event(LOGLINE_WARN, "this kernel does not filter system calls");
 }
 
+/* What can take long; who gives it up, and who asks meanwhile, is the doorman's. */
+static int start_engine_guarded(struct server *s) {
+    struct doorman *doorman = NULL;
+    if (doorman_create(s->options, s->tls, &s->progress, &doorman) != 0)
+        return start_failed("cannot start", error_text(E_NOMEM));
+    int code = start_engine(s);
+    doorman_free(doorman);
+    return code;
+}
+
 static int start(struct server *s) {
     if (s->options->token_count > 0) {
         int error = auth_create(s->options->tokens, s->options->token_count, &s->auth);
@@ -385,9 +398,9 @@ static int start(struct server *s) {
     if (code == 0 && huge_ahead_start() != 0)
         logline_event(LOGLINE_WARN, "no thread to prepare memory: the engine touches it itself");
     if (code == 0)
-        code = start_engine(s);
-    if (code == 0)
         protect(s->options); /* before the first byte of a stranger */
+    if (code == 0)
+        code = start_engine_guarded(s);
     if (code == 0)
         code = start_io(s);
     if (code == 0 && dispatch_run(s->dispatch, s->engine) != 0)

@@ -18,6 +18,8 @@
 #ifndef SLUICE_ENGINE_ENGINE_H
 #define SLUICE_ENGINE_ENGINE_H
 
+#include <stdatomic.h>
+
 #include "log/log.h"
 #include "model/model.h"
 
@@ -86,6 +88,28 @@ struct delivery_batch {
 /* A chain; with the origins that are still in it. */
 void delivery_batch_free(struct delivery_batch *first);
 
+/* What an engine that is being opened is at. */
+#define ENGINE_PROGRESS_TABLE(X)                                                                   \
+    X(LOG, "opening the log")                                                                      \
+    X(SNAPSHOT, "reading the snapshot")                                                            \
+    X(REPLAY, "replaying the log")                                                                 \
+    X(RECOVERY, "recording attempts of unknown outcome")                                           \
+    X(CHECK, "checking the state")                                                                 \
+    X(OPEN, "applying the configuration")
+
+enum engine_progress_step {
+#define X(name, text) ENGINE_PROGRESS_##name,
+    ENGINE_PROGRESS_TABLE(X)
+#undef X
+};
+
+/* Any thread may look. */
+struct engine_progress {
+    _Atomic unsigned step;
+    _Atomic uint64_t done, of; /* records that are replayed; 0 before */
+};
+const char *engine_progress_text(const struct engine_progress *p);
+
 struct engine_options {
     const char *directory;        /* data folder: <directory>/log, <directory>/snapshot */
     const struct file_ops *files; /* NULL: file_ops_system */
@@ -109,7 +133,8 @@ struct engine_options {
     bool manual;
     uint64_t (*real_ns)(void *context);
     uint64_t (*monotonic_ns)(void *context);
-    void *context; /* borrows: for the callbacks */
+    void *context;                    /* borrows: for the callbacks */
+    struct engine_progress *progress; /* borrows, until it is open; NULL: nobody looks */
     /* With `manual`: after each step of the housekeeper, as other threads would run then. It may submit and turn. */
     void (*between)(void *context, enum engine_step step);
     /* Durable starts. Runs on the log thread; must only hand over. NULL: nothing is ever started. */

@@ -10,6 +10,20 @@
 #include "base/clock.h"
 #include "engine/internal.h"
 
+const char *engine_progress_text(const struct engine_progress *p) {
+    static const char *const texts[] = {
+#define X(name, text) text,
+        ENGINE_PROGRESS_TABLE(X)
+#undef X
+    };
+    return texts[atomic_load(&p->step)];
+}
+
+static void begin_step(struct engine *e, enum engine_progress_step step) {
+    if (e->options.progress != NULL)
+        atomic_store(&e->options.progress->step, step);
+}
+
 static int open_log(struct engine *e, struct log_recovery *recovery, char error_text[512]) {
     uint64_t flushed_position;
     int error = engine_newest_snapshot(e->directory, e->files, error_text, &flushed_position);
@@ -82,6 +96,10 @@ static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
     if (error != 0)
         return error;
     *ret_count = 0;
+    struct engine_progress nobody_looks;
+    struct engine_progress *p = e->options.progress != NULL ? e->options.progress : &nobody_looks;
+    atomic_store(&p->of, log_next_position(e->log) - 1 - e->last_position);
+    begin_step(e, ENGINE_PROGRESS_REPLAY);
     struct record record;
     uint64_t address;
     while ((error = log_cursor_next(cursor, &record, &address)) == 0) {
@@ -89,6 +107,7 @@ static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
         if (error != 0)
             break;
         ++*ret_count;
+        atomic_store_explicit(&p->done, *ret_count, memory_order_relaxed);
     }
     log_cursor_close(cursor);
     if (error == E_END)
@@ -100,11 +119,13 @@ static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
 
 int restore_engine(struct engine *e, struct engine_recovery *recovery, char error_text[512]) {
     uint64_t snapshot_ns, started_ns = clock_monotonic_ns();
+    begin_step(e, ENGINE_PROGRESS_LOG);
     int error = open_log(e, &recovery->log, error_text);
     if (error != 0)
         return error;
     uint64_t begun_ns = clock_monotonic_ns();
     recovery->log_ns = begun_ns - started_ns;
+    begin_step(e, ENGINE_PROGRESS_SNAPSHOT);
     error = snapshot_load(e, &recovery->snapshot_position, &snapshot_ns, error_text);
     if (error != 0)
         return error;
@@ -128,11 +149,14 @@ int restore_engine(struct engine *e, struct engine_recovery *recovery, char erro
     e->stats.snapshot_position = e->checker.up_to = recovery->snapshot_position;
     checker_miss_segments(e);
     e->recovering = true;
+    begin_step(e, ENGINE_PROGRESS_RECOVERY);
     error = sequencer_recover(e, &recovery->unknown_attempts);
     if (error != 0)
         snprintf(error_text, 512, "attempts that were under way could not be recorded: %s",
                  error_name(error));
-    else if (e->options.paranoid)
+    begin_step(e, ENGINE_PROGRESS_CHECK);
+    if (error == 0 && e->options.paranoid)
         model_check(e->model);
+    begin_step(e, ENGINE_PROGRESS_OPEN);
     return error;
 }

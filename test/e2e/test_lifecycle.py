@@ -1,6 +1,7 @@
 """Starting, stopping, what a second server is told, a full disk, definitions at run time and in the file."""
 import http.client
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -23,6 +24,47 @@ def test_start_stop_start_keeps_everything(server):
     server.start()
     assert client.stock("units")["stats"]["used"] == 1
     assert [m["id"] for m in client.get("/v1/queues/mail/messages").json["messages"]] == [message]
+
+
+def hold_start(server):
+    """A start that goes on when somebody opens its snapshot for writing: a pipe, whose path this is."""
+    assert server.stop() == 0
+    newest = max((server.data / "snapshot").glob("*.snap"))
+    newest.unlink()
+    os.mkfifo(newest)
+    server.launch()
+    until(lambda: 'event=starting step="reading the snapshot"' in server.output(), what="a line in the log")
+    return newest
+
+
+def test_a_long_start_says_how_far_it_is(server):
+    server.client.define("queues", "mail", paused=True)
+    server.client.publish("mail", {})
+    pipe = hold_start(server)
+    ready = server.client.get("/readyz")
+    assert ready.status == 503 and ready.json["reasons"] == ["starting"]
+    assert ready.json["starting"] == {"step": "reading the snapshot", "done": 0, "of": 0}
+    assert server.client.get("/healthz").status == 200, "nobody has to start it again"
+    other = server.client.get("/v1/queues")
+    assert other.status == 503 and other.json["type"] == "/problems/busy" and other.headers["Retry-After"] == "1"
+    pipe.open("wb").close()
+    server.wait_for("/readyz")
+    assert server.client.queue("mail")["stats"]["ready"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_gives_a_start_up(server, number):
+    """In any step of it: this one would never end."""
+    server.client.define("queues", "mail", paused=True)
+    server.client.publish("mail", {})
+    pipe = hold_start(server)
+    server.process.send_signal(signal.SIGHUP)
+    server.process.send_signal(number)
+    assert server.wait_end() == 0
+    assert "the start is given up" in server.output()
+    pipe.unlink()
+    server.start()
+    assert server.client.queue("mail")["stats"]["ready"] == 1
 
 
 def test_sigterm_under_load_answers_what_it_took(server):

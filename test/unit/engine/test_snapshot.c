@@ -67,7 +67,12 @@ static void one_that_does_not_read_is_not_counted(void **state) {
     uint64_t bad = snapshot_now(&w);
     world_close(&w);
     damage(&w, bad);
+    struct engine_progress progress = {.step = ENGINE_PROGRESS_LOG};
+    w.options.progress = &progress;
     world_open(&w);
+    assert_int_equal(progress.step, ENGINE_PROGRESS_OPEN);
+    assert_int_equal(progress.done, 3);
+    assert_int_equal(progress.of, 3);
     assert_int_equal(w.recovery.snapshot_position, good);
     assert_int_equal(w.recovery.replayed_records, 3);
     assert_int_equal(w.engine->keeper.kept_positions[0], good);
