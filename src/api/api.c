@@ -66,6 +66,7 @@ int api_create(const struct api_options *options, struct api **ret) {
     histogram_init(&api->earlier[1]);
     pthread_mutex_init(&api->lock, NULL);
     int error = sodium_init() < 0 ? E_UNSUPPORTED : collect_routes(api);
+    api->process = randombytes_random();
     if (error == 0 && options->requests_per_second != 0) {
         error = rate_create(options->requests_per_second, options->requests_burst, &api->rate);
     }

@@ -414,6 +414,42 @@ void call_page_token(struct call *c, struct json_out *out) {
     }
 }
 
+/* The list that is asked for. */
+static uint32_t list_asked(const struct call *c) {
+    const struct request *r = &c->request.r;
+    return place_list(r->name, r->in.list.state, c->tree);
+}
+
+void call_place_token(struct call *c, struct json_out *out) {
+    const struct place p = {.after = c->request.r.next, .bound = c->request.r.next_bound};
+    if (p.after != 0) {
+        char token[PLACE_DIGITS + 1];
+        place_write(&p, list_asked(c), c->loop->api->process, token);
+        out_key(out, "nextPageToken");
+        out_text(out, token);
+    }
+}
+
+bool call_take_place(struct call *c) {
+    struct place p = {.after = 0};
+    const struct span token = span_of(c->query.place, sizeof c->query.place);
+    int error =
+        c->query.has_place ? place_read(token, list_asked(c), c->loop->api->process, &p) : 0;
+    if (error != 0) {
+        call_invalid(
+            c, "",
+            error == E_CLOSED
+                ? "page_token: the server was started anew, and a list as long as this one "
+                  "does not outlive that: begin with the first page"
+                : "page_token: not of this list: queue and filter must be those of the "
+                  "page before");
+        return false;
+    }
+    c->request.r.in.list.after = p.after;
+    c->request.r.in.list.bound = p.bound;
+    return true;
+}
+
 /* ---- receipts ---- */
 
 void call_receipt_members(struct call *c, struct json_out *out) {

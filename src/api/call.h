@@ -26,6 +26,7 @@
 #include "api/definitions.h"
 #include "api/json_out.h"
 #include "api/json_scan.h"
+#include "api/place.h"
 #include "api/rate.h"
 #include "api/problem.h"
 #include "base/histogram.h"
@@ -53,6 +54,8 @@ enum call_view { VIEW_BASIC, VIEW_FULL, VIEW_BODY };
 struct call_query {
     uint32_t page_size;
     uint64_t after;
+    uint8_t place[PLACE_DIGITS]; /* of a list of messages: its token */
+    bool has_place;
     enum message_state filter; /* 0: all */
     enum call_view view;
     bool keep_body;
@@ -148,6 +151,7 @@ struct api {
     struct clerk *clerk;  /* owns; NULL: api_work was not called */
     struct hash_key hash; /* idempotency scope and fingerprint: the same in every process */
     uint64_t started_ns;  /* monotonic */
+    uint32_t process;     /* random: of page tokens that end with it */
     struct rate *rate;    /* owns; NULL: no limit */
     struct api_counts counts;
     atomic_bool stopping;
@@ -209,6 +213,10 @@ struct field_reader call_reader(struct call *c);
 void call_list(struct call *c, enum request_kind kind, void (*answer)(struct call *c));
 /* "nextPageToken", when there is a next page. */
 void call_page_token(struct call *c, struct json_out *out);
+/* The same of a list of messages: place.h. */
+void call_place_token(struct call *c, struct json_out *out);
+/* Where such a list goes on. False: answered, the token is not of this list. */
+bool call_take_place(struct call *c);
 
 /* {"receipt":..., "number":..., ...}: the members that every accepted request has. */
 void call_receipt_members(struct call *c, struct json_out *out);

@@ -149,6 +149,16 @@ static bool read_page_token(struct call_query *q, struct span value) {
     return true;
 }
 
+/* Whether it is of this list can be said when all of the query is known. */
+static bool read_place(struct call_query *q, struct span value) {
+    if (value.size != sizeof q->place) {
+        return false;
+    }
+    memcpy(q->place, value.data, sizeof q->place);
+    q->has_place = true;
+    return true;
+}
+
 static bool read_filter(struct call_query *q, struct span value) {
     for (int s = MESSAGE_READY; s <= MESSAGE_CONFIRMING; s++) {
         bool listed = s <= MESSAGE_BLOCKED || s == MESSAGE_CONFIRMING;
@@ -176,6 +186,9 @@ static bool read_keep(struct call_query *q, struct span value) {
     return q->keep_body;
 }
 
+#define EXPECTS_TOKEN "page_token: expected the nextPageToken of the page before"
+
+/* The first that the route knows by this name. */
 static const struct {
     const char *name;
     unsigned needs; /* of enum route_query */
@@ -183,8 +196,8 @@ static const struct {
     const char *expects;
 } parameters[] = {
     {"page_size", QUERY_PAGE, read_page_size, "page_size: expected a number from 1 to 1000"},
-    {"page_token", QUERY_PAGE, read_page_token,
-     "page_token: expected the nextPageToken of the page before"},
+    {"page_token", QUERY_MATCH, read_place, EXPECTS_TOKEN},
+    {"page_token", QUERY_PAGE, read_page_token, EXPECTS_TOKEN},
     {"filter", QUERY_FILTER, read_filter,
      "filter: expected one of ready, delayed, in-flight, dead, blocked"},
     {"body", QUERY_KEEP, read_keep, "body: expected keep"},

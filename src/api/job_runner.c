@@ -126,7 +126,7 @@ static void take_page(struct turn *t, const struct request *list, struct job_ste
         memcpy(&m, list->out_bytes.data + i * sizeof m, sizeof m);
         take(t, &m);
         if (t->keys.size > KEYS_ENOUGH && i + 1 < list->count) {
-            step->cursor = queue_list_cursor(&m);
+            step->cursor = m.after;
             step->end = false;
             break;
         }
@@ -166,6 +166,7 @@ static uint64_t do_step(struct turn *t) {
     list.name = t->queue;
     list.in.list.state = t->info.state;
     list.in.list.after = t->info.cursor;
+    list.in.list.in_order = true;
     list.in.list.max = job_step_max(&t->info);
     list.in.list.filter = &t->filter.match;
     uint64_t wait_ns = ask(t, &list);

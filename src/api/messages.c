@@ -8,6 +8,7 @@
 #include "api/info.h"
 #include "api/json_scan.h"
 #include "api/routes.h"
+#include "api/search.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/history.h"
@@ -23,9 +24,25 @@ bool message_take_id(struct call *c, size_t capture) {
     return true;
 }
 
+/* Among many of other queues nothing may have been found yet. A search goes on by itself. */
+static bool goes_on(struct call *c) {
+    struct request *r = &c->request.r;
+    if (r->count > 0 || r->next == 0 || r->in.list.filter != NULL ||
+        ++c->tries >= SEARCH_STEPS_MAX) {
+        return false;
+    }
+    r->in.list.after = r->next;
+    r->in.list.bound = r->next_bound;
+    return true;
+}
+
 static void listed(struct call *c) {
     const struct request *r = &c->request.r;
     if (call_refused(c)) {
+        return;
+    }
+    if (goes_on(c)) {
+        call_resubmit(c);
         return;
     }
     struct json_out out = call_json_begin(c);
@@ -43,7 +60,7 @@ static void listed(struct call *c) {
     if (r->in.list.filter != NULL) {
         info_u64(&out, "searched", r->visited);
     }
-    call_page_token(c, &out);
+    call_place_token(c, &out);
     out_close(&out, '}');
     call_json_end(c, 200, &out);
 }
@@ -74,22 +91,25 @@ static struct filter *take_filter(struct call *c, const json_t *object) {
 }
 
 void messages_list(struct call *c) {
-    if (c->tree == NULL) {
-        call_list(c, REQUEST_QUEUE_MESSAGES, listed);
+    const struct filter *f = c->tree == NULL ? NULL : take_filter(c, c->tree);
+    if (c->tree != NULL && f == NULL) {
         return;
     }
-    const struct filter *f = take_filter(c, c->tree);
-    if (f == NULL) {
-        return;
-    }
+    bool by_filter = f != NULL && c->query.filter == 0;
     struct request *r = &c->request.r;
     r->kind = REQUEST_QUEUE_MESSAGES;
     r->name = call_capture(c, 0);
-    r->in.list.state = c->query.filter != 0 ? c->query.filter : (enum message_state)f->state;
-    r->in.list.after = c->query.after;
+    r->in.list.state = by_filter ? (enum message_state)f->state : c->query.filter;
     r->in.list.max = c->query.page_size;
-    r->in.list.filter = &f->match;
-    call_search(c, listed);
+    r->in.list.filter = f == NULL ? NULL : &f->match;
+    if (!call_take_place(c)) {
+        return;
+    }
+    if (f == NULL) {
+        call_submit(c, listed);
+    } else {
+        call_search(c, listed);
+    }
 }
 
 /* ---- one message ---- */

@@ -35,7 +35,8 @@ struct search {
     bool reads;
     struct buffer room;
     uint32_t max;
-    uint64_t after, bodies, bytes;
+    uint64_t after, bound, bodies, bytes;
+    unsigned steps;
 };
 
 static bool takes(struct search *s, const struct message_info *info) {
@@ -64,11 +65,13 @@ static bool keep(struct search *s, const struct request *step) {
         }
         bool enough = s->bodies >= SEARCH_BODIES_MAX || s->bytes >= SEARCH_BYTES_MAX;
         if (i + 1 < step->count && (r->count == s->max || enough)) {
-            s->after = queue_list_cursor(&info);
+            s->after = info.after;
+            s->bound = info.bound;
             return false;
         }
     }
     s->after = step->next;
+    s->bound = step->next_bound;
     return r->count < s->max && s->bodies < SEARCH_BODIES_MAX;
 }
 
@@ -78,6 +81,7 @@ static bool search_step(struct search *s) {
     step.name = r->name;
     step.in.list = r->in.list;
     step.in.list.after = s->after;
+    step.in.list.bound = s->bound;
     step.in.list.max = s->reads ? CANDIDATES : s->max - (uint32_t)r->count;
     int error = engine_call(s->engine, &step);
     bool more = false;
@@ -92,12 +96,12 @@ static bool search_step(struct search *s) {
         more = keep(s, &step);
     }
     request_release(&step);
-    return more && s->after != 0 && r->visited < SEARCH_VISITS_MAX;
+    return more && s->after != 0 && ++s->steps < SEARCH_STEPS_MAX;
 }
 
 void search_run(struct engine *e, struct request *r) {
     const struct message_filter *f = r->in.list.filter;
-    struct search s = {.engine = e, .r = r, .after = r->in.list.after};
+    struct search s = {.engine = e, .r = r, .after = r->in.list.after, .bound = r->in.list.bound};
     s.max = request_list_max(r);
     s.reads = message_filter_needs_body(f);
     matcher_init(&s.matcher, f);
@@ -106,5 +110,6 @@ void search_run(struct engine *e, struct request *r) {
     while (search_step(&s)) {
     }
     r->next = s.after;
+    r->next_bound = s.bound;
     buffer_release(&s.room);
 }

@@ -1,8 +1,8 @@
 /*
  * api/search.h - the messages of a queue that a filter takes, stored parts included.
  *
- * Promise: bounded work: a call looks at about SEARCH_VISITS_MAX messages and SEARCH_BODIES_MAX bodies, then says with a
- *          cursor how far it came, whether it found anything or not. The engine is asked in steps of
+ * Promise: bounded work: a call looks at SEARCH_STEPS_MAX * LIST_VISITS_MAX messages and SEARCH_BODIES_MAX bodies at most, then says with a
+ *          place how far it came, whether it found anything or not. The engine is asked in steps of
  *          LIST_VISITS_MAX, so it stands still for no search; bodies are read here, on the caller's thread.
  */
 #ifndef SLUICE_API_SEARCH_H
@@ -10,7 +10,7 @@
 
 #include "engine/engine.h"
 
-#define SEARCH_VISITS_MAX 200000u
+#define SEARCH_STEPS_MAX  100u
 #define SEARCH_BODIES_MAX 4000u
 #define SEARCH_BYTES_MAX  ((uint64_t)64 << 20) /* of bodies */
 

@@ -12,7 +12,7 @@
  *
  * I1  members[sheet] > 0 for each sheet of a list: one that nobody stands in is given back at once.
  * I2  all places of a sheet were given, but for those behind `last` in the last one.
- * I3  the members of all sheets of a list are its count.
+ * I3  the members of all sheets of a list are its count, and the sheets are counted, too.
  *
  * The worst that can be done to it is to let one of each 14 stay: 64 bytes for each that does.
  */
@@ -91,6 +91,7 @@ static int sheet_add(struct rolls *r, struct roll *l, uint32_t *ret_sheet) {
     r->members[sheet] = 0;
     sheet_at(r, sheet)->prev = before;
     *(before != 0 ? &sheet_at(r, before)->next : &l->first) = sheet;
+    l->sheets++;
     *ret_sheet = sheet;
     return 0;
 }
@@ -121,6 +122,7 @@ static void sheet_remove(struct rolls *r, struct roll *l, uint32_t sheet) {
         l->last = s->prev != 0 ? place_of(s->prev, INDEX_LAST) : 0; /* I2 */
     }
     slab_give(&r->sheets, sheet);
+    l->sheets--;
 }
 
 void roll_leave(struct rolls *r, struct roll *l, uint32_t place) {
@@ -153,6 +155,11 @@ uint32_t roll_before(const struct rolls *r, const struct roll *l, uint32_t place
     return before == 0 ? 0 : place_of(before, INDEX_LAST);
 }
 
+uint32_t roll_distance(uint32_t from, uint32_t to) {
+    uint32_t sheet = sheet_of(from) == sheet_of(to) ? 0 : ROLL_SHEET;
+    return sheet + index_of(to) - index_of(from);
+}
+
 uint32_t roll_at(const struct rolls *r, uint32_t place) {
     return sheet_at(r, sheet_of(place))->members[index_of(place)];
 }
@@ -170,14 +177,15 @@ size_t rolls_reusable_bytes(const struct rolls *r) {
 }
 
 void roll_check(const struct rolls *r, const struct roll *l) {
-    uint32_t count = 0, before = 0;
+    uint32_t count = 0, sheets = 0, before = 0;
     for (uint32_t at = l->first; at != 0; at = sheet_at(r, at)->next) {
         assert(sheet_at(r, at)->prev == before);
         assert(r->members[at] > 0 && r->members[at] <= ROLL_SHEET); /* I1 */
         count += r->members[at];
+        sheets++;
         before = at;
     }
     assert(sheet_of(l->last) == before && (l->last == 0) == (l->first == 0));
     assert(l->last == 0 || r->members[before] <= index_of(l->last) + 1); /* I2 */
-    assert(count == l->count);                                           /* I3 */
+    assert(count == l->count && sheets == l->sheets);                    /* I3 */
 }

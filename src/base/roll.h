@@ -30,7 +30,13 @@ struct roll {
     uint32_t first; /* sheet, 0: empty */
     uint32_t last;  /* place that was given last, in the last sheet; 0: empty */
     uint32_t count;
+    uint32_t sheets;
 };
+
+/* Of members, and of those that have left. */
+static inline uint64_t roll_places(const struct roll *l) {
+    return (uint64_t)l->sheets * ROLL_SHEET;
+}
 
 void rolls_init(struct rolls *r);
 void rolls_release(struct rolls *r);
@@ -42,6 +48,8 @@ void roll_leave(struct rolls *r, struct roll *l, uint32_t place);
 uint32_t roll_after(const struct rolls *r, const struct roll *l, uint32_t place);
 /* The same towards the front. */
 uint32_t roll_before(const struct rolls *r, const struct roll *l, uint32_t place);
+/* From a place to one of the same sheet behind it, or of the next one. */
+uint32_t roll_distance(uint32_t from, uint32_t to);
 /* Who is there, or was. */
 uint32_t roll_at(const struct rolls *r, uint32_t place);
 /* Starts to bring what leaving needs into the cache. */

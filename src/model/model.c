@@ -47,6 +47,7 @@ static void limits_fill(struct model_limits *l) {
         .sessions = 100000,
         .users = 10000,
         .history_bytes = (uint64_t)256 << 20,
+        .list_looks = 5000,
     };
 #define FILL(field) l->field = l->field != 0 ? l->field : defaults.field
     FILL(queues);
@@ -69,6 +70,7 @@ static void limits_fill(struct model_limits *l) {
     FILL(sessions);
     FILL(users);
     FILL(history_bytes);
+    FILL(list_looks);
 #undef FILL
 }
 

@@ -36,6 +36,7 @@ struct model_limits {
     uint32_t sessions;         /* 100,000 */
     uint32_t users;            /* 10,000; permissions: a hundred times as many */
     uint64_t history_bytes;    /* 256 MiB of what happened to messages (history.h) */
+    uint32_t list_looks;       /* 5,000 messages that a page of a list looks at (queue_list.c) */
 };
 
 /* E_NOMEM. `hash` keys the hash maps (attack protection); the state does not depend on it. */

@@ -63,8 +63,8 @@ struct message_view {
 bool queue_message_view(const struct model *m, uint64_t id, struct message_view *ret);
 /* Messages of all queues that wait for what is told from outside. */
 uint64_t queue_confirming(const struct model *m);
-/* The place in the list of a queue behind this message, as it was listed: in.list.after. */
-uint64_t queue_list_cursor(const struct message_info *info);
+/* Does the place (in.list.after) of a list of messages mean the same after a restart? */
+bool queue_place_lasts(uint64_t after);
 /* The same as MESSAGE_GET answers it, and in which queue it is. */
 bool queue_message_info(const struct model *m, uint64_t id, uint64_t now_ns,
                         struct message_info *ret, uint32_t *ret_queue);

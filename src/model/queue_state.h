@@ -21,7 +21,7 @@
  *      queue_state.c      lists, moves, ends
  *      queue_attempt.c    what attempts and deliveries do to a message
  *      queue_key.c, queue_tenant.c                         ordering keys; tenants
- *      queue_read.c, queue_list.c, queue_filter.c          what others read; lists of messages
+ *      queue_read.c, queue_list.c, queue_walk.c, queue_filter.c   what others read; lists of messages
  *      queue_apply.c, queue_fanout.c                       facts
  *      queue.c, queue_request.c, queue_change.c, queue_amqp.c   decide
  *      queue_snapshot.c, queue_check.c                     save, load; invariants
@@ -183,10 +183,10 @@ struct queue {
     struct slot_list
         holders; /* consumers, those that left and hold something too: see session_state.h */
     struct slot_list open; /* of them, those with room: higher priority first, then in turn */
-    bool told_ready;       /* what the destination was told last */
     struct list_node work; /* link: there are messages and consumers with room for them */
     struct list_node trim; /* link: it is too long, and drops its head */
     uint32_t parked;       /* its pace waits: index in the heap of sessions, 0: it does not */
+    bool told_ready;       /* what the destination was told last */
     uint64_t expiry_ns;    /* its timer; 0: none */
     uint32_t consumers;    /* holders that consume */
     uint32_t active;       /* the single active one, 0: none, or all are */
@@ -451,7 +451,16 @@ uint64_t queue_filter_hash(const struct message_filter *f, uint32_t queue);
 bool queue_filter_takes(const struct model *m, const struct message_filter *f, uint64_t hash,
                         const struct message *g);
 
-/* ---- queue_list.c: cursors of whoever takes messages out of a list that it walks through ---- */
+/* ---- queue_walk.c ---- */
+
+/* To all messages in this state, in the order of their lists, until one answers false; false then. Nothing may change meanwhile. */
+bool queue_each(const struct model *m, const struct queue *q, unsigned state,
+                bool (*visit)(void *arg, uint32_t slot), void *arg);
+/* At how many messages, places and lists that looks. */
+uint64_t queue_each_cost(const struct queue *q, unsigned state);
+/* A page of a job; see in.list.in_order. */
+enum refusal queue_decide_walk(const struct model *m, struct decision *d, struct request *r,
+                               struct queue *q);
 
 /* The place in front of this message; 0: the beginning of all. */
 uint64_t queue_cursor_at(const struct model *m, uint32_t slot);

@@ -346,7 +346,8 @@ struct message_info {
     enum dead_reason dead_reason;
     uint16_t last_status;
     uint8_t last_error;
-    bool keyed; /* it has an ordering key */
+    bool keyed;            /* it has an ordering key */
+    uint64_t after, bound; /* in lists: the place behind it */
 };
 
 struct stock_info {
@@ -550,6 +551,8 @@ struct request {
         struct {
             enum message_state state; /* 0: all */
             uint64_t after;           /* id or index to go on after; 0: from the start */
+            uint64_t bound;           /* QUEUE_MESSAGES: what belongs to it, next_bound */
+            bool in_order;            /* QUEUE_MESSAGES: of one state in its order, for jobs */
             uint32_t max;
             const struct message_filter *filter; /* QUEUE_MESSAGES; borrows; NULL: none */
         } list;
@@ -601,8 +604,9 @@ struct request {
     uint64_t opens_ns;        /* NOT_OPEN */
     uint32_t generation;      /* STALE, and CAMPAIGN_GET: of the present definition */
     uint64_t next;            /* lists: `after` of the next page, 0 at the end */
-    uint64_t visited;         /* QUEUE_MESSAGES: how many were looked at */
-    uint64_t count;           /* purge, redrive: how many; lists: how many items in out_bytes */
+    uint64_t next_bound;
+    uint64_t visited; /* QUEUE_MESSAGES: how many were looked at */
+    uint64_t count;   /* purge, redrive: how many; lists: how many items in out_bytes */
     union {
         struct queue_info queue;
         struct message_info message;

@@ -64,6 +64,7 @@ bool worker_step(struct world *w, const struct message_filter *filter, uint32_t 
     list.name = span_text(queue);
     list.in.list.state = info.state;
     list.in.list.after = info.cursor;
+    list.in.list.in_order = true;
     list.in.list.max = max < JOB_BATCH_MAX ? max : JOB_BATCH_MAX;
     list.in.list.filter = &all;
     enum refusal refusal = world_ask(w, &list);

@@ -54,6 +54,7 @@ static void start_engine(struct harness *h) {
     struct engine_recovery recovery;
     struct engine_options options = {.directory = h->directory,
                                      .segment_bytes = 1 << 20,
+                                     .limits = {.list_looks = HARNESS_LIST_LOOKS},
                                      .in_place = true,
                                      .paranoid = true,
                                      .context = h,

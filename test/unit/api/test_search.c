@@ -106,6 +106,68 @@ static void bad_parameters(void **state) {
     assert_int_equal(ask_status(h, "GET", "/v1/queues/none/messages?contains=x", "", NULL), 404);
 }
 
+/* The token of the first page of this list, which has more than one message. */
+static void token_of(const char *query, char token[64]) {
+    char path[256];
+    struct answer a;
+    snprintf(path, sizeof path, "/v1/queues/q/messages?page_size=1&%s", query);
+    ask(h, &a, "GET", path, "", NULL);
+    snprintf(token, 64, "%s", json_text(a.json, "nextPageToken"));
+    assert_int_equal(strlen(token), 48);
+    answer_release(&a);
+}
+
+static void must_refuse(const char *query, const char *token, const char *detail) {
+    char path[256];
+    struct answer a;
+    snprintf(path, sizeof path, "/v1/queues/%s&page_token=%s", query, token);
+    ask(h, &a, "GET", path, "", NULL);
+    assert_int_equal(a.status, detail == NULL ? 200 : 400);
+    assert_true(detail == NULL || strstr(json_text(a.json, "detail"), detail) != NULL);
+    answer_release(&a);
+}
+
+static void tokens_are_of_one_list(void **state) {
+    static const char other[] = "not of this list";
+    char all[64], ready[64], found[64];
+    assert_int_equal(ask_status(h, "PUT", "/v1/queues/r", JSON, "{}"), 201);
+    for (unsigned i = 0; i < 3; i++) {
+        publish(JSON, "{\"n\":1}");
+    }
+    token_of("", all);
+    token_of("filter=ready", ready);
+    token_of("pointer=/n&equals=1", found);
+    must_refuse("q/messages?page_size=2", all, NULL);
+    must_refuse("r/messages?page_size=2", all, other);
+    must_refuse("q/messages?filter=ready", all, other);
+    must_refuse("q/messages?contains=1", all, other);
+    must_refuse("q/messages?filter=ready", ready, NULL);
+    must_refuse("q/messages?filter=dead", ready, other);
+    must_refuse("q/messages?page_size=2", ready, other);
+    must_refuse("q/messages?equals=1&pointer=/n", found, NULL);
+    must_refuse("q/messages?equals=2&pointer=/n", found, other);
+    must_refuse("q/messages?page_size=1", "0000000000000001", "expected the nextPageToken");
+    must_refuse("q/messages?page_size=1", "", "expected the nextPageToken");
+    all[3] ^= 1;
+    must_refuse("q/messages?page_size=1", all, other);
+}
+
+/* Behind many messages of another queue, at which a page does not look all at once. */
+static void a_list_goes_on_until_it_has_found_something(void **state) {
+    struct answer a;
+    assert_int_equal(ask_status(h, "PUT", "/v1/queues/r", JSON, "{}"), 201);
+    for (unsigned i = 0; i < 40 * HARNESS_LIST_LOOKS; i++) {
+        assert_int_equal(ask_status(h, "POST", "/v1/queues/r/messages", JSON, "1"), 202);
+    }
+    for (unsigned i = 0; i <= HARNESS_LIST_LOOKS; i++) {
+        publish(JSON, "1");
+    }
+    ask(h, &a, "GET", "/v1/queues/q/messages", "", NULL);
+    assert_int_not_equal(json_array_size(json_at(a.json, "messages")), 0);
+    answer_release(&a);
+    assert_int_equal(find("filter=ready"), HARNESS_LIST_LOOKS + 1);
+}
+
 /* A table of AMQP's header fields is looked into like lines of text. */
 static void amqp_headers(void **state) {
     static const char properties[] = "\xa0\x00\x04json\x00\x00\x00\x12\x01nI\x00\x00\x00\x05\x04"
@@ -130,6 +192,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(by_body_and_header, start, stop),
         cmocka_unit_test_setup_teardown(every_message_is_looked_at_once, start, stop),
         cmocka_unit_test_setup_teardown(bad_parameters, start, stop),
+        cmocka_unit_test_setup_teardown(tokens_are_of_one_list, start, stop),
+        cmocka_unit_test_setup_teardown(a_list_goes_on_until_it_has_found_something, start, stop),
         cmocka_unit_test(amqp_headers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

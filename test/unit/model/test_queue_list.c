@@ -1,4 +1,4 @@
-/* Listing with and without a filter, step by step, whatever moves meanwhile. */
+/* Pages with and without a filter, of few and of many, whatever moves meanwhile (test/model/queue/readers.h does that at random). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,22 +8,35 @@
 #include <cmocka.h>
 
 #include "mail.h"
+#include "base/roll.h"
+#include "model/queue.h"
 #include "model/queue_filter.h"
 #include "rabbit.h"
 
-static struct request page(unsigned state, uint32_t max, uint64_t after,
+struct at {
+    uint64_t after, bound;
+};
+
+static struct request page(unsigned state, uint32_t max, struct at at,
                            const struct message_filter *filter) {
     struct request r;
     request_init(&r, REQUEST_QUEUE_MESSAGES);
     r.name = span_text("q");
     r.in.list.state = (enum message_state)state;
     r.in.list.max = max;
-    r.in.list.after = after;
+    r.in.list.after = at.after;
+    r.in.list.bound = at.bound;
     r.in.list.filter = filter;
     r.refusal = world_ask(&mail, &r);
     assert_int_equal(r.refusal, REFUSAL_NONE);
     return r;
 }
+
+static struct at behind(const struct request *r) {
+    return (struct at){r->next, r->next_bound};
+}
+
+static const struct at start;
 
 static struct message_info item(const struct request *r, uint64_t i) {
     struct message_info info;
@@ -35,15 +48,15 @@ static struct message_info item(const struct request *r, uint64_t i) {
 /* How many a walk in pages of `max` finds. */
 static unsigned walk(unsigned state, uint32_t max, const struct message_filter *filter) {
     unsigned found = 0, steps = 0;
-    uint64_t after = 0;
+    struct at at = start;
     do {
-        struct request r = page(state, max, after, filter);
+        struct request r = page(state, max, at, filter);
         assert_true(r.visited <= LIST_VISITS_MAX && r.count <= max);
         found += (unsigned)r.count;
-        after = r.next;
+        at = behind(&r);
         request_release(&r);
         assert_true(++steps < 10000);
-    } while (after != 0);
+    } while (at.after != 0);
     return found;
 }
 
@@ -61,7 +74,7 @@ static void test_in_flight_at_consumers(void **state) {
         assert_int_equal(walk(MESSAGE_IN_FLIGHT, max, NULL), 7);
         assert_int_equal(walk(0, max, NULL), 9);
     }
-    struct request r = page(MESSAGE_IN_FLIGHT, 1, 0, NULL);
+    struct request r = page(MESSAGE_IN_FLIGHT, 1, start, NULL);
     assert_true(item(&r, 0).state == MESSAGE_IN_FLIGHT && item(&r, 0).attempts == 1);
     request_release(&r);
     rabbit_close(&mail, 1);
@@ -77,11 +90,11 @@ static void test_filters(void **state) {
     mail_put((struct letter){.queue = "q"});
     world_run_timers(&mail);
     struct message_filter by_key = {.ordering_key = span_text("a")};
-    struct request r = page(0, 10, 0, &by_key);
+    struct request r = page(0, 10, start, &by_key);
     assert_true(r.count == 1 && r.visited == 3 && item(&r, 0).id == a && item(&r, 0).keyed);
     request_release(&r);
     struct message_filter expired = {.reason = DEAD_EXPIRED};
-    r = page(0, 10, 0, &expired);
+    r = page(0, 10, start, &expired);
     assert_true(r.count == 1 && item(&r, 0).id == b);
     uint64_t died_ns = item(&r, 0).changed_ns;
     request_release(&r);
@@ -106,96 +119,182 @@ static void test_bounded_work(void **state) {
     }
     mail_put((struct letter){.queue = "q", .key = "needle"});
     struct message_filter needle = {.ordering_key = span_text("needle")};
-    struct request r = page(0, 10, 0, &needle);
+    struct request r = page(0, 10, start, &needle);
     assert_true(r.count == 0 && r.visited == LIST_VISITS_MAX && r.next != 0);
     request_release(&r);
     assert_int_equal(walk(0, 10, &needle), 1);
     assert_int_equal(walk(0, 999, NULL), 3 * LIST_VISITS_MAX + 1);
 }
 
-/* ---- what is delayed, while others come and go in the same cells ---- */
+/* ---- few ---- */
 
-#define KEPT 60u
+static void test_by_arrival_whatever_the_state(void **state) {
+    uint64_t ids[8], at_ns = mail.now_ns + NS_PER_SECOND;
+    mail_queue("q");
+    for (unsigned i = 0; i < 8; i++) {
+        ids[i] = mail_put((struct letter){.queue = "q",
+                                          .key = i % 4 == 1 ? "k" : NULL,
+                                          .priority = i % 3,
+                                          .schedule_ns = i % 4 == 2 ? at_ns : 0});
+    }
+    struct request r = page(0, 5, start, NULL);
+    struct at at = behind(&r);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(item(&r, i).id, ids[i]);
+    }
+    assert_int_equal(item(&r, 1).state, MESSAGE_READY);
+    assert_int_equal(item(&r, 2).state, MESSAGE_DELAYED);
+    request_release(&r);
+    assert_true(queue_place_lasts(at.after));
+    world_reload(&mail); /* the ids are the same */
+    r = page(0, 5, at, NULL);
+    assert_true(r.count == 3 && r.next == 0 && item(&r, 0).id == ids[5]);
+    request_release(&r);
+    r = page(MESSAGE_BLOCKED, 5, start, NULL);
+    assert_true(r.count == 1 && r.next == 0 && item(&r, 0).id == ids[5]);
+    request_release(&r);
+    assert_int_equal(walk(MESSAGE_DELAYED, 1, NULL), 2);
+    request_init(&r, REQUEST_QUEUE_MESSAGES);
+    r.name = span_text("q");
+    r.in.list.state = MESSAGE_DONE;
+    assert_int_equal(world_ask(&mail, &r), REFUSAL_INVALID);
+    request_release(&r);
+}
 
-struct kept {
-    uint64_t ids[KEPT]; /* delayed in "q", in the order in which they came */
-    uint32_t count;
-};
+/* One that was not shown yet comes due: it is shown as it is then. */
+static void test_what_comes_due_is_not_missed(void **state) {
+    mail_queue("q");
+    uint64_t ready = mail_put((struct letter){.queue = "q"});
+    uint64_t due = mail_put((struct letter){.queue = "q", .schedule_ns = mail.now_ns + 5});
+    struct request r = page(0, 1, start, NULL);
+    struct at at = behind(&r);
+    assert_int_equal(item(&r, 0).id, ready);
+    request_release(&r);
+    mail.now_ns += 5;
+    world_run_timers(&mail);
+    r = page(0, 1, at, NULL);
+    assert_true(r.count == 1 && item(&r, 0).id == due && item(&r, 0).state == MESSAGE_READY);
+    request_release(&r);
+}
 
-static void must_list(const struct kept *k, uint32_t max) {
-    uint32_t met = 0;
-    uint64_t after = 0;
+/* Twice as many come as are read. */
+static void test_there_is_an_end(void **state) {
+    struct at at = start;
+    unsigned pages = 0;
+    mail_queue("q");
+    for (unsigned i = 0; i < 6; i++) {
+        mail_put((struct letter){.queue = "q"});
+    }
     do {
-        struct request r = page(MESSAGE_DELAYED, max, after, NULL);
-        for (uint64_t i = 0; i < r.count; i++) {
-            assert_true(met < k->count);
-            assert_int_equal(item(&r, i).id, k->ids[met++]);
-        }
-        after = r.next;
+        struct request r = page(0, 1, at, NULL);
+        at = behind(&r);
         request_release(&r);
-    } while (after != 0);
-    assert_int_equal(met, k->count);
+        mail_put((struct letter){.queue = "q"});
+        mail_put((struct letter){.queue = "q"});
+        pages++;
+    } while (at.after != 0 && pages < 100);
+    assert_int_equal(pages, 6);
 }
 
-static void forget(struct kept *k, uint32_t i) {
-    memmove(&k->ids[i], &k->ids[i + 1], (k->count - i - 1) * sizeof k->ids[0]);
-    k->count--;
-}
+/* ---- many ---- */
 
-/* Ready ones too, of which one leaves as one comes: they take cells of delayed ones that were cancelled. */
-static void come_and_go(struct kept *k, uint64_t *ready) {
-    uint32_t i = (uint32_t)rng_below(&mail.rng, KEPT);
-    uint64_t later_ns = mail.now_ns + NS_PER_SECOND + rng_below(&mail.rng, NS_PER_SECOND);
-    if (i < k->count) {
-        assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "q", k->ids[i]), REFUSAL_NONE);
-        forget(k, i);
-    } else if (i % 3 == 0) {
-        mail_put((struct letter){.queue = "other", .schedule_ns = later_ns});
-    } else {
-        k->ids[k->count++] = mail_put((struct letter){.queue = "q", .schedule_ns = later_ns});
-    }
-    if (ready[i] != 0) {
-        assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "q", ready[i]), REFUSAL_NONE);
-    }
-    ready[i] = mail_put((struct letter){.queue = "q"});
-}
-
-static void test_delayed_in_order(void **state) {
-    struct kept k = {0};
-    uint64_t ready[KEPT] = {0};
+static void with_looks(uint32_t looks) {
+    struct model_limits limits = {.list_looks = looks};
+    world_release(&mail);
+    world_init(&mail, &limits);
+    mail.now_ns = NS_PER_SECOND;
     mail_queue("q");
     mail_queue("other");
-    for (unsigned step = 0; step < 1500; step++) {
-        come_and_go(&k, ready);
-        must_list(&k, 1 + (uint32_t)rng_below(&mail.rng, 2 * KEPT));
-        struct request r;
-        if (step % 100 == 99) {
-            request_init(&r, REQUEST_QUEUE_PURGE);
-            r.name = span_text(step % 200 == 99 ? "other" : "q");
-            r.in.list.state = MESSAGE_DELAYED;
-            assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
-            request_release(&r);
-            k.count = step % 200 == 99 ? k.count : 0;
+}
+
+/* Among ten times as many of another queue; a page looks at ten times the limit. */
+static void test_pages_of_many(void **state) {
+    with_looks(50);
+    for (unsigned i = 0; i < 1100; i++) {
+        mail_put((struct letter){.queue = i % 11 == 0 ? "q" : "other"});
+    }
+    struct at at = start;
+    unsigned pages = 0, found = 0;
+    do {
+        struct request r = page(0, 1000, at, NULL);
+        at = behind(&r);
+        found += (unsigned)r.count;
+        pages++;
+        assert_true(at.after == 0 || !queue_place_lasts(at.after));
+        request_release(&r);
+        mail_put((struct letter){.queue = "q"}); /* in cells that are none of the walk's */
+    } while (at.after != 0);
+    assert_int_equal(found, 100);
+    assert_int_equal(pages, 3);
+    assert_int_equal(walk(MESSAGE_READY, 7, NULL), 103);
+    assert_int_equal(walk(MESSAGE_READY, 7, &(struct message_filter){.attempts_min = 1}), 0);
+}
+
+/* Few at first; then there are too many to look at all of them, and then few again. */
+static void test_few_become_many(void **state) {
+    with_looks(20);
+    uint64_t ids[20], sum = 0, told = 0;
+    for (unsigned i = 0; i < 20; i++) {
+        ids[i] = mail_put((struct letter){.queue = "q"});
+        sum += ids[i];
+    }
+    struct request r = page(0, 5, start, NULL);
+    struct at at = behind(&r);
+    uint64_t more[300];
+    for (unsigned i = 0; i < 300; i++) {
+        more[i] = mail_put((struct letter){.queue = "q"});
+    }
+    for (unsigned pages = 0; at.after != 0; pages++) {
+        for (uint64_t i = 0; i < r.count; i++) {
+            told += item(&r, i).id <= ids[19] ? item(&r, i).id : 0;
+        }
+        request_release(&r);
+        for (unsigned i = 0; pages == 1 && i < 300; i++) {
+            assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "q", more[i]), REFUSAL_NONE);
+        }
+        r = page(0, 5, at, NULL);
+        at = behind(&r);
+    }
+    for (uint64_t i = 0; i < r.count; i++) {
+        told += item(&r, i).id <= ids[19] ? item(&r, i).id : 0;
+    }
+    request_release(&r);
+    assert_int_equal(told, sum); /* each once */
+}
+
+/* A list of delayed messages of which nearly all were cancelled is long, however few are left. */
+static void test_places_of_those_that_left_count(void **state) {
+    with_looks(100);
+    uint64_t ids[20 * ROLL_SHEET];
+    for (unsigned i = 0; i < ARRAY_LENGTH(ids); i++) {
+        ids[i] =
+            mail_put((struct letter){.queue = "q", .schedule_ns = mail.now_ns + NS_PER_SECOND});
+    }
+    for (unsigned i = 0; i < ARRAY_LENGTH(ids); i++) {
+        if (i % ROLL_SHEET != 3) {
+            assert_int_equal(mail_ask_id(REQUEST_MESSAGE_DELETE, "q", ids[i]), REFUSAL_NONE);
         }
     }
-    while (k.count > 0) {
-        world_run_timers(&mail);
-        mail.now_ns += NS_PER_SECOND / 100;
-        for (uint32_t i = k.count; i-- > 0;) {
-            if (mail_get(k.ids[i]).state == MESSAGE_READY) {
-                forget(&k, i);
-            }
-        }
-        must_list(&k, KEPT);
-    }
+    struct request r = page(MESSAGE_DELAYED, 1, start, NULL);
+    assert_true(r.count == 1 && !queue_place_lasts(r.next));
+    request_release(&r);
+    assert_int_equal(walk(MESSAGE_DELAYED, 3, NULL), 20);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_in_flight_at_consumers, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_filters, mail_setup, mail_teardown),
-        cmocka_unit_test_setup_teardown(test_delayed_in_order, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_bounded_work, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_by_arrival_whatever_the_state, mail_setup,
+                                        mail_teardown),
+        cmocka_unit_test_setup_teardown(test_what_comes_due_is_not_missed, mail_setup,
+                                        mail_teardown),
+        cmocka_unit_test_setup_teardown(test_there_is_an_end, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_pages_of_many, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_few_become_many, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_places_of_those_that_left_count, mail_setup,
+                                        mail_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Requests about messages that are there: list, delete, purge, redrive, move. */
+/* Requests about messages that are there: delete, purge, redrive, move. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,92 +10,6 @@
 #include "base/error.h"
 #include "mail.h"
 #include "model/fact.h"
-
-static struct request page(const char *queue, unsigned state, uint32_t max, uint64_t after) {
-    struct request r;
-    request_init(&r, REQUEST_QUEUE_MESSAGES);
-    r.name = span_text(queue);
-    r.in.list.state = (enum message_state)state;
-    r.in.list.max = max;
-    r.in.list.after = after;
-    r.refusal = world_ask(&mail, &r);
-    return r;
-}
-
-static uint64_t item(const struct request *r, uint64_t i) {
-    struct message_info info;
-    assert_true(i < r->count && (i + 1) * sizeof info <= r->out_bytes.size);
-    memcpy(&info, r->out_bytes.data + i * sizeof info, sizeof info);
-    return info.id;
-}
-
-static void test_pages(void **state) {
-    mail_queue("orders");
-    uint64_t ids[10];
-    for (unsigned i = 0; i < 10; i++) {
-        ids[i] = mail_put((struct letter){.queue = "orders"});
-    }
-    uint64_t after = 0;
-    for (unsigned seen = 0; seen < 10; seen += 4) {
-        struct request r = page("orders", 0, 4, after);
-        assert_int_equal(r.count, seen < 8 ? 4 : 2);
-        for (uint64_t i = 0; i < r.count; i++) {
-            assert_int_equal(item(&r, i), ids[seen + i]);
-        }
-        after = r.next;
-        request_release(&r);
-    }
-    assert_int_equal(after, 0);
-}
-
-/* The last message of a page leaves before the next page is asked for. */
-static void test_pages_while_messages_leave(void **state) {
-    mail_queue("orders");
-    uint64_t ids[9];
-    for (unsigned i = 0; i < 9; i++) {
-        ids[i] = mail_put((struct letter){.queue = "orders"});
-    }
-    struct request r = page("orders", MESSAGE_READY, 3, 0);
-    uint64_t after = r.next;
-    request_release(&r);
-    mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", ids[2]);
-    mail_ask_id(REQUEST_MESSAGE_DELETE, "orders", ids[3]);
-    r = page("orders", MESSAGE_READY, 3, after);
-    assert_int_equal(item(&r, 0), ids[4]);
-    assert_int_equal(item(&r, 2), ids[6]);
-    request_release(&r);
-}
-
-static void test_list_by_state(void **state) {
-    mail_queue("orders");
-    uint64_t a1 = mail_put((struct letter){.queue = "orders", .key = "a"});
-    uint64_t a2 = mail_put((struct letter){.queue = "orders", .key = "a"});
-    uint64_t b1 = mail_put((struct letter){.queue = "orders", .key = "b"});
-    uint64_t b2 = mail_put((struct letter){.queue = "orders", .key = "b"});
-    uint64_t later = mail_put((struct letter){.queue = "orders", .schedule_ns = mail.now_ns + 9});
-    struct request r = page("orders", MESSAGE_BLOCKED, 1, 0);
-    assert_int_equal(item(&r, 0), a2);
-    uint64_t after = r.next;
-    request_release(&r);
-    r = page("orders", MESSAGE_BLOCKED, 1, after);
-    assert_int_equal(item(&r, 0), b2);
-    request_release(&r);
-    r = page("orders", MESSAGE_DELAYED, 10, 0);
-    assert_true(r.count == 1 && r.next == 0);
-    assert_int_equal(item(&r, 0), later);
-    request_release(&r);
-    r = page("orders", 0, 10, 0);
-    assert_int_equal(r.count, 5);
-    assert_int_equal(item(&r, 0), a1);
-    assert_int_equal(item(&r, 1), b1);
-    request_release(&r);
-    r = page("orders", MESSAGE_DONE, 10, 0);
-    assert_int_equal(r.refusal, REFUSAL_INVALID);
-    request_release(&r);
-    r = page("orders", 0, 10, 7); /* no token of ours */
-    assert_int_equal(r.refusal, REFUSAL_INVALID);
-    request_release(&r);
-}
 
 static void test_delete(void **state) {
     mail_queue("orders");
@@ -388,9 +302,6 @@ static void test_tied_redriven(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_pages, mail_setup, mail_teardown),
-        cmocka_unit_test_setup_teardown(test_pages_while_messages_leave, mail_setup, mail_teardown),
-        cmocka_unit_test_setup_teardown(test_list_by_state, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_delete, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_purge, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_redrive, mail_setup, mail_teardown),

@@ -240,6 +240,8 @@ static void pages_pass_nobody_over(void **state) {
         struct request r;
         request_init(&r, REQUEST_QUEUE_MESSAGES);
         r.name = span_text("q");
+        r.in.list.state = MESSAGE_READY;
+        r.in.list.in_order = true;
         r.in.list.after = after;
         r.in.list.max = 7;
         assert_int_equal(world_ask(&mail, &r), REFUSAL_NONE);
