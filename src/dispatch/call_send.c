@@ -85,6 +85,7 @@ static CURLcode set_callbacks(struct call *c) {
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_OPENSOCKETDATA, c);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_request_leaves);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQDATA, c);
+    rc = rc != CURLE_OK ? rc : lookup_set(h, &c->lookup);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
     return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
 }
@@ -323,6 +324,7 @@ enum attempt_error call_send(struct call *c) {
 }
 
 void call_curl_done(struct call *c, CURLcode result) {
+    lookup_done(&c->lookup, c->easy, result);
     if (c->origin != NULL && result == CURLE_OK) {
         ask_connected(c);
         return;

@@ -29,6 +29,8 @@ struct check {
     struct header_list none;
     uint64_t due_ns; /* monotonic */
     uint64_t received_bytes;
+    struct lookup_name name;
+    struct lookup lookup;
     bool running;
     uint32_t good, bad; /* in a row */
     enum verdict told;
@@ -76,6 +78,7 @@ static int set_handle(struct check *c, const struct destination_def *def, const 
     rc = rc != CURLE_OK ? rc : guard_set(h, &c->guard);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
+    rc = rc != CURLE_OK ? rc : lookup_set(h, &c->lookup);
     rc = rc != CURLE_OK ? rc : call_set_safety(h, def);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_USERAGENT, user_agent);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HTTPGET, 1L);
@@ -104,6 +107,7 @@ static struct check *check_create(struct checks *all, uint32_t destination,
     c->destination = destination;
     c->endpoint = endpoint_id(span_text(endpoint_def_name(endpoint)));
     c->guard.allow_private = def->allow_private;
+    c->lookup = (struct lookup){.all = &all->owner->lookups, .name = &c->name};
     c->def = def->check;
     c->def.path = strdup(def->check.path);
     c->def.statuses = strdup(def->check.statuses);
@@ -145,6 +149,7 @@ void check_done(struct check *c, CURLcode result) {
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
     bool whole = result == CURLE_OK || (result == CURLE_WRITE_ERROR && status != 0);
     c->running = false;
+    lookup_done(&c->lookup, c->easy, result);
     judge(c, whole && status_list_has(c->def.statuses, (unsigned)status));
 }
 

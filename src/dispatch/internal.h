@@ -26,6 +26,7 @@
 #include "dispatch/dispatch.h"
 #include "dispatch/excerpt.h"
 #include "dispatch/header_list.h"
+#include "dispatch/lookup.h"
 #include "dispatch/origin.h"
 #include "dispatch/plain.h"
 #include "dispatch/token.h"
@@ -93,6 +94,7 @@ struct target {
     uint32_t origin_count;
     bool unreachable; /* by the addresses that are known: ask for its name again */
     uint64_t asked_again_ns;
+    struct lookup_name name;
     uint64_t next_ns; /* monotonic: the next free place in the line of what has turns */
     struct list idle; /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
@@ -126,6 +128,7 @@ struct call {
     struct dispatch *owner;
     struct target *target; /* owns a reference while under way */
     CURL *easy;            /* owns */
+    struct lookup lookup;
     struct report *report; /* owns while under way */
     struct batch *batch;   /* owns; NULL: only its own message */
     struct attempt_start start;
@@ -260,6 +263,7 @@ struct dispatch {
     struct targets targets;
     struct reports reports;
     struct checks checks;
+    struct lookups lookups;
     struct early early;
     struct log_ahead bodies; /* read a run at a time: they leave in the order in which they came */
     struct starts waiting;

@@ -89,6 +89,8 @@ static CURLcode set_handle(struct token *k) {
     k->guard.allow_private = def->allow_private;
     CURLcode rc = curl_easy_setopt(h, CURLOPT_PRIVATE, k);
     rc = rc != CURLE_OK ? rc : guard_set(h, &k->guard);
+    k->lookup = (struct lookup){.all = &k->target->owner->lookups, .name = &k->name};
+    rc = rc != CURLE_OK ? rc : lookup_set(h, &k->lookup);
     rc = rc != CURLE_OK ? rc : call_set_safety(h, def);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, k);
@@ -219,6 +221,7 @@ static void read_answer(struct token *k, CURLcode result) {
 
 void token_done(struct token *k, CURLcode result) {
     struct target *t = k->target;
+    lookup_done(&k->lookup, k->easy, result);
     read_answer(k, result);
     list_remove(&k->asking);
     call_token_known(t);

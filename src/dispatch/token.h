@@ -18,6 +18,7 @@
 #include "base/buffer.h"
 #include "base/list.h"
 #include "dispatch/guard.h"
+#include "dispatch/lookup.h"
 
 struct target;
 
@@ -29,6 +30,8 @@ struct token {
     struct target *target;   /* borrows */
     CURL *easy;              /* owns */
     struct guard guard;
+    struct lookup_name name;
+    struct lookup lookup;
     struct buffer response;
     char *value;                         /* owns: "Bearer ..."; NULL: none */
     uint64_t renew_ns, end_ns, retry_ns; /* monotonic */

@@ -1,6 +1,8 @@
-"""A provider known by a name: two addresses of which one is dead, an address that changes, one that is gone for a while."""
+"""A provider known by a name: two addresses of which one is dead, an address that changes, one that is gone for a while, servers that
+keep silent."""
 import os
 import pathlib
+import time
 
 import pytest
 from support.provider import Provider
@@ -95,3 +97,43 @@ def test_one_that_is_gone_comes_back(names, make_server, serve):
     assert client.queue("far")["stats"]["dead"] == 0
     back = serve(HERE, port)
     until(lambda: len(back.effects) == 5, 30, "all")
+
+
+def test_whose_servers_keep_silent_holds_nobody_up(names, make_server, serve):
+    """A lookup that nobody waits for any more is left behind; so is one that is under way when the program ends."""
+    names.say("far.test", "silent")
+    near = serve(HERE)
+    server = make_server().start()
+    client = server.client
+    client.define("destinations", "far", url=f"http://far.test:{near.server_address[1]}/far", allowPrivateAddresses=True,
+                  connectTimeout="100ms")
+    client.define("queues", "far", destination="far", retryConfig={"minBackoff": "50ms", "maxBackoff": "50ms"})
+    client.define("destinations", "near", url=near.url, allowPrivateAddresses=True)
+    client.define("queues", "near", destination="near")
+    publish(client, "far", 1)
+    until(lambda: client.queue("far")["stats"]["attempts"] >= 2, 30, "a first attempt that was given up")
+    publish(client, "near", 5)
+    until(lambda: len(near.effects) == 5, 30, "all that go elsewhere")
+    names.say("far.test", HERE)
+    until(lambda: len(near.effects) == 6, 30, "what waited for the name")
+    names.say("far.test", "silent")
+    client.define("destinations", "far", url=f"http://far.test:{near.server_address[1]}/again", allowPrivateAddresses=True)
+    publish(client, "far", 1)
+    until(lambda: client.get("/v1/destinations/far").json["stats"]["inFlight"] == 1, 30, "one that waits for its name")
+    assert server.stop() == 0
+
+
+def test_silent_names_do_not_pile_up(names, make_server):
+    """Each lookup is a thread: fifty attempts, of which each was given up, are no fifty lookups."""
+    names.say("far.test", "silent")
+    server = make_server().start()
+    client = server.client
+    client.define("destinations", "far", url="http://far.test/", allowPrivateAddresses=True, connectTimeout="20ms",
+                  rateLimits={"maxConcurrentDispatches": 1}, retryBudget={"percent": 100})
+    client.define("queues", "far", destination="far", retryConfig={"backoffs": ["1ms"], "maxAttempts": 50})
+    threads = len(os.listdir(f"/proc/{server.process.pid}/task"))
+    begun = time.monotonic()
+    publish(client, "far", 1)
+    until(lambda: client.queue("far")["stats"]["dead"] == 1, 60, "its fifty attempts")
+    more = len(os.listdir(f"/proc/{server.process.pid}/task")) - threads
+    assert 1 <= more <= 2 + (time.monotonic() - begun), "one at first, then one a second"
