@@ -15,6 +15,8 @@
 
 #define LINE_MAX_BYTES (64u << 10)
 
+static void call_free(struct call *c);
+
 static struct call *call_create(struct dispatch *d, struct target *t) {
     struct call *c = calloc(1, sizeof *c);
     if (c == NULL) {
@@ -38,7 +40,7 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
     return c;
 }
 
-void call_free(struct call *c) {
+static void call_free(struct call *c) {
     batch_free(c->batch);
     if (c->easy != NULL) {
         curl_easy_cleanup(c->easy);
@@ -50,13 +52,36 @@ void call_free(struct call *c) {
     free(c);
 }
 
+static void leave_idle(struct call *c) {
+    list_remove(&c->node);
+    list_remove(&c->in_idle);
+    c->target->idle_count--;
+    c->owner->idle_count--;
+}
+
+void call_end_idle(struct call *c) {
+    leave_idle(c);
+    call_free(c);
+}
+
+static void become_idle(struct call *c) {
+    struct dispatch *d = c->owner;
+    list_prepend(&c->target->idle, &c->node);
+    list_append(&d->idle, &c->in_idle);
+    c->target->idle_count++;
+    if (++d->idle_count > IDLE_CALLS_ALL_MAX) {
+        call_end_idle(CONTAINER_OF(list_first(&d->idle), struct call, in_idle));
+    }
+}
+
 static struct call *call_take(struct dispatch *d, struct target *t) {
-    struct list_node *n = list_pop(&t->idle);
+    struct list_node *n = list_first(&t->idle);
     if (n == NULL) {
         return call_create(d, t);
     }
-    t->idle_count--;
-    return CONTAINER_OF(n, struct call, node);
+    struct call *c = CONTAINER_OF(n, struct call, node);
+    leave_idle(c);
+    return c;
 }
 
 static void call_keep(struct call *c) {
@@ -74,8 +99,7 @@ static void call_keep(struct call *c) {
             buffer_release(&c->made);
             buffer_init(&c->made, 2 * RECORD_MAX_BYTES);
         }
-        list_prepend(&t->idle, &c->node);
-        t->idle_count++;
+        become_idle(c);
     }
     target_unref(t);
 }

@@ -351,11 +351,11 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
     set_options(d, options);
     log_ahead_init(&d->bodies);
     list_init(&d->under_way);
+    list_init(&d->idle);
     list_init(&d->asking);
     rng_init(&d->random, random_seed());
     pthread_mutex_init(&d->lock, NULL);
     d->user_agent = strdup(options->user_agent != NULL ? options->user_agent : "sluice");
-    targets_init(&d->targets);
     int rc = d->user_agent == NULL ? E_NOMEM : 0;
     if (rc == 0) {
         rc = reports_init(&d->reports, d);
@@ -365,7 +365,6 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
     }
     if (rc != 0) {
         free(d->user_agent);
-        map_release(&d->targets.by_index);
         free(d);
         return rc;
     }

@@ -18,7 +18,6 @@
 
 #include "base/heap.h"
 #include "base/list.h"
-#include "base/map.h"
 #include "base/rng.h"
 #include "base/slab.h"
 #include "base/units.h"
@@ -35,7 +34,8 @@
 /* Bodies of calls under way may fill this much memory before new ones wait. */
 #define BODIES_UNDER_WAY_MAX (256u << 20)
 #define RECORD_KEPT_BYTES    (64u << 10) /* a call that is kept for later keeps at most this */
-#define IDLE_CALLS_MAX       64u         /* kept per destination */
+#define IDLE_CALLS_MAX       64u         /* kept per destination, */
+#define IDLE_CALLS_ALL_MAX   1024u       /* and of all, those that were used last */
 
 /* ---- report.c: the ends of attempts on their way to the engine ---- */
 
@@ -84,7 +84,6 @@ struct batch;
 struct target {
     struct dispatch *owner; /* borrows */
     uint32_t index, generation;
-    uint32_t slot;
     uint32_t refs; /* the table's own, and one a call under way */
     struct destination_def def;
     struct header_list headers; /* the same for every message */
@@ -100,13 +99,12 @@ struct target {
     uint32_t idle_count;
 };
 
+/* By the slot of the destination's index: where one was deleted the next one stands, so they are as many as there ever were at once. */
 struct targets {
-    struct target **cells; /* owns; by slot */
-    uint32_t slots, capacity;
-    struct map by_index;
+    struct target **cells; /* owns; NULL: nothing was sent there yet */
+    uint32_t count;
 };
 
-void targets_init(struct targets *t);
 void targets_release(struct targets *t);
 /* The present definition; the caller holds a reference. E_NOT_FOUND, E_NOMEM, E_CORRUPT. */
 MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
@@ -124,7 +122,8 @@ enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2, HANDLE_TOKEN = 3 };
 
 struct call {
     enum handle_kind kind;
-    struct list_node node; /* in dispatch.under_way or target.idle */
+    struct list_node node;    /* in dispatch.under_way or target.idle */
+    struct list_node in_idle; /* in dispatch.idle, while in target.idle */
     struct dispatch *owner;
     struct target *target; /* owns a reference while under way */
     CURL *easy;            /* owns */
@@ -178,7 +177,8 @@ CURLcode call_set_method(CURL *h, const char *method);
 void call_token_known(struct target *t);
 /* Without an end; its report is given back. */
 void call_abandon(struct call *c);
-void call_free(struct call *c);
+/* One that is idle. */
+void call_end_idle(struct call *c);
 
 /* ---- call_send.c: by curl, or over a plain connection ---- */
 
@@ -269,6 +269,8 @@ struct dispatch {
     struct starts waiting;
     struct list under_way;
     struct list asking; /* struct token: under way */
+    struct list idle;   /* struct call: of all targets, the one that was used last at the end */
+    uint32_t idle_count;
     uint32_t under_way_count;
     uint32_t impatient_count; /* of them: their answer is to be read as soon as it comes */
     uint64_t under_way_bytes;

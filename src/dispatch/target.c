@@ -6,24 +6,14 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "base/hash.h"
+#include "model/roster.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
 
-static bool target_matches(const void *owner, uint32_t slot, const void *key) {
-    const struct targets *t = owner;
-    return t->cells[slot]->index == *(const uint32_t *)key;
-}
-
-void targets_init(struct targets *t) {
-    *t = (struct targets){.slots = 1};
-    map_init(&t->by_index, t, target_matches);
-}
-
 static void target_free(struct target *t) {
     struct list_node *n;
-    while ((n = list_pop(&t->idle)) != NULL) {
-        call_free(CONTAINER_OF(n, struct call, node));
+    while ((n = list_first(&t->idle)) != NULL) {
+        call_end_idle(CONTAINER_OF(n, struct call, node));
     }
     for (uint32_t i = 0; i < t->origin_count; i++) {
         origin_release(&t->origins[i]);
@@ -43,11 +33,12 @@ void target_unref(struct target *t) {
 }
 
 void targets_release(struct targets *t) {
-    for (uint32_t slot = 1; slot < t->slots; slot++) {
-        target_unref(t->cells[slot]);
+    for (uint32_t slot = 0; slot < t->count; slot++) {
+        if (t->cells[slot] != NULL) {
+            target_unref(t->cells[slot]);
+        }
     }
     free(t->cells);
-    map_release(&t->by_index);
 }
 
 /* Of its own URL and those of its endpoints; none if all is for curl. */
@@ -98,22 +89,22 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
     return 0;
 }
 
-static int add_cell(struct targets *all, struct target *t) {
-    if (all->slots >= all->capacity) {
-        uint32_t capacity = all->capacity == 0 ? 16 : all->capacity * 2;
-        struct target **cells = realloc(all->cells, capacity * sizeof *cells);
-        if (cells == NULL) {
-            return E_NOMEM;
-        }
-        all->cells = cells;
-        all->capacity = capacity;
+static int make_cell(struct targets *all, uint32_t slot) {
+    if (slot < all->count) {
+        return 0;
     }
-    all->cells[all->slots] = t;
-    int rc = map_insert(&all->by_index, hash_u64(t->index), all->slots);
-    if (rc == 0) {
-        t->slot = all->slots++;
+    uint32_t count = all->count == 0 ? 16 : all->count;
+    while (count <= slot) {
+        count *= 2;
     }
-    return rc;
+    struct target **cells = realloc(all->cells, count * sizeof *cells);
+    if (cells == NULL) {
+        return E_NOMEM;
+    }
+    memset(cells + all->count, 0, (count - all->count) * sizeof *cells);
+    all->cells = cells;
+    all->count = count;
+    return 0;
 }
 
 /*
@@ -122,31 +113,28 @@ static int add_cell(struct targets *all, struct target *t) {
  * way, as a dozen are that were decided ahead. To ask for each of them would cost the kept connections each time.
  */
 static bool is_out_of_date(const struct target *t, const struct attempt_start *start) {
-    return (int32_t)(start->destination_generation - t->generation) > 0;
+    return t->index != start->destination ||
+           (int32_t)(start->destination_generation - t->generation) > 0;
 }
 
 int target_get(struct dispatch *d, const struct attempt_start *start, struct target **ret) {
-    struct targets *all = &d->targets;
-    uint32_t slot = map_find(&all->by_index, hash_u64(start->destination), &start->destination);
-    struct target *t = slot != 0 ? all->cells[slot] : NULL;
+    uint32_t slot = ROSTER_SLOT(start->destination);
+    int rc = make_cell(&d->targets, slot);
+    if (rc != 0) {
+        return rc;
+    }
+    struct target *t = d->targets.cells[slot];
     if (t == NULL || is_out_of_date(t, start)) {
         struct target *fresh;
-        int rc = target_fetch(d, start->destination, &fresh);
-        if (rc == 0 && t == NULL) {
-            rc = add_cell(all, fresh);
-            if (rc != 0) {
-                target_free(fresh);
-            }
-        } else if (rc == 0) {
-            fresh->slot = slot;
-            fresh->next_ns = t->next_ns;
-            all->cells[slot] = fresh;
-            target_unref(t);
-        }
+        rc = target_fetch(d, start->destination, &fresh);
         if (rc != 0) {
             return rc;
         }
-        t = fresh;
+        if (t != NULL) {
+            fresh->next_ns = t->next_ns;
+            target_unref(t);
+        }
+        d->targets.cells[slot] = t = fresh;
     }
     t->refs++;
     *ret = t;

@@ -24,7 +24,7 @@
 #include "model/roster.h"
 #include "model/state.h"
 
-#define QUEUE_SLOT(queue)         ((queue) & ((1u << ROSTER_SLOT_BITS) - 1))
+#define QUEUE_SLOT(queue)         ROSTER_SLOT(queue)
 #define DESTINATION_DEF_MAX_BYTES (64u << 10) /* of an encoded definition */
 
 struct destination {

@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 
-#define SLOT_MASK       ((1u << ROSTER_SLOT_BITS) - 1)
 #define GENERATION_MASK ((1u << (32 - ROSTER_SLOT_BITS)) - 1)
 #define FIRST_CAPACITY  8u
 
@@ -47,7 +46,7 @@ uint32_t roster_find(const struct roster *r, struct span name) {
 }
 
 void *roster_at(const struct roster *r, uint32_t index) {
-    uint32_t slot = index & SLOT_MASK;
+    uint32_t slot = ROSTER_SLOT(index);
     if (slot == 0 || slot > r->slots || index_of(r, slot) != index) {
         return NULL;
     }
@@ -55,7 +54,7 @@ void *roster_at(const struct roster *r, uint32_t index) {
 }
 
 uint32_t roster_after(const struct roster *r, uint32_t index) {
-    for (uint32_t slot = (index & SLOT_MASK) + 1; slot <= r->slots; slot++) {
+    for (uint32_t slot = ROSTER_SLOT(index) + 1; slot <= r->slots; slot++) {
         if (r->cells[slot].item != NULL) {
             return index_of(r, slot);
         }
@@ -64,7 +63,7 @@ uint32_t roster_after(const struct roster *r, uint32_t index) {
 }
 
 void *roster_ahead(const struct roster *r, uint32_t index, uint32_t slots) {
-    uint32_t slot = (index & SLOT_MASK) + slots;
+    uint32_t slot = ROSTER_SLOT(index) + slots;
     return slot <= r->slots ? r->cells[slot].item : NULL;
 }
 
@@ -98,7 +97,7 @@ static int grow_to(struct roster *r, uint32_t slots) {
 }
 
 int roster_put(struct roster *r, uint32_t index, void *item, const char *name) {
-    uint32_t slot = index & SLOT_MASK;
+    uint32_t slot = ROSTER_SLOT(index);
     if (slot == 0 || slot > r->slots + 1 || roster_find(r, span_text(name)) != 0) {
         return E_CORRUPT;
     }
@@ -124,14 +123,14 @@ int roster_put(struct roster *r, uint32_t index, void *item, const char *name) {
 }
 
 void roster_rename(struct roster *r, uint32_t index, const char *name) {
-    struct roster_cell *cell = &r->cells[index & SLOT_MASK];
+    struct roster_cell *cell = &r->cells[ROSTER_SLOT(index)];
     assert(roster_at(r, index) != NULL && strcmp(cell->name, name) == 0);
     cell->name = name;
 }
 
 void roster_remove(struct roster *r, uint32_t index) {
     assert(roster_at(r, index) != NULL);
-    uint32_t slot = index & SLOT_MASK;
+    uint32_t slot = ROSTER_SLOT(index);
     map_remove(&r->by_name, name_hash(r, slot), slot);
     struct roster_cell *cell = &r->cells[slot];
     *cell = (struct roster_cell){.generation = (cell->generation + 1) & GENERATION_MASK};

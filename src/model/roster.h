@@ -16,8 +16,9 @@
 #include "base/reader.h"
 #include "model/put.h"
 
-#define ROSTER_SLOT_BITS 20u
-#define ROSTER_ITEMS_MAX ((1u << ROSTER_SLOT_BITS) - 2)
+#define ROSTER_SLOT_BITS   20u
+#define ROSTER_SLOT(index) ((index) & ((1u << ROSTER_SLOT_BITS) - 1))
+#define ROSTER_ITEMS_MAX   ((1u << ROSTER_SLOT_BITS) - 2)
 
 struct roster_cell;
 

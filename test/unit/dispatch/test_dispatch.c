@@ -18,7 +18,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "dispatch/dispatch.h"
+#include "dispatch/internal.h"
+#include "model/roster.h"
 
 #define ATTEMPTS_MAX 5000u
 
@@ -250,6 +251,39 @@ static void what_is_newer_is_not_asked_for_again(void **state) {
     assert_int_equal(f.engine.fetches, 1);
 }
 
+/* Deleted and made again under another index: what was kept for the one before goes. */
+static void of_a_destination_that_was_deleted_nothing_is_kept(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    for (uint32_t made = 0; made < 50; made++) {
+        struct attempt_start s = start_of(made, made << ROSTER_SLOT_BITS | 1);
+        dispatch_start(f.dispatch, &s, 1);
+        wait_ended(&f, made + 1);
+    }
+    assert_int_equal(f.engine.ended, 50);
+    assert_int_equal(f.engine.fetches, 50);
+    assert_in_range(f.dispatch->targets.count, 2, 16);
+    assert_int_equal(f.dispatch->idle_count, 1);
+    tear_down(&f);
+}
+
+/* 256 are under way at once (LAUNCHES_A_TURN), of four destinations each time. */
+static void idle_calls_are_so_many_in_all(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    for (uint32_t i = 0; i < 2 * IDLE_CALLS_ALL_MAX; i++) {
+        start(&f, i, 1 + i / IDLE_CALLS_MAX);
+    }
+    assert_int_equal(dispatch_run(f.dispatch, &f.engine), 0);
+    wait_ended(&f, 2 * IDLE_CALLS_ALL_MAX);
+    assert_int_equal(f.engine.ended, 2 * IDLE_CALLS_ALL_MAX);
+    assert_int_equal(f.dispatch->idle_count, IDLE_CALLS_ALL_MAX);
+    tear_down(&f);
+}
+
 static void what_was_decided_ahead_still_leaves_at_a_stop(void **state) {
     (void)state;
     struct fixture f;
@@ -465,6 +499,8 @@ int main(void) {
         cmocka_unit_test(none_leaves_before_its_turn),
         cmocka_unit_test(late_ones_are_no_burst),
         cmocka_unit_test(what_is_newer_is_not_asked_for_again),
+        cmocka_unit_test(of_a_destination_that_was_deleted_nothing_is_kept),
+        cmocka_unit_test(idle_calls_are_so_many_in_all),
         cmocka_unit_test(what_was_decided_ahead_still_leaves_at_a_stop),
         cmocka_unit_test(stopped_before_its_turn_it_is_abandoned),
         cmocka_unit_test(each_ends_once_however_busy_the_engine),
