@@ -146,7 +146,7 @@ static bool times_matter(const struct destination_def *def) {
 static void call_begin(struct call *c, struct report *r, const struct attempt_start *start) {
     c->report = r;
     attempt_start_copy(&c->start, start);
-    c->began_ns = clock_monotonic_ns();
+    c->began_ns = c->left_ns = clock_monotonic_ns();
     c->received_bytes = 0;
     c->excerpt_bytes = 0;
     c->sent = 0;
@@ -154,7 +154,6 @@ static void call_begin(struct call *c, struct report *r, const struct attempt_st
     c->plain = NULL;
     c->address_refused = false;
     c->cut = false;
-    c->awaits_token = false;
     c->impatient = start->ahead_ns == 0 || times_matter(&c->target->def);
 }
 
@@ -222,6 +221,25 @@ static bool begin_batch(struct call *c) {
     return batch_make(c) > 0;
 }
 
+static enum attempt_error no_token(struct call *c, const char *why) {
+    c->excerpt_bytes = strlen(why);
+    memcpy(c->excerpt, why, c->excerpt_bytes);
+    return ATTEMPT_NO_TOKEN;
+}
+
+static enum attempt_error send_with_token(struct call *c) {
+    struct target *t = c->target;
+    enum token_state state = token_get(&t->token, clock_monotonic_ns());
+    if (state == TOKEN_REFUSED) {
+        return no_token(c, t->token.why);
+    }
+    if (state == TOKEN_GOOD && list_empty(&t->line)) {
+        return call_send(c);
+    }
+    list_append(&t->line, &c->in_line);
+    return ATTEMPT_OK;
+}
+
 static enum attempt_error prepare(struct dispatch *d, struct call *c) {
     int rc = c->batch != NULL ? 0 : call_read_body(d, &c->start, &c->record, &c->stored);
     if (rc == E_CORRUPT || rc == E_NOT_FOUND) {
@@ -230,22 +248,7 @@ static enum attempt_error prepare(struct dispatch *d, struct call *c) {
     if (rc != 0) {
         return ATTEMPT_UNKNOWN; /* no memory, a dead log: nothing was sent, so it may come again */
     }
-    if (c->target->def.making.token_url[0] == '\0') {
-        return call_send(c);
-    }
-    struct token *k = &c->target->token;
-    switch (token_get(k, clock_monotonic_ns())) {
-    case TOKEN_GOOD:
-        return call_send(c);
-    case TOKEN_AWAITED:
-        c->awaits_token = true;
-        return ATTEMPT_OK;
-    case TOKEN_REFUSED:
-        break;
-    }
-    c->excerpt_bytes = strlen(k->why);
-    memcpy(c->excerpt, k->why, c->excerpt_bytes);
-    return ATTEMPT_NO_TOKEN;
+    return c->target->def.making.token_url[0] == '\0' ? call_send(c) : send_with_token(c);
 }
 
 void call_launch(struct dispatch *d, struct target *t, struct report *r,
@@ -274,29 +277,82 @@ void call_launch(struct dispatch *d, struct target *t, struct report *r,
     d->under_way_bytes += weight_of(c);
 }
 
-void call_token_known(struct target *t) {
-    struct dispatch *d = t->owner;
-    for (struct list_node *n = list_first(&d->under_way), *next; n != NULL; n = next) {
-        next = list_next(&d->under_way, n);
-        struct call *c = CONTAINER_OF(n, struct call, node);
-        if (c->target != t || !c->awaits_token) {
-            continue;
+/* ---- the line ---- */
+
+/*
+ * Attempts are started at their pace while a token is awaited, and would all leave in the moment in which it comes. So they
+ * stand in line, and leave by the gaps that the limits ask for; who would leave after his time is over is not sent.
+ */
+static void leave_line(struct call *c) {
+    struct target *t = c->target;
+    list_remove(&c->in_line);
+    if (list_empty(&t->line) && list_linked(&t->in_lines)) {
+        list_remove(&t->in_lines);
+    }
+}
+
+static uint64_t gaps_of(const struct call *c) {
+    bool each = c->batch != NULL && c->target->def.batch.token != BATCH_TOKEN_REQUEST;
+    return each ? c->batch->count : 1;
+}
+
+/* Out of the line: sent, or ended with an error. */
+static void go_on(struct call *c, enum attempt_error error) {
+    leave_line(c);
+    error = error == ATTEMPT_OK ? call_send(c) : error;
+    if (error != ATTEMPT_OK) {
+        end_call_unsent(c, error);
+        leave_under_way(c);
+        call_keep(c);
+    }
+}
+
+/* False: it waits. */
+static bool first_goes_on(struct target *t, uint64_t now_ns) {
+    struct call *c = CONTAINER_OF(list_first(&t->line), struct call, in_line);
+    if (now_ns >= c->began_ns + c->start.timeout_ns) {
+        go_on(c, no_token(c, "no token: it came too late"));
+        return true;
+    }
+    switch (token_get(&t->token, now_ns)) {
+    case TOKEN_REFUSED:
+        go_on(c, no_token(c, t->token.why));
+        return true;
+    case TOKEN_GOOD:
+        if (target_takes_place(t, gaps_of(c), now_ns)) {
+            c->left_ns = now_ns;
+            go_on(c, ATTEMPT_OK);
+            return true;
         }
-        c->awaits_token = false;
-        enum attempt_error error = ATTEMPT_NO_TOKEN;
-        if (t->token.value != NULL) {
-            error = call_send(c);
-        } else {
-            c->excerpt_bytes = strlen(t->token.why);
-            memcpy(c->excerpt, t->token.why, c->excerpt_bytes);
-        }
-        if (error != ATTEMPT_OK) {
-            end_call_unsent(c, error);
-            leave_under_way(c);
-            call_keep(c);
-        }
+        break;
+    case TOKEN_AWAITED:
+        break;
+    }
+    return false;
+}
+
+static void line_goes_on(struct target *t, uint64_t now_ns) {
+    t->refs++;
+    while (!list_empty(&t->line) && first_goes_on(t, now_ns)) {
+    }
+    target_unref(t);
+}
+
+void calls_go_on(struct dispatch *d, uint64_t now_ns) {
+    struct list_node *n = list_first(&d->lines);
+    while (n != NULL) {
+        struct target *t = CONTAINER_OF(n, struct target, in_lines);
+        n = list_next(&d->lines, n);
+        line_goes_on(t, now_ns);
     }
     transport_kick(&d->transport);
+}
+
+void call_token_known(struct target *t) {
+    if (!list_empty(&t->line) && !list_linked(&t->in_lines)) {
+        list_append(&t->owner->lines, &t->in_lines);
+    }
+    calls_go_on(t->owner, clock_monotonic_ns());
 }
 
 /* ---- the way back ---- */
@@ -308,7 +364,7 @@ static void describe_end(const struct call *c, const struct call_end *end,
         .status = (uint16_t)status,
         .error = (uint8_t)end->error,
         .success = end->error == ATTEMPT_OK && status >= 200 && status <= 299,
-        .duration_ns = clock_monotonic_ns() - c->began_ns,
+        .duration_ns = clock_monotonic_ns() - c->left_ns,
         .excerpt = span_of(c->excerpt, c->excerpt_bytes),
         .ordering_key = c->stored.envelope.ordering_key,
         .correlation_id = c->stored.envelope.correlation_id,
@@ -343,7 +399,9 @@ void call_end(struct call *c, const struct call_end *end) {
 void call_abandon(struct call *c) {
     struct dispatch *d = c->owner;
     struct target *t = c->target;
-    if (!c->awaits_token) {
+    if (list_linked(&c->in_line)) {
+        leave_line(c);
+    } else {
         call_withdraw(c);
     }
     if (c->batch != NULL) {

@@ -249,16 +249,17 @@ static void before_wait(uv_prepare_t *prepare) {
     if (launch_waiting(d)) {
         dispatch_wake(d);
     }
+    calls_go_on(d, now_ns);
     reports_submit(&d->reports, d->engine);
     if (d->stopping && try_to_stop(d)) {
         return;
     }
-    if (d->reports.wait) {
+    if (d->reports.wait || !list_empty(&d->lines)) {
         tick_in(d, RETRY_TICK_MS);
     }
     atomic_store(&d->under_way_shown, d->under_way_count + d->waiting.count + d->early.turns.count);
     bool nap = !d->stopping && d->impatient_count == 0 && d->waiting.count == 0 &&
-               !d->reports.wait && transport_is_silent(&d->transport) &&
+               !d->reports.wait && list_empty(&d->lines) && transport_is_silent(&d->transport) &&
                plains_are_silent(&d->plains);
     early_wait(&d->early, &d->lock, nap);
     plains_look_follows(&d->plains, clock_monotonic_ns());
@@ -353,6 +354,7 @@ int dispatch_create(const struct dispatch_options *options, struct dispatch **re
     list_init(&d->under_way);
     list_init(&d->idle);
     list_init(&d->asking);
+    list_init(&d->lines);
     rng_init(&d->random, random_seed());
     pthread_mutex_init(&d->lock, NULL);
     d->user_agent = strdup(options->user_agent != NULL ? options->user_agent : "sluice");

@@ -94,8 +94,12 @@ struct target {
     bool unreachable; /* by the addresses that are known: ask for its name again */
     uint64_t asked_again_ns;
     struct lookup_name name;
-    uint64_t next_ns; /* monotonic: the next free place in the line of what has turns */
-    struct list idle; /* struct call.node: handles ready to be used again */
+    uint64_t gap_ns; /* between requests, by its smooth limits; 0: it has none */
+    uint64_t
+        next_ns; /* monotonic: the next free place in the line of what leaves later than was decided */
+    struct list line; /* struct call: those that wait for its token, then for their place */
+    struct list_node in_lines; /* in dispatch.lines, once the token is there */
+    struct list idle;          /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
 };
 
@@ -112,6 +116,8 @@ MUST_CHECK int target_get(struct dispatch *d, const struct attempt_start *start,
 void target_unref(struct target *t);
 /* When a start whose turn has come leaves, monotonic: now, or later since others that were late left just before. */
 uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_t now_ns);
+/* Whether a request that waited may leave: then it has taken its place in the line, `gaps` long. */
+bool target_takes_place(struct target *t, uint64_t gaps, uint64_t now_ns);
 /* By the very text of its definition; NULL: its requests are curl's. */
 struct origin *target_origin(struct target *t, const char *url);
 
@@ -132,6 +138,7 @@ struct call {
     struct batch *batch;   /* owns; NULL: only its own message */
     struct attempt_start start;
     uint64_t began_ns; /* monotonic */
+    uint64_t left_ns;  /* monotonic: later, where it stood in line */
     struct buffer record;
     struct stored_message stored; /* borrows `record` */
     struct header_list headers;
@@ -144,8 +151,8 @@ struct call {
     const char *url;       /* borrows: where it goes, unless that was made of places */
     struct origin *origin; /* borrows, the target's; NULL: curl makes the whole request */
     struct plain *plain;   /* borrows: it was asked; NULL: it is with curl, maybe only to connect */
-    bool awaits_token;     /* with neither yet */
-    bool impatient;        /* counted in dispatch.impatient_count */
+    struct list_node in_line; /* in target.line: with neither yet */
+    bool impatient;           /* counted in dispatch.impatient_count */
     uint64_t received_bytes;
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
@@ -173,8 +180,10 @@ void call_end(struct call *c, const struct call_end *end);
 CURLcode call_set_safety(CURL *h, const struct destination_def *def);
 /* POST, PUT, ...: how curl is told. */
 CURLcode call_set_method(CURL *h, const char *method);
-/* The token of `t` came, or did not: those who wait for it go on. */
+/* The token of `t` came, or did not: those who wait for it go on, or end. */
 void call_token_known(struct target *t);
+/* Those that waited, as their places come. */
+void calls_go_on(struct dispatch *d, uint64_t now_ns);
 /* Without an end; its report is given back. */
 void call_abandon(struct call *c);
 /* One that is idle. */
@@ -269,6 +278,7 @@ struct dispatch {
     struct starts waiting;
     struct list under_way;
     struct list asking; /* struct token: under way */
+    struct list lines;  /* struct target: calls of theirs wait for their places */
     struct list idle;   /* struct call: of all targets, the one that was used last at the end */
     uint32_t idle_count;
     uint32_t under_way_count;

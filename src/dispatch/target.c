@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/u64.h"
 #include "model/roster.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
@@ -57,6 +58,19 @@ static int make_origins(struct target *t) {
     return rc;
 }
 
+static uint64_t gap_ns(const struct pace_def *limit) {
+    return limit->mode == PACE_SMOOTH && limit->count > 0 ? limit->period_ns / limit->count : 0;
+}
+
+/* Strict ones go by ends, so none begins in place of one that waits. */
+static uint64_t gap_of(const struct destination_def *def) {
+    uint64_t longest_ns = gap_ns(&def->pace);
+    for (uint32_t i = 0; i < def->limits.count; i++) {
+        longest_ns = u64_max(longest_ns, gap_ns(&def->limits.items[i]));
+    }
+    return longest_ns;
+}
+
 static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret) {
     struct target *t = calloc(1, sizeof *t);
     if (t == NULL) {
@@ -66,6 +80,7 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
     buffer_init(&bytes, DEFINITION_MAX_BYTES);
     header_list_init(&t->headers);
     list_init(&t->idle);
+    list_init(&t->line);
     t->owner = d;
     t->index = index;
     t->refs = 1;
@@ -77,6 +92,7 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
         rc = destination_def_decode(&r, &t->def);
     }
     if (rc == 0) {
+        t->gap_ns = gap_of(&t->def);
         making_look(t);
         rc = t->headers.failed != 0 ? t->headers.failed : make_origins(t);
     }
@@ -157,7 +173,7 @@ int target_get(struct dispatch *d, const struct attempt_start *start, struct tar
  */
 uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_t now_ns) {
     bool in_line = start->put_off && now_ns <= start_turn_ns(start) + CROWD_NS;
-    if (start->gap_ns == 0 || in_line) {
+    if (start->gap_ns == 0 || in_line || !list_empty(&t->line)) {
         return now_ns;
     }
     uint64_t place_ns = t->next_ns > now_ns ? t->next_ns : now_ns;
@@ -165,6 +181,18 @@ uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_
     place_ns = place_ns < last_ns ? place_ns : last_ns;
     t->next_ns = place_ns + start->gap_ns - start->gap_ns / CATCH_UP_DIVISOR;
     return place_ns - now_ns > CROWD_NS ? place_ns - CROWD_NS : now_ns;
+}
+
+/* One of an earlier definition stands in the line of the present one. */
+bool target_takes_place(struct target *t, uint64_t gaps, uint64_t now_ns) {
+    struct target *present = t->owner->targets.cells[ROSTER_SLOT(t->index)];
+    t = present->index == t->index ? present : t;
+    if (t->next_ns > now_ns && t->gap_ns > 0) {
+        return false;
+    }
+    uint64_t place_ns = t->next_ns + CROWD_NS > now_ns ? t->next_ns : now_ns;
+    t->next_ns = place_ns + gaps * t->gap_ns;
+    return true;
 }
 
 struct origin *target_origin(struct target *t, const char *url) {

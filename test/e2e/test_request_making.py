@@ -176,10 +176,13 @@ class Login:
 
     def __init__(self, far_side, life=300, delay=0.0):
         self.life, self.delay, self.status = life, delay, 200
+        self.gate = threading.Event()  # while it is not set, nobody is answered
+        self.gate.set()
         self.server = far_side(self.reply)
 
     def reply(self, request):
         time.sleep(self.delay)
+        self.gate.wait(30)
         if self.status != 200:
             return self.status, b""
         token = f"token-{len(self.server.requests)}"
@@ -201,6 +204,36 @@ def test_one_token_for_all_who_wait(client, far_side):
     asked = login.server.requests[0]
     assert urllib.parse.parse_qs(asked.body.decode()) == {"grant_type": ["client_credentials"], "scope": ["pay send"]}
     assert asked.headers["Authorization"] == "Basic " + base64.b64encode(b"sluice:s%26cret").decode()
+
+
+def test_who_waited_for_a_token_leaves_at_the_pace(client, far_side):
+    """Ten had their turns while there was no token: they are no burst when it comes."""
+    login, left = Login(far_side), []
+    login.gate.clear()
+    far = far_side(lambda request: (left.append(time.monotonic()), (200, b""))[1])
+    define(client, url=far.url, authorization=login.fields(), rateLimits={"maxDispatchesPerSecond": 10})
+    for n in range(15):
+        send(client, {"n": n})
+    until(lambda: client.get("/v1/destinations/far").json["stats"]["attempts"] >= 10, 30, "ten that wait")
+    begun = time.monotonic()
+    login.gate.set()
+    until(lambda: len(left) == 15, 30, "all requests")
+    for nth, at in enumerate(left):
+        assert at >= begun + nth * 0.1 - 0.01, (nth, at - begun)
+
+
+def test_whose_time_is_over_when_the_token_comes_is_not_sent(client, far_side):
+    login, far = Login(far_side), far_side()
+    login.gate.clear()
+    define(client, url=far.url, authorization=login.fields(), timeout="50ms")
+    client.define("queues", "mail", destination="far", retryConfig={"maxAttempts": 1})
+    receipt = send(client, {"n": 0})
+    until(lambda: login.server.requests, 10, "the question for a token")
+    time.sleep(0.06)
+    login.gate.set()
+    dead(client, receipt)
+    assert not far.requests
+    assert client.get(f"/v1/queues/mail/messages/{receipt}").json["lastError"] == "no-token"
 
 
 def test_a_token_is_renewed_before_its_end_and_after_a_401(client, far_side):
