@@ -205,7 +205,7 @@ static const char *id_text(const json_t *id, char digits[24]) {
     return text != NULL && strlen(text) == json_string_length(id) ? text : NULL;
 }
 
-/* The results by their ids, the first of each: an answer may be long, so it is gone through once. NULL: no memory. */
+/* The results by their ids, in their order: an answer may be long, so it is gone through once. NULL: no memory. */
 static json_t *index_results(const struct batch_def *def, const json_t *list) {
     json_t *index = json_object();
     for (size_t i = 0; index != NULL && i < json_array_size(list); i++) {
@@ -213,18 +213,24 @@ static json_t *index_results(const struct batch_def *def, const json_t *list) {
         json_t *result = json_array_get(list, i);
         const char *id = id_text(at_pointer(result, def->result_id), digits);
         if (id != NULL && json_object_get(index, id) == NULL) {
-            (void)json_object_set_nocheck(index, id, result); /* without memory it has none */
+            (void)json_object_set_new_nocheck(index, id, json_array()); /* without memory: none */
+        }
+        if (id != NULL) {
+            (void)json_array_append(json_object_get(index, id), result);
         }
     }
     return index;
 }
 
-static const json_t *result_by_id(const struct batch_def *def, const json_t *index,
-                                  const struct batch_item *item) {
+/* The next one of its id: messages may share one, and what became of the first says nothing of the second. Owned; NULL: none. */
+static json_t *take_result(const struct batch_def *def, const json_t *index,
+                           const struct batch_item *item) {
     char digits[24];
     json_t *own = body_json(item);
     const char *id = id_text(at_pointer(own, def->item_id), digits);
-    const json_t *found = id != NULL ? json_object_get(index, id) : NULL;
+    json_t *results = id != NULL ? json_object_get(index, id) : NULL;
+    json_t *found = json_incref(json_array_get(results, 0));
+    (void)json_array_remove(results, 0);
     json_decref(own);
     return found;
 }
@@ -267,8 +273,10 @@ static struct attempt_finish split(struct call *c, const struct attempt_finish *
         if (item->ended) {
             continue;
         }
-        const json_t *result = by_id ? result_by_id(def, index, item) : json_array_get(list, n);
+        json_t *result =
+            by_id ? take_result(def, index, item) : json_incref(json_array_get(list, n));
         struct attempt_finish its = judge_item(c, item, result, f);
+        json_decref(result);
         if (its.retriable && !its.success && again++ == 0) {
             first_again.status = its.status;
             first_again.error = its.error;

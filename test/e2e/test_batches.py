@@ -112,6 +112,23 @@ def test_only_what_failed_comes_again(client):
             provider.stop()
 
 
+def test_messages_of_one_id_have_results_of_their_own(client):
+    """Two changes of one order in a request: the first was done, the second failed."""
+    provider = Arrays(lambda item, times: 503 if times == 1 else 200)
+    try:
+        far(client, provider, {"maxMessages": 2, "maxWait": "10s", "results": {**SPLIT, "by": "id"}},
+            retryBudget={"percent": 100})
+        receipts = [publish(client, 1) for _ in range(2)]
+        until(lambda: client.get(f"/v1/receipts/{receipts[0]}").json["state"] == "done", 10, "the first")
+        assert client.get(f"/v1/receipts/{receipts[1]}").json["attempts"] == 1
+        assert client.get(f"/v1/receipts/{receipts[1]}").json["state"] != "done"
+        publish(client, 2)
+        until(lambda: stats(client)["completed"] == 3, 10, "the second, with another")
+        assert provider.item_counts == {1: 2, 2: 0}
+    finally:
+        provider.stop()
+
+
 def test_whatever_is_json_goes(client):
     """Numbers that we have no room for, and the NUL that C's texts have none for."""
     provider = Arrays(results="id")
