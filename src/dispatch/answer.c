@@ -127,7 +127,7 @@ enum answer_state answer_end(struct answer *a) {
     return a->state;
 }
 
-/* Digits alone are never a date, whatever curl_getdate makes of eight of them. */
+/* A date begins with its day: what curl_getdate makes of eight digits and some junk would close a destination until then. */
 uint64_t answer_retry_after_s(const struct answer *a, uint64_t now_s) {
     char text[sizeof a->retry_after + 1];
     memcpy(text, a->retry_after, a->retry_after_size);
@@ -139,6 +139,6 @@ uint64_t answer_retry_after_s(const struct answer *a, uint64_t now_s) {
     if (digits > 0 && text[digits + strspn(text + digits, " \t")] == '\0') {
         return strtoull(text, NULL, 10); /* the largest there is, when it is larger */
     }
-    time_t date = digits < a->retry_after_size ? curl_getdate(text, NULL) : -1;
+    time_t date = digits <= 2 ? curl_getdate(text, NULL) : -1;
     return date > 0 && (uint64_t)date > now_s ? (uint64_t)date - now_s : 0;
 }
