@@ -25,6 +25,16 @@ uint32_t failover_failures(const struct failover *f, uint64_t now_ns) {
     return window_sum(&f->failures, now_ns).bad;
 }
 
+/* Which evaluation it was: each comes a little after its time, and not by as much as another one. */
+static uint64_t evaluation_of(const struct failover_def *def, uint64_t ns) {
+    return ns / def->every_ns * def->every_ns;
+}
+
+static bool has_been_pending(const struct failover *f, const struct failover_def *def,
+                             uint64_t now_ns) {
+    return evaluation_of(def, now_ns) - evaluation_of(def, f->since_ns) >= def->pending_ns;
+}
+
 enum health failover_evaluate(const struct failover *f, const struct failover_def *def,
                               uint64_t now_ns) {
     bool bad = def->failures != 0 && failover_failures(f, now_ns) > def->failures;
@@ -32,9 +42,9 @@ enum health failover_evaluate(const struct failover *f, const struct failover_de
     case HEALTH_HEALTHY:
         return !bad ? HEALTH_HEALTHY : def->pending_ns == 0 ? HEALTH_CRITICAL : HEALTH_CAUTION;
     case HEALTH_CAUTION:
-        return !bad                                      ? HEALTH_HEALTHY
-               : now_ns - f->since_ns >= def->pending_ns ? HEALTH_CRITICAL
-                                                         : HEALTH_CAUTION;
+        return !bad                               ? HEALTH_HEALTHY
+               : has_been_pending(f, def, now_ns) ? HEALTH_CRITICAL
+                                                  : HEALTH_CAUTION;
     case HEALTH_CRITICAL:
         break;
     }
@@ -43,7 +53,7 @@ enum health failover_evaluate(const struct failover *f, const struct failover_de
 
 /* The grid is that of the clock, so evaluations do not drift with what happens. */
 static uint64_t next_evaluation(const struct failover_def *def, uint64_t now_ns) {
-    return (now_ns / def->every_ns + 1) * def->every_ns;
+    return evaluation_of(def, now_ns) + def->every_ns;
 }
 
 void failover_set(struct failover *f, const struct failover_def *def, enum health health,

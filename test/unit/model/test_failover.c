@@ -48,6 +48,26 @@ static void healthy_caution_critical(void **state) {
     assert_int_equal(f.health, HEALTH_CRITICAL);
 }
 
+/* An evaluation comes when the writer has time for it; the three minutes are of those that were due. */
+static void pending_is_counted_in_evaluations(void **state) {
+    (void)state;
+    const uint64_t first_ns = T0 / def.every_ns * def.every_ns, late_ns = 9 * NS_PER_MS;
+    struct failover f = {0};
+    failover_define(&f, &def);
+    failover_set(&f, &def, HEALTH_CAUTION, false, first_ns + late_ns);
+    for (uint64_t passed_ns = def.every_ns; passed_ns <= def.pending_ns;
+         passed_ns += def.every_ns) {
+        uint64_t now_ns = first_ns + passed_ns + NS_PER_MS; /* less late than the first was */
+        assert_int_equal(f.evaluate_ns, first_ns + passed_ns);
+        for (int i = 0; i < 101; i++) {
+            failover_end(&f, &def, 0, OUTCOME_BAD, now_ns);
+        }
+        enum health health = failover_evaluate(&f, &def, now_ns);
+        assert_int_equal(health, passed_ns < def.pending_ns ? HEALTH_CAUTION : HEALTH_CRITICAL);
+        failover_set(&f, &def, health, false, now_ns);
+    }
+}
+
 static void the_way_back(void **state) {
     (void)state;
     struct failover f = {0};
@@ -86,6 +106,7 @@ static void by_hand_it_stays(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(healthy_caution_critical),
+                                       cmocka_unit_test(pending_is_counted_in_evaluations),
                                        cmocka_unit_test(the_way_back),
                                        cmocka_unit_test(by_hand_it_stays)};
     return cmocka_run_group_tests(tests, NULL, NULL);
