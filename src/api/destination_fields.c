@@ -375,6 +375,11 @@ const struct field destination_fields[] = {
      .max = 86400 * NS_PER_SECOND, .about = "Longest duration of one attempt."},
     {"retryStatuses", FIELD_TEXT, FIELD_AT(struct destination_def, retry_statuses),
      .valid = statuses_valid, .expects = "statuses and ranges such as \"408,429,500-599\"",
+    {"firstByteTimeout", FIELD_DURATION, FIELD_AT(struct destination_def, first_byte_timeout_ns),
+     .max = DAY,
+     .about =
+         "Longest time from when a request leaves until its answer begins. \"0s\": no limit of "
+         "its own."},
      .about = "Statuses after which an attempt is repeated."},
     {"http2", FIELD_BOOL, FIELD_AT(struct destination_def, http2), .about = "Try HTTP/2 on https."},
     {"allowPrivateAddresses", FIELD_BOOL, FIELD_AT(struct destination_def, allow_private),

@@ -42,6 +42,7 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
 
 static void call_free(struct call *c) {
     batch_free(c->batch);
+    call_send_release(c);
     if (c->easy != NULL) {
         curl_easy_cleanup(c->easy);
     }

@@ -17,6 +17,8 @@
  */
 #include "dispatch/internal.h"
 
+#include <stdlib.h>
+
 #include "base/clock.h"
 #include "base/error.h"
 #include "dispatch/address.h"
@@ -27,6 +29,61 @@
 #define DNS_CACHE_S       30L
 #define DNS_AGAIN_NS      NS_PER_SECOND /* for one that cannot be reached */
 #define CONNECTION_LIFE_S 300L
+
+/* ---- the first byte of an answer that curl reads; a plain connection sees to it by itself ---- */
+
+static void on_first_byte_late(uv_timer_t *timer);
+
+static void ring_for_first_byte(struct call *c, uint64_t now_ns) {
+    uint64_t ms = c->first_byte_ns > now_ns ? (c->first_byte_ns - now_ns) / NS_PER_MS + 1 : 0;
+    uv_timer_start(c->first_byte, on_first_byte_late, ms,
+                   0); /* cannot fail: it has a callback and is not closing */
+}
+
+/* The loop's own idea of the time may be old when a timer is set: then this one rings too early. */
+static void on_first_byte_late(uv_timer_t *timer) {
+    struct call *c = timer->data;
+    uint64_t now_ns = clock_monotonic_ns();
+    if (now_ns < c->first_byte_ns) {
+        ring_for_first_byte(c, now_ns);
+        return;
+    }
+    call_withdraw(c);
+    call_end(c, &(struct call_end){.error = ATTEMPT_TIMEOUT});
+}
+
+static void await_first_byte(struct call *c) {
+    uint64_t now_ns = clock_monotonic_ns();
+    c->first_byte_ns = now_ns + c->target->def.first_byte_timeout_ns;
+    ring_for_first_byte(c, now_ns);
+}
+
+static void first_byte_came(struct call *c) {
+    if (c->first_byte != NULL) {
+        uv_timer_stop(c->first_byte);
+    }
+}
+
+static void on_timer_closed(uv_handle_t *timer) {
+    free(timer);
+}
+
+static CURLcode init_first_byte(struct call *c) {
+    uv_timer_t *timer = malloc(sizeof *timer);
+    if (timer == NULL) {
+        return CURLE_OUT_OF_MEMORY;
+    }
+    uv_timer_init(&c->owner->loop, timer); /* cannot fail */
+    timer->data = c;
+    c->first_byte = timer;
+    return CURLE_OK;
+}
+
+void call_send_release(struct call *c) {
+    if (c->first_byte != NULL) {
+        uv_close((uv_handle_t *)c->first_byte, on_timer_closed);
+    }
+}
 
 /* ---- what curl calls ---- */
 
@@ -54,7 +111,13 @@ static int on_request_leaves(void *context, char *remote_address, char *local_ad
     if (c->origin != NULL) {
         return CURL_PREREQFUNC_OK; /* it only connects */
     }
-    return c->sent++ == 0 ? CURL_PREREQFUNC_OK : CURL_PREREQFUNC_ABORT;
+    if (c->sent++ > 0) {
+        return CURL_PREREQFUNC_ABORT;
+    }
+    if (c->first_byte != NULL) {
+        await_first_byte(c);
+    }
+    return CURL_PREREQFUNC_OK;
 }
 
 static bool on_body(void *context, struct span bytes) {
@@ -69,6 +132,12 @@ static bool on_body(void *context, struct span bytes) {
     }
     c->cut = c->received_bytes > c->response_max_bytes;
     return !c->cut;
+}
+
+static size_t on_head_bytes(char *bytes, size_t one, size_t size, void *context) {
+    (void)bytes;
+    first_byte_came(context);
+    return size * one;
 }
 
 /* 0 ends the transfer and its connection. */
@@ -86,6 +155,8 @@ static CURLcode set_callbacks(struct call *c) {
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQFUNCTION, on_request_leaves);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_PREREQDATA, c);
     rc = rc != CURLE_OK ? rc : lookup_set(h, &c->lookup);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_head_bytes);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
     return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
 }
@@ -150,7 +221,8 @@ static long ms_of(uint64_t ns) {
 
 CURLcode call_send_init(struct call *c) {
     const struct destination_def *def = &c->target->def;
-    CURLcode rc = set_callbacks(c);
+    CURLcode rc = def->first_byte_timeout_ns != 0 ? init_first_byte(c) : CURLE_OK;
+    rc = rc != CURLE_OK ? rc : set_callbacks(c);
     rc = rc != CURLE_OK ? rc : call_set_safety(c->easy, def);
     rc = rc != CURLE_OK ? rc : set_request_line(c->easy, def);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(c->easy, CURLOPT_USERAGENT, c->owner->user_agent);
@@ -207,7 +279,7 @@ static enum attempt_error kind_of(const struct call *c, CURLcode result) {
     case CURLE_OK:
         return ATTEMPT_OK;
     case CURLE_OPERATION_TIMEDOUT:
-        return ATTEMPT_TIMEOUT;
+        return c->sent > 0 ? ATTEMPT_TIMEOUT : ATTEMPT_CONNECT;
     case CURLE_COULDNT_RESOLVE_HOST:
         return ATTEMPT_DNS;
     case CURLE_COULDNT_CONNECT:
@@ -274,12 +346,14 @@ static enum attempt_error ask(struct call *c, struct plain *p) {
     }
     c->plain = p;
     c->sent++;
-    plain_ask(p, &(struct plain_request){.body = r.body,
-                                         .to_head = to_head,
-                                         .deadline_ns = c->began_ns + c->start.timeout_ns,
-                                         .take = on_body,
-                                         .done = on_plain_done,
-                                         .context = c});
+    plain_ask(p,
+              &(struct plain_request){.body = r.body,
+                                      .to_head = to_head,
+                                      .deadline_ns = c->began_ns + c->start.timeout_ns,
+                                      .first_byte_within_ns = c->target->def.first_byte_timeout_ns,
+                                      .take = on_body,
+                                      .done = on_plain_done,
+                                      .context = c});
     return ATTEMPT_OK;
 }
 
@@ -325,6 +399,7 @@ enum attempt_error call_send(struct call *c) {
 
 void call_curl_done(struct call *c, CURLcode result) {
     lookup_done(&c->lookup, c->easy, result);
+    first_byte_came(c);
     if (c->origin != NULL && result == CURLE_OK) {
         ask_connected(c);
         return;
@@ -345,6 +420,7 @@ void call_withdraw(struct call *c) {
         plain_close(c->plain);
         c->plain = NULL;
     } else {
+        first_byte_came(c);
         transport_remove(&c->owner->transport, c->easy);
     }
 }

@@ -153,6 +153,9 @@ struct call {
     struct plain *plain;   /* borrows: it was asked; NULL: it is with curl, maybe only to connect */
     struct list_node in_line; /* in target.line: with neither yet */
     bool impatient;           /* counted in dispatch.impatient_count */
+    uv_timer_t
+        *first_byte; /* owns: for an answer that does not begin; NULL: there is no such limit */
+    uint64_t first_byte_ns; /* monotonic: when that is */
     uint64_t received_bytes;
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
@@ -193,6 +196,7 @@ void call_end_idle(struct call *c);
 
 /* What never changes. */
 CURLcode call_send_init(struct call *c);
+void call_send_release(struct call *c);
 /* Makes the request and lets it go; unless an error is returned, call_end follows. */
 enum attempt_error call_send(struct call *c);
 /* What curl was to do is done. */

@@ -7,6 +7,7 @@
 #include <sys/uio.h>
 
 #include "base/error.h"
+#include "base/u64.h"
 
 #define READ_BYTES   (64u << 10)
 #define READS_A_TURN 16u /* then others have theirs */
@@ -219,6 +220,9 @@ static void on_ready(void *context, int status, int events) {
         for (unsigned i = 0; read_some(p) && i < READS_A_TURN; i++) {
         }
     }
+    if (p->answer.begun) {
+        p->deadline_ns = p->request.deadline_ns; /* the timer rings before that */
+    }
     p->broken = p->broken || status < 0;
     p->answer.lives = p->answer.lives && has_left(p) && !p->broken;
     set_silent(p, has_left(p) && !p->answer.begun);
@@ -238,8 +242,11 @@ void plain_ask(struct plain *p, const struct plain_request *request) {
     answer_init(&p->answer, request->to_head, request->take, request->context);
     p->asked = true;
     p->all->asked++;
-    p->deadline_ns = request->deadline_ns;
-    set_timer(p, clock_monotonic_ns());
+    uint64_t now_ns = clock_monotonic_ns();
+    p->deadline_ns = request->first_byte_within_ns == 0
+                         ? request->deadline_ns
+                         : u64_min(request->deadline_ns, now_ns + request->first_byte_within_ns);
+    set_timer(p, now_ns);
     send_rest(p);
     set_silent(p, has_left(p));
     (void)watch_on(p); /* if it cannot be, time ends it */

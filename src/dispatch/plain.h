@@ -53,9 +53,10 @@ struct plain_end {
 };
 
 struct plain_request {
-    struct span body;     /* borrowed until the end */
-    bool to_head;         /* a HEAD request */
-    uint64_t deadline_ns; /* monotonic */
+    struct span body;              /* borrowed until the end */
+    bool to_head;                  /* a HEAD request */
+    uint64_t deadline_ns;          /* monotonic */
+    uint64_t first_byte_within_ns; /* within so much the answer must begin; 0: by the deadline */
     answer_body *take;
     void (*done)(void *context, const struct plain_end *end);
     void *context;

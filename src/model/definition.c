@@ -275,8 +275,9 @@ static const struct field destination_fields[] = {
     TEXT_SINCE(2, destination_def, batch.result_id, "/id"),
     TEXT_SINCE(2, destination_def, batch.item_id, "/id"),
     TEXT_SINCE(2, destination_def, batch.result_status, "/status"),
+    U64_SINCE(4, destination_def, first_byte_timeout_ns),
 };
-static const struct table destination_table = TABLE(3, destination_fields);
+static const struct table destination_table = TABLE(4, destination_fields);
 
 bool name_valid(struct span name) {
     if (name.size == 0 || name.size > NAME_MAX_BYTES) {

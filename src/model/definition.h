@@ -239,6 +239,8 @@ struct destination_def {
     uint64_t timeout_ns;         /* 30 s, whole attempt */
     char *retry_statuses;        /* "408,425,429,500-599" */
     bool http2;                  /* try it (ALPN on https) */
+    uint64_t
+        first_byte_timeout_ns;   /* 0: none; from when the request leaves until an answer begins */
     bool allow_private;          /* loopback, link-local and private addresses may be called */
     uint32_t max_response_bytes; /* 64 KiB read and thrown away beyond the excerpt */
     struct limit_list limits;    /* besides `pace`; all hold */

@@ -223,7 +223,8 @@ static const char *times_problem(const struct destination_def *def, const char *
     if (def->connect_timeout_ns < NS_PER_MS || def->connect_timeout_ns > TIMEOUT_MAX_NS) {
         return "must be 1 ms to 24 h";
     }
-    return NULL;
+    *ret_pointer = "/firstByteTimeout";
+    return def->first_byte_timeout_ns > TIMEOUT_MAX_NS ? "must be at most 24 h" : NULL;
 }
 
 static const char *limits_problem(const struct destination_def *def, const char **ret_pointer) {

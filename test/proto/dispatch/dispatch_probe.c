@@ -92,6 +92,8 @@ static bool set_destination(struct destination_def *d, const char *name, char *v
         d->http2 = atoi(value) != 0;
     } else if (strcmp(name, "timeout_ms") == 0) {
         d->timeout_ns = strtoull(value, NULL, 10) * NS_PER_MS;
+    } else if (strcmp(name, "first_byte_ms") == 0) {
+        d->first_byte_timeout_ns = strtoull(value, NULL, 10) * NS_PER_MS;
     } else if (strcmp(name, "connect_ms") == 0) {
         d->connect_timeout_ns = strtoull(value, NULL, 10) * NS_PER_MS;
     } else if (strcmp(name, "max_response") == 0) {

@@ -238,6 +238,35 @@ class Trouble(Case):
         self.assertLess(time.monotonic() - began, 80)
         self.assertEqual(result.stats["timeouts"], 1)
 
+    def test_an_answer_that_does_not_begin(self):
+        began = time.monotonic()
+        side, result = self.call(lambda *_: time.sleep(90), first_byte_ms=200, timeout_ms=85000, max_attempts=2, backoff_ms=5)
+        self.ends(result, state=DEAD, error=TIMEOUT, status=0, attempts=2)
+        self.assertLess(time.monotonic() - began, 80)
+        self.assertGreaterEqual(side.requests[1]["at"] - side.requests[0]["at"], 0.1)
+
+    def test_an_answer_that_has_begun_may_take_its_time(self):
+        def reply(connection, _):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+            time.sleep(6)  # longer than it may take to begin
+            connection.sendall(b"ok")
+
+        _, result = self.call(reply, messages=2, concurrency=1, first_byte_ms=4000, timeout_ms=85000, max_attempts=1)
+        self.assertEqual([m["state"] for m in result.messages], [DONE, DONE])
+
+    def test_nobody_takes_the_connection(self):
+        """A full line of those who wait to be accepted looks as a firewall that drops: nothing left, whatever curl calls it."""
+        with socket.socket() as listener, contextlib.ExitStack() as others:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            for _ in range(3):
+                other = others.enter_context(socket.socket())
+                other.setblocking(False)
+                other.connect_ex(listener.getsockname())
+            for limits in ({"connect_ms": 200}, {"timeout_ms": 200}, {"connect_ms": 200, "first_byte_ms": 50}):
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}/" + ("#{queue}" if self.by_curl else "")
+                self.ends(probe(url, max_attempts=1, **limits), state=DEAD, error=CONNECT, status=0)
+
     def test_slow_bytes(self):
         def drip(connection, _):
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")

@@ -348,6 +348,25 @@ static void time_ends_it(void **state) {
     tear_down(&f);
 }
 
+static void so_does_an_answer_that_does_not_begin(void **state) {
+    (void)state;
+    struct fixture f;
+    set_up(&f);
+    struct plain *p = connect_one(&f);
+    assert_int_equal(buffer_append_text(plain_head(p), "GET / HTTP/1.1\r\n\r\n"), 0);
+    plain_ask(p, &(struct plain_request){.deadline_ns = clock_monotonic_ns() + 90 * NS_PER_SECOND,
+                                         .first_byte_within_ns = 20 * NS_PER_MS,
+                                         .take = take,
+                                         .done = on_done,
+                                         .context = &f});
+    while (f.ends == 0) {
+        uv_run(&f.loop, UV_RUN_ONCE);
+    }
+    assert_int_equal(f.last.error, ATTEMPT_TIMEOUT);
+    assert_int_equal(f.last.status, 0);
+    tear_down(&f);
+}
+
 /* The timer was set for another request's time, which is over long before this one's. */
 static void another_ones_time_does_not(void **state) {
     (void)state;
@@ -543,6 +562,7 @@ int main(void) {
         cmocka_unit_test(a_look_of_the_loop_finds_what_came),
         cmocka_unit_test(behind_a_full_read_something_may_lie),
         cmocka_unit_test(time_ends_it),
+        cmocka_unit_test(so_does_an_answer_that_does_not_begin),
         cmocka_unit_test(another_ones_time_does_not),
         cmocka_unit_test(old_ones_are_not_used_again),
         cmocka_unit_test(the_idlest_is_closed_first),

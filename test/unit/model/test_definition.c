@@ -165,7 +165,8 @@ static void test_queue_round_trip(void **state) {
 static void test_other_round_trips(void **state) {
     ROUND_TRIP(stock, (a.total = 7, a.per_member = 1, a.on_sale = true, a.hold_ns = 9));
     ROUND_TRIP(campaign, (a.on_failure = CAMPAIGN_FAILURE_KEEP, a.priority = 3, a.closes_ns = 4));
-    ROUND_TRIP(destination, (a.http2 = true, a.max_response_bytes = 77, a.pace.count = 500));
+    ROUND_TRIP(destination, (a.http2 = true, a.max_response_bytes = 77, a.pace.count = 500,
+                             a.first_byte_timeout_ns = 5));
 }
 
 /* A destination with this rate and, in a list, this limit, as a program wrote it whose table had this version. */
@@ -179,9 +180,10 @@ static struct destination_def decode_of(uint8_t version, struct pace_def rate) {
     a.limits.items[a.limits.count++] = rate;
     buffer_clear(&out);
     assert_int_equal(destination_def_encode(&a, &out), 0);
-    assert_int_equal(out.data[0], 3);
-    out.data[0] = version; /* no field came since */
-    reader_init(&r, buffer_span(&out));
+    assert_int_equal(out.data[0], 4);
+    out.data[0] = version;
+    size_t since = version < 4 ? sizeof a.first_byte_timeout_ns : 0; /* the last field of all */
+    reader_init(&r, span_of(out.data, out.size - since));
     assert_int_equal(destination_def_decode(&r, &b), 0);
     destination_def_release(&a);
     return b;
