@@ -13,6 +13,8 @@
 #define URL_EXPECTS "a URL with http:// or https://"
 
 bool definition_name_or_empty(struct span text);
+/* "408,429,500-599" */
+bool definition_statuses_valid(struct span text);
 /* A JSON pointer to something in a body, not to all of it. */
 bool definition_pointer_valid(struct span text);
 

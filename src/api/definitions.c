@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "model/lane.h"
+#include "model/retry.h"
 
 #define COUNT_MAX   UINT64_C(1000000000000)
 #define BACKOFF_MAX (30 * 86400 * NS_PER_SECOND)
@@ -35,6 +36,10 @@ static bool header_or_empty(struct span text) {
         }
     }
     return text.size <= 128;
+}
+
+static bool retry_statuses_or_empty(struct span text) {
+    return text.size <= RETRY_STATUSES_MAX_BYTES && definition_statuses_valid(text);
 }
 
 /* ---- the tables ---- */
@@ -76,6 +81,10 @@ const struct field retry_fields[] = {
          "a list of \"connect\", \"timeout\", \"tls\", \"dns\", \"protocol\", \"address-refused\", "
          "\"broken\"",
      .about = "Ends without a response after which an attempt is repeated. None: after all."},
+    {"retryStatuses", FIELD_TEXT, FIELD_AT(struct retry_def, statuses),
+     .valid = retry_statuses_or_empty,
+     .expects = "at most 64 bytes of statuses and ranges such as \"429,500-599\"",
+     .about = "Statuses after which an attempt is repeated. Empty: as the destination says."},
     FIELD_END};
 
 static const struct field outcome_fields[] = {

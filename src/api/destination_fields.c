@@ -47,7 +47,7 @@ static bool take_status(struct span text, size_t *at, uint32_t *ret) {
     return value >= 100 && value <= 599;
 }
 
-static bool statuses_valid(struct span text) {
+bool definition_statuses_valid(struct span text) {
     for (size_t at = 0; at < text.size; at++) {
         uint32_t first, last;
         if (!take_status(text, &at, &first)) {
@@ -188,8 +188,9 @@ static const struct field check_fields[] = {
     {"path", FIELD_TEXT, FIELD_AT(struct check_def, path), .valid = path_valid,
      .expects = "a path that starts with /, or an empty text",
      .about = "Asked for by GET at each endpoint, besides the limits. Empty: no checks."},
-    {"statuses", FIELD_TEXT, FIELD_AT(struct check_def, statuses), .valid = statuses_valid,
-     .expects = "statuses and ranges such as \"200-399\"", .about = "Answers that are well."},
+    {"statuses", FIELD_TEXT, FIELD_AT(struct check_def, statuses),
+     .valid = definition_statuses_valid, .expects = "statuses and ranges such as \"200-399\"",
+     .about = "Answers that are well."},
     {"interval", FIELD_DURATION, FIELD_AT(struct check_def, interval_ns), .min = 100 * NS_PER_MS,
      .max = DAY, .about = "Time between two checks of an endpoint."},
     {"timeout", FIELD_DURATION, FIELD_AT(struct check_def, timeout_ns), .min = NS_PER_MS,
@@ -311,7 +312,8 @@ static const struct field batch_fields[] = {
 static const char *const confirm_words[] = {"retry", "dead", NULL};
 
 static const struct field confirm_fields[] = {
-    {"statuses", FIELD_TEXT, FIELD_AT(struct confirm_def, statuses), .valid = statuses_valid,
+    {"statuses", FIELD_TEXT, FIELD_AT(struct confirm_def, statuses),
+     .valid = definition_statuses_valid,
      .expects = "statuses such as \"202\" or \"201-202\", or an empty text",
      .about = "After which a message waits until it is told what became of it. Empty: none."},
     {"deadline", FIELD_DURATION, FIELD_AT(struct confirm_def, deadline_ns), .min = NS_PER_MS,
@@ -373,13 +375,14 @@ const struct field destination_fields[] = {
      .min = NS_PER_MS, .max = 3600 * NS_PER_SECOND, .about = "Longest time to connect."},
     {"timeout", FIELD_DURATION, FIELD_AT(struct destination_def, timeout_ns), .min = NS_PER_MS,
      .max = 86400 * NS_PER_SECOND, .about = "Longest duration of one attempt."},
-    {"retryStatuses", FIELD_TEXT, FIELD_AT(struct destination_def, retry_statuses),
-     .valid = statuses_valid, .expects = "statuses and ranges such as \"408,429,500-599\"",
     {"firstByteTimeout", FIELD_DURATION, FIELD_AT(struct destination_def, first_byte_timeout_ns),
      .max = DAY,
      .about =
          "Longest time from when a request leaves until its answer begins. \"0s\": no limit of "
          "its own."},
+    {"retryStatuses", FIELD_TEXT, FIELD_AT(struct destination_def, retry_statuses),
+     .valid = definition_statuses_valid,
+     .expects = "statuses and ranges such as \"408,429,500-599\"",
      .about = "Statuses after which an attempt is repeated."},
     {"http2", FIELD_BOOL, FIELD_AT(struct destination_def, http2), .about = "Try HTTP/2 on https."},
     {"allowPrivateAddresses", FIELD_BOOL, FIELD_AT(struct destination_def, allow_private),

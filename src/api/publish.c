@@ -67,7 +67,7 @@ static bool read_unique_key(struct publish *p, struct span value) {
 /* In the order of enum retry_member. */
 static const char *const retry_names[RETRY_MEMBERS] = {
     "maxAttempts",      "minBackoff", "maxBackoff",  "maxDoublings",
-    "maxRetryDuration", "backoffs",   "retryErrors",
+    "maxRetryDuration", "backoffs",   "retryErrors", "retryStatuses",
 };
 
 static const char *retry_fault(struct call *c, const struct field_error *e) {
@@ -81,7 +81,7 @@ static const char *retry_fault(struct call *c, const struct field_error *e) {
 
 /* {"maxAttempts": 3, "backoffs": ["1s"]}: NULL, or what is wrong. */
 static const char *read_retry(struct call *c, struct publish *p, struct span value) {
-    struct retry_def def = {.max_attempts = 0};
+    struct retry_def def = {.statuses = NULL};
     struct field_reader reader = call_reader(c);
     json_t *object = json_loadb((const char *)value.data, value.size, JSON_REJECT_DUPLICATES, NULL);
     bool good =
@@ -102,6 +102,7 @@ static const char *read_retry(struct call *c, struct publish *p, struct span val
         p->envelope.retry = span_of(kept, bytes.size);
     }
     buffer_release(&bytes);
+    def_free_text(def.statuses);
     if (kept != NULL) {
         return NULL;
     }

@@ -89,6 +89,17 @@ static bool wants_confirmation(const struct model *m, const struct attempt *a,
            status_list_has(t->def.confirm.statuses, in->status);
 }
 
+/* What the destination's list does not say, such as that a token was not taken, holds whatever the queue's list says. */
+static bool may_come_again(const struct model *m, const struct attempt *a,
+                           const struct retry_def *retry, const struct attempt_finish *in) {
+    const char *usual = destination_at(m, a->destination)->def.retry_statuses;
+    if (in->error != ATTEMPT_OK) {
+        return in->retriable && retry_takes_error(retry, in->error);
+    }
+    return retry_takes_status(retry, usual, in->status) ||
+           (in->retriable && !status_list_has(usual, in->status));
+}
+
 static void decide_verdict(const struct model *m, struct decision *d, const struct attempt *a,
                            const struct message_view *v, const struct attempt_finish *in,
                            struct finished *f) {
@@ -116,7 +127,7 @@ static void decide_verdict(const struct model *m, struct decision *d, const stru
     if (retry_after_ns != 0 && (in->status == 429 || in->status == 503)) {
         f->closed_until_ns = d->now_ns + retry_after_ns;
     }
-    bool retriable = in->retriable && retry_takes_error(&retry, in->error);
+    bool retriable = may_come_again(m, a, &retry, in);
     if (!retriable || !attempt_retry_at(m, d, a, v, in->retry, &f->at_ns)) {
         f->verdict = VERDICT_DEAD;
         f->reason = retriable ? DEAD_EXHAUSTED : DEAD_REFUSED;

@@ -151,8 +151,9 @@ static const struct field queue_fields[] = {
     ENUM_SINCE(2, queue_def, unique_answer, UNIQUE_REFUSES),
     TEXT_SINCE(2, queue_def, tenant_header, ""),
     LIST_SINCE(2, queue_def, tenant_weights, TENANT_WEIGHTS_MAX, weight_table),
+    TEXT_SINCE(4, queue_def, retry.statuses, ""),
 };
-static const struct table queue_table = TABLE(3, queue_fields);
+static const struct table queue_table = TABLE(4, queue_fields);
 
 static const struct field stock_fields[] = {
     TEXT(stock_def, name, ""), U64(stock_def, total),   U64(stock_def, per_member),

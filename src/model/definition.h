@@ -36,12 +36,14 @@ struct backoff_list {
 
 struct retry_def {
     uint32_t max_attempts;        /* 100; 0: no limit */
+    uint32_t max_doublings;       /* 16; then linear by the last step, as in Cloud Tasks */
     uint64_t min_backoff_ns;      /* 100 ms */
     uint64_t max_backoff_ns;      /* 1 h */
-    uint32_t max_doublings;       /* 16; then linear by the last step, as in Cloud Tasks */
     uint64_t max_duration_ns;     /* 0; total age after the first attempt */
     struct backoff_list backoffs; /* none; instead of the above: exactly these waits */
     uint32_t errors;              /* 0: all; bits of the errors that are tried again, see retry.c */
+    /* "": as the destination says; owned by a queue's definition, borrowed from an override. */
+    char *statuses;
 };
 
 /* What happens to a queue of max_messages or max_bytes when more comes. */
@@ -237,10 +239,10 @@ struct destination_def {
     struct pace_def pace;
     uint64_t connect_timeout_ns; /* 5 s */
     uint64_t timeout_ns;         /* 30 s, whole attempt */
-    char *retry_statuses;        /* "408,425,429,500-599" */
-    bool http2;                  /* try it (ALPN on https) */
     uint64_t
         first_byte_timeout_ns;   /* 0: none; from when the request leaves until an answer begins */
+    char *retry_statuses;        /* "408,425,429,500-599" */
+    bool http2;                  /* try it (ALPN on https) */
     bool allow_private;          /* loopback, link-local and private addresses may be called */
     uint32_t max_response_bytes; /* 64 KiB read and thrown away beyond the excerpt */
     struct limit_list limits;    /* besides `pace`; all hold */

@@ -28,6 +28,7 @@
 #include "model/outcome.h"
 #include "model/policy.h"
 #include "model/queue_tenant.h"
+#include "model/retry.h"
 #include "model/unique.h"
 
 #define DEFINITION_MAX_BYTES (64u << 10)
@@ -111,6 +112,11 @@ static enum refusal check_definition(const struct model *m, struct request *r) {
         return request_invalid(r, "/name",
                                "1 to 128 of letters, digits, '.', '_' and '-', the "
                                "first a letter or digit");
+    }
+    if (strlen(q->retry.statuses) > RETRY_STATUSES_MAX_BYTES ||
+        !status_list_valid(q->retry.statuses)) {
+        return request_invalid(r, "/retryConfig/retryStatuses",
+                               "at most 64 bytes of statuses and ranges such as 429,500-599");
     }
     if (q->retry.min_backoff_ns > q->retry.max_backoff_ns) {
         return request_invalid(r, "/retryConfig/minBackoff", "not more than maxBackoff");

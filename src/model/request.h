@@ -231,7 +231,7 @@ struct attempt_finish {
     uint32_t attempt;
     uint16_t status; /* 0: no response */
     uint8_t error;   /* enum attempt_error */
-    bool retriable;  /* by the destination's list; the queue's policy then decides */
+    bool retriable;  /* by the destination; what the queue and the message say then decides */
     bool success;
     uint64_t duration_ns;
     uint64_t retry_after_ns;                  /* relative; 0: not said */

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/u64.h"
+#include "model/destination.h"
 #include "model/request.h"
 
 static uint64_t multiply(uint64_t a, uint64_t b) {
@@ -39,12 +40,25 @@ bool retry_takes_error(const struct retry_def *d, uint8_t error) {
     return d->errors >> (known ? error - ATTEMPT_CONNECT : ATTEMPT_ADDRESS_REFUSED) & 1;
 }
 
+bool retry_takes_status(const struct retry_def *d, const char *usual, uint16_t status) {
+    return status_list_has(d->statuses[0] != '\0' ? d->statuses : usual, status);
+}
+
 static int put_backoffs(const struct backoff_list *l, struct buffer *out) {
     int rc = buffer_put_u8(out, (uint8_t)l->count);
     for (uint32_t i = 0; i < l->count && rc == 0; i++) {
         rc = buffer_put_u32(out, l->ms[i]);
     }
     return rc;
+}
+
+static int put_statuses(const char *statuses, struct buffer *out) {
+    size_t size = strlen(statuses);
+    if (size > RETRY_STATUSES_MAX_BYTES) {
+        return E_INVALID;
+    }
+    int rc = buffer_put_u8(out, (uint8_t)size);
+    return rc != 0 ? rc : buffer_append(out, statuses, size + 1);
 }
 
 static int put_member(const struct retry_def *d, enum retry_member member, struct buffer *out) {
@@ -63,6 +77,8 @@ static int put_member(const struct retry_def *d, enum retry_member member, struc
         return put_backoffs(&d->backoffs, out);
     case RETRY_ERRORS:
         return buffer_put_u32(out, d->errors);
+    case RETRY_STATUSES:
+        return put_statuses(d->statuses, out);
     case RETRY_MEMBERS:
         break;
     }
@@ -88,6 +104,17 @@ static void take_backoffs(struct reader *r, struct backoff_list *ret) {
     }
 }
 
+/* What stands there is as it was checked, or the bytes are corrupt. */
+static void take_statuses(struct reader *r, char **ret) {
+    size_t size = reader_u8(r);
+    struct span text = reader_take(r, size + 1);
+    if (r->failed || text.data[size] != '\0' || !status_list_valid((const char *)text.data)) {
+        r->failed = true;
+        return;
+    }
+    *ret = (char *)text.data;
+}
+
 static void take_member(struct retry_def *d, enum retry_member member, struct reader *r) {
     switch (member) {
     case RETRY_MAX_ATTEMPTS:
@@ -111,6 +138,9 @@ static void take_member(struct retry_def *d, enum retry_member member, struct re
     case RETRY_ERRORS:
         d->errors = reader_u32(r);
         return;
+    case RETRY_STATUSES:
+        take_statuses(r, &d->statuses);
+        return;
     case RETRY_MEMBERS:
         return;
     }
@@ -123,13 +153,13 @@ int retry_override_apply(struct span bytes, struct retry_def *d) {
     struct retry_def next = *d;
     struct reader r;
     reader_init(&r, bytes);
-    uint8_t members = reader_u8(&r);
+    uint8_t members = reader_u8(&r); /* each bit is one */
     for (int i = 0; i < RETRY_MEMBERS; i++) {
         if (members >> i & 1) {
             take_member(&next, (enum retry_member)i, &r);
         }
     }
-    if (!reader_done(&r) || members >> RETRY_MEMBERS != 0) {
+    if (!reader_done(&r)) {
         return E_CORRUPT;
     }
     *d = next;

@@ -15,6 +15,7 @@
  *                 .     8  4 maxRetryDuration, ns
  *                 .   1+.  5 backoffs: how many, 4 bytes each: ms
  *                 .     4  6 retryErrors
+ *                 .   2+.  7 retryStatuses: length, text, 0
  */
 #ifndef SLUICE_MODEL_RETRY_H
 #define SLUICE_MODEL_RETRY_H
@@ -22,6 +23,7 @@
 #include "model/definition.h"
 
 #define RETRY_OVERRIDE_MAX_BYTES 128u
+#define RETRY_STATUSES_MAX_BYTES 64u /* with all other members it just fits */
 
 enum retry_member {
     RETRY_MAX_ATTEMPTS,
@@ -31,13 +33,14 @@ enum retry_member {
     RETRY_MAX_DURATION,
     RETRY_BACKOFFS,
     RETRY_ERRORS,
+    RETRY_STATUSES,
     RETRY_MEMBERS
 };
 
 /* The members of `d` whose bits are set. E_NOMEM. */
 MUST_CHECK int retry_override_encode(const struct retry_def *d, uint8_t members,
                                      struct buffer *out);
-/* Lays an override over `d`. Empty: nothing. E_CORRUPT: d is as before. */
+/* Lays an override over `d`, which borrows its texts. Empty: nothing. E_CORRUPT: d is as before. */
 MUST_CHECK int retry_override_apply(struct span bytes, struct retry_def *d);
 
 /* The longest wait before the attempt behind number `attempt`. */
@@ -48,5 +51,7 @@ static inline bool retry_is_exact(const struct retry_def *d) {
 }
 /* May an attempt that ended with this enum attempt_error be made again? */
 bool retry_takes_error(const struct retry_def *d, uint8_t error);
+/* After an answer with this status? `usual`: as its destination has it, which counts unless the queue or the message has a list. */
+bool retry_takes_status(const struct retry_def *d, const char *usual, uint16_t status);
 
 #endif

@@ -73,6 +73,34 @@ def test_nor_is_what_left_on_a_kept_connection(client, scheme, gone):
     assert (one["lastError"], one["attempts"], len(sent)) == ("broken", 1, 2), (one, sent)
 
 
+def test_a_queue_and_a_message_have_their_own_statuses(client, make_provider):
+    """By the destination 500 comes again and 404 is final; by the queue it is the other way round; by the message both are final."""
+    provider = make_provider(answer=lambda seen, times: seen.json["answer"])
+    client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, retryBudget={"percent": 100})
+    client.define("queues", "usual", destination="far", retryConfig={"maxAttempts": 2, "backoffs": ["0.01s"]})
+    client.define("queues", "own", destination="far",
+                  retryConfig={"maxAttempts": 2, "backoffs": ["0.01s"], "retryStatuses": "404,429"})
+    assert client.get("/v1/queues/own").json["retryConfig"]["retryStatuses"] == "404,429"
+    one = '{"retryStatuses": "429"}'
+    cases = {("usual", 500, None): ("exhausted", 2), ("usual", 404, None): ("refused", 1), ("own", 500, None): ("refused", 1),
+             ("own", 404, None): ("exhausted", 2), ("own", 404, one): ("refused", 1), ("usual", 500, one): ("refused", 1)}
+    for (queue, status, config), expected in cases.items():
+        options = {"retry_config": config} if config else {}
+        path = f"/v1/receipts/{client.publish(queue, {'answer': status}, **options).json['receipt']}"
+        until(lambda: client.get(path).json["state"] == "dead", 10, "it to be given up")
+        shown = client.get(path).json
+        assert (shown["deadReason"], shown["attempts"]) == expected, (queue, status, config, shown)
+
+
+@pytest.mark.parametrize("statuses", ["4xx", "503-500", "429,", "99", ",".join(["500"] * 17)])
+def test_statuses_that_are_none(client, statuses):
+    refused = client.request("PUT", "/v1/queues/q", {"retryConfig": {"retryStatuses": statuses}})
+    assert refused.status == 400 and refused.json["errors"][0]["pointer"] == "/retryConfig/retryStatuses", refused
+    client.define("queues", "q")
+    named = client.publish("q", {}, retry_config='{"retryStatuses": "%s"}' % statuses)
+    assert named.status == 400 and "/retryStatuses: expected at most 64 bytes of statuses" in named.json["detail"], named
+
+
 def test_lists_and_overrides(client, make_provider):
     provider = make_provider(answer=lambda seen, times: 503)
     client.define("destinations", "far", url=provider.url, allowPrivateAddresses=True, retryBudget={"percent": 100})

@@ -36,7 +36,9 @@ enum refusal push_define_queue(struct world *w, const char *name, const char *de
     struct queue_def def = world_queue_def(name, destination);
     def.pace = own;
     if (retry != NULL) {
+        char *none = def.retry.statuses;
         def.retry = *retry;
+        def.retry.statuses = none;
     }
     return world_define(w, &def);
 }

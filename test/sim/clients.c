@@ -333,7 +333,8 @@ void clients_fill_queue(const struct sim *s, unsigned q, struct queue_def *def) 
     def->retry = (struct retry_def){.max_attempts = (uint32_t)facts->max_attempts.asked,
                                     .min_backoff_ns = 2 * NS_PER_MS,
                                     .max_backoff_ns = 60 * NS_PER_MS,
-                                    .max_doublings = 4};
+                                    .max_doublings = 4,
+                                    .statuses = def->retry.statuses};
 }
 
 static bool define_queue(struct sim *s, unsigned q) {

@@ -136,7 +136,8 @@ static bool define_queue(struct sim *s, unsigned desk) {
     def.retry = (struct retry_def){.max_attempts = facts->max_attempts,
                                    .min_backoff_ns = 2 * NS_PER_MS,
                                    .max_backoff_ns = 60 * NS_PER_MS,
-                                   .max_doublings = 4};
+                                   .max_doublings = 4,
+                                   .statuses = def.retry.statuses};
     fill_rules(s, desk, &def);
     return clients_define_queue(s, &def);
 }

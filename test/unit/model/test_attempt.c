@@ -398,6 +398,7 @@ static void set_up_lettered(struct world *w, const char *exchange, const char *k
     assert_int_equal(def_set_text(&def.name, span_text("q")), 0);
     assert_int_equal(def_set_text(&def.destination, span_text("out")), 0);
     assert_int_equal(def_set_text(&def.on_failure.queue, span_text("told")), 0);
+    retry.statuses = def.retry.statuses;
     def.retry = retry;
     struct request r;
     request_init(&r, REQUEST_QUEUE_DEFINE);

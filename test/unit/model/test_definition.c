@@ -72,7 +72,7 @@ static void test_queue_round_trip(void **state) {
                           .message_ttl_ns = 3,
                           .max_dead = 4,
                           .dispatch_deadline_ns = 5,
-                          .retry = {6, 7, 8, 9, 10},
+                          .retry = {6, 9, 7, 8, 10},
                           .pace = {PACE_STRICT, 11, 12, 13, 14}};
     assert_int_equal(def_set_text(&a.name, span_text("orders")), 0);
     assert_int_equal(def_set_text(&a.destination, span_text("out")), 0);
@@ -94,6 +94,7 @@ static void test_queue_round_trip(void **state) {
     a.unique_answer = UNIQUE_REFUSES;
     assert_int_equal(def_set_text(&a.unique_header, span_text("X-Order")), 0);
     assert_int_equal(def_set_text(&a.tenant_header, span_text("X-Tenant")), 0);
+    assert_int_equal(def_set_text(&a.retry.statuses, span_text("429,503")), 0);
     a.tenant_weights.items = calloc(1, sizeof *a.tenant_weights.items);
     a.tenant_weights.count = 1;
     assert_int_equal(weight_def_init(a.tenant_weights.items), 0);
@@ -137,6 +138,7 @@ static void test_queue_round_trip(void **state) {
     assert_true(b.unique_until == UNIQUE_UNTIL_DELIVERED && b.unique_answer == UNIQUE_REFUSES);
     assert_string_equal(b.unique_header, "X-Order");
     assert_string_equal(b.tenant_header, "X-Tenant");
+    assert_string_equal(b.retry.statuses, "429,503");
     assert_true(b.tenant_weights.count == 1 && b.tenant_weights.items[0].weight == 20);
     queue_def_release(&a);
     queue_def_release(&b);
