@@ -239,7 +239,7 @@ void campaign_enter(struct call *c) {
     const struct campaign_hint *hint =
         campaign_hints_find(c->loop->hints, c->loop->api->hash, r->name);
     /* Generation 0 is never the present one: the engine says what the present one is. */
-    if (hint == NULL || read_member(c, hint)) {
+    if (publish_no_options(c) && (hint == NULL || read_member(c, hint))) {
         call_submit(c, entered);
     }
 }

@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/u64.h"
 #include "model/retry.h"
 
 #define FORWARD_PREFIX    "sluice-forward-"
@@ -20,7 +21,7 @@ typedef bool read_option(struct publish *p, struct span value);
 
 static bool read_delay(struct publish *p, struct span value) {
     uint64_t ns;
-    if (duration_parse(value, &ns) != 0) {
+    if (duration_parse(value, &ns) != 0 || p->schedule_ns != 0) {
         return false;
     }
     p->schedule_ns = ns == 0 ? 0 : clock_real_ns() + ns;
@@ -28,7 +29,7 @@ static bool read_delay(struct publish *p, struct span value) {
 }
 
 static bool read_schedule(struct publish *p, struct span value) {
-    return time_parse(value, &p->schedule_ns) == 0;
+    return p->schedule_ns == 0 && time_parse(value, &p->schedule_ns) == 0;
 }
 
 static bool read_priority(struct publish *p, struct span value) {
@@ -117,9 +118,11 @@ static const struct {
     read_option *read;
     const char *expects;
 } options[] = {
-    {"sluice-delay", read_delay, "Sluice-Delay: expected a duration such as 1.5s"},
+    {"sluice-delay", read_delay,
+     "Sluice-Delay: expected a duration such as 1.5s, and no other delay or time"},
     {"sluice-schedule-time", read_schedule,
-     "Sluice-Schedule-Time: expected a time such as 2030-01-31T09:00:00Z"},
+     "Sluice-Schedule-Time: expected a time such as 2030-01-31T09:00:00Z, and no other delay or "
+     "time"},
     {"sluice-priority", read_priority, "Sluice-Priority: expected a number from 0 to 255"},
     {"sluice-ttl", read_ttl, "Sluice-Ttl: expected a duration such as 10m"},
     {"sluice-dispatch-deadline", read_deadline,
@@ -137,6 +140,19 @@ static void lower_name(struct span name, char out[OPTION_NAME_BYTES]) {
         out[i] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
     }
     out[size] = '\0';
+}
+
+/* What each request of our dispatch says of itself: so one program can send to another. */
+static bool is_said_by_dispatch(const char *name) {
+    static const char *const names[] = {"sluice-queue",        "sluice-message",
+                                        "sluice-attempt",      "sluice-scheduled-for",
+                                        "sluice-confirmation", "sluice-alert"};
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* "Sluice-Forward-X-Tenant: 7" is sent along as "X-Tenant: 7". */
@@ -182,7 +198,7 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
             return options[i].read(p, h->value) ? NULL : options[i].expects;
         }
     }
-    return strncmp(start, "sluice-", 7) == 0
+    return strncmp(start, "sluice-", 7) == 0 && !is_said_by_dispatch(name)
                ? "unknown Sluice-* field; known are Sluice-Delay, Sluice-Schedule-Time, "
                  "Sluice-Priority, Sluice-Ttl, Sluice-Dispatch-Deadline, Sluice-Ordering-Key, "
                  "Sluice-Unique-Key, Sluice-Retry-Config and "
@@ -197,6 +213,23 @@ bool publish_options(struct call *c, struct publish *p) {
         const char *wrong = read_field(c, &headers[i], p);
         if (wrong != NULL) {
             call_invalid(c, "", wrong);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool publish_no_options(struct call *c) {
+    size_t count;
+    const struct http_header *headers = http_headers(c->x, &count);
+    for (size_t i = 0; c->head.has_options && i < count; i++) {
+        char name[OPTION_NAME_BYTES], start[OPTION_NAME_BYTES];
+        lower_name(headers[i].name, name);
+        lower_name(span_of(headers[i].name.data, u64_min(headers[i].name.size, 7)), start);
+        if (strcmp(start, "sluice-") == 0 && !is_said_by_dispatch(name)) {
+            call_invalid(c, "",
+                         "Sluice-* fields are wishes for a message that is published to a queue: "
+                         "this request has none");
             return false;
         }
     }

@@ -102,7 +102,7 @@ static void name_stock(struct call *c, enum request_kind kind) {
 
 void reservation_post(struct call *c) {
     name_stock(c, REQUEST_STOCK_RESERVE);
-    if (!call_read_tree(c)) {
+    if (!publish_no_options(c) || !call_read_tree(c)) {
         return;
     }
     int error = read_reservation(c);

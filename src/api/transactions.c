@@ -348,7 +348,7 @@ static void committed(struct call *c) {
 
 void transaction_post(struct call *c) {
     c->request.r.kind = REQUEST_TRANSACTION;
-    if (!call_read_tree(c)) {
+    if (!publish_no_options(c) || !call_read_tree(c)) {
         return;
     }
     int error = read_transaction(c);

@@ -26,6 +26,21 @@ def client(shared):
     return shared.client
 
 
+@pytest.mark.parametrize("path, body", [("/v1/campaigns/open/entries", {"member": "m"}),
+                                        ("/v1/transactions", {"operations": [{"enqueue": {"queue": "mail", "body": 1}}]}),
+                                        ("/v1/stocks/units/reservations", {"member": "m"})])
+def test_a_wish_that_nobody_would_grant(client, path, body):
+    """A deadline that is not heard is worse than one that is refused."""
+    reply = client.post(path, body, **{"Sluice-Dispatch-Deadline": "30s"})
+    assert reply.status == 400 and reply.json["detail"].startswith("Sluice-* fields are wishes for a message"), reply
+    assert client.stock("units")["stats"]["used"] == 0 and client.queue("mail")["stats"]["published"] == 0
+
+
+def test_two_times_to_leave(client):
+    reply = client.publish("mail", {}, delay="1s", schedule_time="2099-01-01T00:00:00Z")
+    assert reply.status == 400 and reply.json["detail"].endswith("and no other delay or time"), reply
+
+
 WRONG_FIELDS = [
     ("queues", {"maxMessages": "many"}, "/maxMessages"),
     ("queues", {"maxMessages": -1}, "/maxMessages"),

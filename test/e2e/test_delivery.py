@@ -32,6 +32,23 @@ def test_what_the_provider_is_told(client, make_provider):
     assert client.get(f"/v1/receipts/{reply.json['receipt']}").json["state"] == "done"
 
 
+def test_one_sluice_sends_to_another(make_server):
+    """What a request says of its attempt is no wish for the message that it becomes there."""
+    near, far = make_server(), make_server()
+    far.start()
+    near.start()
+    far.client.define("queues", "in")
+    far.client.define("stocks", "units", total=1)
+    far.client.define("campaigns", "first", stock="units", memberPointer="/n")
+    for path in ("/v1/queues/in/messages", "/v1/campaigns/first/entries"):
+        near.client.define("destinations", "far", url=f"http://127.0.0.1:{far.client.port}{path}", allowPrivateAddresses=True)
+        near.client.define("queues", "mail", destination="far", retryConfig={"maxAttempts": 1})
+        receipt = near.client.publish("mail", {"n": 1}).json["receipt"]
+        until(lambda: near.client.get(f"/v1/receipts/{receipt}").json["state"] in ("done", "dead"), 10, "the end")
+        assert near.client.get(f"/v1/receipts/{receipt}").json["state"] == "done"
+    assert far.client.queue("in")["stats"]["ready"] == 1
+
+
 def test_retry_with_the_same_key(client, make_provider):
     provider = make_provider(lambda seen, times: 503 if times < 2 else 200)
     define(client, provider, queue={"retryConfig": {"minBackoff": "0.01s", "maxBackoff": "0.1s"}})
