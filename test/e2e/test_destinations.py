@@ -1,6 +1,7 @@
 """A destination's guards, with the real program: several limits, breaker, endpoints and their checks, failover, 410."""
 import time
 
+from support import server as program
 from support.example import redefine
 from support.wait import until
 
@@ -245,6 +246,24 @@ def test_failover_to_a_provider_that_is_not_there(client, make_provider):
     messages = client.get("/v1/queues/alerts/messages").json["messages"]
     last = client.get(f"/v1/queues/alerts/messages/{messages[-1]['id']}?view=full").json["body"]
     assert (last["to"], last["sendsBy"]) == ("critical", "far"), last
+
+
+def test_by_the_command_line(server):
+    """What a person does in an emergency, where there is nothing but a terminal."""
+    client = server.client
+    ends = [{"name": name, "url": f"http://10.0.0.{n}/"} for n, name in enumerate("ab")]
+    client.define("destinations", "second", url="http://10.0.0.9/")
+    client.put("/v1/destinations/far", {"endpoints": ends, "circuitBreaker": {"windowCalls": 20}, "failover": {"destination": "second"}})
+    steps = {("open", "far"): ("breaker", "forced-open"), ("close", "far"): ("breaker", "closed"), ("failover", "far"): ("health", "critical"),
+             ("return", "far"): ("health", "healthy"), ("eject", "far", "b"): ("b", "out"), ("restore", "far", "b"): ("b", "in")}
+    for words, (where, expected) in steps.items():
+        done = program.run("--url", f"http://127.0.0.1:{server.port}", "destination", *words)
+        assert done.returncode == 0, done.stderr
+        shown = stats(client)
+        seen = {"breaker": shown["breaker"]["state"], "health": shown["health"], **{e["name"]: e["state"] for e in shown["endpoints"]}}
+        assert seen[where] == expected, (words, shown)
+    unknown = program.run("--url", f"http://127.0.0.1:{server.port}", "destination", "eject", "far", "c")
+    assert unknown.returncode == 1 and "no such endpoint" in unknown.stderr, unknown
 
 
 def test_retries_are_kept_within_their_budget(client, make_provider):
