@@ -275,6 +275,34 @@ static void a_pinned_key_stays_until_its_endpoint_goes(void **state) {
     endpoints_release(&b.e);
 }
 
+/* Whatever the policy: nothing while it is out, no more than twice its share at first, then its share. */
+static void who_leaves_gets_nothing_and_returns_to_its_share(void **state) {
+    (void)state;
+    for (int policy = BALANCE_ROUND_ROBIN; policy <= BALANCE_TWO_CHOICES; policy++) {
+        struct bench b;
+        make(&b, (enum balance_policy)policy);
+        define(&b);
+        bool by_key = policy == BALANCE_CONSISTENT;
+        for (uint32_t n = 1; n <= 1000; n++) {
+            call(&b, by_key ? hash_u64(n) : 0);
+        }
+        leave(&b, 2, true);
+        memset(b.counts, 0, sizeof b.counts);
+        for (uint32_t n = 1; n <= 2000; n++) {
+            call(&b, by_key ? hash_u64(n) : 0);
+        }
+        assert_int_equal(b.counts[2], 0);
+        leave(&b, 2, false);
+        memset(b.counts, 0, sizeof b.counts);
+        for (uint32_t n = 1; n <= 2000; n++) {
+            call(&b, by_key ? hash_u64(n) : 0);
+            assert_true(n > 100 || b.counts[2] <= 2 * 100 / N);
+        }
+        assert_in_range(b.counts[2], 2000 / N * 3 / 4, 2000 / N * 5 / 4);
+        endpoints_release(&b.e);
+    }
+}
+
 static void who_returns_starts_slowly(void **state) {
     struct bench b;
     make(&b, BALANCE_ROUND_ROBIN);
@@ -302,6 +330,7 @@ int main(void) {
         cmocka_unit_test(consistent_hash_moves_no_more_than_it_must),
         cmocka_unit_test(consistent_hash_keeps_to_the_weights),
         cmocka_unit_test(a_pinned_key_stays_until_its_endpoint_goes),
+        cmocka_unit_test(who_leaves_gets_nothing_and_returns_to_its_share),
         cmocka_unit_test(who_returns_starts_slowly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
