@@ -211,6 +211,31 @@ static void held_starts_are_not_decided(void **state) {
     provider_free(p);
 }
 
+/* ---- a market that opens ---- */
+
+static void requests_have_their_turns_between_timers(void **state) {
+    (void)state;
+    const uint64_t a_turn = TIMER_RECORDS_A_TURN * GATHER_MAX;
+    struct world w;
+    world_init(&w);
+    w.options.paranoid = false;
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    uint64_t due_ns = w.now_ns + 60 * NS_PER_SECOND;
+    for (uint64_t i = 0; i < a_turn + 10; i++) {
+        assert_int_equal(world_publish(&w, "q", 10, due_ns, NULL), REFUSAL_NONE);
+    }
+    w.now_ns = due_ns + NS_PER_SECOND;
+    engine_decide(w.engine);
+    assert_true(sequencer_next_wake_ns(w.engine) <= w.now_ns);
+    struct engine_request read;
+    decide_only(&w, &read, REQUEST_QUEUE_GET);
+    assert_int_equal(read.r.out.queue.delayed, 10);
+    request_release(&read.r);
+    assert_int_equal(world_queue(&w, "q").delayed, 0);
+    world_release(&w);
+}
+
 /* ---- a full disk ---- */
 
 #define DELAYED 256u
@@ -327,6 +352,7 @@ int main(void) {
         cmocka_unit_test(strict_pace_holds_and_is_used),
         cmocka_unit_test(a_restart_makes_no_burst),
         cmocka_unit_test(a_read_waits_for_what_it_saw),
+        cmocka_unit_test(requests_have_their_turns_between_timers),
         cmocka_unit_test(a_start_waits_for_its_record),
         cmocka_unit_test(held_starts_are_not_decided),
         cmocka_unit_test(timers_wait_for_room),
