@@ -234,19 +234,14 @@ int serve_config_main(int argc, char **argv) {
         serve_config_usage(stderr);
         return EXIT_WRONG_USE;
     }
-    struct config *config = load(argv[2]);
-    if (config == NULL)
-        return EXIT_WRONG_USE;
     struct buffer errors;
     buffer_init(&errors, ERRORS_MAX_BYTES);
-    int error = config_check(config, &errors);
-    if (errors.size > 0)
-        fprintf(stderr, "%.*s", (int)errors.size, (const char *)errors.data);
-    else if (error != 0)
-        fprintf(stderr, "sluice: %s: %s\n", argv[2], error_text(error));
-    else
+    int error = config_check(argv[2], &errors);
+    fprintf(stderr, "%.*s", (int)errors.size, (const char *)errors.data);
+    if (error == 0)
         printf("%s: ok\n", argv[2]);
+    else if (errors.size == 0)
+        fprintf(stderr, "sluice: %s: %s\n", argv[2], error_text(error));
     buffer_release(&errors);
-    config_free(config);
     return error == 0 ? 0 : EXIT_WRONG_USE;
 }

@@ -178,12 +178,26 @@ static int cannot_listen(const struct server_listener *listener, const char *rea
     return start_failed("cannot listen", what);
 }
 
+static void note_outdated(const struct tls_findings *found) {
+    struct logline line;
+    if (found->outdated[0] == '\0')
+        return;
+    logline_begin(&line, LOGLINE_WARN, "a certificate that clients refuse");
+    logline_text(&line, "reason", found->outdated);
+    logline_end(&line);
+}
+
 static int read_certificates(struct server *s) {
     for (size_t i = 0; i < s->options->listener_count; i++) {
         const struct server_listener *listener = &s->options->listeners[i];
-        char text[256];
-        if (listener->tls != NULL && tls_context_create(listener->tls, text, &s->tls[i]) != 0)
-            return cannot_listen(listener, text);
+        struct tls_findings found;
+        int error =
+            listener->tls != NULL ? tls_context_create(listener->tls, &found, &s->tls[i]) : 0;
+        if (error != 0)
+            return cannot_listen(listener, error == E_INVALID ? tls_findings_first(&found)
+                                                              : error_text(error));
+        if (listener->tls != NULL)
+            note_outdated(&found);
     }
     return 0;
 }
@@ -535,16 +549,20 @@ static void renew_certificates(struct server *s) {
     for (size_t i = 0; i < s->options->listener_count; i++) {
         if (s->tls[i] == NULL)
             continue;
-        char text[256] = "";
-        bool renewed = tls_context_renew(s->tls[i], text) == 0;
+        struct tls_findings found;
+        int error = tls_context_renew(s->tls[i], &found);
+        bool renewed = error == 0;
         struct logline line;
         logline_begin(&line, renewed ? LOGLINE_INFO : LOGLINE_ERROR,
                       renewed ? "certificates read again"
                               : "certificates cannot be renewed: the earlier ones stay in use");
         logline_text(&line, "file", s->options->listeners[i].tls->certificate_file);
         if (!renewed)
-            logline_text(&line, "reason", text);
+            logline_text(&line, "reason",
+                         error == E_INVALID ? tls_findings_first(&found) : error_text(error));
         logline_end(&line);
+        if (renewed)
+            note_outdated(&found);
     }
 }
 

@@ -38,29 +38,51 @@ struct tls_session {
 
 /* ---- context ---- */
 
-/* OpenSSL's own words for the two usual mistakes tell nothing to who made them. */
-static void reason_of(unsigned long code, char reason[88]) {
+/* Of a file in which there is not what was asked for: what is there, by the first thing in it that is PEM. */
+static const char *content_of(const char *file, bool key_expected) {
+    char *name = NULL, *header = NULL;
+    unsigned char *data = NULL;
+    long size = 0;
+    BIO *in = BIO_new_file(file, "r");
+    bool found = in != NULL && PEM_read_bio(in, &name, &header, &data, &size) == 1;
+    bool key = found && strstr(name, "PRIVATE KEY") != NULL;
+    bool certificate = found && strcmp(name, PEM_STRING_X509) == 0;
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    OPENSSL_clear_free(data, (size_t)size);
+    BIO_free(in);
+    if (key)
+        return key_expected ? "the private key in it is damaged"
+                            : "holds a private key, and no certificate";
+    if (certificate)
+        return key_expected ? "holds a certificate, and no private key"
+                            : "the certificate in it is damaged";
+    return key_expected ? "there is no private key in this file (expected: PEM)"
+                        : "there is no certificate in this file (expected: PEM)";
+}
+
+/* OpenSSL's own words for the usual mistakes tell nothing to who made them. */
+static const char *reason_of(unsigned long code, const char *file, bool key) {
     int library = ERR_GET_LIB(code), number = ERR_GET_REASON(code);
     const char *words = ERR_reason_error_string(code);
     if (ERR_SYSTEM_ERROR(code))
-        words = strerror(number);
-    else if (library == ERR_LIB_PEM && number == PEM_R_NO_START_LINE)
-        words = "there is none in this file (expected: PEM)";
-    else if ((library == ERR_LIB_X509 && number == X509_R_KEY_VALUES_MISMATCH) ||
-             (library == ERR_LIB_SSL && number == SSL_R_NO_CERTIFICATE_ASSIGNED))
-        words = "it does not belong to the certificate";
-    else if (number == ERR_R_INTERRUPTED_OR_CANCELLED ||
-             (library == ERR_LIB_PEM && number == PEM_R_BAD_PASSWORD_READ))
-        words = "it has a passphrase, which nobody can be asked for: store it without";
-    snprintf(reason, 88, "%s", words != NULL ? words : "unknown reason");
+        return strerror(number);
+    if ((library == ERR_LIB_X509 && number == X509_R_KEY_VALUES_MISMATCH) ||
+        (library == ERR_LIB_SSL && number == SSL_R_NO_CERTIFICATE_ASSIGNED))
+        return "it does not belong to the certificate";
+    if (number == ERR_R_INTERRUPTED_OR_CANCELLED ||
+        (library == ERR_LIB_PEM && number == PEM_R_BAD_PASSWORD_READ))
+        return "it has a passphrase, which nobody can be asked for: store it without";
+    if (library == ERR_LIB_PEM || library == ERR_LIB_ASN1 || library == ERR_LIB_OSSL_DECODER)
+        return content_of(file, key);
+    return words != NULL ? words : "unknown reason";
 }
 
-static int explain(char error_text[256], const char *what, const char *file) {
-    char reason[88];
-    reason_of(ERR_peek_error(), reason); /* the first: the others say where it came through */
+static int explain(struct tls_findings *f, enum tls_file which, const char *file) {
+    /* The first error: the others say where it came through. */
+    const char *reason = reason_of(ERR_peek_error(), file, which == TLS_KEY);
+    snprintf(f->unusable[which], sizeof f->unusable[which], "%.150s: %s", file, reason);
     ERR_clear_error();
-    snprintf(error_text, 256, "tls: %s%s%.110s: %s", what, file == NULL ? "" : " ",
-             file == NULL ? "" : file, reason);
     return E_INVALID;
 }
 
@@ -80,52 +102,68 @@ static int no_passphrase(char *text, int size, int writing, void *arg) {
     return -1;
 }
 
-static int load_files(SSL_CTX *ssl, const struct tls_options *o, char error_text[256]) {
-    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
-    if (SSL_CTX_use_certificate_chain_file(ssl, o->certificate_file) != 1)
-        return explain(error_text, "certificate", o->certificate_file);
-    if (SSL_CTX_use_PrivateKey_file(ssl, o->key_file, SSL_FILETYPE_PEM) != 1)
-        return explain(error_text, "key", o->key_file);
-    /* One of another kind, say of an elliptic curve, is noticed only here. */
-    if (SSL_CTX_check_private_key(ssl) != 1)
-        return explain(error_text, "key", o->key_file);
-    if (o->client_ca_file == NULL)
-        return 0;
-    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(o->client_ca_file);
-    if (names == NULL || SSL_CTX_load_verify_locations(ssl, o->client_ca_file, NULL) != 1) {
+/* It is served all the same: who has nothing better must not stand still for it. */
+static void look_at_dates(const X509 *certificate, const char *file, struct tls_findings *f) {
+    const ASN1_TIME *begins = X509_get0_notBefore(certificate);
+    const ASN1_TIME *ends = X509_get0_notAfter(certificate);
+    bool early = X509_cmp_time(begins, NULL) > 0;
+    struct tm at;
+    char day[32];
+    if ((!early && X509_cmp_time(ends, NULL) > 0) ||
+        ASN1_TIME_to_tm(early ? begins : ends, &at) != 1)
+        return;
+    strftime(day, sizeof day, "%Y-%m-%dT%H:%M:%SZ", &at);
+    snprintf(f->outdated, sizeof f->outdated, "%.150s: the certificate %s %s", file,
+             early ? "is not valid before" : "expired on", day);
+}
+
+static int load_client_ca(SSL_CTX *ssl, const char *file, struct tls_findings *f) {
+    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(file);
+    if (names == NULL || SSL_CTX_load_verify_locations(ssl, file, NULL) != 1) {
         sk_X509_NAME_pop_free(names, X509_NAME_free);
-        return explain(error_text, "client CA", o->client_ca_file);
+        return explain(f, TLS_CLIENT_CA, file);
     }
     SSL_CTX_set_client_CA_list(ssl, names);
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     return 0;
 }
 
-static int set_up(SSL_CTX *ssl, const struct tls_options *o, char error_text[256]) {
+/* Each is looked at, whatever the others are. */
+static int load_files(SSL_CTX *ssl, const struct tls_options *o, struct tls_findings *f) {
+    SSL_CTX_set_default_passwd_cb(ssl, no_passphrase);
+    int certificate = 0, key = 0, client_ca = 0;
+    if (SSL_CTX_use_certificate_chain_file(ssl, o->certificate_file) != 1)
+        certificate = explain(f, TLS_CERTIFICATE, o->certificate_file);
+    else
+        look_at_dates(SSL_CTX_get0_certificate(ssl), o->certificate_file, f);
+    /* One of another kind, say of an elliptic curve, is noticed only by the check. */
+    if (SSL_CTX_use_PrivateKey_file(ssl, o->key_file, SSL_FILETYPE_PEM) != 1 ||
+        (certificate == 0 && SSL_CTX_check_private_key(ssl) != 1))
+        key = explain(f, TLS_KEY, o->key_file);
+    if (o->client_ca_file != NULL)
+        client_ca = load_client_ca(ssl, o->client_ca_file, f);
+    return certificate != 0 ? certificate : key != 0 ? key : client_ca;
+}
+
+static int set_up(SSL_CTX *ssl, const struct tls_options *o, struct tls_findings *f) {
     static const unsigned char session_scope[] = "sluice";
-    int floor = o->min_version == 0 ? TLS1_2_VERSION : o->min_version;
-    if (floor < TLS1_2_VERSION || SSL_CTX_set_min_proto_version(ssl, floor) != 1)
-        return explain(error_text, "minimum version below TLS 1.2 or unknown", NULL);
     /* Of TLS 1.2 only what keeps past talks closed when the key is lost, and what needs no padding. */
-    if (SSL_CTX_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
-        return explain(error_text, "ciphers", NULL);
+    if (SSL_CTX_set_min_proto_version(ssl, TLS1_2_VERSION) != 1 ||
+        SSL_CTX_set_cipher_list(ssl, "ECDHE+AESGCM:ECDHE+CHACHA20") != 1)
+        return E_NOMEM;
     SSL_CTX_set_options(ssl, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE);
     /* An idle connection then holds no record buffers (34 KiB). */
     SSL_CTX_set_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_alpn_select_cb(ssl, choose_protocol, NULL);
     SSL_CTX_set_session_id_context(ssl, session_scope, sizeof session_scope - 1);
-    return load_files(ssl, o, error_text);
+    return load_files(ssl, o, f);
 }
 
-static int out_of_memory(char error_text[256]) {
-    snprintf(error_text, 256, "tls: out of memory");
-    return E_NOMEM;
-}
-
-int tls_context_renew(struct tls_context *c, char error_text[256]) {
+int tls_context_renew(struct tls_context *c, struct tls_findings *ret_findings) {
+    memset(ret_findings, 0, sizeof *ret_findings);
     SSL_CTX *fresh = SSL_CTX_new(TLS_server_method());
-    int rc = fresh == NULL ? out_of_memory(error_text) : set_up(fresh, &c->options, error_text);
+    int rc = fresh == NULL ? E_NOMEM : set_up(fresh, &c->options, ret_findings);
     if (rc != 0) {
         SSL_CTX_free(fresh);
         return rc;
@@ -138,23 +176,30 @@ int tls_context_renew(struct tls_context *c, char error_text[256]) {
     return 0;
 }
 
+const char *tls_findings_first(const struct tls_findings *f) {
+    size_t i = 0;
+    while (i + 1 < TLS_FILES && f->unusable[i][0] == '\0')
+        i++;
+    return f->unusable[i];
+}
+
 static bool copy_name(const char *name, const char **ret_copy) {
     *ret_copy = name != NULL ? strdup(name) : NULL;
     return name == NULL || *ret_copy != NULL;
 }
 
-int tls_context_create(const struct tls_options *options, char error_text[256],
+int tls_context_create(const struct tls_options *options, struct tls_findings *ret_findings,
                        struct tls_context **ret_context) {
+    memset(ret_findings, 0, sizeof *ret_findings);
     struct tls_context *c = calloc(1, sizeof *c);
     if (c == NULL)
-        return out_of_memory(error_text);
+        return E_NOMEM;
     pthread_mutex_init(&c->lock, NULL);
-    c->options.min_version = options->min_version;
     c->options.whole_subject = options->whole_subject;
     bool copied = copy_name(options->certificate_file, &c->options.certificate_file) &&
                   copy_name(options->key_file, &c->options.key_file) &&
                   copy_name(options->client_ca_file, &c->options.client_ca_file);
-    int rc = copied ? tls_context_renew(c, error_text) : out_of_memory(error_text);
+    int rc = copied ? tls_context_renew(c, ret_findings) : E_NOMEM;
     if (rc == 0)
         *ret_context = c;
     else

@@ -27,18 +27,28 @@ struct tls_options {
     const char *key_file;         /* PEM */
     const char *client_ca_file;   /* PEM; NULL: clients need no certificate */
     bool whole_subject;           /* tls_peer_name is the distinguished name, not the common one */
-    int min_version;              /* 0: TLS 1.2; else TLS1_2_VERSION or TLS1_3_VERSION */
 };
 
-/* The names are copied. E_INVALID: a file cannot be used or does not fit; error_text says which and why. */
-MUST_CHECK int tls_context_create(const struct tls_options *options, char error_text[256],
+enum tls_file { TLS_CERTIFICATE, TLS_KEY, TLS_CLIENT_CA, TLS_FILES };
+
+/* What there is to say of each file: "key.pem: there is none in this file ..."; empty: nothing. */
+struct tls_findings {
+    char unusable[TLS_FILES][256]; /* why it cannot be used */
+    char outdated[256]; /* the certificate can, but is not valid now, and clients will refuse it */
+};
+
+/* The names are copied. E_INVALID: a file cannot be used or does not fit; all of them were looked at. E_NOMEM. */
+MUST_CHECK int tls_context_create(const struct tls_options *options,
+                                  struct tls_findings *ret_findings,
                                   struct tls_context **ret_context);
 void tls_context_free(struct tls_context *c);
 /*
  * Reads the files again, for sessions to come, while other threads make sessions. E_INVALID: a file cannot be
- * used; the context stays as it was and error_text says which and why. One thread at a time.
+ * used; the context stays as it was. One thread at a time.
  */
-MUST_CHECK int tls_context_renew(struct tls_context *c, char error_text[256]);
+MUST_CHECK int tls_context_renew(struct tls_context *c, struct tls_findings *ret_findings);
+/* The first file that cannot be used, and why; empty: there is none. */
+const char *tls_findings_first(const struct tls_findings *f);
 
 /* The server's side of one connection. */
 MUST_CHECK int tls_session_create(struct tls_context *c, struct tls_session **ret_session);

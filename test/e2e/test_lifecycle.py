@@ -245,20 +245,46 @@ def test_config_check_opens_certificates_and_keys(tmp_path):
     locked = tmp_path / "locked.pem"
     openssl("pkey", "-in", key, "-aes256", "-passout", "pass:secret", "-out", locked)
 
-    def check(certificate, key):
+    junk = tmp_path / "junk.pem"
+    junk.write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n")
+
+    def check(certificate, key, code=2):
         path = tmp_path / "sluice.yaml"
-        path.write_text(f"listeners:\n  - port: 0\n    tls: {{certificate: {certificate}, key: {key}}}\n")
+        path.write_text(f"listeners:\n  - port: 0\n    tls:\n      certificate: {certificate}\n      key: {key}\n")
         result = program.run("config", "check", path)
-        assert result.returncode == (2 if result.stderr else 0), result
+        assert result.returncode == code and result.stdout == ("" if code else f"{path}: ok\n"), result
         return result.stderr
 
-    assert check(certificate, key) == ""
-    for named, wrong in (((tmp_path / "gone.pem", key), "gone.pem: No such file"), ((tmp_path / "text.pem", key), "text.pem: there is none"),
-                         ((certificate, tmp_path / "none.pem"), "none.pem: No such file"),
-                         ((certificate, locked), "has a passphrase"),
-                         ((certificate, other_key), "does not belong"), ((certificate, curve_key), "does not belong")):
-        told = check(*named)
-        assert "sluice.yaml:2:5: /listeners/0: tls: " in told and wrong in told, told
+    assert check(certificate, key, code=0) == ""
+    for name, place, wrong in (("gone.pem", "certificate", "No such file"), ("text.pem", "certificate", "there is no certificate in this file"),
+                               (key.name, "certificate", "holds a private key, and no certificate"), ("none.pem", "key", "No such file"),
+                               ("text.pem", "key", "there is no private key in this file"), ("junk.pem", "key", "the private key in it is damaged"),
+                               (certificate.name, "key", "holds a certificate, and no private key"), ("locked.pem", "key", "it has a passphrase"),
+                               (other_key.name, "key", "it does not belong"), ("curve.pem", "key", "it does not belong")):
+        line, files = (4, (tmp_path / name, key)) if place == "certificate" else (5, (certificate, tmp_path / name))
+        told = check(*files)
+        assert told.startswith(f"{tmp_path}/sluice.yaml:{line}:7: /listeners/0/tls/{place}: {tmp_path / name}: {wrong}"), told
+        assert told.count("\n") == 1, told
+    swapped = check(key, certificate)
+    assert "tls/certificate: " in swapped and "tls/key: " in swapped and swapped.count("holds a") == 2, swapped
+
+
+def test_a_certificate_that_is_out_of_date_is_named_with_its_date(tmp_path):
+    """It is served all the same: a server that cannot restart is worse than one whose clients complain."""
+    authority = Authority(tmp_path)
+    cases = (("old", ("20240102030405Z", "20250102030405Z"), "the certificate expired on 2025-01-02T03:04:05Z"),
+             ("new", ("20980102030405Z", "20990102030405Z"), "the certificate is not valid before 2098-01-02T03:04:05Z"),
+             ("good", None, ""))
+    for name, dates, words in cases:
+        certificate, key = authority.sign(name, dates=dates)
+        server = program.Server(tmp_path / f"server-{name}")
+        server.configure({"listeners": [{"port": server.port}, {"port": program.free_port(), "tls": {"certificate": str(certificate), "key": str(key)}}]})
+        checked = program.run("config", "check", server.config_path)
+        assert checked.returncode == 0 and checked.stdout.endswith(": ok\n"), checked
+        assert ("warning: " in checked.stderr and words in checked.stderr) if words else checked.stderr == "", checked
+        server.start()
+        assert ("a certificate that clients refuse" in server.output()) == bool(words), server.output()
+        server.stop()
 
 
 def test_version_and_help():

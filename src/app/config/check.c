@@ -15,6 +15,31 @@
 
 #define FACTS_MAX_BYTES (24u << 20)
 
+static void warn(const struct config *c, struct yaml_place place, const char *pointer,
+                 const char *text, struct buffer *errors) {
+    char detail[512];
+    snprintf(detail, sizeof detail, "warning: %s", text);
+    config_error(errors, c->file, place, pointer, detail);
+}
+
+/* What it refers to is not in the file: that is for the server to have. */
+static void warn_of_absent(const struct config *c, const struct config_definition *d,
+                           const char *pointer, struct buffer *errors) {
+    char whole[sizeof d->pointer + 64], text[384];
+    enum definition_kind kind;
+    const char *name = config_referred(&d->definition, pointer, &kind);
+    if (name == NULL || name[0] == '\0' || config_find(c, kind, name) != NULL) {
+        return; /* what is wrong with it is said where it stands */
+    }
+    snprintf(whole, sizeof whole, "%s%.63s", d->pointer, pointer);
+    snprintf(text, sizeof text, "%s \"%s\" is not in this file%s", definition_types[kind].noun,
+             name,
+             d->definition.kind == DEFINITION_DESTINATION
+                 ? ""
+                 : ": a server that does not have it already refuses to start");
+    warn(c, d->place, whole, text, errors);
+}
+
 /* E_CONFLICT: refused, and `errors` says why. */
 static int decide_one(const struct config *c, const struct config_definition *d, struct model *m,
                       struct decision *decision, struct buffer *errors) {
@@ -29,7 +54,9 @@ static int decide_one(const struct config *c, const struct config_definition *d,
     if (error == 0 && refusal == REFUSAL_NONE) {
         struct applied where = {.time_ns = decision->now_ns, .position = decision->position};
         error = model_apply(m, &where, buffer_span(decision->facts));
-    } else if (error == 0 && refusal != REFUSAL_REFERENCE) { /* it may be there by then */
+    } else if (error == 0 && refusal == REFUSAL_REFERENCE) {
+        warn_of_absent(c, d, r.error_pointer, errors); /* it may be there by then */
+    } else if (error == 0) {
         config_refused(c, d, &r, errors);
         error = E_CONFLICT;
     }
@@ -37,21 +64,57 @@ static int decide_one(const struct config *c, const struct config_definition *d,
     return error;
 }
 
+static const char *const tls_pointers[TLS_FILES] = {"certificate", "key", "clientCa"};
+
+static void say_of_file(const struct config *c, uint32_t listener, enum tls_file file,
+                        const char *text, bool refused, struct buffer *errors) {
+    char pointer[48];
+    struct yaml_place place = c->texts[listener].tls_places[file];
+    snprintf(pointer, sizeof pointer, "/listeners/%u/tls/%s", listener, tls_pointers[file]);
+    if (refused) {
+        config_error(errors, c->file, place, pointer, text);
+    } else {
+        warn(c, place, pointer, text, errors);
+    }
+}
+
 /* As a server that starts opens them, with the rights of whoever asks. E_CONFLICT: one cannot be used. */
+static int check_listener(const struct config *c, uint32_t listener, struct buffer *errors) {
+    const struct tls_options *o = &c->listeners[listener].tls;
+    struct tls_findings found;
+    struct tls_context *tls = NULL;
+    if (o->certificate_file[0] == '\0' || o->key_file[0] == '\0') {
+        return 0; /* without TLS, or it was said that one is missing */
+    }
+    int error = tls_context_create(o, &found, &tls);
+    tls_context_free(tls);
+    for (int file = 0; file < TLS_FILES; file++) {
+        if (found.unusable[file][0] != '\0') {
+            say_of_file(c, listener, file, found.unusable[file], true, errors);
+        }
+    }
+    if (found.outdated[0] != '\0') {
+        say_of_file(c, listener, TLS_CERTIFICATE, found.outdated, false, errors);
+    }
+    return error == E_INVALID ? E_CONFLICT : error;
+}
+
 static int check_certificates(const struct config *c, struct buffer *errors) {
     int error = 0;
-    for (uint32_t i = 0; i < c->text_count; i++) {
-        struct tls_context *tls = NULL;
-        char reason[256], pointer[40];
-        if (c->listeners[i].has_tls &&
-            tls_context_create(&c->listeners[i].tls, reason, &tls) != 0) {
-            snprintf(pointer, sizeof pointer, LISTENER_POINTER, i);
-            config_error(errors, c->file, c->texts[i].place, pointer, reason);
-            error = E_CONFLICT;
-        }
-        tls_context_free(tls);
+    for (uint32_t i = 0; i < c->text_count && error != E_NOMEM; i++) {
+        int one = check_listener(c, i, errors);
+        error = one != 0 ? one : error;
     }
     return error;
+}
+
+/* A server starts without the second provider or its queue, and tells nobody. */
+static void check_failover(const struct config *c, const struct config_definition *d,
+                           struct buffer *errors) {
+    if (d->definition.kind == DEFINITION_DESTINATION) {
+        warn_of_absent(c, d, "/failover/destination", errors);
+        warn_of_absent(c, d, "/failover/queue", errors);
+    }
 }
 
 static int check_definitions(const struct config *c, struct buffer *errors) {
@@ -67,8 +130,10 @@ static int check_definitions(const struct config *c, struct buffer *errors) {
     struct decision decision = {
         .now_ns = clock_real_ns(), .random = &random, .may_grow = true, .facts = &facts};
     for (uint32_t i = 0; i < c->definition_count; i++) {
-        int one = decide_one(c, &c->definitions[i], m, &decision, errors);
+        const struct config_definition *d = &c->definitions[i];
+        int one = d->broken ? 0 : decide_one(c, d, m, &decision, errors);
         error = error != 0 ? error : one;
+        check_failover(c, d, errors);
         if (one != 0 && one != E_CONFLICT) {
             break;
         }
@@ -78,7 +143,23 @@ static int check_definitions(const struct config *c, struct buffer *errors) {
     return error;
 }
 
-int config_check(const struct config *c, struct buffer *errors) {
-    int certificates = check_certificates(c, errors), error = check_definitions(c, errors);
-    return error != 0 ? error : certificates;
+int config_check_text(const char *file, struct span text, struct buffer *errors) {
+    struct config *c = NULL;
+    int error = config_read(file, text, errors, &c);
+    if (c == NULL) {
+        return error;
+    }
+    int certificates = check_certificates(c, errors), definitions = check_definitions(c, errors);
+    config_free(c);
+    return error != 0 ? error : definitions != 0 ? definitions : certificates;
+}
+
+int config_check(const char *path, struct buffer *errors) {
+    struct span text;
+    int error = config_load_text(path, errors, &text);
+    if (error == 0) {
+        error = config_check_text(path, text, errors);
+        config_free_text(text);
+    }
+    return error;
 }

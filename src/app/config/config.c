@@ -179,6 +179,7 @@ static int read_definition(enum definition_kind kind, const json_t *item,
     if (error == 0) {
         error = definition_read(&at->definition, item, span_of(NULL, 0), r);
     }
+    at->broken = error != 0;
     at->file_hash = hash_item(item);
     snprintf(at->pointer, sizeof at->pointer, "%.63s", r->pointer);
     return error;
@@ -241,7 +242,11 @@ static int read_definitions(struct config *c, const json_t *root, struct field_r
         c->definitions = items;
         error = one != 0 ? one : error;
     }
-    return error != 0 ? error : check_unique(c, r);
+    if (error == E_NOMEM) {
+        return error;
+    }
+    int unique = check_unique(c, r), order = config_order(c, r);
+    return error != 0 ? error : unique != 0 ? unique : order;
 }
 
 static int read_lists(struct config *c, const json_t *root, struct field_reader *r) {
@@ -313,7 +318,8 @@ static int read_root(struct config *c, const json_t *root, struct field_reader *
     }
     int safe = settings_check(c, r);
     int error = settings != 0 ? settings : items != 0 ? items : safe;
-    return error != 0 ? error : finish(c, root);
+    int finished = error != E_NOMEM ? finish(c, root) : 0;
+    return finished != 0 ? finished : error;
 }
 
 /* ---- a file ---- */
@@ -337,6 +343,17 @@ static void report_errors(const char *file, const struct yaml_tree *y, const str
     }
 }
 
+static void place_files(struct config *c, const struct yaml_tree *y) {
+    static const char *const names[TLS_FILES] = {"certificate", "key", "clientCa"};
+    for (uint32_t i = 0; i < c->text_count; i++) {
+        for (int file = 0; file < TLS_FILES; file++) {
+            char pointer[48];
+            snprintf(pointer, sizeof pointer, "/listeners/%u/tls/%s", i, names[file]);
+            c->texts[i].tls_places[file] = yaml_tree_find(y, pointer);
+        }
+    }
+}
+
 static int read_tree(struct config *c, const struct yaml_tree *y, struct buffer *errors) {
     struct field_errors *found = calloc(1, sizeof *found);
     if (found == NULL) {
@@ -345,11 +362,7 @@ static int read_tree(struct config *c, const struct yaml_tree *y, struct buffer 
     struct field_reader r = {.errors = found, .now_ns = clock_real_ns()};
     int error = read_root(c, y->tree, &r);
     report_errors(c->file, y, found, errors);
-    for (uint32_t i = 0; i < c->text_count; i++) {
-        char pointer[40];
-        snprintf(pointer, sizeof pointer, LISTENER_POINTER, i);
-        c->texts[i].place = yaml_tree_find(y, pointer);
-    }
+    place_files(c, y);
     for (uint32_t i = 0; i < c->definition_count; i++) {
         c->definitions[i].place = yaml_tree_find(y, c->definitions[i].pointer);
     }
@@ -357,7 +370,7 @@ static int read_tree(struct config *c, const struct yaml_tree *y, struct buffer 
     return error;
 }
 
-int config_parse(const char *file, struct span text, struct buffer *errors, struct config **ret) {
+int config_read(const char *file, struct span text, struct buffer *errors, struct config **ret) {
     struct yaml_tree y;
     struct yaml_fault fault;
     int error = yaml_tree_read(text, &y, &fault);
@@ -376,6 +389,17 @@ int config_parse(const char *file, struct span text, struct buffer *errors, stru
         error = read_tree(c, &y, errors);
     }
     yaml_tree_release(&y);
+    if (error != 0 && error != E_INVALID) {
+        config_free(c);
+        return error;
+    }
+    *ret = c;
+    return error;
+}
+
+int config_parse(const char *file, struct span text, struct buffer *errors, struct config **ret) {
+    struct config *c = NULL;
+    int error = config_read(file, text, errors, &c);
     if (error != 0) {
         config_free(c);
         return error;
@@ -384,12 +408,9 @@ int config_parse(const char *file, struct span text, struct buffer *errors, stru
     return 0;
 }
 
-int config_load(const char *path, struct buffer *errors, struct config **ret) {
+int config_load_text(const char *path, struct buffer *errors, struct span *ret) {
     char *text = NULL;
     size_t size = 0;
-    if (path == NULL) {
-        return config_parse("", span_of("", 0), errors, ret);
-    }
     int error = yaml_tree_load_file(path, &text, &size);
     if (error != 0) {
         int said = buffer_printf(errors, "%s: cannot be read: %s\n", path,
@@ -397,9 +418,26 @@ int config_load(const char *path, struct buffer *errors, struct config **ret) {
         (void)said; /* the error code says it too */
         return error == E_NOMEM ? E_NOMEM : E_IO;
     }
-    error = config_parse(path, span_of(text, size), errors, ret);
-    explicit_bzero(text, size); /* secrets of destinations */
-    free(text);
+    *ret = span_of(text, size);
+    return 0;
+}
+
+void config_free_text(struct span text) {
+    char *bytes = (char *)(uintptr_t)text.data;
+    explicit_bzero(bytes, text.size); /* secrets of destinations */
+    free(bytes);
+}
+
+int config_load(const char *path, struct buffer *errors, struct config **ret) {
+    struct span text;
+    if (path == NULL) {
+        return config_parse("", span_of("", 0), errors, ret);
+    }
+    int error = config_load_text(path, errors, &text);
+    if (error == 0) {
+        error = config_parse(path, text, errors, ret);
+        config_free_text(text);
+    }
     return error;
 }
 

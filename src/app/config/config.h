@@ -82,13 +82,15 @@ const struct config_settings *config_settings(const struct config *c);
 bool config_is_loopback(const char *host);
 
 /*
- * What an empty server would say to the definitions and to the files with certificates and keys: one line in `errors` for
- * each that it would refuse. E_CONFLICT: there is one; E_NOMEM.
+ * All there is to say about a file, a line each: what cannot be read of it, what an empty server would refuse of the
+ * definitions, what is wrong with certificates and keys; and as "warning: ..." what a start only might stumble over.
+ * E_INVALID, E_CONFLICT: a server would not start; E_IO, E_NOMEM.
  */
-MUST_CHECK int config_check(const struct config *c, struct buffer *errors);
+MUST_CHECK int config_check(const char *path, struct buffer *errors);
 
 /*
- * Defines destinations, queues, stocks and campaigns, in this order, as coming from the file: one that is as
+ * Defines destinations, queues, stocks and campaigns, in this order, a queue behind those that its outcomes go to, as
+ * coming from the file: one that is as
  * this file said it the last time is left as it is now (changes at run time win until the file changes).
  * Stops at the first refusal, which is in `errors`. E_CONFLICT; E_IO: the engine is dead.
  */

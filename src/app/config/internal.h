@@ -13,13 +13,12 @@ struct listener_tls {
     char *certificate, *key, *client_ca; /* own; empty: none */
     uint32_t client_name;                /* client_name_words */
 };
-#define LISTENER_POINTER "/listeners/%u"
 struct listener_texts {
     char *host; /* owns */
     uint16_t port;
     enum config_protocol protocol;
     struct listener_tls tls;
-    struct yaml_place place;
+    struct yaml_place tls_places[TLS_FILES]; /* of the names of its files */
 };
 
 /* The file writes durations; http_limits counts ms. */
@@ -33,6 +32,8 @@ struct config_definition {
     uint64_t file_hash;           /* of its text in the file, "+10s" unresolved; never 0 */
     char pointer[64];             /* where it stands in the file, for messages */
     struct yaml_place place;
+    bool broken;          /* its fields could not be read: the rest of it says nothing */
+    uint32_t rank, index; /* behind those that it refers to, else as in the file */
 };
 
 struct config {
@@ -47,13 +48,31 @@ struct config {
     uint32_t text_count;               /* of both */
     struct token_def *tokens;          /* owns, and the texts in it; settings.tokens */
     uint32_t token_count;
-    struct config_definition *definitions; /* owns; destinations, queues, stocks, campaigns */
+    struct config_definition
+        *definitions; /* owns; destinations, queues, stocks, campaigns; by rank */
     uint32_t definition_count;
 };
 
 /* config_load of a text; `file` stands for it in messages. */
 MUST_CHECK int config_parse(const char *file, struct span text, struct buffer *errors,
                             struct config **ret);
+/* The same, but also with E_INVALID there is what could be read, to be freed; NULL: nothing could be. */
+MUST_CHECK int config_read(const char *file, struct span text, struct buffer *errors,
+                           struct config **ret);
+/* config_check of a text. */
+MUST_CHECK int config_check_text(const char *file, struct span text, struct buffer *errors);
+/* The whole of it, to be freed with config_free_text; what is wrong is in `errors`. */
+MUST_CHECK int config_load_text(const char *path, struct buffer *errors, struct span *ret);
+void config_free_text(struct span text);
+
+/* Puts queues behind those that their outcomes go to. E_INVALID: they go in circles. */
+MUST_CHECK int config_order(struct config *c, struct field_reader *r);
+/* Where the file defines it, or NULL. */
+const struct config_definition *config_find(const struct config *c, enum definition_kind kind,
+                                            const char *name);
+/* The name that stands at `pointer` of a definition, if another one's may stand there; else NULL. */
+const char *config_referred(const struct definition *d, const char *pointer,
+                            enum definition_kind *ret_kind);
 
 /* Defaults of everything that is not a list. E_NOMEM. */
 MUST_CHECK int settings_init(struct config *c);

@@ -300,8 +300,9 @@ int main(int argc, char **argv) {
     for (int i = 1; i < argc; i++)
         read_argument(&options, &tls, argv[i]);
     char error[256];
-    if (tls.certificate_file != NULL && tls_context_create(&tls, error, &options.tls) != 0) {
-        fprintf(stderr, "%s\n", error);
+    struct tls_findings found;
+    if (tls.certificate_file != NULL && tls_context_create(&tls, &found, &options.tls) != 0) {
+        fprintf(stderr, "%s\n", tls_findings_first(&found));
         return 1;
     }
     struct net_loop_options loop_options = {.name = "http-test"};

@@ -88,9 +88,10 @@ static void check_claim(const struct ends *e) {
 }
 
 static void begin(struct ends *e, int version) {
-    char error[256];
+    struct tls_findings found;
     const struct tls_options options = {.certificate_file = certificate_file, .key_file = key_file};
-    assert_int_equal(tls_context_create(&options, error, &e->context), 0);
+    assert_int_equal(tls_context_create(&options, &found, &e->context), 0);
+    assert_string_equal(found.outdated, "");
     e->client_context = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(e->client_context, version);
     e->client = SSL_new(e->client_context);

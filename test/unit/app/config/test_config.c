@@ -11,6 +11,7 @@
 #include "app/config/internal.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/outcome.h"
 
 static struct buffer errors;
 static char folder[64];
@@ -290,41 +291,143 @@ static void a_file_that_is_not_there(void **state) {
 
 #define CONFIG_TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
+/* E_INVALID, E_CONFLICT or 0; what was said is in `errors`. */
+static int check(const char *text) {
+    buffer_clear(&errors);
+    int error = config_check_text("x.yaml", span_text(text), &errors);
+    assert_int_equal(buffer_put_u8(&errors, 0), 0);
+    return error;
+}
+
+static void assert_no_line(const char *part) {
+    if (strstr((const char *)errors.data, part) != NULL) {
+        fail_msg("\"%s\" in:\n%s", part, errors.data);
+    }
+}
+
 /* Each field may be, together they may not; what only a server's data can tell is left to it. */
 static void definitions_are_judged_as_a_server_would(void **state) {
     (void)state;
-    struct config *c = good("destinations:\n"
-                            "  - name: out\n"
-                            "    url: http://127.0.0.1:1/\n"
-                            "    allowPrivateAddresses: true\n"
-                            "    circuitBreaker: {windowCalls: 10, minimumCalls: 20}\n"
-                            "  - name: fine\n"
-                            "    url: http://127.0.0.1:1/\n"
-                            "  - name: also\n"
-                            "    url: http://127.0.0.1:1/\n"
-                            "    circuitBreaker: {windowCalls: 10, window: 10s}\n"
-                            "queues:\n"
-                            "  - name: q\n"
-                            "    destination: defined-at-run-time\n");
-    buffer_clear(&errors);
-    assert_int_equal(config_check(c, &errors), E_CONFLICT);
-    assert_int_equal(buffer_put_u8(&errors, 0), 0);
+    assert_int_equal(check("destinations:\n"
+                           "  - name: out\n"
+                           "    url: http://127.0.0.1:1/\n"
+                           "    allowPrivateAddresses: true\n"
+                           "    circuitBreaker: {windowCalls: 10, minimumCalls: 20}\n"
+                           "  - name: fine\n"
+                           "    url: http://127.0.0.1:1/\n"
+                           "  - name: also\n"
+                           "    url: http://127.0.0.1:1/\n"
+                           "    circuitBreaker: {windowCalls: 10, window: 10s}\n"),
+                     E_CONFLICT);
     assert_line("x.yaml:2:5: /destinations/0");
     assert_line("x.yaml:8:5: /destinations/2");
-    assert_null(strstr((const char *)errors.data, "/destinations/1"));
-    assert_null(strstr((const char *)errors.data, "/queues/0"));
-    config_free(c);
-    c = good("destinations:\n  - {name: out, url: 'http://127.0.0.1:1/'}\n"
-             "queues:\n  - {name: q, destination: out}\n");
+    assert_no_line("/destinations/1");
+    assert_int_equal(check("destinations:\n  - {name: out, url: 'http://127.0.0.1:1/'}\n"
+                           "queues:\n  - {name: q, destination: out}\n"),
+                     0);
+    assert_string_equal((const char *)errors.data, "");
+}
+
+/* It may have been defined at run time: then a server starts, and only the person knows. */
+static void names_that_the_file_does_not_define_are_pointed_out(void **state) {
+    (void)state;
+    assert_int_equal(check("queues:\n  - {name: q, destination: nowhere}\n"
+                           "  - {name: told, onFailure: {queue: q}}\n"
+                           "campaigns:\n  - {name: c, stock: s, memberPointer: /m}\n"),
+                     0);
+    assert_line(
+        "x.yaml:2:5: /queues/0/destination: warning: destination \"nowhere\" is not in this "
+        "file: a server that does not have it already refuses to start");
+    assert_line("/campaigns/0/stock: warning: stock \"s\" is not in this file");
+    assert_no_line("/queues/1");
+    assert_int_equal(check("destinations:\n  - name: first\n    url: 'http://127.0.0.1:1/'\n"
+                           "    failover: {destination: second, failures: 3, queue: told}\n"),
+                     0);
+    assert_line("/destinations/0/failover/destination: warning: destination \"second\" is not in "
+                "this file\n");
+    assert_line("/destinations/0/failover/queue: warning: queue \"told\" is not in this file\n");
+}
+
+/* Once is enough: a field that cannot be read, a definition that is refused, a key that is not there. */
+static void everything_wrong_is_said_at_once(void **state) {
+    (void)state;
+    assert_int_equal(
+        check("listeners:\n"
+              "  - port: 0\n"
+              "    tls:\n"
+              "      certificate: /nonexistent/c.pem\n"
+              "      key: /nonexistent/k.pem\n"
+              "      clientCa: /nonexistent/a.pem\n"
+              "destinations:\n"
+              "  - {name: out, url: 'http://127.0.0.1:1/', circuitBreaker: {windowCalls: "
+              "10, minimumCalls: 20}}\n"
+              "queues:\n"
+              "  - {name: a, maxMessages: many}\n"
+              "  - {name: b, onFailure: {queue: a}}\n"),
+        E_INVALID);
+    assert_line("x.yaml:4:7: /listeners/0/tls/certificate: /nonexistent/c.pem: No such file");
+    assert_line("x.yaml:5:7: /listeners/0/tls/key: /nonexistent/k.pem: No such file");
+    assert_line("x.yaml:6:7: /listeners/0/tls/clientCa: /nonexistent/a.pem: No such file");
+    assert_line("x.yaml:8:5: /destinations/0");
+    assert_line("/queues/0/maxMessages: expected");
+    assert_no_line("/queues/1");
+}
+
+static const char chain[] = "queues:\n"
+                            "  - {name: a, onFailure: {queue: b}, onSuccess: {queue: d}}\n"
+                            "  - {name: b, onFailure: {queue: c}}\n"
+                            "  - {name: c}\n"
+                            "  - {name: d, onSuccess: {queue: c}}\n";
+
+/* As a server takes it, so does the check; and a circle neither. */
+static void queues_may_stand_in_any_order(void **state) {
+    (void)state;
+    assert_int_equal(check(chain), 0);
+    assert_string_equal((const char *)errors.data, "");
     buffer_clear(&errors);
-    assert_int_equal(config_check(c, &errors), 0);
-    assert_int_equal(errors.size, 0);
+    struct engine *e = open_engine();
+    struct config *c = good(chain);
+    if (config_apply(c, e, &errors) != 0) {
+        fail_msg("%.*s", SPAN_ARG(buffer_span(&errors)));
+    }
     config_free(c);
+    engine_close(e, false);
+    bad("queues:\n  - {name: a, onFailure: {queue: b}}\n"
+        "  - {name: b, onFailure: {queue: c}}\n"
+        "  - {name: c, onFailure: {queue: a}}\n");
+    assert_line("/queues/0/onFailure/queue: outcomes of its outcomes would come to it");
+}
+
+/* `count` queues, each told of the next one's ends; the first stands first in the file. */
+static void long_chain(char *text, size_t size, uint32_t count) {
+    size_t used = (size_t)snprintf(text, size, "queues:\n");
+    for (uint32_t i = 1; i < count; i++) {
+        used += (size_t)snprintf(text + used, size - used,
+                                 "  - {name: q%u, onFailure: {queue: q%u}}\n", i, i + 1);
+    }
+    snprintf(text + used, size - used, "  - {name: q%u}\n", count);
+}
+
+/* As many as a server takes, which is asked; one more is refused by the file itself. */
+static void the_longest_chain_is_the_servers(void **state) {
+    (void)state;
+    char text[1024];
+    long_chain(text, sizeof text, OUTCOME_CHAIN_MAX + 2);
+    assert_int_equal(check(text), 0);
+    long_chain(text, sizeof text, OUTCOME_CHAIN_MAX + 3);
+    bad(text);
+    assert_line("/queues/0/onFailure/queue: outcomes of its outcomes would come to it, or through "
+                "more than 10 "
+                "queues");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         CONFIG_TEST(definitions_are_judged_as_a_server_would),
+        CONFIG_TEST(names_that_the_file_does_not_define_are_pointed_out),
+        CONFIG_TEST(everything_wrong_is_said_at_once),
+        CONFIG_TEST(queues_may_stand_in_any_order),
+        CONFIG_TEST(the_longest_chain_is_the_servers),
         CONFIG_TEST(nothing_is_a_good_file),
         CONFIG_TEST(everything_is_read),
         CONFIG_TEST(all_errors_with_their_places),
