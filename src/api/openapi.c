@@ -47,12 +47,12 @@ static const struct {
     {"Purged", OBJECT("\"purged\":" NUMBER ",\"stoppedBy\":" TEXT, "\"purged\"")},
     {"Redriven", OBJECT("\"redriven\":" NUMBER ",\"stoppedBy\":" TEXT, "\"redriven\"")},
     {"Receipt", OBJECT(RECEIPT_PROPERTIES, RECEIPT_REQUIRED)},
-    {"ReceiptState",
-     OBJECT("\"receipt\":" RECEIPT ",\"position\":" NUMBER ",\"number\":" NUMBER ",\"state\":" TEXT
-            ",\"queue\":" TEXT ",\"attempts\":" NUMBER ",\"deadReason\":" TEXT
-            ",\"lastStatus\":" NUMBER ",\"dueAt\":" TIME ETA ",\"changedAt\":" TIME
-            ",\"confirmBy\":" TIME ",\"confirmation\":" TEXT ",\"links\":{\"type\":\"object\"}",
-            "\"receipt\",\"position\",\"state\"")},
+    {"ReceiptState", OBJECT("\"receipt\":" RECEIPT ",\"position\":" NUMBER ",\"number\":" NUMBER
+                            ",\"state\":" TEXT ",\"queue\":" TEXT ",\"attempts\":" NUMBER
+                            ",\"deadReason\":" TEXT ",\"lastStatus\":" NUMBER ",\"lastError\":" TEXT
+                            ",\"dueAt\":" TIME ETA ",\"changedAt\":" TIME ",\"confirmBy\":" TIME
+                            ",\"confirmation\":" TEXT ",\"links\":{\"type\":\"object\"}",
+                            "\"receipt\",\"position\",\"state\"")},
     {"Confirmation", OBJECT("\"outcome\":{\"enum\":[\"succeeded\",\"failed\",\"retry\"]},"
                             "\"note\":{\"type\":\"string\",\"maxLength\":255}",
                             "\"outcome\"")},

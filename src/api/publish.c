@@ -181,8 +181,11 @@ static const char *read_forward(struct call *c, const struct http_header *h, str
     return NULL;
 }
 
-/* NULL: fine or none of ours; else what is wrong. */
-static const char *read_field(struct call *c, const struct http_header *h, struct publish *p) {
+#define SCHEDULES 3u /* bits of the first two options, which say the same */
+
+/* NULL: fine or none of ours; else what is wrong. `seen` has a bit for each option that came. */
+static const char *read_field(struct call *c, const struct http_header *h, struct publish *p,
+                              uint32_t *seen) {
     char name[OPTION_NAME_BYTES], start[OPTION_NAME_BYTES];
     const size_t prefix = sizeof FORWARD_PREFIX - 1;
     lower_name(span_of(h->name.data, h->name.size < prefix ? h->name.size : prefix), start);
@@ -195,7 +198,11 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
     }
     for (size_t i = 0; i < ARRAY_LENGTH(options); i++) {
         if (strcmp(name, options[i].name) == 0) {
-            return options[i].read(p, h->value) ? NULL : options[i].expects;
+            *seen |= 1u << i;
+            return (*seen & SCHEDULES) == SCHEDULES
+                       ? "expected one of Sluice-Delay and Sluice-Schedule-Time"
+                   : options[i].read(p, h->value) ? NULL
+                                                  : options[i].expects;
         }
     }
     return strncmp(start, "sluice-", 7) == 0 && !is_said_by_dispatch(name)
@@ -208,9 +215,10 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
 
 bool publish_options(struct call *c, struct publish *p) {
     size_t count;
+    uint32_t seen = 0;
     const struct http_header *headers = http_headers(c->x, &count);
     for (size_t i = 0; c->head.has_options && i < count; i++) {
-        const char *wrong = read_field(c, &headers[i], p);
+        const char *wrong = read_field(c, &headers[i], p, &seen);
         if (wrong != NULL) {
             call_invalid(c, "", wrong);
             return false;

@@ -63,6 +63,9 @@ static void got(struct call *c) {
     if (i->last_status != 0) {
         info_u64(&out, "lastStatus", i->last_status);
     }
+    if (i->last_error != ATTEMPT_OK) {
+        info_text(&out, "lastError", attempt_error_name((enum attempt_error)i->last_error));
+    }
     info_time(&out, i->state == MESSAGE_CONFIRMING ? "confirmBy" : "dueAt", i->due_ns);
     if (i->confirmed != CONFIRM_NONE) {
         info_text(&out, "confirmation", confirm_outcome_name(i->confirmed));

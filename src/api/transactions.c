@@ -208,6 +208,15 @@ static void fill_operation(struct call *c, const struct operation_input *in, str
     e->correlation_id = span_of(c->correlation, c->correlation_size);
 }
 
+static int check_schedule(const json_t *object, struct field_reader *reader) {
+    if (json_object_get(object, "delay") == NULL ||
+        json_object_get(object, "scheduleTime") == NULL) {
+        return 0;
+    }
+    field_fault(reader, "delay", "expected one of delay and scheduleTime");
+    return E_INVALID;
+}
+
 static int read_by_table(struct call *c, size_t kind, const json_t *object, struct operation *op,
                          struct field_reader *reader) {
     struct operation_input in = {.stock = NULL};
@@ -218,6 +227,7 @@ static int read_by_table(struct call *c, size_t kind, const json_t *object, stru
     }
     if (error == 0 && enqueue) {
         error = read_body(c, object, &op->enqueue.envelope, reader);
+        error = error != 0 ? error : check_schedule(object, reader);
     }
     fill_operation(c, &in, op);
     input_release(&in);

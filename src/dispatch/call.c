@@ -150,6 +150,7 @@ static void call_begin(struct call *c, struct report *r, const struct attempt_st
     c->began_ns = c->left_ns = clock_monotonic_ns();
     c->received_bytes = 0;
     c->excerpt_bytes = 0;
+    c->curl_said[0] = '\0';
     c->sent = 0;
     c->origin = NULL;
     c->plain = NULL;

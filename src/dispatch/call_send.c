@@ -158,6 +158,7 @@ static CURLcode set_callbacks(struct call *c) {
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_head_bytes);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_ERRORBUFFER, c->curl_said);
     return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
 }
 
@@ -316,6 +317,15 @@ static enum attempt_error error_of(const struct call *c, CURLcode result) {
     return of_connecting && c->sent > 0 ? ATTEMPT_BROKEN : e;
 }
 
+/* In the place of an answer that never came: which certificate is not trusted and why, which name is not known. */
+static void keep_reason(struct call *c, enum attempt_error error) {
+    bool says_more = error == ATTEMPT_TLS || error == ATTEMPT_DNS || error == ATTEMPT_PROTOCOL;
+    if (says_more && c->received_bytes == 0) {
+        c->excerpt_bytes = strlen(c->curl_said);
+        memcpy(c->excerpt, c->curl_said, c->excerpt_bytes);
+    }
+}
+
 /* ---- over a plain connection ---- */
 
 static void on_plain_done(void *context, const struct plain_end *p) {
@@ -409,8 +419,10 @@ void call_curl_done(struct call *c, CURLcode result) {
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(c->easy, CURLINFO_RETRY_AFTER, &retry_after_s);
     c->target->unreachable = c->target->unreachable || (result != CURLE_OK && c->sent == 0);
+    enum attempt_error error = error_of(c, result);
+    keep_reason(c, error);
     call_end(c,
-             &(struct call_end){.error = error_of(c, result),
+             &(struct call_end){.error = error,
                                 .status = status > 0 ? (unsigned)status : 0,
                                 .retry_after_s = retry_after_s > 0 ? (uint64_t)retry_after_s : 0});
 }

@@ -160,6 +160,7 @@ struct call {
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */
     size_t excerpt_bytes;
+    char curl_said[CURL_ERROR_SIZE];
     uint32_t sent; /* requests that left on a connection */
     bool address_refused;
     bool cut; /* the response was longer than allowed */

@@ -94,6 +94,7 @@ static CURLcode set_handle(struct token *k) {
     rc = rc != CURLE_OK ? rc : call_set_safety(h, def);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_response_bytes);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_WRITEDATA, k);
+    rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_ERRORBUFFER, k->curl_said);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_URL, def->making.token_url);
     rc = rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, ASK_TIMEOUT_MS);
     rc = rc != CURLE_OK ? rc : set_client(h, &def->making);
@@ -202,7 +203,7 @@ static void read_answer(struct token *k, CURLcode result) {
     if (k->guard.refused) {
         fail(k, "the address of tokenUrl is private");
     } else if (result != CURLE_OK) {
-        fail(k, curl_easy_strerror(result));
+        fail(k, k->curl_said[0] != '\0' ? k->curl_said : curl_easy_strerror(result));
     } else if (status != 200) {
         char why[48];
         snprintf(why, sizeof why, "tokenUrl answered %ld", status);

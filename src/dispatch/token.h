@@ -33,6 +33,7 @@ struct token {
     struct lookup_name name;
     struct lookup lookup;
     struct buffer response;
+    char curl_said[CURL_ERROR_SIZE];
     char *value;                         /* owns: "Bearer ..."; NULL: none */
     uint64_t renew_ns, end_ns, retry_ns; /* monotonic */
     uint32_t failures;                   /* in a row */

@@ -406,7 +406,8 @@ int message_end(struct model *m, const struct applied *w, uint32_t slot, enum me
         rc = key_yield(m, slot);
     }
     if (rc == 0 && !g->quiet) {
-        rc = receipt_note(m, w, g->id, g->queue, state, reason, message_status(g), g->attempts);
+        rc = receipt_note(m, w, g->id, g->queue, state, reason, message_status(g), message_error(g),
+                          g->attempts);
     }
     if (rc != 0) {
         return rc;

@@ -6,8 +6,8 @@
  * and still there is not shown.
  *
  * Snapshot section: u32 count, then per receipt, oldest first:
- *      0 8 id   8 8 changed   16 4 queue index   20 4 attempts   24 2 status   26 1 state and, in the high 4
- *      bits since version 2, what was told of it   27 1 reason
+ *      0 8 id   8 8 changed   16 4 queue index   20 4 attempts   24 2 status   26 1 state   27 1 reason
+ * Since version 2 the high 4 bits of the state are what was told of it, those of the reason the last error.
  */
 #include "model/receipt.h"
 
@@ -23,8 +23,8 @@
 #include "model/state.h"
 
 #define RECEIPT_SWEEP 4u
-#define STATE_BITS    4u
-#define STATE_MASK    15u
+#define LOW_BITS      4u
+#define LOW_MASK      15u
 
 struct receipt_cell {
     uint64_t id;
@@ -33,9 +33,11 @@ struct receipt_cell {
     uint32_t attempts;
     uint32_t next; /* slot, 0: the youngest */
     uint16_t status;
-    uint8_t state; /* in the high 4 bits what was told of it: enum confirm_outcome */
-    uint8_t reason;
+    uint8_t state;  /* in the high 4 bits what was told of it: enum confirm_outcome */
+    uint8_t reason; /* in the high 4 bits the last error: enum attempt_error */
 };
+
+_Static_assert(DEAD_REASON_MAX <= LOW_MASK && ATTEMPT_ERROR_MAX <= LOW_MASK, "they share a byte");
 
 struct receipts {
     struct slab cells;
@@ -104,7 +106,7 @@ static int append(struct receipts *s, const struct receipt_cell *values) {
 }
 
 int receipt_note(struct model *m, const struct applied *w, uint64_t id, uint32_t queue,
-                 enum message_state state, enum dead_reason reason, uint16_t status,
+                 enum message_state state, enum dead_reason reason, uint16_t status, uint8_t error,
                  uint32_t attempts) {
     struct receipts *s = m->receipts;
     for (unsigned i = 0; i < RECEIPT_SWEEP && s->first != 0; i++) {
@@ -123,7 +125,7 @@ int receipt_note(struct model *m, const struct applied *w, uint64_t id, uint32_t
         .attempts = attempts,
         .status = status,
         .state = (uint8_t)state,
-        .reason = (uint8_t)reason,
+        .reason = (uint8_t)((unsigned)reason | (unsigned)error << LOW_BITS),
     };
     return append(s, &c);
 }
@@ -133,7 +135,7 @@ void receipt_confirmed(struct model *m, uint64_t id, enum confirm_outcome outcom
     uint32_t slot = map_find(&s->by_id, hash_u64(id), &id);
     if (slot != 0) {
         struct receipt_cell *c = cell_at(s, slot);
-        c->state = (uint8_t)((c->state & STATE_MASK) | (unsigned)outcome << STATE_BITS);
+        c->state = (uint8_t)((c->state & LOW_MASK) | (unsigned)outcome << LOW_BITS);
     }
 }
 
@@ -150,7 +152,7 @@ bool receipt_find_confirmation(const struct model *m, uint64_t now_ns, uint64_t 
     if (c == NULL || c->queue == 0) {
         return false;
     }
-    *ret_outcome = (enum confirm_outcome)(c->state >> STATE_BITS);
+    *ret_outcome = (enum confirm_outcome)(c->state >> LOW_BITS);
     *ret_queue = c->queue;
     return true;
 }
@@ -169,7 +171,9 @@ static bool from_message(const struct model *m, uint64_t now_ns, uint64_t id,
         .state = info.state,
         .dead_reason = info.dead_reason,
         .last_status = info.last_status,
+        .last_error = info.last_error,
         .attempts = info.attempts,
+        .changed_ns = info.changed_ns > info.accepted_ns ? info.changed_ns : 0,
         .due_ns = info.due_ns,
         .eta = info.eta,
     };
@@ -184,10 +188,11 @@ static bool from_cell(const struct model *m, uint64_t now_ns, uint64_t id, struc
     }
     *ret = (struct receipt_info){
         .id = id,
-        .state = (enum message_state)(c->state & STATE_MASK),
-        .confirmed = (enum confirm_outcome)(c->state >> STATE_BITS),
-        .dead_reason = (enum dead_reason)c->reason,
+        .state = (enum message_state)(c->state & LOW_MASK),
+        .confirmed = (enum confirm_outcome)(c->state >> LOW_BITS),
+        .dead_reason = (enum dead_reason)(c->reason & LOW_MASK),
         .last_status = c->status,
+        .last_error = (uint8_t)(c->reason >> LOW_BITS),
         .attempts = c->attempts,
         .changed_ns = c->changed_ns,
     };
@@ -268,9 +273,10 @@ static int receipt_load(struct model *m, struct reader *section) {
         c.state = reader_u8(section);
         c.reason = reader_u8(section);
         /* The end of a message that is still there would make a second one. */
-        bool valid = !section->failed && (c.state & STATE_MASK) <= MESSAGE_DROPPED &&
-                     c.state >> STATE_BITS <= CONFIRM_MISSED && c.reason <= DEAD_REASON_MAX &&
-                     !queue_message_view(m, c.id, &view);
+        bool valid =
+            !section->failed && (c.state & LOW_MASK) <= MESSAGE_DROPPED &&
+            c.state >> LOW_BITS <= CONFIRM_MISSED && (c.reason & LOW_MASK) <= DEAD_REASON_MAX &&
+            c.reason >> LOW_BITS <= ATTEMPT_ERROR_MAX && !queue_message_view(m, c.id, &view);
         rc = valid ? append(m->receipts, &c) : E_CORRUPT;
     }
     return rc;

@@ -19,7 +19,7 @@ void receipts_free(struct receipts *r);
 /* Mutator: message `id` of `queue` ended. E_NOMEM. */
 MUST_CHECK int receipt_note(struct model *m, const struct applied *w, uint64_t id, uint32_t queue,
                             enum message_state state, enum dead_reason reason, uint16_t status,
-                            uint32_t attempts);
+                            uint8_t error, uint32_t attempts);
 
 /* Mutator: what was told of it, for one that just ended; nothing when it has not. */
 void receipt_confirmed(struct model *m, uint64_t id, enum confirm_outcome outcome);

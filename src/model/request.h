@@ -275,6 +275,7 @@ enum attempt_error {
     ATTEMPT_NOT_MADE = 9,        /* the message lacks what its destination's templates ask for */
     ATTEMPT_NO_TOKEN = 10,       /* the authorization server gave none */
     ATTEMPT_BROKEN = 11,         /* it broke before the answer was whole: it may have been done */
+    ATTEMPT_ERROR_MAX = ATTEMPT_BROKEN,
 };
 const char *attempt_error_name(enum attempt_error e);
 
@@ -425,8 +426,9 @@ struct receipt_info {
     enum message_state state; /* 0 with a pure reservation or transaction */
     enum dead_reason dead_reason;
     uint16_t last_status;
+    uint8_t last_error; /* enum attempt_error */
     uint32_t attempts;
-    uint64_t changed_ns; /* when it ended; 0: it has not, or that is not remembered */
+    uint64_t changed_ns; /* the last thing that happened to it, its end; 0: nothing, or not remembered */
     uint64_t due_ns, number;
     struct eta eta;
     enum confirm_outcome confirmed;

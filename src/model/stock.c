@@ -345,7 +345,7 @@ static int apply_plus(struct model *m, const struct applied *w, struct reader *p
         return rc;
     }
     stock_note_level(st, w->time_ns);
-    return v.id == 0 ? 0 : receipt_note(m, w, v.id, 0, 0, DEAD_NONE, 0, 0);
+    return v.id == 0 ? 0 : receipt_note(m, w, v.id, 0, 0, DEAD_NONE, 0, 0, 0);
 }
 
 static int apply_tombstone(struct model *m, const struct applied *w, struct reader *p) {

@@ -251,7 +251,7 @@ static int transaction_apply(struct model *m, const struct applied *w, uint16_t 
     if (kind != FACT_TRANSACTION_DONE || p->failed || id_position(id) != w->position) {
         return E_CORRUPT;
     }
-    return receipt_note(m, w, id, 0, 0, DEAD_NONE, 0, 0);
+    return receipt_note(m, w, id, 0, 0, DEAD_NONE, 0, 0, 0);
 }
 
 const struct module transaction_module = {

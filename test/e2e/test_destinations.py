@@ -1,8 +1,12 @@
 """A destination's guards, with the real program: several limits, breaker, endpoints and their checks, failover, 410."""
+import re
+import ssl
 import time
 
 from support import server as program
+from support.certificates import Authority
 from support.example import redefine
+from support.provider import Provider
 from support.wait import until
 
 
@@ -279,3 +283,42 @@ def test_retries_are_kept_within_their_budget(client, make_provider):
     assert again <= 0.25 * len(provider.seen) + 4 + took, (first, again, took)
     assert stats(client)["deferredRetries"] > 0
     assert client.queue("mail")["stats"]["dead"] == 0, "what waits is not lost"
+
+
+# ---- why an attempt failed ----
+
+class SecureProvider(Provider):
+    """Answers 200 over TLS, to whoever trusts it."""
+
+    def __init__(self, certificate, key):
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(certificate, key)
+        super().__init__()
+
+    def get_request(self):
+        connection, address = super().get_request()
+        return self.context.wrap_socket(connection, server_side=True), address
+
+
+def test_a_broken_trust_is_told_in_words(server, tmp_path):
+    """Error and, where an answer would stand, what was wrong with the certificate: else nobody can mend it."""
+    authority, stranger = Authority(tmp_path / "ours"), Authority(tmp_path / "theirs")
+    cases = {"expired": (authority, {"dates": ("20240102030405Z", "20250102030405Z")}, "certificate has expired"),
+             "unknown": (stranger, {}, "unable to get local issuer certificate"),
+             "renamed": (authority, {"names": "DNS:elsewhere.example"}, "does not match|alternative certificate subject name")}
+    providers = []
+    for name, (signer, how, words) in cases.items():
+        providers.append(SecureProvider(*signer.sign(name, **how)))
+        server.client.define("destinations", name, url=providers[-1].url.replace("http://", "https://"), allowPrivateAddresses=True,
+                             caFile=str(authority.certificate))
+        server.client.define("queues", name, destination=name, retryConfig={"maxAttempts": 1})
+        receipt = server.client.publish(name, {"n": 1}).json["receipt"]
+        until(lambda: server.client.queue(name)["stats"]["dead"] == 1, what="the only attempt")
+        said = server.client.get(f"/v1/receipts/{receipt}").json
+        assert (said["state"], said["deadReason"], said["lastError"]) == ("dead", "exhausted", "tls"), said
+        message = server.client.get(f"/v1/queues/{name}/messages/{receipt}").json
+        assert said["changedAt"] == message["changedAt"] > message["acceptedAt"], (said, message)
+        attempt = next(one for one in message["history"] if "error" in one)
+        assert attempt["error"] == "tls" and re.search(words, attempt["response"]) and len(attempt["response"]) <= 256, attempt
+    for provider in providers:
+        provider.stop()

@@ -179,10 +179,20 @@ static void a_message_is_kept_as_it_came(void **state) {
 static void options_of_a_message_are_checked(void **state) {
     (void)state;
     static const char *const bad[] = {
-        "Sluice-Delay: 5\r\n",      "Sluice-Priority: -1\r\n", "Sluice-Priority: 256\r\n",
-        "Sluice-Ttl: 0s\r\n",       "Sluice-Ttl: soon\r\n",    "Sluice-Schedule-Time: now\r\n",
-        "Sluice-Prioritaet: 3\r\n", "Sluice-Forward-: x\r\n",  "Idempotency-Key: \"\"\r\n",
-        "Sluice-Ordering-Key:\r\n", "Sluice-Unique-Key:\r\n",  "Sluice-Unique-Key: a\r\n",
+        "Sluice-Delay: 5\r\n",
+        "Sluice-Priority: -1\r\n",
+        "Sluice-Priority: 256\r\n",
+        "Sluice-Ttl: 0s\r\n",
+        "Sluice-Ttl: soon\r\n",
+        "Sluice-Schedule-Time: now\r\n",
+        "Sluice-Prioritaet: 3\r\n",
+        "Sluice-Forward-: x\r\n",
+        "Idempotency-Key: \"\"\r\n",
+        "Sluice-Ordering-Key:\r\n",
+        "Sluice-Unique-Key:\r\n",
+        "Sluice-Unique-Key: a\r\n",
+        "Sluice-Delay: 5s\r\nSluice-Schedule-Time: 2090-01-31T09:00:00Z\r\n",
+        "Sluice-Schedule-Time: 2090-01-31T09:00:00Z\r\nSluice-Delay: 0s\r\n",
     };
     put("/v1/queues/q", "{}");
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
@@ -366,7 +376,9 @@ static void bad_transactions(void **state) {
     put("/v1/queues/q", "{}");
     ask(h, &a, "POST", "/v1/transactions", JSON,
         "{\"operations\":[{\"reserve\":{\"stok\":\"s\"}},{\"fly\":{}},"
-        "{\"enqueue\":{\"queue\":\"q\",\"bodyBase64\":\"!\"}},{\"enqueue\":{\"queue\":\"q\"}},3],"
+        "{\"enqueue\":{\"queue\":\"q\",\"bodyBase64\":\"!\"}},{\"enqueue\":{\"queue\":\"q\"}},3,"
+        "{\"enqueue\":{\"queue\":\"q\",\"body\":1,\"delay\":\"1s\","
+        "\"scheduleTime\":\"2090-01-31T09:00:00Z\"}}],"
         "\"more\":1}");
     assert_int_equal(a.status, 400);
     static const char *const pointers[] = {"/operations/0/reserve/stok",
@@ -375,6 +387,7 @@ static void bad_transactions(void **state) {
                                            "/operations/2/enqueue/bodyBase64",
                                            "/operations/3/enqueue/body",
                                            "/operations/4",
+                                           "/operations/5/enqueue/delay",
                                            "/more"};
     size_t count = json_array_size(json_at(a.json, "errors"));
     for (size_t i = 0; i < ARRAY_LENGTH(pointers); i++) {

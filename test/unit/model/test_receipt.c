@@ -37,6 +37,36 @@ static void test_life_of_a_receipt(void **state) {
     assert_true(r.address == 0 && r.changed_ns == mail.now_ns);
 }
 
+/* One attempt that fails for good, of a queue that keeps its dead or not. */
+static uint64_t refused(const char *queue, bool dead_letters) {
+    struct attempt_start start;
+    struct queue_def def = mail_def(queue, "far");
+    def.dead_letters = dead_letters;
+    def.retry.max_attempts = 1;
+    assert_int_equal(mail_define(&def), REFUSAL_NONE);
+    uint64_t id = mail_put((struct letter){.queue = queue});
+    mail.now_ns += 5;
+    assert_true(push_start(&mail, &start));
+    push_finish(&mail, &start, 0, 0);
+    return id;
+}
+
+/* Dead or gone, over a restart too: why and since when. */
+static void test_the_last_error_stays_told(void **state) {
+    assert_int_equal(push_define_destination(&mail, "far", push_pace(0, 0)), REFUSAL_NONE);
+    uint64_t kept = refused("keeps", true), kept_at = mail.now_ns;
+    uint64_t gone = refused("drops", false), gone_at = mail.now_ns;
+    for (unsigned restarts = 0; restarts < 2; restarts++) {
+        struct receipt_info r = mail_receipt(kept);
+        assert_true(r.state == MESSAGE_DEAD && r.dead_reason == DEAD_EXHAUSTED);
+        assert_true(r.last_error == ATTEMPT_CONNECT && r.changed_ns == kept_at);
+        r = mail_receipt(gone);
+        assert_true(r.state == MESSAGE_DROPPED && r.dead_reason == DEAD_EXHAUSTED);
+        assert_true(r.last_error == ATTEMPT_CONNECT && r.changed_ns == gone_at);
+        world_reload(&mail);
+    }
+}
+
 static void test_oldest_goes_first(void **state) {
     use_limits((struct model_limits){.receipts = 3});
     uint64_t ids[5];
@@ -69,6 +99,7 @@ static void test_nothing(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_life_of_a_receipt, mail_setup, mail_teardown),
+        cmocka_unit_test_setup_teardown(test_the_last_error_stays_told, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_oldest_goes_first, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_time_to_live, mail_setup, mail_teardown),
         cmocka_unit_test_setup_teardown(test_nothing, mail_setup, mail_teardown),
