@@ -117,6 +117,7 @@ static void limit_stats(const struct limit_info *l, struct json_out *out) {
     out_duration(out, l->period_ns);
     info_text(out, "mode", l->strict ? "strict" : "smooth");
     info_u64(out, "burst", l->burst);
+    info_u64(out, "maxConcurrentDispatches", l->concurrency);
     if (l->left != UINT64_MAX) {
         info_u64(out, "left", l->left);
     }

@@ -53,7 +53,7 @@ static void write_job(const struct job_info *i, struct reader *texts, struct jso
     info_span(out, "queue", queue);
     info_text(out, "action", job_action_name(i->action));
     info_text(out, "status", job_status_name(i->status));
-    info_u64(out, "total", i->total);
+    info_u64(out, "total", i->total > i->visited ? i->total : i->visited); /* more came since */
     info_u64(out, "searched", i->visited);
     info_u64(out, "done", i->done);
     info_u64(out, "failed", i->failed);

@@ -1,5 +1,7 @@
 #include "api/json_out.h"
 
+#include "base/utf8.h"
+
 #include <sodium.h>
 #include <stdio.h>
 
@@ -43,26 +45,11 @@ void out_key(struct json_out *j, const char *name) {
     j->comma = false;
 }
 
-size_t out_utf8_length(const uint8_t *p, size_t left) {
-    size_t length = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (length == 0 || length > left) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool overlong = (p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90);
-    bool outside = (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f);
-    return overlong || outside ? 0 : length;
-}
-
 /* One character that cannot stand in a string as it is. Returns how many bytes it took. */
 static size_t put_special(struct json_out *j, const uint8_t *p, size_t left) {
     static const char letters[] = "btn\0fr"; /* for 8 to 13 */
     if (p[0] >= 0x80) {
-        size_t length = out_utf8_length(p, left);
+        size_t length = utf8_length(p, left);
         put(j, length > 0 ? (const char *)p : REPLACEMENT, length > 0 ? length : 3);
         return length > 0 ? length : 1;
     }

@@ -21,9 +21,6 @@ struct json_out {
     bool failed;
 };
 
-/* Of the sequence of two bytes or more that begins at p, with `left` bytes from there; 0: none does. */
-size_t out_utf8_length(const uint8_t *p, size_t left);
-
 void out_init(struct json_out *j, struct buffer *to);
 /* '{' or '['; '}' or ']'. */
 void out_open(struct json_out *j, char bracket);

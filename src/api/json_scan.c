@@ -9,6 +9,7 @@
 #include "api/json_scan.h"
 
 #include "base/error.h"
+#include "base/utf8.h"
 
 #define OFF_PATH UINT32_MAX
 
@@ -73,17 +74,8 @@ static void skip_plain(struct scan *s) {
 
 static bool scan_utf8(struct scan *s) {
     const uint8_t *p = s->next;
-    size_t length = p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (length == 0 || (size_t)(s->end - p) < length) {
-        return fault(s, E_INVALID, "not UTF-8");
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return fault(s, E_INVALID, "not UTF-8");
-        }
-    }
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf4 && p[1] > 0x8f)) {
+    size_t length = utf8_length(p, (size_t)(s->end - p));
+    if (length < 2) {
         return fault(s, E_INVALID, "not UTF-8");
     }
     s->next += length;

@@ -9,6 +9,7 @@
 #include "api/json_out.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 
 struct metrics {
     const struct gather *g;
@@ -34,7 +35,7 @@ static void put_label(struct metrics *m, const char *value) {
         size_t length = 0;
         while (length < left && is_plain(p[length]))
             length++;
-        if (length > 0 || (length = out_utf8_length(p, left)) > 0) {
+        if (length > 0 || (*p >= 0x80 && (length = utf8_length(p, left)) > 0)) {
             PUT(m, "%.*s", (int)length, (const char *)p);
         } else {
             PUT(m, "%s", *p == '\n' ? "\\n" : *p == '"' ? "\\\"" : *p == '\\' ? "\\\\" : "\uFFFD");

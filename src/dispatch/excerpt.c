@@ -1,5 +1,7 @@
 #include "dispatch/excerpt.h"
 
+#include "base/utf8.h"
+
 /* Length that a first byte promises, 0 for one that cannot be first. */
 static size_t length_by_first(uint8_t first) {
     if (first < 0x80) {
@@ -14,27 +16,9 @@ static size_t length_by_first(uint8_t first) {
     return first >= 0xf0 && first <= 0xf4 ? 4 : 0;
 }
 
-/* Neither overlong, nor a surrogate, nor above U+10FFFF, nor a C1 control. */
+/* UTF-8, and no C1 control. */
 static bool is_sound(const uint8_t *s, size_t length) {
-    for (size_t i = 1; i < length; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            return false;
-        }
-    }
-    switch (s[0]) {
-    case 0xc2:
-        return s[1] >= 0xa0;
-    case 0xe0:
-        return s[1] >= 0xa0;
-    case 0xed:
-        return s[1] < 0xa0;
-    case 0xf0:
-        return s[1] >= 0x90;
-    case 0xf4:
-        return s[1] < 0x90;
-    default:
-        return true;
-    }
+    return utf8_length(s, length) == length && (s[0] != 0xc2 || s[1] >= 0xa0);
 }
 
 static uint8_t clean_ascii(uint8_t c) {

@@ -18,7 +18,5 @@ enum percent_form {
 
 MUST_CHECK int percent_decode(struct span raw, enum percent_form form, char *out, size_t size,
                               size_t *ret_size);
-/* No surrogates, no overlong forms, nothing above U+10FFFF. */
-bool percent_utf8_valid(struct span s);
 
 #endif

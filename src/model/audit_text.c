@@ -14,10 +14,12 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/audit.h"
 #include "model/job.h"
 
 #define DEFINITION_MAX_BYTES ((size_t)4 << 20)
+#define WORDS_MAX_BYTES      512u
 
 static const struct {
     enum request_kind kind;
@@ -89,6 +91,25 @@ static int put_text(struct buffer *out, const char *key, struct span text) {
         if (c < ' ' || c > '~' || c == '"' || c == '\\') {
             out->data[i] = '_';
         }
+    }
+    return rc != 0 ? rc : buffer_append_text(out, "\"");
+}
+
+/* What people wrote, as they wrote it; cut where it would be longer than WORDS_MAX_BYTES. */
+static int put_words(struct buffer *out, const char *key, struct span text) {
+    int rc = buffer_printf(out, ",\"%s\":\"", key);
+    size_t from = out->size;
+    for (size_t i = 0, length = 0; rc == 0 && i < text.size; i += length) {
+        const uint8_t *c = text.data + i;
+        bool quote = *c == '"' || *c == '\\';
+        length = utf8_length(c, text.size - i);
+        bool plain = length > 1 || (length == 1 && *c >= ' ' && *c != 0x7f);
+        length += length == 0;
+        if (out->size - from + quote + length > WORDS_MAX_BYTES) {
+            break;
+        }
+        rc = quote ? buffer_put_u8(out, '\\') : 0;
+        rc = rc != 0 ? rc : buffer_append_span(out, plain ? span_of(c, length) : span_text("_"));
     }
     return rc != 0 ? rc : buffer_append_text(out, "\"");
 }
@@ -185,16 +206,14 @@ static int put_definition(struct buffer *out, const struct request *r) {
     return rc;
 }
 
-static struct span at_most(struct span text, size_t size) {
-    return span_of(text.data, text.size < size ? text.size : size);
-}
-
-/* What, which, why; a text that is long is cut. */
+/* What, which, why. */
 static int put_job(struct buffer *out, const struct job_start *j) {
     int rc = put_text(out, "what", span_text(job_action_name(j->action)));
-    rc = rc != 0 ? rc : put_text(out, "filter", at_most(j->filter, 512));
-    rc = rc != 0 || j->to.size == 0 ? rc : put_text(out, "to", at_most(j->to, 256));
-    return rc != 0 || j->reason.size == 0 ? rc : put_text(out, "reason", at_most(j->reason, 512));
+    rc = rc != 0 ? rc : put_words(out, "filter", j->filter);
+    rc = rc != 0 || j->to.size == 0
+             ? rc
+             : put_text(out, "to", span_of(j->to.data, j->to.size < 256 ? j->to.size : 256));
+    return rc != 0 || j->reason.size == 0 ? rc : put_words(out, "reason", j->reason);
 }
 
 static int put_result(struct buffer *out, const char *result, const struct request *r) {
@@ -209,10 +228,11 @@ static int put_result(struct buffer *out, const char *result, const struct reque
                     r->kind == REQUEST_JOB_CANCEL || r->kind == REQUEST_JOB_STEP)) {
         rc = buffer_printf(out, ",\"count\":%" PRIu64, r->count);
     }
-    bool noted =
-        r->kind == REQUEST_AUDIT_NOTE || (r->kind == REQUEST_MESSAGE_DELETE && r->in.note.size > 0);
-    if (rc == 0 && noted) {
-        rc = put_text(out, r->kind == REQUEST_AUDIT_NOTE ? "detail" : "reason", r->in.note);
+    if (rc == 0 && r->kind == REQUEST_AUDIT_NOTE) {
+        rc = put_text(out, "detail", r->in.note);
+    }
+    if (rc == 0 && r->kind == REQUEST_MESSAGE_DELETE && r->in.note.size > 0) {
+        rc = put_words(out, "reason", r->in.note);
     }
     if (rc == 0 && r->kind == REQUEST_MESSAGE_TRANSFER) {
         rc = put_text(out, "to", r->in.transfer.to);

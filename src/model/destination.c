@@ -236,6 +236,7 @@ static struct limit_info describe_limit(const struct pace *p, uint64_t now_ns) {
         .period_ns = p->def.period_ns,
         .count = p->def.count,
         .burst = p->def.count != 0 ? pace_burst(&p->def) : 0,
+        .concurrency = p->def.concurrency,
         .strict = p->def.mode == PACE_STRICT,
     };
 }

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/audit.h"
 #include "model/queue_state.h"
 
@@ -10,30 +11,9 @@
 
 /* ---- the body ---- */
 
-static bool is_utf8(struct span s) {
-    for (size_t i = 0; i < s.size;) {
-        uint8_t c = s.data[i++];
-        unsigned more = c < 0x80 ? 0 : c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : 3;
-        if (c >= 0xf5 || (c >= 0x80 && c < 0xc2) || more > s.size - i) {
-            return false;
-        }
-        uint8_t next = more > 0 ? s.data[i] : 0;
-        if ((c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f) ||
-            (c == 0xf0 && next < 0x90) || (c == 0xf4 && next > 0x8f)) {
-            return false; /* too long a form, a surrogate, or beyond the last character */
-        }
-        for (; more > 0; more--) {
-            if ((s.data[i++] & 0xc0) != 0x80) {
-                return false;
-            }
-        }
-    }
-    return true;
-}
-
 /* What is no UTF-8 is shown as far as it is ASCII. */
 static int put_escaped(struct buffer *out, struct span text) {
-    bool whole = is_utf8(text);
+    bool whole = utf8_valid(text);
     int rc = 0;
     for (size_t i = 0; i < text.size && rc == 0; i++) {
         uint8_t c = text.data[i];

@@ -402,6 +402,7 @@ struct limit_info {
     uint64_t left; /* starts possible at once as far as this limit goes, at most its burst */
     uint64_t period_ns;
     uint32_t count, burst; /* burst: that holds, 0 without a rate */
+    uint32_t concurrency;  /* 0: no limit */
     bool strict;
 };
 

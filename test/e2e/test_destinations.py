@@ -48,6 +48,7 @@ def test_two_limits_hold_at_once(client, make_provider):
     limits = stats(client)["limits"]
     assert [(one["maxDispatches"], one["per"]) for one in limits[:2]] == [(50, "1s"), (80, "3600s")], limits
     assert limits[1]["left"] == 0
+    assert [(one["maxDispatches"], one["maxConcurrentDispatches"]) for one in limits] == [(50, 0), (80, 0), (0, 8)], limits
     shown = client.get("/v1/destinations/far").json
     for member in ("stats",):
         shown.pop(member)

@@ -133,6 +133,23 @@ def test_a_cancelled_job_stops(server, client, make_provider):
     assert client.get(job.headers["Location"]).json["status"] == "cancelled"
 
 
+def test_progress_is_never_more_than_all(server, client, make_provider):
+    """Those that come, or die again, while a job goes through them are looked at too: "9 of 7" says nothing."""
+    provider = make_provider(lambda seen, times: 422)
+    define(client, provider)
+    for n in range(7):
+        assert client.publish("mail", {"n": n}).status == 202
+    until(lambda: stats(client)["dead"] == 7, 10, "dead letters")
+    job = client.post("/v1/queues/mail/jobs", {"action": "redrive", "perSecond": 10}).json
+    assert job["total"] == 7
+    shown = []
+    while not shown or shown[-1]["status"] == "running":
+        shown.append(client.get(f"/v1/queues/mail/jobs/{job['id']}").json)
+        time.sleep(0.02)
+    assert shown[-1]["status"] == "done" and shown[-1]["done"] == 7 and shown[-1]["searched"] >= 7, shown[-1]
+    assert all(one["searched"] <= one["total"] for one in shown), shown[-1]
+
+
 @pytest.mark.parametrize("body", [
     {"action": "fly"}, {"action": "move"}, {"action": "discard"}, {"action": "redrive", "to": "mail"}, {},
     {"action": "redrive", "perSecond": 0}, {"action": "redrive", "filter": {"state": "ready"}},

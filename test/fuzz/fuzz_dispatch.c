@@ -17,9 +17,9 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "dispatch/internal.h"
 #include "fake_engine.h"
-#include "http/percent.h"
 #include "state.h"
 
 #define RESPONSES_MAX  4u
@@ -192,7 +192,7 @@ static void check_finish(const struct attempt_finish *f, const struct attempt_st
     assert(f->status == 0 || (f->status >= 100 && f->status <= 999));
     assert(!f->success || (f->status >= 200 && f->status <= 299));
     assert(f->retry_after_ns <= UINT32_MAX * NS_PER_SECOND);
-    assert(f->excerpt.size <= EXCERPT_MAX_BYTES && percent_utf8_valid(f->excerpt));
+    assert(f->excerpt.size <= EXCERPT_MAX_BYTES && utf8_valid(f->excerpt));
     for (size_t i = 0; i < f->excerpt.size; i++) {
         assert(f->excerpt.data[i] >= 0x20 && f->excerpt.data[i] != 0x7f);
     }

@@ -13,6 +13,7 @@
 #include "api/routes.h"
 #include "base/units.h"
 #include "base/error.h"
+#include "base/utf8.h"
 #include "dispatch/address.h"
 #include "dispatch/excerpt.h"
 #include "dispatch/header_list.h"
@@ -47,7 +48,7 @@ static void check_percent_form(struct span in, enum percent_form form) {
 static void check_percent(struct span in) {
     check_percent_form(in, PERCENT_PATH);
     check_percent_form(in, PERCENT_QUERY);
-    assert(percent_utf8_valid(in) == jansson_takes((const char *)in.data, in.size));
+    assert(utf8_valid(in) == jansson_takes((const char *)in.data, in.size));
 }
 
 static void check_query(struct span in) {
@@ -94,7 +95,7 @@ static void check_route(struct span in) {
         for (size_t i = 0; rc == 0 && i < match.capture_count; i++) {
             struct span s = match.captures[i];
             assert(s.size > 0 && s.size <= HTTP_NAME_BYTES && !span_is(s, "."));
-            assert(!span_is(s, "..") && percent_utf8_valid(s));
+            assert(!span_is(s, "..") && utf8_valid(s));
         }
         assert(rc != E_UNSUPPORTED || match.allow[0] != '\0');
     }

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "model/audit.h"
 
 static char text[AUDIT_TEXT_MAX + 1];
@@ -79,6 +80,44 @@ static void nothing_gets_out_of_its_quotes(void **state) {
     assert_non_null(strstr(text_of(&r), "\"actor\":\"x_,_actor_:_y___\","));
 }
 
+/* A filter is JSON and a reason anybody's language: both are read again as they were written. */
+static void words_stay_words(void **state) {
+    (void)state;
+    struct request r = request_of(REQUEST_JOB_START, "ops");
+    r.in.job_start = (struct job_start){
+        .action = JOB_DISCARD,
+        .filter = span_text("{\"contains\":\"a\\\"b\",\"status\":503}"),
+        .reason = span_text("\xed\x99\x98\xeb\xb6\x88 \"fr\xc3\xbch\"\n\xff\x7f"),
+    };
+    const char *said = text_of(&r);
+    assert_non_null(
+        strstr(said, "\"filter\":\"{\\\"contains\\\":\\\"a\\\\\\\"b\\\",\\\"status\\\":503}\""));
+    assert_non_null(
+        strstr(said, "\"reason\":\"\xed\x99\x98\xeb\xb6\x88 \\\"fr\xc3\xbch\\\"___\"}"));
+    r = request_of(REQUEST_MESSAGE_DELETE, "ops");
+    r.in.note = span_text("\"x\"");
+    assert_non_null(strstr(text_of(&r), "\"reason\":\"\\\"x\\\"\"}"));
+}
+
+/* However long they are: never half a character, never more than an entry holds. */
+static void long_words_are_cut(void **state) {
+    (void)state;
+    static char quotes[4096], letters[4096];
+    struct request r = request_of(REQUEST_JOB_START, "ops");
+    memset(quotes, '"', sizeof quotes);
+    for (size_t i = 0; i < sizeof letters; i++) {
+        letters[i] = i % 3 == 0 ? '\xed' : i % 3 == 1 ? '\x99' : '\x98';
+    }
+    r.in.job_start = (struct job_start){.action = JOB_DISCARD,
+                                        .filter = span_of(quotes, sizeof quotes),
+                                        .reason = span_of(letters, sizeof letters - 1)};
+    const char *said = text_of(&r), *reason = strstr(said, "\"reason\":\"");
+    assert_non_null(reason);
+    assert_non_null(strstr(said, "\\\"\",\"reason\""));
+    assert_int_equal(strlen(reason), strlen("\"reason\":\"\"}") + 510);
+    assert_true(utf8_valid(span_text(said)));
+}
+
 static void no_secret_no_hash_of_one(void **state) {
     (void)state;
     struct destination_def def;
@@ -121,6 +160,8 @@ int main(void) {
         cmocka_unit_test(what_it_says),
         cmocka_unit_test(times),
         cmocka_unit_test(nothing_gets_out_of_its_quotes),
+        cmocka_unit_test(words_stay_words),
+        cmocka_unit_test(long_words_are_cut),
         cmocka_unit_test(no_secret_no_hash_of_one),
         cmocka_unit_test(lines),
     };
