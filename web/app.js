@@ -148,7 +148,7 @@ function milliseconds(seconds) {
 function showServer(counters) {
   const latency = counters.latency || {};
   const rows = [
-    ["Answered within (half / 99 %)", `${milliseconds(latency.p50)} / ${milliseconds(latency.p99)}`],
+    ["Answered, in the server, within (half / 99 %)", `${milliseconds(latency.p50)} / ${milliseconds(latency.p99)}`],
     ["Durable log position", count(counters.durable ?? counters.position ?? 0)],
     ["Log on disk", size(counters.logBytes || 0)],
     ["Disk flushes", count(counters.flushes || 0)],

@@ -212,7 +212,7 @@ static void draw_reasons(struct canvas *c, const struct top_figures *f) {
         uint64_t value = top_total_value(&f->reasons[i].total);
         most = value > most ? value : most;
     }
-    canvas_put(c, DIM, " refused");
+    canvas_put(c, DIM, " turned away");
     canvas_end_line(c);
     for (uint32_t i = 0; i < f->reason_count; i++) {
         uint64_t value = top_total_value(&f->reasons[i].total);
@@ -296,7 +296,7 @@ static void draw_destinations(struct canvas *c, const struct top_figures *f) {
 static void draw_server(struct canvas *c, const struct top_figures *f) {
     char position[32], connections[32];
     canvas_put(c, DIM,
-               " log position %s   connections %s   memory %.0f MiB   p50 %.2f ms  p99 %.1f ms",
+               " position %s   connections %s   memory %.0f MiB   server p50 %.2f ms  p99 %.1f ms",
                grouped(f->position, position), grouped(f->connections, connections),
                (double)f->memory_bytes / (1 << 20), f->p50_s * 1e3, f->p99_s * 1e3);
     canvas_end_line(c);
@@ -320,7 +320,7 @@ int top_view_draw(const struct top_figures *f, const struct top_screen *s, struc
     draw_head(&c, f);
     draw_progress(&c, f);
     draw_rate(&c, f, TOP_ACCEPTED, "accepted/s", GREEN);
-    draw_rate(&c, f, TOP_REFUSED, "refused/s", AMBER);
+    draw_rate(&c, f, TOP_REFUSED, "turned away/s", AMBER);
     draw_rate(&c, f, TOP_SENT, "sent/s", BLUE);
     canvas_end_line(&c);
     draw_totals(&c, f);
@@ -339,7 +339,7 @@ int top_view_line(const struct top_figures *f, struct buffer *out) {
         return buffer_printf(out, "%s\n", absence(f));
     int rc = buffer_printf(
         out,
-        "accepted %llu (%.0f/s)  refused %llu (%.0f/s)  left %llu  waiting %llu  "
+        "accepted %llu (%.0f/s)  turned away %llu (%.0f/s)  left %llu  waiting %llu  "
         "sent %llu (%.0f/s)",
         (unsigned long long)(f->has_campaign ? f->entries : top_total_value(&f->accepted)),
         f->rates[TOP_ACCEPTED], (unsigned long long)top_figures_refused(f), f->rates[TOP_REFUSED],

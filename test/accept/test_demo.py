@@ -3,6 +3,7 @@ import errno
 import os
 import pathlib
 import pty
+import socket
 import subprocess
 
 import pytest
@@ -43,6 +44,29 @@ def demo():
     return run_demo()
 
 
+def refused_start(folder, **environment):
+    """What it says when it does not even begin; `folder` is where it would keep things."""
+    folder.mkdir()
+    begun = subprocess.run([str(ROOT / "tools/demo/run"), BUILD], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           env=dict(os.environ, TMPDIR=str(folder), DEMO_FAST="1", DEMO_EXIT="1", **environment), timeout=60 * SLOW)
+    assert begun.returncode == 1 and "Traceback" not in begun.stderr, begun
+    assert list(folder.iterdir()) == [], begun
+    return begun.stderr
+
+
+def test_a_port_that_cannot_be_is_told_and_leaves_nothing(tmp_path):
+    free = str(free_port())
+    assert refused_start(tmp_path / "a", DEMO_PORT="abc") == "demo: DEMO_PORT=abc: expected a port from 1 to 65535\n"
+    assert "DEMO_PROVIDER_PORT=65536" in refused_start(tmp_path / "b", DEMO_PROVIDER_PORT="65536")
+    assert "are both" in refused_start(tmp_path / "c", DEMO_PORT=free, DEMO_PROVIDER_PORT=free)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert "choose another: DEMO_PORT=" in refused_start(tmp_path / "d", DEMO_PORT=port, DEMO_PROVIDER_PORT=free)
+        assert "choose another: DEMO_PROVIDER_PORT=" in refused_start(tmp_path / "e", DEMO_PORT=free, DEMO_PROVIDER_PORT=port)
+
+
 def test_every_line_of_the_audit_holds(demo):
     status, text = demo
     report = text[text.rfind(LEAVE):].decode()
@@ -55,6 +79,6 @@ def test_the_terminal_shows_it_live_and_is_given_back(demo):
     text = demo[1]
     assert text.count(ENTER) == 1 and text.count(LEAVE) == 1
     view = text[text.find(ENTER):text.rfind(LEAVE)].decode()
-    for figure in ("accepted/s", "refused/s", "sent/s", "left in stock", "waiting", "sold-out",
+    for figure in ("accepted/s", "turned away/s", "sent/s", "left in stock", "waiting", "sold-out",
                    "most that the provider saw in any second", "SIGKILL to the server"):
         assert figure in view
