@@ -35,7 +35,8 @@ struct command {
     "LEFT=stats.left OPENS=opensAt CLOSES=closesAt"
 #define DESTINATION_COLUMNS                                                                        \
     "DESTINATION=name ATTEMPTS=stats.attempts OK=stats.succeeded FAILED=stats.failed "             \
-    "IN-FLIGHT=stats.inFlight WAITING=stats.waiting PAUSED=stats.paused URL=url"
+    "IN-FLIGHT=stats.inFlight WAITING=stats.waiting PAUSED=stats.paused "                          \
+    "BREAKER=stats.breaker.state HEALTH=stats.health URL=url"
 
 static const struct command commands[] = {
     {"status", NULL, "", "GET", "/readyz", NULL, NULL, "is the server accepting, and if not why"},

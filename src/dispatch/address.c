@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/compiler.h"
 
@@ -89,4 +90,20 @@ bool address_text_is_public(const char *text) {
         return is_public4(ntohl(four.s_addr));
     }
     return inet_pton(AF_INET6, text, &six) == 1 && is_public6(six.s6_addr);
+}
+
+bool address_of_url_may_be_public(const char *url) {
+    char host[64];
+    unsigned char address[sizeof(struct in6_addr)];
+    const char *start = strstr(url, "://");
+    start = start != NULL ? start + 3 : url;
+    start += *start == '[';
+    size_t size = strcspn(start, start > url && start[-1] == '[' ? "]" : ":/?#");
+    if (size >= sizeof host) {
+        return true; /* a name */
+    }
+    memcpy(host, start, size);
+    host[size] = '\0';
+    bool named = inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1;
+    return named ? strcasecmp(host, "localhost") != 0 : address_text_is_public(host);
 }

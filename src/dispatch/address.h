@@ -16,5 +16,7 @@
 bool address_is_public(const struct sockaddr *address);
 /* The same for text as inet_ntop writes it. False for what is no address. */
 bool address_text_is_public(const char *text);
+/* False for an URL whose host says already that it is not, as 10.1.2.3 or localhost does. */
+bool address_of_url_may_be_public(const char *url);
 
 #endif

@@ -372,10 +372,25 @@ static enum refusal decide_define(const struct model *m, struct decision *d, str
     return decide_define_valid(m, d, r, wanted);
 }
 
+bool destination_failover_names(const struct model *m, const char *destination, const char *queue) {
+    const struct roster *all = &m->destinations->roster;
+    for (uint32_t i = roster_after(all, 0); i != 0; i = roster_after(all, i)) {
+        const struct failover_def *f = &destination_at(m, i)->def.failover;
+        if ((destination != NULL && strcmp(f->destination, destination) == 0) ||
+            (queue != NULL && strcmp(f->queue, queue) == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum refusal decide_delete(const struct model *m, struct decision *d, struct request *r,
                                   const struct destination *t) {
     if (queue_next_of_destination(m, t->index, 0) != 0) {
         return request_refuse(r, REFUSAL_CONFLICT, "a queue pushes to this destination");
+    }
+    if (destination_failover_names(m, t->def.name, NULL)) {
+        return request_refuse(r, REFUSAL_CONFLICT, "another destination fails over to this one");
     }
     if (limits_in_flight(&t->limits) > 0 || t->confirming > 0) {
         return request_refuse(r, REFUSAL_CONFLICT, "attempts are under way");

@@ -34,6 +34,8 @@ void destinations_free(struct destinations *d);
 
 uint32_t destination_find(const struct model *m, struct span name);
 const struct destination_def *destination_definition(const struct model *m, uint32_t destination);
+/* Does the failover of any other one go to this destination, or tell this queue? NULL: not asked. */
+bool destination_failover_names(const struct model *m, const char *destination, const char *queue);
 
 /*
  * Queue `queue`, which pushes to this destination, has a ready message and is not paused (true), or has

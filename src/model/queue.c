@@ -219,6 +219,9 @@ static enum refusal decide_delete(const struct model *m, struct decision *d, str
     if (outcome_wants(m, q->def.name)) {
         return request_refuse(r, REFUSAL_CONFLICT, "outcomes of another queue go to it");
     }
+    if (destination_failover_names(m, NULL, q->def.name)) {
+        return request_refuse(r, REFUSAL_CONFLICT, "it is told of the failover of a destination");
+    }
     for (unsigned state = 1; state < STATES_LIVE; state++) {
         if (state != MESSAGE_DEAD && q->counts[state] != 0) {
             return request_refuse(r, REFUSAL_CONFLICT,

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "dispatch/address.h"
 #include "model/model.h"
 #include "model/module.h"
 
@@ -108,12 +109,31 @@ static int check_certificates(const struct config *c, struct buffer *errors) {
     return error;
 }
 
-/* A server starts without the second provider or its queue, and tells nobody. */
-static void check_failover(const struct config *c, const struct config_definition *d,
-                           struct buffer *errors) {
-    if (d->definition.kind == DEFINITION_DESTINATION) {
-        warn_of_absent(c, d, "/failover/destination", errors);
-        warn_of_absent(c, d, "/failover/queue", errors);
+static void warn_of_private(const struct config *c, const struct config_definition *d,
+                            const char *pointer, const char *url, struct buffer *errors) {
+    char whole[sizeof d->pointer + 32];
+    if (url[0] != '\0' && !address_of_url_may_be_public(url)) {
+        snprintf(whole, sizeof whole, "%s%s", d->pointer, pointer);
+        warn(c, d->place, whole,
+             "a private address: nothing is sent there without allowPrivateAddresses: true",
+             errors);
+    }
+}
+
+/* A server starts with these and has nothing to say: each message would. */
+static void check_destination(const struct config *c, const struct config_definition *d,
+                              struct buffer *errors) {
+    const struct destination_def *def = &d->definition.u.destination;
+    warn_of_absent(c, d, "/failover/destination", errors);
+    warn_of_absent(c, d, "/failover/queue", errors);
+    if (def->allow_private || def->making.proxy[0] != '\0') {
+        return;
+    }
+    warn_of_private(c, d, "/url", def->url, errors);
+    for (uint32_t i = 0; i < def->endpoints.count; i++) {
+        char pointer[32];
+        snprintf(pointer, sizeof pointer, "/endpoints/%u/url", i);
+        warn_of_private(c, d, pointer, def->endpoints.items[i].url, errors);
     }
 }
 
@@ -133,7 +153,9 @@ static int check_definitions(const struct config *c, struct buffer *errors) {
         const struct config_definition *d = &c->definitions[i];
         int one = d->broken ? 0 : decide_one(c, d, m, &decision, errors);
         error = error != 0 ? error : one;
-        check_failover(c, d, errors);
+        if (!d->broken && d->definition.kind == DEFINITION_DESTINATION) {
+            check_destination(c, d, errors);
+        }
         if (one != 0 && one != E_CONFLICT) {
             break;
         }

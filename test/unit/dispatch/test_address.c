@@ -101,11 +101,38 @@ static void what_is_no_address_is_refused(void **state) {
     assert_false(address_text_is_public("8.8.8.8.8"));
 }
 
+static void an_url_tells_as_much_as_its_host(void **state) {
+    (void)state;
+    static const char *const not [] = {"http://127.0.0.1:8080/x", "https://10.1.2.3",
+                                       "http://[::1]:80/",        "http://[fd00::1]/a",
+                                       "http://LOCALHOST:1/",     "http://localhost?x",
+                                       "http://192.168.0.1#f",    "http://169.254.1.1/@8.8.8.8"};
+    static const char *const may_be[] = {
+        "https://provider.example/",
+        "http://8.8.8.8/10.0.0.1",
+        "http://[2606:4700::1111]:443/",
+        "http://localhost.example/",
+        "http://10.example/",
+        "http://:1/",
+        "https://a-name-that-is-longer-than-any-address-and-than-the-room-that-there-is.example/"};
+    for (size_t i = 0; i < ARRAY_LENGTH(not ); i++) {
+        if (address_of_url_may_be_public(not [i])) {
+            fail_msg("%s", not [i]);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(may_be); i++) {
+        if (!address_of_url_may_be_public(may_be[i])) {
+            fail_msg("%s", may_be[i]);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(special_ranges_are_refused),
         cmocka_unit_test(neighbours_of_them_are_public),
         cmocka_unit_test(what_is_no_address_is_refused),
+        cmocka_unit_test(an_url_tells_as_much_as_its_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -115,6 +115,29 @@ static void a_file_wins_only_when_it_changes(void **state) {
     release(&w);
 }
 
+static void over_to_second(struct destination_def *def, void *context) {
+    (void)context;
+    assert_int_equal(def_set_text(&def->failover.destination, span_text("second")), 0);
+    assert_int_equal(def_set_text(&def->failover.queue, span_text("told")), 0);
+}
+
+/* Else the failover would go to nobody, which is seen on the day when it is needed. */
+static void what_a_failover_names_stays(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w, NULL);
+    push_define_destination(&w, "second", push_pace(0, 1));
+    push_define_queue(&w, "told", "second", push_pace(0, 1), NULL);
+    push_define_more(&w, "first", push_pace(0, 1), over_to_second, NULL);
+    assert_int_equal(push_ask_name(&w, REQUEST_QUEUE_DELETE, "told"), REFUSAL_CONFLICT);
+    push_define_queue(&w, "told", "", push_pace(0, 1), NULL);
+    assert_int_equal(push_ask_name(&w, REQUEST_DESTINATION_DELETE, "second"), REFUSAL_CONFLICT);
+    push_define_destination(&w, "first", push_pace(0, 1));
+    assert_int_equal(push_ask_name(&w, REQUEST_QUEUE_DELETE, "told"), REFUSAL_NONE);
+    assert_int_equal(push_ask_name(&w, REQUEST_DESTINATION_DELETE, "second"), REFUSAL_NONE);
+    release(&w);
+}
+
 static void deleting_waits_for_queues_and_attempts(void **state) {
     (void)state;
     struct world w;
@@ -233,6 +256,7 @@ int main(void) {
         cmocka_unit_test(a_bad_definition_is_refused_with_a_pointer),
         cmocka_unit_test(a_file_wins_only_when_it_changes),
         cmocka_unit_test(deleting_waits_for_queues_and_attempts),
+        cmocka_unit_test(what_a_failover_names_stays),
         cmocka_unit_test(paused_nothing_starts),
         cmocka_unit_test(a_list_comes_in_pages),
         cmocka_unit_test(times_of_arrival),

@@ -314,15 +314,15 @@ static void definitions_are_judged_as_a_server_would(void **state) {
                            "    allowPrivateAddresses: true\n"
                            "    circuitBreaker: {windowCalls: 10, minimumCalls: 20}\n"
                            "  - name: fine\n"
-                           "    url: http://127.0.0.1:1/\n"
+                           "    url: http://provider.example/\n"
                            "  - name: also\n"
-                           "    url: http://127.0.0.1:1/\n"
+                           "    url: http://provider.example/\n"
                            "    circuitBreaker: {windowCalls: 10, window: 10s}\n"),
                      E_CONFLICT);
     assert_line("x.yaml:2:5: /destinations/0");
     assert_line("x.yaml:8:5: /destinations/2");
     assert_no_line("/destinations/1");
-    assert_int_equal(check("destinations:\n  - {name: out, url: 'http://127.0.0.1:1/'}\n"
+    assert_int_equal(check("destinations:\n  - {name: out, url: 'http://provider.example/'}\n"
                            "queues:\n  - {name: q, destination: out}\n"),
                      0);
     assert_string_equal((const char *)errors.data, "");
@@ -340,12 +340,31 @@ static void names_that_the_file_does_not_define_are_pointed_out(void **state) {
         "file: a server that does not have it already refuses to start");
     assert_line("/campaigns/0/stock: warning: stock \"s\" is not in this file");
     assert_no_line("/queues/1");
-    assert_int_equal(check("destinations:\n  - name: first\n    url: 'http://127.0.0.1:1/'\n"
+    assert_int_equal(check("destinations:\n  - name: first\n    url: 'http://provider.example/'\n"
                            "    failover: {destination: second, failures: 3, queue: told}\n"),
                      0);
     assert_line("/destinations/0/failover/destination: warning: destination \"second\" is not in "
                 "this file\n");
     assert_line("/destinations/0/failover/queue: warning: queue \"told\" is not in this file\n");
+}
+
+/* Else the first message says so. */
+static void addresses_that_nothing_is_sent_to_are_pointed_out(void **state) {
+    (void)state;
+    assert_int_equal(
+        check("destinations:\n"
+              "  - {name: a, url: 'http://127.0.0.1:8090/'}\n"
+              "  - {name: b, url: 'http://localhost/', allowPrivateAddresses: true}\n"
+              "  - {name: c, endpoints: [{url: 'http://8.8.8.8/'}, {url: 'http://10.0.0.7/'}]}\n"
+              "  - {name: d, url: 'http://10.0.0.7/', proxy: 'http://proxy.example/'}\n"),
+        0);
+    assert_line(
+        "x.yaml:2:5: /destinations/0/url: warning: a private address: nothing is sent there "
+        "without allowPrivateAddresses: true\n");
+    assert_line("/destinations/2/endpoints/1/url: warning: a private address");
+    assert_no_line("/destinations/1");
+    assert_no_line("endpoints/0");
+    assert_no_line("/destinations/3");
 }
 
 /* Once is enough: a field that cannot be read, a definition that is refused, a key that is not there. */
@@ -359,7 +378,7 @@ static void everything_wrong_is_said_at_once(void **state) {
               "      key: /nonexistent/k.pem\n"
               "      clientCa: /nonexistent/a.pem\n"
               "destinations:\n"
-              "  - {name: out, url: 'http://127.0.0.1:1/', circuitBreaker: {windowCalls: "
+              "  - {name: out, url: 'http://provider.example/', circuitBreaker: {windowCalls: "
               "10, minimumCalls: 20}}\n"
               "queues:\n"
               "  - {name: a, maxMessages: many}\n"
@@ -425,6 +444,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         CONFIG_TEST(definitions_are_judged_as_a_server_would),
         CONFIG_TEST(names_that_the_file_does_not_define_are_pointed_out),
+        CONFIG_TEST(addresses_that_nothing_is_sent_to_are_pointed_out),
         CONFIG_TEST(everything_wrong_is_said_at_once),
         CONFIG_TEST(queues_may_stand_in_any_order),
         CONFIG_TEST(the_longest_chain_is_the_servers),
