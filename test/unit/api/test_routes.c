@@ -381,14 +381,11 @@ static void bad_transactions(void **state) {
         "\"scheduleTime\":\"2090-01-31T09:00:00Z\"}}],"
         "\"more\":1}");
     assert_int_equal(a.status, 400);
-    static const char *const pointers[] = {"/operations/0/reserve/stok",
-                                           "/operations/0/reserve/stock",
-                                           "/operations/1/fly",
-                                           "/operations/2/enqueue/bodyBase64",
-                                           "/operations/3/enqueue/body",
-                                           "/operations/4",
-                                           "/operations/5/enqueue/delay",
-                                           "/more"};
+    static const char *const pointers[] = {
+        "/operations/0/reserve/stok",  "/operations/0/reserve/stock",
+        "/operations/1/fly",           "/operations/2/enqueue/bodyBase64",
+        "/operations/3/enqueue/body",  "/operations/4",
+        "/operations/5/enqueue/delay", "/more"};
     size_t count = json_array_size(json_at(a.json, "errors"));
     for (size_t i = 0; i < ARRAY_LENGTH(pointers); i++) {
         bool found = false;
