@@ -282,6 +282,24 @@ static int check_together(const struct definition *d, struct field_reader *r) {
     return 0;
 }
 
+/* Two ways to say one thing: whichever won, somebody meant the other. */
+static int check_rates(const json_t *object, struct field_reader *r) {
+    const json_t *list = json_object_get(object, "rateLimits");
+    int error = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *limit = json_array_get(list, i);
+        if (json_object_get(limit, "maxDispatchesPerSecond") != NULL &&
+            (json_object_get(limit, "maxDispatches") != NULL ||
+             json_object_get(limit, "per") != NULL)) {
+            char name[64];
+            snprintf(name, sizeof name, "rateLimits/%zu/maxDispatchesPerSecond", i);
+            field_fault(r, name, "expected this, or maxDispatches and per");
+            error = E_INVALID;
+        }
+    }
+    return error;
+}
+
 static int check_name(struct definition *d, struct span name, struct field_reader *r) {
     char **present = name_of(d);
     if (name.size == 0 && (*present)[0] == '\0') {
@@ -303,8 +321,8 @@ int definition_read(struct definition *d, const json_t *object, struct span name
         return error;
     }
     error = check_name(d, name, r);
-    int together = check_together(d, r);
-    return error != 0 ? error : together;
+    int together = check_together(d, r), rates = check_rates(object, r);
+    return error != 0 ? error : together != 0 ? together : rates;
 }
 
 void definition_write(const struct definition *d, struct json_out *out) {

@@ -120,12 +120,26 @@ static void warn_of_private(const struct config *c, const struct config_definiti
     }
 }
 
+static void warn_of_idle(const struct config *c, const struct config_definition *d,
+                         struct buffer *errors) {
+    char pointer[sizeof d->pointer + 32], text[96];
+    const char *const *members = d->idle->members;
+    bool two = members[0] != members[1];
+    snprintf(pointer, sizeof pointer, "%s/%s", d->pointer, d->idle->name);
+    snprintf(text, sizeof text, "it does nothing without %s%s%s", members[0], two ? " or " : "",
+             two ? members[1] : "");
+    warn(c, d->place, pointer, text, errors);
+}
+
 /* A server starts with these and has nothing to say: each message would. */
 static void check_destination(const struct config *c, const struct config_definition *d,
                               struct buffer *errors) {
     const struct destination_def *def = &d->definition.u.destination;
     warn_of_absent(c, d, "/failover/destination", errors);
     warn_of_absent(c, d, "/failover/queue", errors);
+    if (d->idle != NULL) {
+        warn_of_idle(c, d, errors);
+    }
     if (def->allow_private || def->making.proxy[0] != '\0') {
         return;
     }

@@ -173,6 +173,24 @@ static uint64_t hash_item(const json_t *item) {
     return hash != 0 ? hash : 1;
 }
 
+static const struct config_part parts[] = {
+    {"circuitBreaker", {"windowCalls", "window"}}, {"healthCheck", {"path", "path"}},
+    {"adaptiveConcurrency", {"max", "max"}},       {"rampUp", {"duration", "duration"}},
+    {"batch", {"maxMessages", "maxMessages"}},
+};
+
+/* Somebody who writes half of it believes to have it. */
+static const struct config_part *idle_part(const json_t *item) {
+    for (size_t i = 0; i < ARRAY_LENGTH(parts); i++) {
+        const json_t *part = json_object_get(item, parts[i].name);
+        if (json_object_size(part) > 0 && json_object_get(part, parts[i].members[0]) == NULL &&
+            json_object_get(part, parts[i].members[1]) == NULL) {
+            return &parts[i];
+        }
+    }
+    return NULL;
+}
+
 static int read_definition(enum definition_kind kind, const json_t *item,
                            struct config_definition *at, struct field_reader *r) {
     int error = definition_init(&at->definition, kind);
@@ -180,6 +198,7 @@ static int read_definition(enum definition_kind kind, const json_t *item,
         error = definition_read(&at->definition, item, span_of(NULL, 0), r);
     }
     at->broken = error != 0;
+    at->idle = kind == DEFINITION_DESTINATION ? idle_part(item) : NULL;
     at->file_hash = hash_item(item);
     snprintf(at->pointer, sizeof at->pointer, "%.63s", r->pointer);
     return error;

@@ -32,8 +32,15 @@ struct config_definition {
     uint64_t file_hash;           /* of its text in the file, "+10s" unresolved; never 0 */
     char pointer[64];             /* where it stands in the file, for messages */
     struct yaml_place place;
-    bool broken;          /* its fields could not be read: the rest of it says nothing */
+    bool broken; /* its fields could not be read: the rest of it says nothing */
+    const struct config_part
+        *idle;            /* what stands in it and does nothing, the first; NULL: nothing */
     uint32_t rank, index; /* behind those that it refers to, else as in the file */
+};
+
+/* A part of a destination that does nothing unless one of these members is there. */
+struct config_part {
+    const char *name, *members[2];
 };
 
 struct config {

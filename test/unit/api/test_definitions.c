@@ -142,6 +142,17 @@ static void all_errors_at_once(void **state) {
 static void what_no_field_can_say_alone(void **state) {
     (void)state;
     struct definition d;
+    assert_int_equal(read_text(DEFINITION_DESTINATION,
+                               "{\"name\":\"d\",\"url\":\"http://x/\",\"rateLimits\":["
+                               "{\"maxDispatchesPerSecond\":100},"
+                               "{\"maxDispatchesPerSecond\":100,\"maxDispatches\":5},"
+                               "{\"maxDispatchesPerSecond\":100,\"per\":\"1h\"}]}",
+                               &d),
+                     E_INVALID);
+    assert_error("/rateLimits/1/maxDispatchesPerSecond", "this, or maxDispatches and per");
+    assert_error("/rateLimits/2/maxDispatchesPerSecond", "this, or maxDispatches and per");
+    assert_int_equal(errors->count, 2);
+    definition_release(&d);
     assert_int_equal(read_text(DEFINITION_QUEUE,
                                "{\"name\":\"q\",\"retryConfig\":{\"minBackoff\":\"10s\","
                                "\"maxBackoff\":\"5s\"}}",

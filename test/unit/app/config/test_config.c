@@ -367,6 +367,22 @@ static void addresses_that_nothing_is_sent_to_are_pointed_out(void **state) {
     assert_no_line("/destinations/3");
 }
 
+static void half_of_a_part_is_pointed_out(void **state) {
+    (void)state;
+    assert_int_equal(
+        check("destinations:\n"
+              "  - {name: a, url: 'http://provider.example/', circuitBreaker: {minimumCalls: 9}}\n"
+              "  - {name: b, url: 'http://provider.example/', circuitBreaker: {window: 9s}}\n"
+              "  - {name: c, url: 'http://provider.example/', rampUp: {afterIdle: 5m}}\n"
+              "  - {name: d, url: 'http://provider.example/', batch: {}}\n"),
+        0);
+    assert_line("x.yaml:2:5: /destinations/0/circuitBreaker: warning: it does nothing without "
+                "windowCalls or window\n");
+    assert_line("/destinations/2/rampUp: warning: it does nothing without duration\n");
+    assert_no_line("/destinations/1");
+    assert_no_line("/destinations/3");
+}
+
 /* Once is enough: a field that cannot be read, a definition that is refused, a key that is not there. */
 static void everything_wrong_is_said_at_once(void **state) {
     (void)state;
@@ -445,6 +461,7 @@ int main(void) {
         CONFIG_TEST(definitions_are_judged_as_a_server_would),
         CONFIG_TEST(names_that_the_file_does_not_define_are_pointed_out),
         CONFIG_TEST(addresses_that_nothing_is_sent_to_are_pointed_out),
+        CONFIG_TEST(half_of_a_part_is_pointed_out),
         CONFIG_TEST(everything_wrong_is_said_at_once),
         CONFIG_TEST(queues_may_stand_in_any_order),
         CONFIG_TEST(the_longest_chain_is_the_servers),
