@@ -107,7 +107,7 @@ static void fail(struct token *k, const char *why) {
     uint64_t pause_ns = RETRY_FIRST_NS << doublings;
     k->failures++;
     k->retry_ns = now_ns + (pause_ns < RETRY_MAX_NS ? pause_ns : RETRY_MAX_NS);
-    snprintf(k->why, sizeof k->why, "no token: %s", why);
+    snprintf(k->why, sizeof k->why, "no token: %.140s", why);
 }
 
 static bool ask(struct token *k) {
