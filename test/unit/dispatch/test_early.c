@@ -185,6 +185,11 @@ static void only_what_is_due_after_the_nap_lets_it_sleep(void **state) {
 #define LATE   28u
 #define GAP_NS (2 * NS_PER_MS)
 
+static void make_target(struct target *t) {
+    *t = (struct target){.index = 1};
+    list_init(&t->line);
+}
+
 static uint64_t leaves(struct target *t, uint64_t now_ns, uint64_t gap_ns) {
     struct attempt_start s = {.gap_ns = gap_ns};
     uint64_t at_ns = target_leaves_ns(t, &s, now_ns);
@@ -207,7 +212,8 @@ static void check_windows(const uint64_t *left_ns, uint32_t count, uint64_t crow
 static void what_is_late_leaves_in_order_and_not_at_once(void **state) {
     (void)state;
     const uint64_t now_ns = 1000 * NS_PER_SECOND;
-    struct target t = {.index = 1};
+    struct target t;
+    make_target(&t);
     static uint64_t left_ns[8000];
     for (uint32_t i = 0; i < LATE; i++) {
         left_ns[i] = leaves(&t, now_ns, GAP_NS);
@@ -227,7 +233,8 @@ static void what_is_late_leaves_in_order_and_not_at_once(void **state) {
 /* It stood still again while a line was waiting: who missed his place gets another, who did not keeps it. */
 static void who_misses_his_place_goes_to_the_end(void **state) {
     (void)state;
-    struct target t = {.index = 1};
+    struct target t;
+    make_target(&t);
     uint64_t now_ns = 1000 * NS_PER_SECOND;
     for (uint32_t i = 0; i < LATE; i++) {
         leaves(&t, now_ns, GAP_NS);
@@ -243,7 +250,8 @@ static void who_misses_his_place_goes_to_the_end(void **state) {
 /* However seldom the loop comes round, all that comes due leaves. */
 static void the_line_is_no_brake(void **state) {
     (void)state;
-    struct target t = {.index = 1};
+    struct target t;
+    make_target(&t);
     struct rng rng;
     rng_init(&rng, 1);
     uint64_t now_ns = 1000 * NS_PER_SECOND, due = 0;
@@ -261,7 +269,8 @@ static void the_line_is_no_brake(void **state) {
 
 static void what_is_in_time_is_not_put_off(void **state) {
     (void)state;
-    struct target t = {.index = 1};
+    struct target t;
+    make_target(&t);
     struct rng rng;
     rng_init(&rng, 1);
     for (uint64_t i = 1; i < 10000; i += 3) { /* three together, up to 4 ms late */
