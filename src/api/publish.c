@@ -213,6 +213,11 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
                : NULL;
 }
 
+bool publish_outlived(const struct publish *p) {
+    uint64_t now_ns = clock_real_ns();
+    return p->ttl_ns != 0 && p->schedule_ns > now_ns && p->schedule_ns - now_ns > p->ttl_ns;
+}
+
 bool publish_options(struct call *c, struct publish *p) {
     size_t count;
     uint32_t seen = 0;
@@ -223,6 +228,10 @@ bool publish_options(struct call *c, struct publish *p) {
             call_invalid(c, "", wrong);
             return false;
         }
+    }
+    if (publish_outlived(p)) {
+        call_invalid(c, "", "Sluice-Ttl: it is over before the message may leave");
+        return false;
     }
     return true;
 }

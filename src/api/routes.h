@@ -59,6 +59,8 @@ void message_transfer(struct call *c);
 MUST_CHECK bool publish_options(struct call *c, struct publish *p);
 /* There are none, where they would mean nothing. False: answered. */
 MUST_CHECK bool publish_no_options(struct call *c);
+/* Its life is over before it may leave. */
+bool publish_outlived(const struct publish *p);
 /* How a message is told from an edited one. */
 #define ETAG_BYTES 48u
 void message_etag(const struct message_info *m, uint16_t version, char out[ETAG_BYTES]);

@@ -208,7 +208,12 @@ static void fill_operation(struct call *c, const struct operation_input *in, str
     e->correlation_id = span_of(c->correlation, c->correlation_size);
 }
 
-static int check_schedule(const json_t *object, struct field_reader *reader) {
+static int check_schedule(const json_t *object, const struct publish *p,
+                          struct field_reader *reader) {
+    if (publish_outlived(p)) {
+        field_fault(reader, "ttl", "it is over before the message may leave");
+        return E_INVALID;
+    }
     if (json_object_get(object, "delay") == NULL ||
         json_object_get(object, "scheduleTime") == NULL) {
         return 0;
@@ -227,9 +232,11 @@ static int read_by_table(struct call *c, size_t kind, const json_t *object, stru
     }
     if (error == 0 && enqueue) {
         error = read_body(c, object, &op->enqueue.envelope, reader);
-        error = error != 0 ? error : check_schedule(object, reader);
     }
     fill_operation(c, &in, op);
+    if (error == 0 && enqueue) {
+        error = check_schedule(object, &op->enqueue, reader);
+    }
     input_release(&in);
     return error;
 }

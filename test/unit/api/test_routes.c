@@ -193,6 +193,7 @@ static void options_of_a_message_are_checked(void **state) {
         "Sluice-Unique-Key: a\r\n",
         "Sluice-Delay: 5s\r\nSluice-Schedule-Time: 2090-01-31T09:00:00Z\r\n",
         "Sluice-Schedule-Time: 2090-01-31T09:00:00Z\r\nSluice-Delay: 0s\r\n",
+        "Sluice-Ttl: 10s\r\nSluice-Delay: 1h\r\n",
     };
     put("/v1/queues/q", "{}");
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
@@ -378,14 +379,14 @@ static void bad_transactions(void **state) {
         "{\"operations\":[{\"reserve\":{\"stok\":\"s\"}},{\"fly\":{}},"
         "{\"enqueue\":{\"queue\":\"q\",\"bodyBase64\":\"!\"}},{\"enqueue\":{\"queue\":\"q\"}},3,"
         "{\"enqueue\":{\"queue\":\"q\",\"body\":1,\"delay\":\"1s\","
-        "\"scheduleTime\":\"2090-01-31T09:00:00Z\"}}],"
+        "\"scheduleTime\":\"2090-01-31T09:00:00Z\"}},"
+        "{\"enqueue\":{\"queue\":\"q\",\"body\":1,\"delay\":\"1h\",\"ttl\":\"1m\"}}],"
         "\"more\":1}");
     assert_int_equal(a.status, 400);
     static const char *const pointers[] = {
-        "/operations/0/reserve/stok",  "/operations/0/reserve/stock",
-        "/operations/1/fly",           "/operations/2/enqueue/bodyBase64",
-        "/operations/3/enqueue/body",  "/operations/4",
-        "/operations/5/enqueue/delay", "/more"};
+        "/operations/0/reserve/stok",       "/operations/0/reserve/stock", "/operations/1/fly",
+        "/operations/2/enqueue/bodyBase64", "/operations/3/enqueue/body",  "/operations/4",
+        "/operations/5/enqueue/delay",      "/operations/6/enqueue/ttl",   "/more"};
     size_t count = json_array_size(json_at(a.json, "errors"));
     for (size_t i = 0; i < ARRAY_LENGTH(pointers); i++) {
         bool found = false;
