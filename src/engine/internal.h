@@ -26,9 +26,9 @@
 #include "engine/timekeeper.h"
 
 /* Facts of one record that collects many small decisions (timers, starts) stay below this. */
-#define GATHER_MAX           256u
-#define TIMER_RECORDS_A_TURN 4u /* of GATHER_MAX at most: a millisecond or two */
-#define FACTS_MAX_BYTES      (24u << 20)
+#define GATHER_MAX      256u
+#define TIMERS_A_TURN   1024u /* a millisecond or two; a multiple of GATHER_MAX */
+#define FACTS_MAX_BYTES (24u << 20)
 
 /* Requests on their way in. */
 struct intake {

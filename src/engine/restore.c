@@ -1,6 +1,10 @@
 /*
  * How an engine comes to its state: the log is opened, the newest snapshot loaded, and every record behind it
  * applied. What does not fit together is refused with what to do; nothing is guessed.
+ *
+ * A salvage goes as far as the records make sense. What comes behind is given up, all of it: what one lost
+ * record did to each later one nobody knows, and a state that never was is worse than one of earlier. The files stay
+ * as they are; a snapshot of that state, named after the log's end, is what later starts begin with.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -74,7 +78,8 @@ static int replay_record(struct engine *e, const struct record *r, uint64_t addr
                  error == E_VERSION ? "it was written by a newer version of sluice"
                                     : "its facts make no sense",
                  error == E_VERSION ? "" : "; run `sluice log verify`");
-    e->last_position = r->position;
+    else
+        e->last_position = r->position;
     e->keeper.replayed_bytes += r->size_bytes;
     return error;
 }
@@ -90,7 +95,8 @@ static void cannot_replay(struct engine *e, char error_text[512]) {
                  e->last_position);
 }
 
-static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
+/* Ends before position `end`, too. */
+static int replay(struct engine *e, uint64_t end, uint64_t *ret_count, char error_text[512]) {
     struct log_cursor *cursor;
     int error = log_cursor_open(e->log, e->last_position + 1, &cursor);
     if (error != 0)
@@ -102,7 +108,8 @@ static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
     begin_step(e, ENGINE_PROGRESS_REPLAY);
     struct record record;
     uint64_t address;
-    while ((error = log_cursor_next(cursor, &record, &address)) == 0) {
+    while (e->last_position + 1 < end &&
+           (error = log_cursor_next(cursor, &record, &address)) == 0) {
         error = replay_record(e, &record, address, error_text);
         if (error != 0)
             break;
@@ -110,11 +117,58 @@ static int replay(struct engine *e, uint64_t *ret_count, char error_text[512]) {
         atomic_store_explicit(&p->done, *ret_count, memory_order_relaxed);
     }
     log_cursor_close(cursor);
-    if (error == E_END)
+    if (error == 0 || error == E_END)
         return 0;
     if (error_text[0] == '\0')
         cannot_replay(e, error_text);
     return error;
+}
+
+static int load_and_replay(struct engine *e, struct engine_recovery *recovery, uint64_t end,
+                           uint64_t *ret_time_ns, char error_text[512]) {
+    uint64_t begun_ns = clock_monotonic_ns();
+    begin_step(e, ENGINE_PROGRESS_SNAPSHOT);
+    int error = snapshot_load(e, &recovery->snapshot_position, ret_time_ns, error_text);
+    if (error != 0)
+        return error;
+    e->last_position = recovery->snapshot_position;
+    uint64_t loaded_ns = clock_monotonic_ns();
+    recovery->snapshot_ns += loaded_ns - begun_ns;
+    if (e->last_position + 1 < log_next_position(e->log))
+        error = replay(e, end, &recovery->replayed_records, error_text);
+    recovery->replay_ns += clock_monotonic_ns() - loaded_ns;
+    return error;
+}
+
+/*
+ * Behind e->last_position nothing makes sense: the state of there, loaded anew since the record that failed may be
+ * half applied, is from now on that of the log's end. Refuses when that is no state at all.
+ */
+static int give_up_rest(struct engine *e, struct engine_recovery *recovery, uint64_t *ret_time_ns,
+                        char error_text[512]) {
+    uint64_t end = e->last_position + 1, log_end = log_next_position(e->log) - 1;
+    char why[256];
+    snprintf(why, sizeof(why), "%s", error_text);
+    if (end == 1)
+        return E_CORRUPT;
+    error_text[0] = '\0';
+    e->keeper.replayed_bytes = 0;
+    int error = load_and_replay(e, recovery, end, ret_time_ns, error_text);
+    if (error == 0)
+        error = snapshot_write(e, log_end, recovery->log.last_time_ns, 0);
+    if (error == 0)
+        error = snapshot_publish(e, log_end);
+    if (error != 0) {
+        if (error_text[0] == '\0')
+            snprintf(error_text, 512, "no snapshot could be written: %s", error_name(error));
+        return error;
+    }
+    size_t used = strlen(recovery->log.report);
+    snprintf(recovery->log.report + used, sizeof(recovery->log.report) - used,
+             "%sgave up positions %" PRIu64 " to %" PRIu64 ": %s", used > 0 ? "; " : "", end,
+             log_end, why);
+    e->last_position = recovery->snapshot_position = log_end;
+    return 0;
 }
 
 int restore_engine(struct engine *e, struct engine_recovery *recovery, char error_text[512]) {
@@ -123,18 +177,10 @@ int restore_engine(struct engine *e, struct engine_recovery *recovery, char erro
     int error = open_log(e, &recovery->log, error_text);
     if (error != 0)
         return error;
-    uint64_t begun_ns = clock_monotonic_ns();
-    recovery->log_ns = begun_ns - started_ns;
-    begin_step(e, ENGINE_PROGRESS_SNAPSHOT);
-    error = snapshot_load(e, &recovery->snapshot_position, &snapshot_ns, error_text);
-    if (error != 0)
-        return error;
-    e->last_position = recovery->snapshot_position;
-    uint64_t loaded_ns = clock_monotonic_ns();
-    recovery->snapshot_ns = loaded_ns - begun_ns;
-    if (e->last_position + 1 < log_next_position(e->log))
-        error = replay(e, &recovery->replayed_records, error_text);
-    recovery->replay_ns = clock_monotonic_ns() - loaded_ns;
+    recovery->log_ns = clock_monotonic_ns() - started_ns;
+    error = load_and_replay(e, recovery, UINT64_MAX, &snapshot_ns, error_text);
+    if (error == E_CORRUPT && e->options.salvage)
+        error = give_up_rest(e, recovery, &snapshot_ns, error_text);
     if (error != 0)
         return error;
     /* log_open refuses an end before what a snapshot rests on, and a replay ends nowhere else. */

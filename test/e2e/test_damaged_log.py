@@ -154,6 +154,30 @@ def test_segment_that_is_missing(make_server):
     server.start()
 
 
+def test_salvage_behind_a_damaged_head(make_server):
+    """What stood behind it depends on what nobody can read: all of it is given up, said, and not there at the next start either."""
+    server = make_server({"log": {"segmentBytes": 65536}}).start()
+    server.client.define("queues", "mail")
+    ids = [server.client.publish("mail", {"n": n, "text": "x" * 1000}).json["receipt"] for n in range(300)]
+    server.kill()
+    segments = sorted((server.data / "log").glob("*.seg"))
+    flip(segments[2], 20)
+    first = int(segments[2].stem, 16)
+    before = sum(int(i[1:], 16) // 64 < first for i in ids)
+    server.launch()
+    assert server.wait_end() == 1 and segments[2].name in server.output(), server.output()
+    server.start("--salvage")
+    last = max(int(i[1:], 16) // 64 for i in ids)
+    assert f"gave up positions {first} to {last}: the log" in server.output(), server.output()
+    assert server.client.queue("mail")["stats"]["ready"] == before
+    later = server.client.publish("mail", {"later": 1}).json["receipt"]
+    assert later not in ids, "no number is given twice"
+    server.kill()
+    server.start()
+    assert server.client.queue("mail")["stats"]["ready"] == before + 1
+    assert server.client.get(f"/v1/queues/mail/messages/{ids[0]}?view=body").status == 200
+
+
 def test_segment_that_is_missing_before_the_snapshot(make_server):
     """A start does not read it, and bodies in use are lost with it: it is said and counted. `log verify` cannot tell it from one given back."""
     server = make_server({"log": {"segmentBytes": 65536}}).start()

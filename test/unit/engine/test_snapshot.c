@@ -240,6 +240,79 @@ static void a_hole_behind_it_is_refused(void **state) {
     world_release(&w);
 }
 
+/* Once more with all that was given up there: what comes later starts from the state that is served now. */
+static void expect_salvaged(struct world *w, unsigned ready, const char *said) {
+    w->options.salvage = true;
+    world_open(w);
+    w->options.salvage = false;
+    if (strstr(w->recovery.log.report, said) == NULL)
+        fail_msg("not said: %s, but: %s", said, w->recovery.log.report);
+    assert_int_equal(world_queue(w, "q").ready, ready);
+    publish_some(w, 2);
+    world_crash(w, SIM_DROP);
+    world_open(w);
+    assert_int_equal(w->recovery.log.report[0], '\0');
+    assert_int_equal(world_queue(w, "q").ready, ready + 2);
+}
+
+static void a_salvage_goes_as_far_as_the_log(void **state) {
+    (void)state;
+    struct world w;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    publish_some(&w, 100);
+    uint64_t end = w.engine->last_position;
+    world_close(&w);
+    assert_true(
+        sim_disk_flip(w.disk, "/data/log/0000000000000001.seg", 20, 1)); /* nothing is left */
+    assert_int_equal(world_try_open(&w), E_CORRUPT);
+    w.options.salvage = true;
+    assert_int_equal(world_try_open(&w), E_CORRUPT);
+    w.options.salvage = false;
+    world_release(&w);
+
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    uint64_t kept = snapshot_now(&w);
+    publish_some(&w, 100);
+    assert_int_equal(w.engine->last_position, end);
+    world_close(&w);
+    assert_true(sim_disk_flip(w.disk, "/data/log/0000000000000001.seg", 20, 1));
+    assert_int_equal(world_try_open(&w), E_CORRUPT);
+    char said[64];
+    snprintf(said, sizeof said, "gave up positions %" PRIu64 " to %" PRIu64, kept + 1, end);
+    expect_salvaged(&w, 0, said);
+    world_release(&w);
+}
+
+/* The end of a message whose acceptance is lost, and all that came later. */
+static void a_salvage_goes_as_far_as_it_makes_sense(void **state) {
+    (void)state;
+    struct world w;
+    uint64_t id;
+    world_init(&w);
+    world_open(&w);
+    world_define_queue(&w, "q", "");
+    publish_some(&w, 3);
+    assert_int_equal(world_publish(&w, "q", BODY, 0, &id), REFUSAL_NONE);
+    uint64_t address = world_address(&w, "q", id);
+    publish_some(&w, 3);
+    uint64_t before = w.engine->last_position;
+    assert_int_equal(world_delete(&w, "q", id), REFUSAL_NONE);
+    publish_some(&w, 5);
+    uint64_t end = w.engine->last_position;
+    world_close(&w);
+    assert_true(sim_disk_flip(w.disk, "/data/log/0000000000000001.seg",
+                              (address & UINT32_MAX) + BODY / 2, 1));
+    assert_int_equal(world_try_open(&w), E_CORRUPT);
+    char said[64];
+    snprintf(said, sizeof said, "gave up positions %" PRIu64 " to %" PRIu64, before + 1, end);
+    expect_salvaged(&w, 6, said);
+    world_release(&w);
+}
+
 static const struct file_ops *real_ops;
 static unsigned failing_lists;
 
@@ -288,6 +361,8 @@ int main(void) {
         cmocka_unit_test(replay_with_or_without_snapshot_gives_the_same_bytes),
         cmocka_unit_test(one_waits_for_the_log),
         cmocka_unit_test(a_hole_behind_it_is_refused),
+        cmocka_unit_test(a_salvage_goes_as_far_as_the_log),
+        cmocka_unit_test(a_salvage_goes_as_far_as_it_makes_sense),
         cmocka_unit_test(a_folder_that_cannot_be_listed_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
