@@ -181,11 +181,8 @@ static const char *read_forward(struct call *c, const struct http_header *h, str
     return NULL;
 }
 
-#define SCHEDULES 3u /* bits of the first two options, which say the same */
-
-/* NULL: fine or none of ours; else what is wrong. `seen` has a bit for each option that came. */
-static const char *read_field(struct call *c, const struct http_header *h, struct publish *p,
-                              uint32_t *seen) {
+/* NULL: fine or none of ours; else what is wrong. */
+static const char *read_field(struct call *c, const struct http_header *h, struct publish *p) {
     char name[OPTION_NAME_BYTES], start[OPTION_NAME_BYTES];
     const size_t prefix = sizeof FORWARD_PREFIX - 1;
     lower_name(span_of(h->name.data, h->name.size < prefix ? h->name.size : prefix), start);
@@ -198,11 +195,7 @@ static const char *read_field(struct call *c, const struct http_header *h, struc
     }
     for (size_t i = 0; i < ARRAY_LENGTH(options); i++) {
         if (strcmp(name, options[i].name) == 0) {
-            *seen |= 1u << i;
-            return (*seen & SCHEDULES) == SCHEDULES
-                       ? "expected one of Sluice-Delay and Sluice-Schedule-Time"
-                   : options[i].read(p, h->value) ? NULL
-                                                  : options[i].expects;
+            return options[i].read(p, h->value) ? NULL : options[i].expects;
         }
     }
     return strncmp(start, "sluice-", 7) == 0 && !is_said_by_dispatch(name)
@@ -220,10 +213,9 @@ bool publish_outlived(const struct publish *p) {
 
 bool publish_options(struct call *c, struct publish *p) {
     size_t count;
-    uint32_t seen = 0;
     const struct http_header *headers = http_headers(c->x, &count);
     for (size_t i = 0; c->head.has_options && i < count; i++) {
-        const char *wrong = read_field(c, &headers[i], p, &seen);
+        const char *wrong = read_field(c, &headers[i], p);
         if (wrong != NULL) {
             call_invalid(c, "", wrong);
             return false;

@@ -239,7 +239,7 @@ static int list_snapshots(const char *directory, const struct file_ops *files, s
 static int cannot_list(const char *directory, int negative_errno, char error_text[512]) {
     snprintf(error_text, 512,
              "%.300s/snapshot cannot be listed: %s; look at the disk and at the "
-             "folder's rights, then start again",
+             "folder's rights, then try again",
              directory, strerror(-negative_errno));
     return E_IO;
 }
