@@ -126,6 +126,7 @@ struct engine_options {
     double compact_live_share; /* segments with less live than this are copied forward; 0: 0.3 */
     bool paranoid;             /* model_check after every record: slow */
     bool in_place;             /* decide in the submitting thread when all is idle */
+    uint32_t timers_a_turn;    /* so many at most; 0: as many as take a millisecond or two */
     /*
      * For tests and the simulator: no thread and no fork; engine_turn does all the work, and both clocks
      * are asked here. NULL: the system's.

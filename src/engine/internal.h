@@ -27,7 +27,7 @@
 
 /* Facts of one record that collects many small decisions (timers, starts) stay below this. */
 #define GATHER_MAX      256u
-#define TIMERS_A_TURN   1024u /* a millisecond or two; a multiple of GATHER_MAX */
+#define TIMERS_A_TURN   1024u /* a millisecond or two */
 #define FACTS_MAX_BYTES (24u << 20)
 
 /* Requests on their way in. */
@@ -125,11 +125,12 @@ struct engine {
     struct engine_stats stats;
     uint64_t flush_by_ns; /* monotonic: what may wait has waited long enough; 0: nothing waits */
     uint64_t planned_wake_ns; /* monotonic: when the engine thread looks again by itself */
-    bool flush_due;     /* timers, starts or deliveries were appended that wait for the disk */
-    bool broken;        /* apply failed after append: the process must end */
-    bool recovering;    /* there may be attempts of unknown outcome: nothing starts */
-    bool short_of_room; /* timers and starts wait for room */
-    bool starts_held;   /* for a stop: nothing starts any more */
+    bool flush_due;       /* timers, starts or deliveries were appended that wait for the disk */
+    bool broken;          /* apply failed after append: the process must end */
+    bool recovering;      /* there may be attempts of unknown outcome: nothing starts */
+    bool short_of_room;   /* timers and starts wait for room */
+    bool starts_held;     /* for a stop: nothing starts any more */
+    uint32_t timers_left; /* of this turn's */
 
     struct intake intake;
     struct held held;

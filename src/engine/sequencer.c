@@ -3,7 +3,7 @@
  *
  *   1. requests:   decide -> one record -> apply -> held until durable; behind each, what it made too long
  *   2. deliveries: messages for consumers that have room, up to GATHER_MAX decisions in one record
- *   3. timers:     what is due now, likewise, TIMERS_A_TURN of them; then deliveries again, of what that let be ready
+ *   3. timers:     what is due now, likewise, so many in a turn; then deliveries again, of what that let be ready
  *   4. starts:     attempts that pace and order allow now, likewise
  *
  * In 2 to 4 each decision is applied before the next is taken, so that the next one sees it; the facts
@@ -306,18 +306,20 @@ static uint32_t gather(struct engine *e, uint64_t now_ns, decide_next *next,
 }
 
 static bool next_timer(struct engine *e, struct decision *d) {
+    if (e->timers_left == 0)
+        return false;
+    e->timers_left--;
     return model_decide_timer(e->model, d);
 }
 
-/* When a million come due at the same moment, requests have their turns in between; sequencer_next_wake_ns says now. */
+/* When a million come due at the same moment, requests and starts have their turns in between; sequencer_next_wake_ns says now. */
 static void run_timers(struct engine *e, uint64_t now_ns) {
-    uint32_t n, passed = 0;
-    while (passed < TIMERS_A_TURN && !e->broken && model_next_due_ns(e->model) <= now_ns &&
+    e->timers_left = e->options.timers_a_turn != 0 ? e->options.timers_a_turn : TIMERS_A_TURN;
+    while (e->timers_left > 0 && !e->broken && model_next_due_ns(e->model) <= now_ns &&
            has_room_to_gather(e)) {
         uint16_t facts;
-        if ((n = gather(e, now_ns, next_timer, &facts)) == 0 || e->broken)
+        if (gather(e, now_ns, next_timer, &facts) == 0 || e->broken)
             return;
-        passed += n;
         append_gathered(e, now_ns, facts);
         e->flush_due = true;
         if (model_next_due_ns(e->model) <= now_ns)

@@ -197,7 +197,7 @@ static bool decide_join(const struct model *m, struct decision *d,
         b->position == d->position && b->left > 0 ? destination_at(m, b->destination) : NULL;
     const struct destination *home = t == NULL ? NULL : destination_at(m, b->home);
     struct message_view v;
-    if (home == NULL || !queue_peek(m, b->queue, &v) || v.body_bytes > b->left_bytes) {
+    if (home == NULL || !queue_peek(m, b->queue, d->now_ns, &v) || v.body_bytes > b->left_bytes) {
         return false;
     }
     bool shares = t->def.batch.token == BATCH_TOKEN_REQUEST;

@@ -83,7 +83,7 @@ static uint64_t joining_ns(const struct model *m, const struct destination *t, u
     if (t->def.batch.max_messages <= 1 || ahead + 1 >= t->def.batch.max_messages) {
         return 0;
     }
-    bool waits = queue_peek(m, queue, &next);
+    bool waits = queue_peek(m, queue, now_ns, &next);
     uint64_t at_ns = (waits ? next.accepted_ns_hint : now_ns) + t->def.batch.wait_ns;
     return at_ns > now_ns ? at_ns - now_ns : 0;
 }

@@ -356,10 +356,9 @@ bool model_decide_timer(const struct model *m, struct decision *d) {
     return true;
 }
 
-/* Timers first: an expired message must not leave because nobody had looked at its timer yet. */
 bool model_decide_start(const struct model *m, struct decision *d,
                         struct attempt_start *ret_start) {
-    return model_next_due_ns(m) > d->now_ns && destination_decide_start(m, d, ret_start);
+    return destination_decide_start(m, d, ret_start);
 }
 
 uint64_t model_next_start_ns(const struct model *m, uint64_t now_ns) {

@@ -69,7 +69,8 @@ uint64_t model_next_due_ns(const struct model *m);
 bool model_decide_timer(const struct model *m, struct decision *d);
 
 /*
- * The next attempt that pace, concurrency and order allow at d->now_ns: emits its facts and describes it.
+ * The next attempt that pace, concurrency and order allow at d->now_ns: emits its facts and describes it. Timers may be due:
+ * nothing leaves whose life is over.
  * False: nothing may start now. Call, apply, call again.
  */
 struct attempt_start;

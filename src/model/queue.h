@@ -68,8 +68,11 @@ bool queue_place_lasts(uint64_t after);
 /* The same as MESSAGE_GET answers it, and in which queue it is. */
 bool queue_message_info(const struct model *m, uint64_t id, uint64_t now_ns,
                         struct message_info *ret, uint32_t *ret_queue);
-/* The message that would leave `queue` next: ready, not paused. False: none. Pace is not asked. */
-bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret);
+/*
+ * The message that would leave `queue` next: ready, not paused. False: none, or its life is over, which its timer will
+ * tell. Pace is not asked.
+ */
+bool queue_peek(const struct model *m, uint32_t queue, uint64_t now_ns, struct message_view *ret);
 /* Indices of the queues that push to a destination by this name, in ring order from `after`. 0: none. */
 uint32_t queue_next_of_destination(const struct model *m, uint32_t destination, uint32_t after);
 /* How many push to a destination by this name, whether there is one or not. */

@@ -129,14 +129,14 @@ bool queue_message_info(const struct model *m, uint64_t id, uint64_t now_ns,
     return true;
 }
 
-bool queue_peek(const struct model *m, uint32_t queue, struct message_view *ret) {
+bool queue_peek(const struct model *m, uint32_t queue, uint64_t now_ns, struct message_view *ret) {
     const struct queue *q = queue_at(m->queues, queue);
     uint32_t slot = q == NULL || q->def.paused ? 0 : queue_first_ready(m->queues, q);
     if (slot == 0) {
         return false;
     }
     message_view_fill(m->queues, slot, ret);
-    return true;
+    return ret->expires_ns == 0 || ret->expires_ns > now_ns;
 }
 
 bool queue_message_storied(struct model *m, uint64_t id, bool storied) {

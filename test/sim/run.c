@@ -114,6 +114,7 @@ static void fill_options(struct sim *s) {
         .snapshot_every_bytes = (60u << 10) + (draw >> 8) % (500u << 10),
         .limits = {.queues = 256, .destinations = 256}, /* tables of them are made at each start */
         .compact_live_share = (draw >> 30) % 3 == 0 ? 0.9 : 0.3,
+        .timers_a_turn = (draw >> 36) % 2 == 0 ? 0 : 1 + (uint32_t)(draw >> 37) % 3,
         .manual = true,
         .real_ns = real_clock,
         .monotonic_ns = monotonic_clock,

@@ -235,6 +235,52 @@ static void requests_have_their_turns_between_timers(void **state) {
     world_release(&w);
 }
 
+#define LATER 10u
+
+/* Timers of LATER messages come due, three turns of them, and behind them that of a message of "q" which dies then; or without that one. */
+static struct provider *provider_with_timers_due(bool has_mortal) {
+    struct provider *p = provider_create(0);
+    struct world *w = &p->w;
+    w->engine->options.timers_a_turn = LATER / 2 - 1;
+    world_define_queue(w, "later", "");
+    engine_hold_starts(w->engine);
+    uint64_t due_ns = w->now_ns + NS_PER_SECOND;
+    for (unsigned i = 0; i < LATER; i++) {
+        assert_int_equal(world_publish(w, "later", 10, due_ns, NULL), REFUSAL_NONE);
+    }
+    if (has_mortal) {
+        struct request mortal;
+        request_init(&mortal, REQUEST_QUEUE_PUBLISH);
+        mortal.in.publish.queue = span_text("q");
+        mortal.in.publish.ttl_ns = NS_PER_SECOND;
+        assert_int_equal(engine_call(w->engine, &mortal), 0);
+        assert_int_equal(mortal.refusal, REFUSAL_NONE);
+        request_release(&mortal);
+    }
+    w->now_ns = due_ns;
+    w->engine->starts_held = false;
+    return p;
+}
+
+static void starts_have_their_turns_between_timers(void **state) {
+    (void)state;
+    for (int has_mortal = 0; has_mortal < 2; has_mortal++) {
+        struct provider *p = provider_with_timers_due(has_mortal);
+        struct engine_request publish;
+        decide_only(&p->w, &publish, REQUEST_QUEUE_PUBLISH);
+        assert_int_equal(log_flush(p->w.engine->log), 0);
+        assert_true(sequencer_next_wake_ns(p->w.engine) <= p->w.now_ns);
+        assert_int_equal(p->started, has_mortal ? 0 : 1);
+        for (unsigned turns = 0; turns < LATER; turns++) {
+            engine_turn(p->w.engine);
+        }
+        assert_int_equal(p->started, 1);
+        assert_true(p->starts[0].message == publish.r.receipt.id);
+        assert_int_equal(world_queue(&p->w, "q").expired, has_mortal);
+        provider_free(p);
+    }
+}
+
 /* ---- a full disk ---- */
 
 #define DELAYED 256u
@@ -352,6 +398,7 @@ int main(void) {
         cmocka_unit_test(a_restart_makes_no_burst),
         cmocka_unit_test(a_read_waits_for_what_it_saw),
         cmocka_unit_test(requests_have_their_turns_between_timers),
+        cmocka_unit_test(starts_have_their_turns_between_timers),
         cmocka_unit_test(a_start_waits_for_its_record),
         cmocka_unit_test(held_starts_are_not_decided),
         cmocka_unit_test(timers_wait_for_room),
