@@ -282,6 +282,7 @@ static enum attempt_error kind_of(const struct call *c, CURLcode result) {
     case CURLE_OPERATION_TIMEDOUT:
         return c->sent > 0 ? ATTEMPT_TIMEOUT : ATTEMPT_CONNECT;
     case CURLE_COULDNT_RESOLVE_HOST:
+    case CURLE_COULDNT_RESOLVE_PROXY:
         return ATTEMPT_DNS;
     case CURLE_COULDNT_CONNECT:
     case CURLE_ABORTED_BY_CALLBACK:
@@ -308,13 +309,17 @@ static enum attempt_error kind_of(const struct call *c, CURLcode result) {
 
 /*
  * When a kept connection breaks, curl makes another one to send the request again; whatever became of that (forbidden by
- * on_request_leaves, or nobody there, or of no trust), the first may have been done.
+ * on_request_leaves, or nobody there, or of no trust), the first may have been done. What breaks before a request left, a
+ * handshake or the tunnel through a proxy, is a connection that was not made.
  */
 static enum attempt_error error_of(const struct call *c, CURLcode result) {
     enum attempt_error e = kind_of(c, result);
     bool of_connecting = e == ATTEMPT_CONNECT || e == ATTEMPT_DNS || e == ATTEMPT_TLS ||
                          e == ATTEMPT_ADDRESS_REFUSED;
-    return of_connecting && c->sent > 0 ? ATTEMPT_BROKEN : e;
+    if (c->sent == 0) {
+        return e == ATTEMPT_BROKEN ? ATTEMPT_CONNECT : e;
+    }
+    return of_connecting ? ATTEMPT_BROKEN : e;
 }
 
 /* In the place of an answer that never came: which certificate is not trusted and why, which name is not known. */

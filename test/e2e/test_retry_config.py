@@ -39,6 +39,32 @@ def test_what_may_have_been_done_is_not_what_never_left(client, scheme):
     assert ends == {"hangs-up": ("broken", 1), "is-not-there": ("connect", 3)} and len(requests) == 1, (ends, requests)
 
 
+def says_no(listener, answer):
+    """A proxy that makes no tunnel."""
+    with contextlib.suppress(OSError):
+        while True:
+            one, _ = listener.accept()
+            with one:
+                one.recv(65536)
+                one.sendall(answer)
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"", None])
+def test_nothing_left_by_a_proxy_that_makes_no_tunnel(client, answer):
+    listener = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=says_no, args=(listener, answer), daemon=True).start()
+    proxy = f"http://127.0.0.1:{listener.getsockname()[1]}" if answer is not None else "http://no-such-name.invalid:1"
+    client.define("destinations", "far", url="https://127.0.0.1:1/", proxy=proxy, allowPrivateAddresses=True,
+                  retryBudget={"percent": 100})
+    client.define("queues", "pay", destination="far",
+                  retryConfig={"maxAttempts": 3, "backoffs": ["0.01s"], "retryErrors": ["connect", "dns", "tls"]})
+    receipt = client.publish("pay", {"pay": 17}).json["receipt"]
+    until(lambda: client.get(f"/v1/receipts/{receipt}").json["state"] == "dead", 60, "it to be given up")
+    one = client.get(f"/v1/queues/pay/messages/{receipt}").json
+    listener.close()
+    assert (one["lastError"], one["attempts"]) == ("dns" if answer is None else "connect", 3), one
+
+
 def answers_once(listener, requests, gone):
     """Answers the first request; the next one on the same connection is read, and all ends: he too, if `gone`."""
     with contextlib.suppress(OSError):
