@@ -21,6 +21,9 @@
  *     when the process ended because a flush failed, the kernel holds the pages of that flush as clean
  *     though they never arrived: so the last batch, with its end mark, is written again
  *     before it is flushed.
+ * R6  Behind the last record of the last segment stand zeros, as many as an end mark at least: room is reserved before it
+ *     gets its name, and each batch brings an end mark. A file that ends before that is a copy that was cut off, or
+ *     was cut by R4 just before the program ended or on a full disk: it is used, and that is said.
  */
 #include "log/recovery.h"
 
@@ -384,6 +387,28 @@ static int write_last_batch_again(struct recovery *r, const struct segment *s,
     return rc != 0 ? file_error(r, "marking the end", s->name, rc) : 0;
 }
 
+/* R6. */
+static int notice_cut_copy(struct recovery *r, const struct segment *s, struct scan *scan,
+                           const struct scan_end *end) {
+    uint64_t rest;
+    if (s->capacity >= r->log->options.segment_bytes) {
+        return 0;
+    }
+    int rc = recovery_measure_rest(scan, end, &rest);
+    if (rc != 0) {
+        return file_error(r, "reading", s->name, -EIO);
+    }
+    if (end->offset + rest + LOG_END_BYTES > s->capacity) {
+        recovery_report(r,
+                        "%s ends at byte %" PRIu64
+                        ", without the room that stands behind the last record: if this folder is "
+                        "a copy it was cut off, and what was acknowledged from position %" PRIu64
+                        " on is missing",
+                        s->name, s->capacity, end->position);
+    }
+    return 0;
+}
+
 /* R4, R5. */
 static int cut_tail(struct recovery *r, struct segment *s, struct scan *scan,
                     const struct scan_end *end, bool torn) {
@@ -433,6 +458,9 @@ static int open_last_segment(struct recovery *r, struct segment *s) {
     struct scan_end end = run_start(s);
     bool torn = false;
     int rc = check_last(r, s, &scan, &end, &torn);
+    if (rc == 0) {
+        rc = notice_cut_copy(r, s, &scan, &end);
+    }
     if (rc == 0) {
         rc = cut_tail(r, s, &scan, &end, torn);
     }

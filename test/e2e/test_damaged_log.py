@@ -58,9 +58,14 @@ def test_torn_tail_is_cut_off(stopped):
         file.truncate(end - 30)
     assert program.run("log", "verify", stopped.data).returncode == 0, "a torn tail is no damage"
     stopped.start()
-    assert "cut" in stopped.output() or "torn" in stopped.output()
+    assert "cut a torn tail" in stopped.output()
+    assert f"{path.name} ends at byte {end - 30}, without the room that stands behind" in stopped.output()
     assert stopped.client.queue("mail")["stats"]["ready"] == 99
     assert stopped.client.publish("mail", {"n": 100}).status == 202
+    stopped.output_path.unlink()
+    stopped.kill()
+    stopped.start()
+    assert "report=" not in stopped.output(), "a kill cuts nothing off"
 
 
 def test_flipped_bit_is_refused_and_named(stopped):

@@ -29,9 +29,30 @@ static void a_torn_tail_is_cut_and_told(void **state) {
     assert_true(f->found.next_position == 11);
     assert_int_equal(f->found.cut_bytes, 17);
     assert_non_null(strstr(f->found.report, "torn"));
+    assert_null(strstr(f->found.report, "copy"));
     fixture_close(f);
     assert_int_equal(fixture_open(f), 0); /* once is enough */
     assert_int_equal(f->found.cut_bytes, 0);
+    assert_string_equal(f->found.report, "");
+}
+
+/* Between two records, in the middle of one, and where zeros show that nothing stood behind. */
+static void a_copy_that_was_cut_off_is_told(void **state) {
+    struct fixture *f = *state;
+    fixture_fill(f, 10, 100);
+    const uint64_t ends[] = {offset_of(10), offset_of(9) + 70, offset_of(9) + LOG_END_BYTES};
+    for (unsigned i = 0; i < 3; i++) {
+        fixture_close(f);
+        const struct file_ops *files = f->options.files;
+        int file = files->open(files->context, FIRST, O_RDWR, 0);
+        assert_int_equal(files->truncate(files->context, file, ends[i]), 0);
+        assert_int_equal(files->flush(files->context, file), 0);
+        files->close(files->context, file);
+        f->durable = 8;
+        assert_int_equal(fixture_open(f), 0);
+        assert_true(f->found.next_position == (i == 0 ? 10 : 9));
+        assert_int_equal(strstr(f->found.report, "a copy it was cut off") != NULL, i < 2);
+    }
 }
 
 /* Several records of one batch arrived, the first did not: none of it counts, none comes back. */
@@ -145,6 +166,7 @@ int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, fixture_setup, fixture_teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_torn_tail_is_cut_and_told),
+        CASE(a_copy_that_was_cut_off_is_told),
         CASE(the_rest_of_a_torn_batch_does_not_come_back),
         CASE(damage_before_a_later_batch_is_refused),
         CASE(damage_in_a_segment_with_a_successor_is_always_refused),
