@@ -300,6 +300,17 @@ static const char *check_problem(const struct destination_def *def, const char *
     return NULL;
 }
 
+/* Any other answer ends the attempt, and nobody would be waited for. */
+static const char *confirm_problem(const struct destination_def *def, const char **ret_pointer) {
+    const char *list = def->confirm.statuses;
+    bool valid = status_list_valid(list);
+    *ret_pointer = "/confirmation/statuses";
+    for (unsigned status = 100; status <= 599 && valid; status++) {
+        valid = (status >= 200 && status <= 299) || !status_list_has(list, status);
+    }
+    return valid ? NULL : "must be statuses and ranges of 200 to 299, like 202";
+}
+
 static const char *guards_problem(const struct destination_def *def, const char **ret_pointer) {
     *ret_pointer = "/circuitBreaker";
     if (!breaker_def_valid(&def->breaker)) {
@@ -388,6 +399,7 @@ const char *destination_def_problem(const struct destination_def *def, const cha
         return problem;
     }
     if ((problem = check_problem(def, ret_pointer)) != NULL ||
+        (problem = confirm_problem(def, ret_pointer)) != NULL ||
         (problem = guards_problem(def, ret_pointer)) != NULL) {
         return problem;
     }

@@ -110,6 +110,10 @@ static void lists_of_statuses(void **state) {
         assert_int_equal(status_list_has(list, status), in);
     }
     assert_false(status_list_has("", 500));
+    TEXT(confirm.statuses, "202,204-299", NULL);
+    TEXT(confirm.statuses, "200-399", "/confirmation/statuses"); /* it would wait for nobody */
+    TEXT(confirm.statuses, "102", "/confirmation/statuses");
+    TEXT(confirm.statuses, "202,", "/confirmation/statuses");
 }
 
 static void numbers(void **state) {
@@ -120,6 +124,9 @@ static void numbers(void **state) {
     def = good();
     def.connect_timeout_ns = UINT64_MAX;
     expect(&def, "/connectTimeout");
+    def = good();
+    def.first_byte_timeout_ns = UINT64_MAX;
+    expect(&def, "/firstByteTimeout");
     def = good();
     def.max_response_bytes = UINT32_MAX;
     expect(&def, "/maxResponseBytes");
