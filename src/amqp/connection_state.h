@@ -143,6 +143,12 @@ void amqp_fail(struct amqp_connection *c, enum amqp_code code, uint32_t method, 
                ...) PRINTF_LIKE(4, 5);
 void amqp_fail_nomem(struct amqp_connection *c);
 void amqp_ask(struct amqp_connection *c, struct amqp_op *op);
+/* For the SETTLE of this turn. */
+void amqp_settle(struct amqp_connection *c, uint64_t message, enum amqp_verdict verdict);
+/* Ask what waits for the end of the turn. */
+void amqp_settle_now(struct amqp_connection *c);
+
+/* ---- connection_pressure.c ---- */
 /* Memory for messages that are not whole. False: it waits for it and is stalled, or it has failed. */
 MUST_CHECK bool amqp_hold(struct amqp_connection *c, uint64_t bytes);
 /* The same without asking: little, or what was held already. */
@@ -154,10 +160,10 @@ void amqp_progress(struct amqp_connection *c, uint64_t bytes);
 void amqp_let_others(struct amqp_connection *c);
 /* Once for each time that publishes have to wait, if it wants to know. */
 void amqp_tell_blocked(struct amqp_connection *c, const char *reason);
-/* For the SETTLE of this turn. */
-void amqp_settle(struct amqp_connection *c, uint64_t message, enum amqp_verdict verdict);
-/* Ask what waits for the end of the turn. */
-void amqp_settle_now(struct amqp_connection *c);
+/* When it has waited, or stood still, for too long; AMQP_NEVER. */
+uint64_t amqp_pressure_due_ms(const struct amqp_connection *c);
+/* Then. */
+void amqp_pressure_tick(struct amqp_connection *c, uint64_t now_ms);
 
 /* ---- channel.c ---- */
 void amqp_channel_start(struct amqp_connection *c, uint16_t number);
