@@ -1,15 +1,7 @@
 /*
  * Definitions as tables of fields: one walk each for init, release, encode and decode.
  *
- * An encoded definition is
- *
- *   offset  size  what
- *        0     2  version of the table that wrote it
- *        2     .  the fields in table order: text as u32 length + bytes, bool as u8, enum as u32,
- *                 list as u32 count + the fields of each item
- *
- * A field of a later version goes to the end of its table with `since` set to that version; decode of
- * an older encoding stops before it and the default stays. Fields are never moved or removed. In version 3 a burst
+ * How they stand encoded, and what may become of a table: model/field_table.h. In version 3 a burst
  * came to mean the one that was asked for; before, it was the one that held.
  */
 #include "model/definition.h"
@@ -19,46 +11,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "model/field_table.h"
 #include "model/request.h"
-
-enum field_type {
-    FIELD_TEXT,
-    FIELD_BYTES,
-    FIELD_BOOL,
-    FIELD_U8,
-    FIELD_U32,
-    FIELD_U64,
-    FIELD_BURST, /* of a struct pace_def, behind mode and count */
-    FIELD_ENUM,
-    FIELD_LIST
-};
-
-#define BURST_AS_ASKED 3u /* since this version of the tables of queues and destinations */
-
-struct table;
-
-struct field {
-    enum field_type type;
-    uint16_t since; /* version of the table in which it came */
-    size_t offset;
-    const char *text;          /* default of a text; the numbers are set in *_def_init */
-    uint32_t max;              /* of an enum; items of a list */
-    const struct table *items; /* of a list */
-};
-
-struct table {
-    uint16_t version;
-    uint16_t count;
-    const struct field *fields;
-    size_t item_bytes;       /* of the items of a list, ... */
-    int (*init)(void *item); /* ... and what makes one */
-};
-
-/* All lists look like this. */
-struct any_list {
-    void *items;
-    uint32_t count;
-};
 
 /* A field that came in version `v` of its table. */
 #define SINCE(v, t, s, f) .type = t, .since = v, .offset = offsetof(struct s, f)
@@ -95,10 +49,10 @@ static const struct field weight_fields[] = {
     TEXT_SINCE(2, weight_def, tenant, ""),
     U32_SINCE(2, weight_def, weight),
 };
-static const struct table weight_table = {.count = ARRAY_LENGTH(weight_fields),
-                                          .fields = weight_fields,
-                                          .item_bytes = sizeof(struct weight_def),
-                                          .init = weight_def_init};
+static const struct field_table weight_table = {.count = ARRAY_LENGTH(weight_fields),
+                                                .fields = weight_fields,
+                                                .item_bytes = sizeof(struct weight_def),
+                                                .init = weight_def_init};
 
 static const struct field queue_fields[] = {
     TEXT(queue_def, name, ""),
@@ -153,13 +107,13 @@ static const struct field queue_fields[] = {
     LIST_SINCE(2, queue_def, tenant_weights, TENANT_WEIGHTS_MAX, weight_table),
     TEXT_SINCE(4, queue_def, retry.statuses, ""),
 };
-static const struct table queue_table = TABLE(4, queue_fields);
+static const struct field_table queue_table = TABLE(4, queue_fields);
 
 static const struct field stock_fields[] = {
     TEXT(stock_def, name, ""), U64(stock_def, total),   U64(stock_def, per_member),
     BOOL(stock_def, on_sale),  U64(stock_def, hold_ns),
 };
-static const struct table stock_table = TABLE(1, stock_fields);
+static const struct field_table stock_table = TABLE(1, stock_fields);
 
 static const struct field campaign_fields[] = {
     TEXT(campaign_def, name, ""),    U64(campaign_def, opens_ns),
@@ -168,27 +122,27 @@ static const struct field campaign_fields[] = {
     U64(campaign_def, safety_stock), ENUM(campaign_def, on_failure, CAMPAIGN_FAILURE_KEEP),
     U8(campaign_def, priority),
 };
-static const struct table campaign_table = TABLE(1, campaign_fields);
+static const struct field_table campaign_table = TABLE(1, campaign_fields);
 
 static const struct field limit_fields[] = {
     ENUM_SINCE(2, pace_def, mode, PACE_STRICT), U32_SINCE(2, pace_def, count),
     U64_SINCE(2, pace_def, period_ns),          BURST_SINCE(2, pace_def, burst),
     U32_SINCE(2, pace_def, concurrency),
 };
-static const struct table limit_table = {.count = ARRAY_LENGTH(limit_fields),
-                                         .fields = limit_fields,
-                                         .item_bytes = sizeof(struct pace_def),
-                                         .init = limit_def_init};
+static const struct field_table limit_table = {.count = ARRAY_LENGTH(limit_fields),
+                                               .fields = limit_fields,
+                                               .item_bytes = sizeof(struct pace_def),
+                                               .init = limit_def_init};
 
 static const struct field endpoint_fields[] = {
     TEXT_SINCE(2, endpoint_def, name, ""),
     TEXT_SINCE(2, endpoint_def, url, ""),
     U32_SINCE(2, endpoint_def, weight),
 };
-static const struct table endpoint_table = {.count = ARRAY_LENGTH(endpoint_fields),
-                                            .fields = endpoint_fields,
-                                            .item_bytes = sizeof(struct endpoint_def),
-                                            .init = endpoint_def_init};
+static const struct field_table endpoint_table = {.count = ARRAY_LENGTH(endpoint_fields),
+                                                  .fields = endpoint_fields,
+                                                  .item_bytes = sizeof(struct endpoint_def),
+                                                  .init = endpoint_def_init};
 
 static const struct field destination_fields[] = {
     TEXT(destination_def, name, ""),
@@ -278,7 +232,7 @@ static const struct field destination_fields[] = {
     TEXT_SINCE(2, destination_def, batch.result_status, "/status"),
     U64_SINCE(4, destination_def, first_byte_timeout_ns),
 };
-static const struct table destination_table = TABLE(4, destination_fields);
+static const struct field_table destination_table = TABLE(4, destination_fields);
 
 bool name_valid(struct span name) {
     if (name.size == 0 || name.size > NAME_MAX_BYTES) {
@@ -318,7 +272,7 @@ int def_set_text(char **field, struct span value) {
     return 0;
 }
 
-static int set_text_shared(char **field, struct span value) {
+int def_share_text(char **field, struct span value) {
     if (value.size > 0) {
         return def_set_text(field, value);
     }
@@ -341,199 +295,6 @@ int def_set_bytes(struct def_bytes *field, struct span value) {
     return 0;
 }
 
-static inline void *field_at(void *def, const struct field *f) {
-    return (char *)def + f->offset;
-}
-
-static void table_release(const struct table *t, void *def);
-
-static void list_release(const struct table *t, struct any_list *list) {
-    for (uint32_t i = 0; i < list->count; i++) {
-        table_release(t, (char *)list->items + i * t->item_bytes);
-    }
-    free(list->items);
-    *list = (struct any_list){0};
-}
-
-static void table_release(const struct table *t, void *def) {
-    for (unsigned i = 0; i < t->count; i++) {
-        const struct field *f = &t->fields[i];
-        if (f->type == FIELD_TEXT) {
-            char **text = field_at(def, f);
-            def_free_text(*text);
-            *text = NULL;
-        } else if (f->type == FIELD_BYTES) {
-            struct def_bytes *bytes = field_at(def, f);
-            free(bytes->data);
-            *bytes = (struct def_bytes){.size = 0};
-        } else if (f->type == FIELD_LIST) {
-            list_release(f->items, field_at(def, f));
-        }
-    }
-}
-
-static int table_init(const struct table *t, void *def) {
-    int rc = 0;
-    for (unsigned i = 0; i < t->count && rc == 0; i++) {
-        if (t->fields[i].type == FIELD_TEXT) {
-            rc = set_text_shared(field_at(def, &t->fields[i]), span_text(t->fields[i].text));
-        }
-    }
-    if (rc != 0) {
-        table_release(t, def);
-    }
-    return rc;
-}
-
-static int field_encode(const struct field *f, const void *def, struct buffer *out);
-
-static int fields_encode(const struct table *t, const void *def, struct buffer *out) {
-    int rc = 0;
-    for (unsigned i = 0; i < t->count && rc == 0; i++) {
-        rc = field_encode(&t->fields[i], def, out);
-    }
-    return rc;
-}
-
-static int list_encode(const struct table *t, const struct any_list *list, struct buffer *out) {
-    int rc = buffer_put_u32(out, list->count);
-    for (uint32_t i = 0; i < list->count && rc == 0; i++) {
-        rc = fields_encode(t, (const char *)list->items + i * t->item_bytes, out);
-    }
-    return rc;
-}
-
-static int field_encode(const struct field *f, const void *def, struct buffer *out) {
-    const char *at = (const char *)def + f->offset;
-    switch (f->type) {
-    case FIELD_TEXT:
-        return buffer_put_bytes(out, span_text(*(char *const *)(const void *)at));
-    case FIELD_BYTES: {
-        const struct def_bytes *bytes = (const void *)at;
-        return buffer_put_bytes(out, span_of(bytes->data, bytes->size));
-    }
-    case FIELD_BOOL:
-        return buffer_put_u8(out, *(const bool *)at);
-    case FIELD_U8:
-        return buffer_put_u8(out, *(const uint8_t *)at);
-    case FIELD_ENUM:
-    case FIELD_BURST:
-    case FIELD_U32:
-        return buffer_put_u32(out, *(const uint32_t *)(const void *)at);
-    case FIELD_U64:
-        return buffer_put_u64(out, *(const uint64_t *)(const void *)at);
-    case FIELD_LIST:
-        return list_encode(f->items, (const void *)at, out);
-    }
-    return E_INVALID;
-}
-
-static int table_encode(const struct table *t, const void *def, struct buffer *out) {
-    size_t before = out->size;
-    int rc = buffer_put_u16(out, t->version);
-    rc = rc != 0 ? rc : fields_encode(t, def, out);
-    if (rc != 0) {
-        out->size = before;
-    }
-    return rc;
-}
-
-static int field_decode_text(struct reader *r, char **text) {
-    struct span value = reader_bytes(r);
-    if (r->failed || (value.size > 0 && memchr(value.data, '\0', value.size) != NULL)) {
-        return E_CORRUPT;
-    }
-    return set_text_shared(text, value);
-}
-
-static int field_decode(const struct field *f, struct reader *r, uint16_t version, void *def);
-
-static int fields_decode(const struct table *t, struct reader *r, uint16_t version, void *def) {
-    int rc = 0;
-    for (unsigned i = 0; i < t->count && rc == 0; i++) {
-        if (t->fields[i].since <= version) {
-            rc = field_decode(&t->fields[i], r, version, def);
-        }
-    }
-    return rc;
-}
-
-/* Counted one by one, so that whoever releases it after a failure finds what is there. */
-static int list_decode(const struct field *f, struct reader *r, uint16_t version,
-                       struct any_list *list) {
-    uint32_t count = reader_u32(r);
-    if (r->failed || count > f->max) {
-        return E_CORRUPT;
-    }
-    list_release(f->items, list);
-    if (count == 0) {
-        return 0;
-    }
-    list->items = calloc(count, f->items->item_bytes);
-    int rc = list->items == NULL ? E_NOMEM : 0;
-    while (rc == 0 && list->count < count) {
-        void *item = (char *)list->items + list->count * f->items->item_bytes;
-        rc = f->items->init(item);
-        if (rc == 0) {
-            list->count++;
-            rc = fields_decode(f->items, r, version, item);
-        }
-    }
-    return rc;
-}
-
-static int field_decode(const struct field *f, struct reader *r, uint16_t version, void *def) {
-    void *at = field_at(def, f);
-    uint64_t value = 0, max = UINT64_MAX;
-    switch (f->type) {
-    case FIELD_TEXT:
-        return field_decode_text(r, at);
-    case FIELD_BYTES: {
-        struct span bytes = reader_bytes(r);
-        return r->failed ? E_CORRUPT : def_set_bytes(at, bytes);
-    }
-    case FIELD_LIST:
-        return list_decode(f, r, version, at);
-    case FIELD_BOOL:
-        value = reader_u8(r);
-        max = 1;
-        *(bool *)at = value == 1;
-        break;
-    case FIELD_U8:
-        *(uint8_t *)at = reader_u8(r);
-        break;
-    case FIELD_ENUM:
-        max = f->max;
-        value = reader_u32(r);
-        *(uint32_t *)at = (uint32_t)value;
-        break;
-    case FIELD_U32:
-        *(uint32_t *)at = reader_u32(r);
-        break;
-    case FIELD_BURST:
-        *(uint32_t *)at = reader_u32(r);
-        if (version < BURST_AS_ASKED) {
-            pace_forget_chosen(CONTAINER_OF(at, struct pace_def, burst));
-        }
-        break;
-    case FIELD_U64:
-        *(uint64_t *)at = reader_u64(r);
-        break;
-    }
-    return r->failed || value > max ? E_CORRUPT : 0;
-}
-
-/* Over a def with its defaults; released on failure. */
-static int table_decode(const struct table *t, struct reader *r, void *def) {
-    uint16_t version = reader_u16(r);
-    int rc = r->failed || version == 0 ? E_CORRUPT : version > t->version ? E_VERSION : 0;
-    rc = rc != 0 ? rc : fields_decode(t, r, version, def);
-    if (rc != 0) {
-        table_release(t, def);
-    }
-    return rc;
-}
-
 static struct pace_def pace_def_default(void) {
     return (struct pace_def){.mode = PACE_SMOOTH, .period_ns = NS_PER_SECOND};
 }
@@ -546,13 +307,13 @@ int limit_def_init(void *item) {
 int weight_def_init(void *item) {
     struct weight_def *d = item;
     *d = (struct weight_def){.weight = 1};
-    return table_init(&weight_table, d);
+    return field_table_init(&weight_table, d);
 }
 
 int endpoint_def_init(void *item) {
     struct endpoint_def *d = item;
     *d = (struct endpoint_def){.weight = 1};
-    return table_init(&endpoint_table, d);
+    return field_table_init(&endpoint_table, d);
 }
 
 int queue_def_init(struct queue_def *d) {
@@ -568,17 +329,17 @@ int queue_def_init(struct queue_def *d) {
                   .max_doublings = 16},
         .pace = pace_def_default(),
     };
-    return table_init(&queue_table, d);
+    return field_table_init(&queue_table, d);
 }
 
 int stock_def_init(struct stock_def *d) {
     *d = (struct stock_def){0};
-    return table_init(&stock_table, d);
+    return field_table_init(&stock_table, d);
 }
 
 int campaign_def_init(struct campaign_def *d) {
     *d = (struct campaign_def){0};
-    return table_init(&campaign_table, d);
+    return field_table_init(&campaign_table, d);
 }
 
 int destination_def_init(struct destination_def *d) {
@@ -611,21 +372,21 @@ int destination_def_init(struct destination_def *d) {
                      .return_after_ns = 300 * NS_PER_SECOND,
                      .probes = 5},
     };
-    return table_init(&destination_table, d);
+    return field_table_init(&destination_table, d);
 }
 
 #define DEFINE_WALKS(kind)                                                                         \
     void kind##_def_release(struct kind##_def *d) {                                                \
-        table_release(&kind##_table, d);                                                           \
+        field_table_release(&kind##_table, d);                                                     \
     }                                                                                              \
     int kind##_def_encode(const struct kind##_def *d, struct buffer *out) {                        \
-        return table_encode(&kind##_table, d, out);                                                \
+        return field_table_encode(&kind##_table, d, out);                                          \
     }                                                                                              \
     int kind##_def_decode(struct reader *r, struct kind##_def *ret) {                              \
         struct kind##_def def;                                                                     \
         int rc = kind##_def_init(&def);                                                            \
         if (rc == 0) {                                                                             \
-            rc = table_decode(&kind##_table, r, &def);                                             \
+            rc = field_table_decode(&kind##_table, r, &def);                                       \
         }                                                                                          \
         if (rc == 0) {                                                                             \
             *ret = def;                                                                            \

@@ -288,6 +288,8 @@ enum refusal definition_decide(struct define *how, struct span present, struct s
 
 /* Replaces an owned string. Definitions share one empty text, which only def_free_text may meet. E_NOMEM. */
 MUST_CHECK int def_set_text(char **field, struct span value);
+/* The same; empty ones share their byte. */
+MUST_CHECK int def_share_text(char **field, struct span value);
 void def_free_text(char *text);
 MUST_CHECK int def_set_bytes(struct def_bytes *field, struct span value);
 
