@@ -203,7 +203,8 @@ static uint64_t queue_wait_ns(const struct model *m, const struct destination *t
     if (wait_ns != 0) {
         return wait_ns;
     }
-    return queue_peek(m, queue, now_ns, ret_view) ? batch_wait_ns(m, t, ret_view, now_ns) : UINT64_MAX;
+    return queue_peek(m, queue, now_ns, ret_view) ? batch_wait_ns(m, t, ret_view, now_ns)
+                                                  : UINT64_MAX;
 }
 
 /* Parked queues whose time has come, the first one that can send. */
@@ -255,7 +256,8 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
     uint32_t queue = slot != 0 ? m->destinations->lanes[slot].ref : 0;
     if (queue == 0) {
         queue = pick_parked(m, t, now_ns, ret_view, &a.next_ns);
-    } else if (!queue_peek(m, queue, now_ns, ret_view)) { /* the last one that was asked was another one */
+    } else if (!queue_peek(m, queue, now_ns,
+                           ret_view)) { /* the last one that was asked was another one */
         assert(false);
     }
     *ret_next_ns = a.next_ns;
