@@ -35,6 +35,7 @@
 #include "model/retry.h"
 
 #define RETRY_AFTER_MAX_NS (24 * 3600 * NS_PER_SECOND)
+#define HELD_MAX_NS        (60 * NS_PER_SECOND) /* a start waits for its record and a connection */
 #define EXCERPT_MAX_BYTES  512u
 #define STATUS_GONE        410u
 #define FLAG_CLOSES        1u
@@ -297,20 +298,28 @@ enum refusal attempt_decide_finish(const struct model *m, struct decision *d, st
     return REFUSAL_NONE;
 }
 
+/*
+ * It left after it was decided, when that was on disk and there was a connection for it: which may have been just before the
+ * program ended. From then on it may be under way for its timeout.
+ */
+static uint64_t unknown_until_ns(const struct attempt *a, uint64_t now_ns) {
+    uint64_t left_ns = u64_min(now_ns, a->started_ns + HELD_MAX_NS);
+    return u64_max(now_ns, left_ns + a->timeout_ns);
+}
+
 bool destination_decide_recovery(const struct model *m, struct decision *d) {
     const struct list_node *n = list_first(&m->destinations->started);
     if (n == NULL) {
         return false;
     }
     const struct attempt *a = CONTAINER_OF(n, const struct attempt, node);
-    uint64_t over_ns = a->started_ns + a->timeout_ns;
     struct message_view view;
     struct finished f = {
         .verdict = is_in_flight(m, a->message, &view) ? VERDICT_UNKNOWN : VERDICT_GONE,
         .error = ATTEMPT_UNKNOWN,
         .message = a->message,
         .attempt = a->attempt,
-        .at_ns = over_ns > d->now_ns ? over_ns : d->now_ns,
+        .at_ns = unknown_until_ns(a, d->now_ns),
     };
     if (f.verdict == VERDICT_UNKNOWN && a->confirmed != CONFIRM_NONE) {
         const struct attempt_finish nothing = {.message = 0};
