@@ -10,10 +10,9 @@
  * asks for what was not changed lately, so such a message is known by its change: it counts as one that has left.
  *
  * While that message stands where it was, the next page goes on right behind it, also when others in front of
- * it have left. When it has left itself, a page of ready messages goes on behind the leading ones that are not
- * younger (they leave from the front, so these are few); in the other states, which are in no order of ids,
- * it goes on at the beginning: some are looked at twice then, none is passed over. A job keeps to one that
- * stays: queue_cursor_before.
+ * it have left. When it has left itself, the page goes on at the beginning, since no list is in order of ids: some are looked
+ * at twice then, none is passed over. A job keeps to one that stays: queue_cursor_before. Of a ready one that is newer than the
+ * filter nobody can say whether it left and came back: then it goes on behind the leading ones that are not younger, which are few.
  *
  * A page looks at LIST_VISITS_MAX messages and no more, whether a filter takes them or not: it holds
  * everybody up. Among the delayed each place of one that has left counts as a message, too.
@@ -226,7 +225,7 @@ static bool page_take(void *arg, uint32_t slot) {
     return true;
 }
 
-/* Where to go on in a level of which the last message seen has left. False: too far. */
+/* Where to go on in a level of which the last message seen is newer. False: too far. */
 static bool level_skip(const struct queues *s, uint32_t first, uint64_t id, uint32_t *ret_slot) {
     uint32_t slot = first;
     for (uint32_t steps = 0; slot != 0 && message_at(s, slot)->id <= id; steps++) {
@@ -279,10 +278,10 @@ static enum refusal page_resume(struct page *p, struct queue *q, unsigned state,
     uint32_t at = message_find(p->v.s, after & CURSOR_ID_MASK);
     const struct message *g = at == 0 ? NULL : message_at(p->v.s, at);
     bool was_newer = state != MESSAGE_READY && (after & CURSOR_NEWER) != 0;
-    bool stands = g != NULL && g->queue == q->index &&
-                  cursor_make(g) == (was_newer ? after & ~CURSOR_NEWER : after) &&
-                  (was_newer || !is_newer(p, g));
-    if (state == MESSAGE_READY) {
+    bool is_there = g != NULL && g->queue == q->index &&
+                    cursor_make(g) == (was_newer ? after & ~CURSOR_NEWER : after);
+    bool stands = is_there && (was_newer || !is_newer(p, g));
+    if (state == MESSAGE_READY && is_there) {
         return resume_ready(p, q, after, stands ? g : NULL, ret_more);
     }
     *ret_more = stands ? resume_behind(p, q, at) : each_of_state(&p->v, q, state);
