@@ -25,7 +25,7 @@ static struct call *call_create(struct dispatch *d, struct target *t) {
     c->kind = HANDLE_CALL;
     c->owner = d;
     c->target = t;
-    c->lookup = (struct lookup){.all = &d->lookups, .name = &t->name};
+    c->lookup.all = &d->lookups;
     buffer_init(&c->record, RECORD_MAX_BYTES);
     buffer_init(&c->line, LINE_MAX_BYTES);
     buffer_init(&c->made, 2 * RECORD_MAX_BYTES);

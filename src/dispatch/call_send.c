@@ -36,8 +36,8 @@ static void on_first_byte_late(uv_timer_t *timer);
 
 static void ring_for_first_byte(struct call *c, uint64_t now_ns) {
     uint64_t ms = c->first_byte_ns > now_ns ? (c->first_byte_ns - now_ns) / NS_PER_MS + 1 : 0;
-    uv_timer_start(c->first_byte, on_first_byte_late, ms,
-                   0); /* cannot fail: it has a callback and is not closing */
+    /* Cannot fail: it has a callback and is not closing. */
+    uv_timer_start(c->first_byte, on_first_byte_late, ms, 0);
 }
 
 /* The loop's own idea of the time may be old when a timer is set: then this one rings too early. */
@@ -404,6 +404,7 @@ enum attempt_error call_send(struct call *c) {
         return ask(c, kept);
     }
     make_room(d);
+    c->lookup.name = target_name(c->target, c->url);
     if (set_message(c) != CURLE_OK) {
         return ATTEMPT_PROTOCOL;
     }
@@ -438,6 +439,7 @@ void call_withdraw(struct call *c) {
         c->plain = NULL;
     } else {
         first_byte_came(c);
+        lookup_withdrawn(&c->lookup, c->sent > 0);
         transport_remove(&c->owner->transport, c->easy);
     }
 }

@@ -93,17 +93,16 @@ struct target {
     uint32_t origin_count;
     bool unreachable; /* by the addresses that are known: ask for its name again */
     uint64_t asked_again_ns;
-    struct lookup_name name;
-    uint64_t gap_ns; /* between requests, by its smooth limits; 0: it has none */
-    uint64_t
-        next_ns; /* monotonic: the next free place in the line of what leaves later than was decided */
+    struct lookup_name *names; /* owns: of its own URL, then of its endpoints' */
+    uint64_t gap_ns;           /* between requests, by its smooth limits; 0: it has none */
+    uint64_t next_ns; /* monotonic: the next free place for what leaves later than was decided */
     struct list line; /* struct call: those that wait for its token, then for their place */
     struct list_node in_lines; /* in dispatch.lines, once the token is there */
     struct list idle;          /* struct call.node: handles ready to be used again */
     uint32_t idle_count;
 };
 
-/* By the slot of the destination's index: where one was deleted the next one stands, so they are as many as there ever were at once. */
+/* By the slot of the destination's index: where one was deleted the next one stands, so they are few. */
 struct targets {
     struct target **cells; /* owns; NULL: nothing was sent there yet */
     uint32_t count;
@@ -120,6 +119,8 @@ uint64_t target_leaves_ns(struct target *t, struct attempt_start *start, uint64_
 bool target_takes_place(struct target *t, uint64_t gaps, uint64_t now_ns);
 /* By the very text of its definition; NULL: its requests are curl's. */
 struct origin *target_origin(struct target *t, const char *url);
+/* By the same. */
+struct lookup_name *target_name(struct target *t, const char *url);
 
 /* First in whatever a curl handle's private pointer leads to. */
 enum handle_kind { HANDLE_CALL = 1, HANDLE_CHECK = 2, HANDLE_TOKEN = 3 };
@@ -153,9 +154,8 @@ struct call {
     struct plain *plain;   /* borrows: it was asked; NULL: it is with curl, maybe only to connect */
     struct list_node in_line; /* in target.line: with neither yet */
     bool impatient;           /* counted in dispatch.impatient_count */
-    uv_timer_t
-        *first_byte; /* owns: for an answer that does not begin; NULL: there is no such limit */
-    uint64_t first_byte_ns; /* monotonic: when that is */
+    uv_timer_t *first_byte;   /* owns: for an answer that does not begin; NULL: no limit */
+    uint64_t first_byte_ns;   /* monotonic: when that is */
     uint64_t received_bytes;
     uint64_t response_max_bytes;
     uint8_t excerpt[EXCERPT_MAX_BYTES]; /* raw */

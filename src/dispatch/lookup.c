@@ -37,13 +37,17 @@ CURLcode lookup_set(CURL *h, struct lookup *l) {
     return rc != CURLE_OK ? rc : curl_easy_setopt(h, CURLOPT_RESOLVER_START_DATA, l);
 }
 
+void lookup_withdrawn(struct lookup *l, bool answered) {
+    if (l->asks && answered) {
+        lookup_answered(l->name);
+    } else if (l->asks) {
+        lookup_left(l->name, l->all, clock_monotonic_ns());
+    }
+    l->asks = false;
+}
+
 void lookup_done(struct lookup *l, CURL *h, CURLcode result) {
     curl_off_t took_us = 0; /* until it is answered */
     curl_easy_getinfo(h, CURLINFO_NAMELOOKUP_TIME_T, &took_us);
-    if (l->asks && result == CURLE_OPERATION_TIMEDOUT && took_us == 0) {
-        lookup_left(l->name, l->all, clock_monotonic_ns());
-    } else if (l->asks) {
-        lookup_answered(l->name);
-    }
-    l->asks = false;
+    lookup_withdrawn(l, result != CURLE_OPERATION_TIMEDOUT || took_us != 0);
 }

@@ -29,7 +29,7 @@ struct lookups {
     uint32_t next;
 };
 
-/* What is known of the name of a destination, or of a health check. */
+/* What is known of the name of an endpoint, or of a health check. */
 struct lookup_name {
     uint64_t again_ns;
     bool silent;
@@ -46,6 +46,9 @@ struct lookup {
 MUST_CHECK CURLcode lookup_set(CURL *h, struct lookup *l);
 /* What the handle was to do ended so. */
 void lookup_done(struct lookup *l, CURL *h, CURLcode result);
+
+/* It was given up before, when it was `answered` or not yet. */
+void lookup_withdrawn(struct lookup *l, bool answered);
 
 /* Whether the name may be asked for now. */
 MUST_CHECK bool lookup_may(struct lookup_name *name, const struct lookups *all, uint64_t now_ns);

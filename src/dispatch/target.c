@@ -20,6 +20,7 @@ static void target_free(struct target *t) {
         origin_release(&t->origins[i]);
     }
     free(t->origins);
+    free(t->names);
     token_release(&t->token);
     destination_def_release(&t->def);
     header_list_release(&t->headers);
@@ -94,7 +95,10 @@ static int target_fetch(struct dispatch *d, uint32_t index, struct target **ret)
     if (rc == 0) {
         t->gap_ns = gap_of(&t->def);
         making_look(t);
-        rc = t->headers.failed != 0 ? t->headers.failed : make_origins(t);
+        t->names = calloc(t->def.endpoints.count + 1, sizeof *t->names);
+        rc = t->names == NULL         ? E_NOMEM
+             : t->headers.failed != 0 ? t->headers.failed
+                                      : make_origins(t);
     }
     buffer_release(&bytes);
     if (rc != 0) {
@@ -202,4 +206,12 @@ struct origin *target_origin(struct target *t, const char *url) {
         }
     }
     return NULL;
+}
+
+struct lookup_name *target_name(struct target *t, const char *url) {
+    uint32_t i = t->def.endpoints.count;
+    while (i > 0 && t->def.endpoints.items[i - 1].url != url) {
+        i--;
+    }
+    return &t->names[i];
 }

@@ -123,6 +123,22 @@ def test_whose_servers_keep_silent_holds_nobody_up(names, make_server, serve):
     assert server.stop() == 0
 
 
+def test_one_endpoint_whose_servers_keep_silent_is_not_the_others(names, make_server, serve):
+    """Its turn comes when the silent one was asked for twice already, and must wait for its second."""
+    names.say("far.test", "silent")
+    names.say("near.test", HERE)
+    near = serve(HERE)
+    client, port = make_server().start().client, near.server_address[1]
+    client.define("destinations", "both", url=f"http://near.test:{port}/", allowPrivateAddresses=True, connectTimeout="50ms",
+                  rateLimits={"maxConcurrentDispatches": 1}, balancing={"policy": "weighted", "ejectAfterErrors": 0},
+                  endpoints=[{"name": "far", "url": f"http://far.test:{port}/", "weight": 9},
+                             {"name": "near", "url": f"http://near.test:{port}/", "weight": 1}])
+    client.define("queues", "both", destination="both", retryConfig={"maxAttempts": 1})
+    publish(client, "both", 20)
+    until(lambda: client.queue("both")["stats"]["dead"] + len(near.effects) == 20, 30, "an end of each")
+    assert len(near.effects) == 2
+
+
 def test_silent_names_do_not_pile_up(names, make_server):
     """Each lookup is a thread: fifty attempts, of which each was given up, are no fifty lookups."""
     names.say("far.test", "silent")
