@@ -250,9 +250,8 @@ static void submit(struct api_loop *l) {
 void api_before_wait(void *context, struct net_loop *loop) {
     struct api_loop *l = context;
     (void)loop;
-    while (
-        l->first !=
-        NULL) { /* again: an engine that stops refuses at once, and that admits lists that waited */
+    /* Again: an engine that stops refuses at once, and that admits lists that waited. */
+    while (l->first != NULL) {
         submit(l);
     }
 }

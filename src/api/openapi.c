@@ -107,7 +107,9 @@ static const struct {
                          "\"count\",\"written\",\"head\",\"entries\"")},
     {"Health", OBJECT("\"status\":" TEXT ",\"version\":" TEXT, "\"status\",\"version\"")},
     {"Ready", OBJECT("\"ready\":" BOOLEAN ",\"reasons\":{\"type\":\"array\",\"items\":" TEXT
-                     "},\"version\":" TEXT,
+                     "},\"version\":" TEXT
+                     ",\"starting\":" OBJECT("\"step\":" TEXT ",\"done\":" NUMBER ",\"of\":" NUMBER,
+                                             "\"step\",\"done\",\"of\""),
                      "\"ready\",\"reasons\"")},
     {"Nothing", OBJECT("", "")},
     {"OpenApi", OBJECT("\"openapi\":" TEXT, "\"openapi\"")},

@@ -1,9 +1,9 @@
 /*
  * api/search.h - the messages of a queue that a filter takes, stored parts included.
  *
- * Promise: bounded work: a call looks at SEARCH_STEPS_MAX * LIST_VISITS_MAX messages and SEARCH_BODIES_MAX bodies at most, then says with a
- *          place how far it came, whether it found anything or not. The engine is asked in steps of
- *          LIST_VISITS_MAX, so it stands still for no search; bodies are read here, on the caller's thread.
+ * Promise: bounded work: a call looks at SEARCH_STEPS_MAX * LIST_VISITS_MAX messages and SEARCH_BODIES_MAX bodies at
+ *          most, then says with a place how far it came, whether it found anything or not. The engine is asked in steps
+ *          of LIST_VISITS_MAX, so it stands still for no search; bodies are read here, on the caller's thread.
  */
 #ifndef SLUICE_API_SEARCH_H
 #define SLUICE_API_SEARCH_H

@@ -2,8 +2,8 @@
  * app/server.h - the running program: engine, dispatch, I/O loops and listeners, put together.
  *
  * Promise: answers nothing but "starting" before the engine has recovered and the definitions are applied; on
- *          SIGTERM or SIGINT gives a start up at once (doorman.h), and else stops accepting, finishes what it took, flushes, snapshots and
- *          returns 0; on SIGHUP reads certificates again, for connections to come; a dead log ends
+ *          SIGTERM or SIGINT gives a start up at once (doorman.h), and else stops accepting, finishes what it took,
+ *          flushes, snapshots and returns 0; on SIGHUP reads certificates again, for connections to come; a dead log ends
  *          the process at once with EXIT_LOG_FAILED.
  */
 #ifndef SLUICE_APP_SERVER_H

@@ -56,8 +56,7 @@ struct agenda_bag {
     uint32_t count; /* with removals */
     uint32_t removals;
     uint32_t top; /* page; only this one may have room */
-    uint32_t
-        end; /* where its last count % END_ENTRIES stand, whose place in the page is kept free for them */
+    uint32_t end; /* its last count % END_ENTRIES; their place in the page is kept free */
 };
 
 struct agenda_end {

@@ -20,11 +20,10 @@ struct http_connection {
     struct net_stream stream;
     struct http_server *server; /* borrows */
     struct list_node node;      /* in the server's connections */
-    uint64_t
-        stuck_at; /* bytes_out at the last look for those that read nothing; UINT64_MAX: all was read */
-    struct list_node starved; /* in the server's starved, while paused for memory */
-    struct net_later rest;    /* linked while paused until the next turn */
-    uint64_t turn;            /* of the loop, in which `asked` were asked */
+    uint64_t stuck_at;          /* bytes_out at the last look; UINT64_MAX: all was read then */
+    struct list_node starved;   /* in the server's starved, while paused for memory */
+    struct net_later rest;      /* linked while paused until the next turn */
+    uint64_t turn;              /* of the loop, in which `asked` were asked */
     uint32_t asked;
     uint32_t exchanges; /* that point here */
     struct http_exchange *reading;

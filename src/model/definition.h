@@ -237,15 +237,14 @@ struct destination_def {
     char *headers; /* "Name: value\n" lines added to each request; may hold secrets: never logged */
     char *ca_file; /* empty: the system's */
     struct pace_def pace;
-    uint64_t connect_timeout_ns; /* 5 s */
-    uint64_t timeout_ns;         /* 30 s, whole attempt */
-    uint64_t
-        first_byte_timeout_ns;   /* 0: none; from when the request leaves until an answer begins */
-    char *retry_statuses;        /* "408,425,429,500-599" */
-    bool http2;                  /* try it (ALPN on https) */
-    bool allow_private;          /* loopback, link-local and private addresses may be called */
-    uint32_t max_response_bytes; /* 64 KiB read and thrown away beyond the excerpt */
-    struct limit_list limits;    /* besides `pace`; all hold */
+    uint64_t connect_timeout_ns;    /* 5 s */
+    uint64_t timeout_ns;            /* 30 s, whole attempt */
+    uint64_t first_byte_timeout_ns; /* 0: none; from request to beginning of the answer */
+    char *retry_statuses;           /* "408,425,429,500-599" */
+    bool http2;                     /* try it (ALPN on https) */
+    bool allow_private;             /* loopback, link-local and private addresses may be called */
+    uint32_t max_response_bytes;    /* 64 KiB read and thrown away beyond the excerpt */
+    struct limit_list limits;       /* besides `pace`; all hold */
     struct adaptive_def adaptive;
     struct ramp_def ramp;
     struct budget_def budget;

@@ -256,9 +256,9 @@ uint32_t destination_pick(const struct model *m, const struct destination *t, ui
     uint32_t queue = slot != 0 ? m->destinations->lanes[slot].ref : 0;
     if (queue == 0) {
         queue = pick_parked(m, t, now_ns, ret_view, &a.next_ns);
-    } else if (!queue_peek(m, queue, now_ns,
-                           ret_view)) { /* the last one that was asked was another one */
-        assert(false);
+    } else {
+        bool found = queue_peek(m, queue, now_ns, ret_view); /* another one was asked last */
+        assert(found);
     }
     *ret_next_ns = a.next_ns;
     return queue;

@@ -429,8 +429,7 @@ struct receipt_info {
     uint16_t last_status;
     uint8_t last_error; /* enum attempt_error */
     uint32_t attempts;
-    uint64_t
-        changed_ns; /* the last thing that happened to it, its end; 0: nothing, or not remembered */
+    uint64_t changed_ns; /* when something last happened to it; 0: never, or not remembered */
     uint64_t due_ns, number;
     struct eta eta;
     enum confirm_outcome confirmed;

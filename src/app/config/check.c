@@ -65,13 +65,11 @@ static int decide_one(const struct config *c, const struct config_definition *d,
     return error;
 }
 
-static const char *const tls_pointers[TLS_FILES] = {"certificate", "key", "clientCa"};
-
 static void say_of_file(const struct config *c, uint32_t listener, enum tls_file file,
                         const char *text, bool refused, struct buffer *errors) {
-    char pointer[48];
+    char pointer[TLS_POINTER_BYTES];
     struct yaml_place place = c->texts[listener].tls_places[file];
-    snprintf(pointer, sizeof pointer, "/listeners/%u/tls/%s", listener, tls_pointers[file]);
+    config_tls_pointer(listener, file, pointer);
     if (refused) {
         config_error(errors, c->file, place, pointer, text);
     } else {

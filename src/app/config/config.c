@@ -362,12 +362,16 @@ static void report_errors(const char *file, const struct yaml_tree *y, const str
     }
 }
 
-static void place_files(struct config *c, const struct yaml_tree *y) {
+void config_tls_pointer(uint32_t listener, enum tls_file file, char ret[TLS_POINTER_BYTES]) {
     static const char *const names[TLS_FILES] = {"certificate", "key", "clientCa"};
+    snprintf(ret, TLS_POINTER_BYTES, "/listeners/%u/tls/%s", listener, names[file]);
+}
+
+static void place_files(struct config *c, const struct yaml_tree *y) {
+    char pointer[TLS_POINTER_BYTES];
     for (uint32_t i = 0; i < c->text_count; i++) {
         for (int file = 0; file < TLS_FILES; file++) {
-            char pointer[48];
-            snprintf(pointer, sizeof pointer, "/listeners/%u/tls/%s", i, names[file]);
+            config_tls_pointer(i, (enum tls_file)file, pointer);
             c->texts[i].tls_places[file] = yaml_tree_find(y, pointer);
         }
     }

@@ -32,10 +32,9 @@ struct config_definition {
     uint64_t file_hash;           /* of its text in the file, "+10s" unresolved; never 0 */
     char pointer[64];             /* where it stands in the file, for messages */
     struct yaml_place place;
-    bool broken; /* its fields could not be read: the rest of it says nothing */
-    const struct config_part
-        *idle;            /* what stands in it and does nothing, the first; NULL: nothing */
-    uint32_t rank, index; /* behind those that it refers to, else as in the file */
+    bool broken;                    /* its fields could not be read: the rest of it says nothing */
+    const struct config_part *idle; /* the first that does nothing; NULL: none */
+    uint32_t rank, index;           /* behind those that it refers to, else as in the file */
 };
 
 /* A part of a destination that does nothing unless one of these members is there. */
@@ -55,8 +54,7 @@ struct config {
     uint32_t text_count;               /* of both */
     struct token_def *tokens;          /* owns, and the texts in it; settings.tokens */
     uint32_t token_count;
-    struct config_definition
-        *definitions; /* owns; destinations, queues, stocks, campaigns; by rank */
+    struct config_definition *definitions; /* owns; by kind, then by rank */
     uint32_t definition_count;
 };
 
@@ -71,6 +69,10 @@ MUST_CHECK int config_check_text(const char *file, struct span text, struct buff
 /* The whole of it, to be freed with config_free_text; what is wrong is in `errors`. */
 MUST_CHECK int config_load_text(const char *path, struct buffer *errors, struct span *ret);
 void config_free_text(struct span text);
+
+/* Where the file says which one. */
+#define TLS_POINTER_BYTES 48u
+void config_tls_pointer(uint32_t listener, enum tls_file file, char ret[TLS_POINTER_BYTES]);
 
 /* Puts queues behind those that their outcomes go to. E_INVALID: they go in circles. */
 MUST_CHECK int config_order(struct config *c, struct field_reader *r);

@@ -1,6 +1,7 @@
 /*
  * A resolver for tests, preloaded: names stand in the file NAMES_FILE, "name address address...", which is read at each
- * question; "name silent" is answered when the file says something else. What it does not have is asked of the system. Only as much of getaddrinfo as a client needs.
+ * question; "name silent" is answered when the file says something else. What it does not have is asked of the system.
+ * Only as much of getaddrinfo as a client needs.
  */
 #include <dlfcn.h>
 #include <netdb.h>
