@@ -135,8 +135,12 @@ static void pause_reading(struct http_connection *c) {
 
 /* The wait for the client starts anew: until now it could not go on for our sake. */
 static void resume_reading(struct http_connection *c) {
-    if (!c->paused || !may_read(c) || list_linked(&c->rest.node))
+    if (!c->paused || list_linked(&c->rest.node))
         return;
+    if (!may_read(c)) {
+        pause_reading(c); /* for another reason now, maybe */
+        return;
+    }
     if (list_linked(&c->starved))
         list_remove(&c->starved);
     else
@@ -151,11 +155,7 @@ void http_connection_feed(struct http_connection *c) {
 }
 
 static void on_next_turn(struct net_later *rest) {
-    struct http_connection *c = CONTAINER_OF(rest, struct http_connection, rest);
-    if (may_read(c))
-        resume_reading(c);
-    else
-        pause_reading(c); /* for a reason of its own now */
+    resume_reading(CONTAINER_OF(rest, struct http_connection, rest));
 }
 
 static void rest_until_next_turn(struct http_connection *c) {

@@ -727,6 +727,21 @@ class Limits(unittest.TestCase):
                 one.sendall(get("/noop"))
                 self.assertEqual(Reader(one).answer()[2], b"{}")
 
+    def test_whose_line_ends_while_there_is_no_memory_goes_on_when_there_is(self):
+        """It was paused for its line when there was memory, so it stands with nobody who waits for that."""
+        with serving(memory_bytes=2 << 20, pipeline_depth=1, body_timeout_ms=600000) as server, contextlib.ExitStack() as stack:
+            one = stack.enter_context(server.connect())
+            one.sendall(get("/later?ms=1500&n=2") + get("/noop"))
+            hogs = [server.connect() for _ in range(3)]
+            for s in hogs:
+                s.sendall(post("/echo", b"y" * 1000000)[:-10])
+            r = Reader(one)
+            self.assertEqual(len(r.answer()[2]), 2)
+            for s in hogs:
+                s.close()
+            one.settimeout(10)
+            self.assertEqual(r.answer()[2], b"{}")
+
     def test_2000_idle_connections(self):
         with serving() as server, contextlib.ExitStack() as stack:
             for i in range(2000):
