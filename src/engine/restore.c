@@ -178,6 +178,9 @@ int restore_engine(struct engine *e, struct engine_recovery *recovery, char erro
     if (error != 0)
         return error;
     recovery->log_ns = clock_monotonic_ns() - started_ns;
+    /* At once: if this start does not get to its end, the next one finds a log with nothing left to cut. */
+    if (recovery->log.report[0] != '\0')
+        engine_note(e, "%s", recovery->log.report);
     error = load_and_replay(e, recovery, UINT64_MAX, &snapshot_ns, error_text);
     if (error == E_CORRUPT && e->options.salvage)
         error = give_up_rest(e, recovery, &snapshot_ns, error_text);

@@ -183,6 +183,22 @@ def test_salvage_behind_a_damaged_head(make_server):
     assert server.client.get(f"/v1/queues/mail/messages/{ids[0]}?view=body").status == 200
 
 
+def test_a_start_that_is_refused_says_what_it_cut(make_server):
+    """The next one finds nothing to cut, and could not say that the copy is not whole."""
+    server = make_server({"log": {"segmentBytes": 65536}}).start()
+    server.client.define("queues", "mail")
+    for n in range(200):
+        server.client.publish("mail", {"n": n, "text": "x" * 1000})
+    server.kill()
+    last = segment(server)
+    flip(max(path for path in (server.data / "log").glob("*.seg") if path < last), 30000)
+    with open(last, "r+b") as file:
+        file.truncate(end_of(last) // 2)
+    server.launch()
+    assert server.wait_end() == 1, server.output()
+    assert f"{last.name} ends at byte" in server.output(), server.output()
+
+
 def test_segment_that_is_missing_before_the_snapshot(make_server):
     """A start does not read it, and bodies in use are lost with it: it is said and counted. `log verify` cannot tell it from one given back."""
     server = make_server({"log": {"segmentBytes": 65536}}).start()
