@@ -95,6 +95,10 @@ int salvage_stretch(struct recovery *r, struct segment *s, struct scan *scan,
         rc = rc != 0 ? io_error(r, s->name, rc) : 0;
         scan->end = end->offset;
     } else {
+        uint64_t needed = end->offset + (position - end->position) * RECORD_HEADER_BYTES;
+        if (rc == E_END && until < needed && needed <= r->log->options.segment_bytes) {
+            until = scan->end = needed; /* the file was cut off */
+        }
         rc = overwrite(r, s, end, until - end->offset, position - end->position);
     }
     scan_forget(scan);

