@@ -25,6 +25,7 @@
 #define WRITE_MAX_BYTES ((size_t)256 << 10)
 #define LINE_MAX_BYTES  (AUDIT_TEXT_MAX + AUDIT_LINE_EXTRA)
 #define PATH_BYTES      4096
+#define PIECES_MAX      1024u
 
 static struct audit_state state_of(struct engine *e) {
     pthread_mutex_lock(&e->lock);
@@ -95,7 +96,10 @@ static int line_before(struct engine *e, uint64_t end, struct line *ret) {
     return 0;
 }
 
-/* Where the next line goes: behind line `written`, or at the end of a file that does not have it there. */
+/*
+ * Where the next line goes: behind line `written`, or at the end of a file that does not have it there. What a power loss left
+ * behind it may be pieces of lines that read as earlier ones (8, of 868).
+ */
 static int find_end(struct engine *e, const struct audit_state *s) {
     struct auditor *a = &e->auditor;
     const struct file_ops *files = e->files;
@@ -105,8 +109,9 @@ static int find_end(struct engine *e, const struct audit_state *s) {
     if (result >= 0)
         result = line_before(e, size, &last);
     struct line line = last;
-    while (result >= 0 && line.end != 0 &&
-           (line.number == 0 || (line.number > s->written && line.number <= s->count)))
+    uint64_t steps = 2 * (s->count - s->written) + PIECES_MAX;
+    while (result >= 0 && line.end != 0 && line.number != s->written && line.number <= s->count &&
+           steps-- > 0)
         result = line_before(e, line.begin, &line);
     if (result < 0)
         return result;

@@ -191,6 +191,27 @@ static void a_cut_is_said(void **unused) {
     world_release(&w);
 }
 
+/* Sectors of other times behind what was told: one reads as an earlier line. */
+static void pieces_behind_the_end_are_cut_off(void **unused) {
+    (void)unused;
+    struct world w;
+    static char text[1 << 16];
+    world_init(&w);
+    act(&w);
+    settle(&w);
+    world_close(&w);
+    size_t size = read_file(&w, text, sizeof(text));
+    size_t line = (size_t)((char *)memchr(text, '\n', size) - text) + 1;
+    memcpy(text + size, text, line);
+    memcpy(text + size + line, "a piece\n", 8);
+    sim_disk_put(w.disk, FILE_PATH, text, size + line + 8);
+    world_open(&w);
+    assert_true(note(&w));
+    settle(&w);
+    assert_int_equal(check_file(&w), NOTES + 1);
+    world_release(&w);
+}
+
 static void a_file_of_later_is_said(void **unused) {
     (void)unused;
     struct world w;
@@ -246,6 +267,7 @@ int main(void) {
         cmocka_unit_test(lines_of_a_failed_flush_are_written_again),
         cmocka_unit_test(a_refused_start_writes_nothing),
         cmocka_unit_test(a_cut_is_said),
+        cmocka_unit_test(pieces_behind_the_end_are_cut_off),
         cmocka_unit_test(a_file_of_later_is_said),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
