@@ -1,6 +1,7 @@
 #include "dispatch/address.h"
 
 #include <arpa/inet.h>
+#include <curl/curl.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <string.h>
@@ -92,18 +93,25 @@ bool address_text_is_public(const char *text) {
     return inet_pton(AF_INET6, text, &six) == 1 && is_public6(six.s6_addr);
 }
 
-bool address_of_url_may_be_public(const char *url) {
-    char host[64];
-    unsigned char address[sizeof(struct in6_addr)];
-    const char *start = strstr(url, "://");
-    start = start != NULL ? start + 3 : url;
-    start += *start == '[';
-    size_t size = strcspn(start, start > url && start[-1] == '[' ? "]" : ":/?#");
-    if (size >= sizeof host) {
-        return true; /* a name */
+/* As curl writes it: an address of version 4 in four numbers, one of version 6 in brackets. */
+static bool host_may_be_public(char *host) {
+    struct in6_addr address;
+    size_t size = strlen(host);
+    if (host[0] == '[' && host[size - 1] == ']') {
+        host[size - 1] = '\0';
+        return address_text_is_public(host + 1);
     }
-    memcpy(host, start, size);
-    host[size] = '\0';
-    bool named = inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1;
-    return named ? strcasecmp(host, "localhost") != 0 : address_text_is_public(host);
+    return inet_pton(AF_INET, host, &address) == 1 ? address_text_is_public(host)
+                                                   : strcasecmp(host, "localhost") != 0;
+}
+
+bool address_of_url_may_be_public(const char *url) {
+    char *host = NULL;
+    CURLU *u = curl_url();
+    bool may_be = u == NULL || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK ||
+                  curl_url_get(u, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+                  host_may_be_public(host);
+    curl_free(host);
+    curl_url_cleanup(u);
+    return may_be;
 }

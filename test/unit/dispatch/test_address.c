@@ -106,7 +106,8 @@ static void an_url_tells_as_much_as_its_host(void **state) {
     static const char *const not [] = {"http://127.0.0.1:8080/x", "https://10.1.2.3",
                                        "http://[::1]:80/",        "http://[fd00::1]/a",
                                        "http://LOCALHOST:1/",     "http://localhost?x",
-                                       "http://192.168.0.1#f",    "http://169.254.1.1/@8.8.8.8"};
+                                       "http://192.168.0.1#f",    "http://169.254.1.1/@8.8.8.8",
+                                       "http://127.1/",           "http://me@10.1.2.3/"};
     static const char *const may_be[] = {
         "https://provider.example/",
         "http://8.8.8.8/10.0.0.1",
